@@ -1,0 +1,179 @@
+"""Reading problems: JSONL, JSON, Parquet or a `datasets` name, into plain rows with named columns.
+
+Every complaint names the source, the row (counted from 1) and what was wanted, because a data file is
+where most first runs go wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lengthwise.errors import InputError, MissingExtraError
+
+FILE_KINDS = (".jsonl", ".json", ".parquet")
+_SHOWN = 60  # characters of a bad line that a message quotes
+
+
+def read_rows(path_or_name: str | Path, *, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Read all rows of a data source as dictionaries.
+
+    ``path_or_name``: a ``.jsonl``, ``.json`` (a list, or ``{"data": [...]}``) or ``.parquet`` file (extra
+    ``parquet``); anything that is no path on disk and does not look like one is a `datasets` name (extra
+    ``trl``), written ``name:split`` or ``name:config:split``.
+    ``columns``: names that every row must have, with a value that is not empty (see `require_columns`).
+
+    Raises `InputError` for a missing or empty file, a line that is not JSON, a row that is not an object and
+    a missing column or value; `MissingExtraError` when the reader of that format is not installed.
+    """
+    path = Path(path_or_name)
+    if path.is_file():
+        rows = _read_file(path)
+    elif path.is_dir():
+        raise InputError(f"{path} is a folder; name one {_listed(FILE_KINDS)} file inside it")
+    elif _looks_like_path(path_or_name):
+        raise InputError(f"no such file: {path}; check the path (the working folder is {Path.cwd()})")
+    else:
+        rows = _read_dataset(str(path_or_name))
+    if columns is None:
+        return _checked_rows(rows, str(path_or_name))
+    return require_columns(rows, columns, str(path_or_name))
+
+
+def require_columns(rows: Sequence[Any], needed: Sequence[str], source: str) -> list[dict[str, Any]]:
+    """Check that every row is an object holding each needed column with a value, and return the rows.
+
+    A value is missing when it is ``None``, text of blanks only, or an empty list. Rows are counted from 1.
+    Raises `InputError` naming ``source``, the row, the column and the columns that are there.
+    """
+    checked = _checked_rows(rows, source)
+    for number, row in enumerate(checked, start=1):
+        for column in needed:
+            if column not in row:
+                raise InputError(
+                    f"{source}, row {number}: no column {column!r}; it has {_listed(row) or 'no columns'}. "
+                    "Name the right column, or rename it in the file"
+                )
+            if _is_empty(row[column]):
+                raise InputError(
+                    f"{source}, row {number}: empty {column} ({row[column]!r}); fill it in or remove the row"
+                )
+    return checked
+
+
+def _checked_rows(rows: Sequence[Any], source: str) -> list[dict[str, Any]]:
+    if not rows:
+        raise InputError(f"{source} holds no rows; give a file with at least one problem")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise InputError(
+                f"{source}, row {number}: {_start(str(row))} is a {type(row).__name__}, not an object; "
+                'write one {"column": value} object per row'
+            )
+    return list(rows)
+
+
+def _read_file(path: Path) -> list[Any]:
+    if path.suffix not in FILE_KINDS:
+        raise InputError(f"{path} ends in {path.suffix!r}; the kinds read are {_listed(FILE_KINDS)}")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; give a file with at least one row")
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
+    return _parse_jsonl(text, path) if path.suffix == ".jsonl" else _parse_json(text, path)
+
+
+def _parse_jsonl(text: str, path: Path) -> list[Any]:
+    rows = []
+    # Not splitlines(): JSON strings may hold U+2028 and the like, which end no line of a JSONL file.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{path}, line {number} is not JSON ({error.msg}): {_start(line)}; write one object per line"
+            ) from error
+        if not isinstance(row, dict):
+            raise InputError(
+                f"{path}, line {number}: {_start(line)} is a {type(row).__name__}, not an object; "
+                'write one {"column": value} object per line'
+            )
+        rows.append(row)
+    return rows
+
+
+def _parse_json(text: str, path: Path) -> list[Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        line = text.split("\n")[error.lineno - 1]
+        raise InputError(
+            f"{path}, line {error.lineno} is not JSON ({error.msg}): {_start(line)}; "
+            "a file with one object per line is named .jsonl"
+        ) from error
+    if isinstance(value, dict):
+        value = value.get("data")
+    if not isinstance(value, list):
+        raise InputError(f'{path} is neither a list of rows nor {{"data": [rows]}}; it starts {_start(text)}')
+    return value
+
+
+def _read_parquet(path: Path) -> list[Any]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError(
+            f'reading {path} needs pyarrow; run: pip install "lengthwise[parquet]"'
+        ) from error
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path} is not a Parquet file ({error}); check how it was written") from error
+    return table.to_pylist()
+
+
+def _read_dataset(name: str) -> list[Any]:
+    dataset, _, rest = name.partition(":")
+    config, _, split = rest.rpartition(":")
+    if not dataset or not split:
+        raise InputError(
+            f"{name!r} is neither a file on disk nor a dataset with its split; "
+            "name a file, or write NAME:SPLIT, for example openai/gsm8k:main:test"
+        )
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise MissingExtraError(
+            f'{name!r} is no file on disk; to read it as a dataset run: pip install "lengthwise[trl]"'
+        ) from error
+    try:
+        return list(load_dataset(dataset, config or None, split=split))
+    except (OSError, ValueError) as error:  # not found, no network, unknown split or configuration
+        raise InputError(f"the dataset {name!r} cannot be loaded: {error}") from error
+
+
+def _looks_like_path(path_or_name: str | Path) -> bool:
+    text = str(path_or_name)
+    return isinstance(path_or_name, Path) or text.endswith(FILE_KINDS) or text.startswith((".", "/", "~"))
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip()) or value == []
+
+
+def _start(text: str) -> str:
+    text = text.strip()
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(str(name) for name in names)

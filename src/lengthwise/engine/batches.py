@@ -1,0 +1,178 @@
+"""From prompts to a batch worth learning from, and from a batch to micro-batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lengthwise.engine.method import Method, State
+from lengthwise.engine.rollouts import Rollouts, join
+from lengthwise.engine.sampler import Sampler
+from lengthwise.errors import ConfigError, TrainingError
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is practised: prompts as token ids and a grader of (problem number, response token ids)."""
+
+    prompts: Sequence[Sequence[int]]
+    grade: Callable[[int, list[int]], bool]
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise ConfigError("prompts is empty; a task needs at least one problem")
+
+
+@dataclass(frozen=True)
+class Collected:
+    """One step's rollouts: all that were `drawn` and the `kept` rows, whole groups only."""
+
+    drawn: Rollouts
+    kept: Rollouts
+    draws: int
+    cursor: int
+
+
+def step_generator(seed: int, step: int, stage: int, device: torch.device) -> torch.Generator:
+    """A generator that depends on seed, step and stage alone, so that a resumed run draws the same numbers."""
+    mixed = (seed * 1_000_003 + step) * 4_099 + stage
+    return torch.Generator(device=device).manual_seed(mixed % (2**63))
+
+
+def problem_at(cursor: int, count: int, seed: int) -> int:
+    """The problem at a place of the endless reading order: a new permutation every epoch."""
+    epoch, place = divmod(cursor, count)
+    order = torch.randperm(count, generator=step_generator(seed, epoch, 4_001, torch.device("cpu")))
+    return int(order[place])
+
+
+def grade_rollouts(rollouts: Rollouts, task: Task) -> Rollouts:
+    """Fill in `answer_correct` with the grader's verdicts."""
+    verdicts = [
+        task.grade(int(problem), rollouts.response(row))
+        for row, problem in enumerate(rollouts.problem_ids.tolist())
+    ]
+    return rollouts.with_fields(answer_correct=torch.tensor(verdicts, device=rollouts.finished.device))
+
+
+def collect(
+    sampler: Sampler,
+    task: Task,
+    method: Method,
+    state: State,
+    *,
+    step: int,
+    cap: int,
+    cursor: int,
+    prompts: int,
+    group_size: int,
+    max_draws: int,
+    temperature: float,
+    seed: int,
+) -> Collected:
+    """Sample whole groups, drawing again while the method keeps too few, at most `max_draws` times.
+
+    Fewer kept groups than `prompts` after the last draw is a smaller batch; none at all is an error.
+
+    Raises:
+        TrainingError: not one group is worth keeping.
+    """
+    drawn: list[Rollouts] = []
+    kept: list[Rollouts] = []
+    found, asked = 0, 0
+    while found < prompts and len(drawn) < max_draws:
+        share = found / asked if found else 0.5
+        ask = min(prompts, math.ceil((prompts - found) / max(share, 0.25))) if drawn else prompts
+        rows, owners, groups = _ask(task, method, cursor, ask, group_size, asked, seed)
+        batch = sampler.generate(
+            rows,
+            caps=cap,
+            generator=step_generator(seed, step, len(drawn), sampler.model.device),
+            temperature=temperature,
+            group_ids=groups,
+            problem_ids=owners,
+            policy_version=step,
+        )
+        batch = grade_rollouts(batch, task)
+        cursor, asked = cursor + ask, asked + ask
+        drawn.append(batch)
+        good = batch if method.keep is None else batch.select(method.keep(batch))
+        found += len(good.group_ids.unique())
+        if len(good):
+            kept.append(good)
+    everything = join(drawn)
+    if not kept:
+        raise TrainingError(_nothing_to_learn(everything, cap, asked, len(drawn)))
+    return Collected(everything, _first_groups(join(kept), prompts), len(drawn), cursor)
+
+
+def _ask(
+    task: Task, method: Method, cursor: int, count: int, group_size: int, first_group: int, seed: int
+) -> tuple[list[list[int]], list[int], list[int]]:
+    rows: list[list[int]] = []
+    owners: list[int] = []
+    groups: list[int] = []
+    for offset in range(count):
+        problem = problem_at(cursor + offset, len(task.prompts), seed)
+        asked = method.prompts(list(task.prompts[problem]))
+        if group_size % len(asked):
+            raise ConfigError(
+                f"group_size is {group_size} but method {method.name!r} asks each problem in {len(asked)} ways; "
+                f"give a multiple of {len(asked)}"
+            )
+        for prompt in asked:
+            for _ in range(group_size // len(asked)):
+                rows.append(prompt)
+                owners.append(problem)
+                groups.append(first_group + offset)
+    return rows, owners, groups
+
+
+def _first_groups(rollouts: Rollouts, count: int) -> Rollouts:
+    kept = rollouts.group_ids.unique()[:count]
+    return rollouts.select(torch.isin(rollouts.group_ids, kept))
+
+
+def _nothing_to_learn(drawn: Rollouts, cap: int, asked: int, draws: int) -> str:
+    correct = float(drawn.correct.float().mean())
+    cut = 1 - float(drawn.finished.float().mean())
+    advice = "raise the cap" if cut > 0.5 else "use harder problems" if correct > 0.5 else "use easier problems"
+    return (
+        f"kept 0 of {asked} prompts in {draws} draws: every group is all right or all wrong at cap {cap} "
+        f"(accuracy {correct:.1%}, cut {cut:.1%}); {advice}, or raise group_size or max_draws"
+    )
+
+
+def mini_batches(group_ids: Tensor, count: int, generator: torch.Generator) -> list[Tensor]:
+    """Row indices of `count` mini-batches of whole groups, in random order; fewer if there are fewer groups."""
+    groups = group_ids.unique()
+    shuffled = groups[torch.randperm(len(groups), generator=generator).to(groups.device)]
+    return [torch.isin(group_ids, part).nonzero()[:, 0] for part in shuffled.tensor_split(count) if len(part)]
+
+
+def micro_batches(
+    rollouts: Rollouts, rows: Tensor, *, max_tokens: int, whole_groups: bool
+) -> Iterator[Tensor]:
+    """Split row indices into parts of at most `max_tokens` padded tokens, sorted by length.
+
+    With `whole_groups` a group is never parted, even where it alone is over the limit; otherwise one row is the
+    least that a part can hold.
+    """
+    totals = (rollouts.prompt_mask.sum(1) + rollouts.num_tokens)[rows].tolist()
+    units: dict[int, list[int]] = {}
+    for place, group in enumerate(rollouts.group_ids[rows].tolist()):
+        units.setdefault(group if whole_groups else place, []).append(place)
+    ordered = sorted(units.values(), key=lambda unit: max(totals[p] for p in unit))
+    part: list[int] = []
+    for unit in ordered:
+        longest = max(totals[p] for p in unit)
+        if part and longest * (len(part) + len(unit)) > max_tokens:
+            yield rows[torch.tensor(part, device=rows.device)]
+            part = []
+        part = part + unit
+    if part:
+        yield rows[torch.tensor(part, device=rows.device)]

@@ -1,0 +1,135 @@
+"""Checkpoints that are whole, verified or skipped.
+
+A checkpoint is a folder ``step-000120`` with ``weights.safetensors``, ``optimizer.safetensors``, ``state.json``
+and, written last, ``manifest.json`` with the SHA-256 of the other three. The folder is filled under a temporary
+name and renamed, so a killed process leaves either a whole checkpoint or a partial name that nobody reads.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lengthwise.errors import CheckpointError, LengthwiseWarning
+from lengthwise.files import atomic_write_json, clear_partials, read_json, sha256_file, write_folder
+
+WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint: trained tensors by name, optimizer tensors, and the trainer's JSON state."""
+
+    step: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    step: int,
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    keep: int = 2,
+) -> Path:
+    """Write the checkpoint of a finished step, then drop all but the newest `keep`."""
+    target = folder / f"step-{step:06d}"
+
+    def fill(partial: Path) -> None:
+        save_file(trained_tensors(model), partial / WEIGHTS)
+        save_file(_optimizer_tensors(model, optimizer), partial / OPTIMIZER)
+        atomic_write_json(partial / STATE, {"step": step, **state})
+        sums = {name: sha256_file(partial / name) for name in (WEIGHTS, OPTIMIZER, STATE)}
+        atomic_write_json(partial / MANIFEST, {"step": step, "sha256": sums})
+
+    write_folder(target, fill)
+    for old in checkpoint_folders(folder)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """All checkpoint folders, oldest first."""
+    return sorted(folder.glob("step-*"))
+
+
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that passes its checksums; damaged ones are warned about and removed.
+
+    Returns None where there is none at all. Half-written leftovers are cleared.
+    """
+    if not folder.is_dir():
+        return None
+    clear_partials(folder)
+    for path in reversed(checkpoint_folders(folder)):
+        try:
+            return _load(path)
+        except CheckpointError as error:
+            warnings.warn(f"{error}; falling back to the one before", LengthwiseWarning, stacklevel=2)
+            shutil.rmtree(path)
+    return None
+
+
+def _load(path: Path) -> Checkpoint:
+    if not (path / MANIFEST).is_file():
+        raise CheckpointError(f"checkpoint {path} has no {MANIFEST}")
+    sums = read_json(path / MANIFEST)["sha256"]
+    for name, expected in sums.items():
+        if not (path / name).is_file() or sha256_file(path / name) != expected:
+            raise CheckpointError(f"checkpoint {path} is damaged: {name} does not match its checksum")
+    state = read_json(path / STATE)
+    try:
+        weights, optimizer = load_file(path / WEIGHTS), load_file(path / OPTIMIZER)
+    except SafetensorError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
+    return Checkpoint(state["step"], weights, optimizer, state)
+
+
+def trained_tensors(model: Any) -> dict[str, Tensor]:
+    """The tensors that learn, by name; tied weights appear once."""
+    return {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def restore(checkpoint: Checkpoint, model: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's tensors into the model and the optimizer.
+
+    Raises:
+        CheckpointError: it belongs to another model (names or shapes differ).
+    """
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if named.keys() != checkpoint.weights.keys() or any(
+        p.shape != checkpoint.weights[n].shape for n, p in named.items()
+    ):
+        raise CheckpointError(
+            f"the checkpoint of step {checkpoint.step} belongs to another model (tensor names or shapes differ); "
+            "use the model it was made from or another output folder"
+        )
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(checkpoint.weights[name])
+    for name, parameter in named.items():
+        saved = {k.split("|")[0]: v for k, v in checkpoint.optimizer.items() if k.split("|")[1] == name}
+        if saved:
+            # AdamW keeps its step counter on the host and its moments beside the parameter.
+            optimizer.state[parameter] = {
+                key: value if key == "step" else value.to(parameter.device) for key, value in saved.items()
+            }
+
+
+def _optimizer_tensors(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{key}|{name}"] = value.detach().contiguous()
+    return tensors

@@ -1,0 +1,60 @@
+"""Metrics of a run: JSON lines that are cut back to a checkpoint's step, and the same as TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lengthwise.files import atomic_write_text
+
+METRICS = "metrics.jsonl"
+EVENTS = "tensorboard"
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The metrics of a run's steps, in order; a last line that a kill tore apart is left out."""
+    return list(_whole_lines(folder / METRICS))
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8").split("\n")
+    # Only a line that ends in a newline was written whole; what follows the last one was torn by a kill.
+    for line in lines[:-1]:
+        yield json.loads(line)
+
+
+class RunLog:
+    """Appends one JSON line per step and mirrors numbers as TensorBoard events."""
+
+    def __init__(self, folder: Path, *, step: int) -> None:
+        """Open the log of a run that continues after `step`: later lines and events are dropped."""
+        from tensorboardX import SummaryWriter
+
+        self.path = folder / METRICS
+        rows = [row for row in _whole_lines(self.path) if row["step"] <= step]
+        atomic_write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+        events = folder / EVENTS
+        for old in events.glob("events.*"):
+            old.unlink()
+        self.writer = SummaryWriter(str(events), flush_secs=10)
+        for row in rows:
+            self._events(row)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append the metrics of one step."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+        self._events(row)
+
+    def close(self) -> None:
+        """Flush the events."""
+        self.writer.close()
+
+    def _events(self, row: dict[str, Any]) -> None:
+        for name, value in row.items():
+            if isinstance(value, int | float) and name != "step":
+                self.writer.add_scalar(f"train/{name}", value, row["step"])

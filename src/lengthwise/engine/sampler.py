@@ -1,0 +1,363 @@
+"""Sampling that costs what its tokens cost: shared prefill, finished rows dropped at once, a cap per row.
+
+The model's own `forward` with its own KV cache does the work, so every decoder that transformers can decode
+batched is served. What cannot be served exactly is refused by `Sampler.check_padding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lengthwise.engine.rollouts import Rollouts
+from lengthwise.errors import ConfigError, InputError, UnsupportedModelError
+
+World = Callable[[int, Sequence[int]], int | None]
+"""Given a row and its response so far, the token the world writes next, or None to let the model write."""
+
+
+class Sampler:
+    """Draws responses from a causal language model on one device.
+
+    `eos_ids` are all tokens that end a response, `pad_id` fills padding (any valid id). `max_rows` bounds the
+    rows in flight, and with them the KV cache; 0 means all at once.
+    """
+
+    def __init__(self, model: Any, *, eos_ids: Sequence[int], pad_id: int, max_rows: int = 0) -> None:
+        if not eos_ids:
+            raise ConfigError("eos_ids is empty; name at least one token that ends a response")
+        if max_rows < 0:
+            raise ConfigError(f"max_rows is {max_rows}; give 0 (no bound) or a positive number of rows")
+        self.model = model
+        self.eos_ids = torch.tensor(sorted(set(eos_ids)), device=model.device)
+        self.pad_id = pad_id
+        self.max_rows = max_rows
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        caps: int | Sequence[int],
+        generator: torch.Generator,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        group_ids: Sequence[int] | None = None,
+        problem_ids: Sequence[int] | None = None,
+        policy_version: int = 0,
+        world: World | None = None,
+    ) -> Rollouts:
+        """Draw one response per prompt; equal prompts share one prefill.
+
+        `prompts` holds B lists of token ids, `caps` the most response tokens per row (EOS included). Temperature
+        0 takes the likeliest token. `logp` is the log-probability under softmax(logits / temperature), before
+        top-p (at temperature 0: under softmax(logits)). Tokens that `world` writes count for length and are left
+        out of `train_mask`. `answer_correct` is all False until a grader fills it in. Empty input: ConfigError.
+
+        Raises:
+            ConfigError: no prompt, an empty prompt, a cap below 1, temperature below 0, top_p outside (0, 1].
+            InputError: a prompt and its cap together exceed what the model's config allows.
+        """
+        rows = len(prompts)
+        cap = [caps] * rows if isinstance(caps, int) else list(caps)
+        self._check(prompts, cap, temperature, top_p)
+        groups = list(group_ids) if group_ids is not None else _number(prompts)
+        problems = list(problem_ids) if problem_ids is not None else groups
+        state = _State([list(p) for p in prompts], [[] for _ in range(rows)], cap)
+        chunk = self.max_rows or rows
+        for first in range(0, rows, chunk):
+            active = range(first, min(rows, first + chunk))
+            self._decode(state, list(active), generator, temperature, top_p, world)
+        return self._collect(state, groups, problems, policy_version)
+
+    @torch.no_grad()
+    def resume(
+        self,
+        rollouts: Rollouts,
+        *,
+        caps: int | Sequence[int],
+        generator: torch.Generator,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        policy_version: int = 0,
+        world: World | None = None,
+    ) -> Rollouts:
+        """Continue rollouts that are not finished up to new caps; finished rows come back as they are.
+
+        Tokens, log-probabilities and policy versions already there are kept; the rest as in `generate`.
+        """
+        rows = len(rollouts)
+        cap = [caps] * rows if isinstance(caps, int) else list(caps)
+        prompts = [rollouts.prompt(i) for i in range(rows)]
+        self._check(prompts, cap, temperature, top_p)
+        written = [rollouts.response(i) for i in range(rows)]
+        state = _State(prompts, written, cap)
+        state.logps = [rollouts.logp[i, : len(w)].tolist() for i, w in enumerate(written)]
+        state.trained = [rollouts.train_mask[i, : len(w)].tolist() for i, w in enumerate(written)]
+        state.versions = [rollouts.policy_version[i, : len(w)].tolist() for i, w in enumerate(written)]
+        state.finished = rollouts.finished.tolist()
+        open_rows = [i for i in range(rows) if not state.finished[i] and len(written[i]) < cap[i]]
+        chunk = self.max_rows or max(1, len(open_rows))
+        for first in range(0, len(open_rows), chunk):
+            self._decode(state, open_rows[first : first + chunk], generator, temperature, top_p, world)
+        resumed = self._collect(state, rollouts.group_ids.tolist(), rollouts.problem_ids.tolist(), policy_version)
+        unchanged = resumed.num_tokens == rollouts.num_tokens
+        return resumed.with_fields(answer_correct=rollouts.answer_correct & unchanged)
+
+    def _check(
+        self, prompts: Sequence[Sequence[int]], caps: list[int], temperature: float, top_p: float
+    ) -> None:
+        if not prompts:
+            raise ConfigError("prompts is empty; give at least one")
+        if len(caps) != len(prompts):
+            raise ConfigError(f"caps has {len(caps)} entries for {len(prompts)} prompts; give one per prompt")
+        if not temperature >= 0:
+            raise ConfigError(f"temperature is {temperature}; give 0 (greedy) or a positive number")
+        if not 0 < top_p <= 1:
+            raise ConfigError(f"top_p is {top_p}; give a number above 0 and up to 1")
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        for row, (prompt, cap) in enumerate(zip(prompts, caps, strict=True)):
+            if not len(prompt):
+                raise ConfigError(f"prompts[{row}] has no token; a response needs something to continue")
+            if cap < 1:
+                raise ConfigError(f"cap is {cap} for row {row}; a response has at least 1 token")
+            if limit is not None and len(prompt) + cap > limit:
+                raise InputError(
+                    f"prompt {row} has {len(prompt)} tokens and the cap is {cap}, but the model allows {limit} "
+                    "positions in all; shorten the prompt or lower the cap"
+                )
+
+    def _decode(
+        self,
+        state: _State,
+        active: list[int],
+        generator: torch.Generator,
+        temperature: float,
+        top_p: float,
+        world: World | None,
+    ) -> None:
+        """Write tokens into `state` until every active row has finished or reached its cap."""
+        device = self.model.device
+        context = [state.prompts[i] + state.responses[i] for i in active]
+        logits, cache, mask, position = self._prefill(context)
+        row_ids = torch.tensor(active, device=device)
+        room = torch.tensor([state.caps[i] - len(state.responses[i]) for i in active], device=device)
+        rows_out, tokens_out, logps_out, forced_out = [], [], [], []
+        while True:
+            token, logp = _draw(logits, generator, temperature, top_p)
+            forced = torch.zeros_like(token, dtype=torch.bool)
+            if world is not None:
+                last_rows, last = (rows_out[-1], tokens_out[-1]) if tokens_out else (None, None)
+                token, forced = _write_world(world, state, row_ids, last_rows, last, token)
+                logp = _log_prob(logits, token, temperature)
+            rows_out.append(row_ids)
+            tokens_out.append(token)
+            logps_out.append(logp)
+            forced_out.append(forced)
+            room = room - 1
+            keep = ~torch.isin(token, self.eos_ids) & (room > 0)
+            if not bool(keep.all()):
+                index = keep.nonzero()[:, 0]
+                if not len(index):
+                    break
+                row_ids, room, token, position = row_ids[index], room[index], token[index], position[index]
+                mask = mask[index]
+                cache.batch_select_indices(index)
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+            position = position + 1
+            out = self.model(
+                input_ids=token[:, None],
+                attention_mask=mask,
+                position_ids=position[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            logits, cache = out.logits[:, -1], out.past_key_values
+        state.append(rows_out, tokens_out, logps_out, forced_out, self.eos_ids)
+
+    def _prefill(self, context: list[list[int]]) -> tuple[Tensor, Any, Tensor, Tensor]:
+        """Run each distinct context once, left-padded, and spread its cache to all rows that share it."""
+        distinct: dict[tuple[int, ...], int] = {}
+        spread = [distinct.setdefault(tuple(tokens), len(distinct)) for tokens in context]
+        ids, mask = pad_left(list(distinct), self.pad_id, self.model.device)
+        position = (mask.cumsum(1) - 1).clamp(min=0)
+        out = self.model(
+            input_ids=ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1
+        )
+        cache = out.past_key_values
+        if not hasattr(cache, "batch_select_indices"):
+            raise UnsupportedModelError(
+                f"model_type {self.model.config.model_type!r} keeps a {type(cache).__name__} whose rows cannot be "
+                "selected; use a decoder with an ordinary KV cache"
+            )
+        index = torch.tensor(spread, device=self.model.device)
+        if spread != list(range(len(distinct))):
+            cache.batch_select_indices(index)
+        return out.logits[index, -1], cache, mask[index], position[index, -1]
+
+    @torch.no_grad()
+    def check_padding(self) -> None:
+        """Prove on the loaded model that padded, cached decoding equals a plain forward.
+
+        Two short inputs of unlike length are decoded together; the logits must equal those of a forward without
+        padding or cache, within 1e-3 in float32 and 5e-2 relative to the logits' spread otherwise.
+
+        Raises:
+            UnsupportedModelError: they differ, or the model cannot be decoded in a padded batch at all.
+        """
+        size = self.model.get_input_embeddings().weight.shape[0]
+        short, long = [(7 * k + 3) % size for k in range(4)], [(11 * k + 5) % size for k in range(9)]
+        kind = getattr(self.model.config, "model_type", type(self.model).__name__)
+        refusal = (
+            f"model_type {kind!r} fails the padding self-check: {{}}; batched sampling would be silently wrong. "
+            "Use a decoder with ordinary attention layers"
+        )
+        try:
+            worst = self._padding_gap(short, long, steps=3)
+        except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError) as error:
+            raise UnsupportedModelError(refusal.format(f"{type(error).__name__}: {error}")) from error
+        limit = 1e-3 if self.model.dtype == torch.float32 else 5e-2
+        if not worst <= limit:
+            raise UnsupportedModelError(
+                refusal.format(f"padded and unpadded logits differ by {worst:.3g} (allowed {limit:g})")
+            )
+
+    def _padding_gap(self, short: list[int], long: list[int], *, steps: int) -> float:
+        logits, cache, mask, position = self._prefill([short, long])
+        worst, rows = 0.0, [list(short), list(long)]
+        for step in range(steps + 1):
+            for row, tokens in enumerate(rows):
+                ids = torch.tensor([tokens], device=self.model.device)
+                plain = self.model(input_ids=ids, use_cache=False).logits[0, -1].float()
+                gap = (plain - logits[row].float()).abs().max() / plain.std().clamp(min=1.0)
+                worst = max(worst, float(gap))
+            if step == steps:
+                return worst
+            token = torch.tensor([tokens[step % len(tokens)] for tokens in (long, short)])
+            for row, tokens in enumerate(rows):
+                tokens.append(int(token[row]))
+            mask = torch.cat([mask, mask.new_ones(2, 1)], 1)
+            position = position + 1
+            out = self.model(
+                input_ids=token[:, None].to(self.model.device),
+                attention_mask=mask,
+                position_ids=position[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            logits, cache = out.logits[:, -1], out.past_key_values
+        raise AssertionError("unreachable: the loop returns at its last step")
+
+    def _collect(self, state: _State, groups: list[int], problems: list[int], version: int) -> Rollouts:
+        device = self.model.device
+        prompt_ids, prompt_mask = pad_left(state.prompts, self.pad_id, device)
+        lengths = torch.tensor([len(r) for r in state.responses], device=device)
+        width = int(lengths.max())
+        mask = torch.arange(width, device=device)[None] < lengths[:, None]
+        versions = [v + [version] * (len(r) - len(v)) for v, r in zip(state.versions, state.responses, strict=True)]
+        caps = torch.tensor(state.caps, device=device)
+        finished = torch.tensor(state.finished, device=device)
+        return Rollouts(
+            prompt_ids=prompt_ids,
+            prompt_mask=prompt_mask.bool(),
+            completion_ids=_pad_right(state.responses, width, self.pad_id, torch.long, device),
+            mask=mask,
+            train_mask=_pad_right(state.trained, width, False, torch.bool, device),
+            num_tokens=lengths,
+            finished=finished,
+            done=finished | (lengths >= caps),
+            answer_correct=torch.zeros(len(groups), dtype=torch.bool, device=device),
+            group_ids=torch.tensor(groups, device=device),
+            problem_ids=torch.tensor(problems, device=device),
+            cap=caps,
+            logp=_pad_right(state.logps, width, 0.0, torch.float32, device),
+            policy_version=_pad_right(versions, width, 0, torch.long, device),
+        )
+
+
+class _State:
+    """What has been written so far, row by row, on the host."""
+
+    def __init__(self, prompts: list[list[int]], responses: list[list[int]], caps: list[int]) -> None:
+        self.prompts, self.responses, self.caps = prompts, responses, caps
+        self.logps: list[list[float]] = [[] for _ in prompts]
+        self.trained: list[list[bool]] = [[] for _ in prompts]
+        self.versions: list[list[int]] = [[] for _ in prompts]
+        self.finished = [False] * len(prompts)
+        # Kept only while a world watches; the plain path appends once, at the end of a decode.
+        self.live: dict[int, list[int]] = {}
+
+    def append(
+        self,
+        rows: list[Tensor],
+        tokens: list[Tensor],
+        logps: list[Tensor],
+        forced: list[Tensor],
+        eos_ids: Tensor,
+    ) -> None:
+        ended = torch.isin(torch.cat(tokens), eos_ids).tolist()
+        columns = (torch.cat(part).tolist() for part in (rows, tokens, logps, forced))
+        for row, token, logp, written, end in zip(*columns, ended, strict=True):
+            self.responses[row].append(token)
+            self.logps[row].append(logp)
+            self.trained[row].append(not written)
+            self.finished[row] = end
+
+
+def _draw(
+    logits: Tensor, generator: torch.Generator, temperature: float, top_p: float
+) -> tuple[Tensor, Tensor]:
+    logits = logits.float()
+    if temperature == 0:
+        token = logits.argmax(-1)
+        return token, _log_prob(logits, token, temperature)
+    logp = torch.log_softmax(logits / temperature, -1)
+    probs = logp.exp()
+    if top_p < 1:
+        ordered, order = probs.sort(-1, descending=True, stable=True)
+        # A token stays while the mass before it is below top_p, so the likeliest one always stays.
+        outside = ordered.cumsum(-1) - ordered >= top_p
+        probs = probs.masked_fill(outside.scatter(-1, order, outside), 0.0)
+    token = torch.multinomial(probs, 1, generator=generator)[:, 0]
+    return token, logp.gather(-1, token[:, None])[:, 0]
+
+
+def _log_prob(logits: Tensor, token: Tensor, temperature: float) -> Tensor:
+    scaled = logits.float() / (temperature or 1.0)
+    return torch.log_softmax(scaled, -1).gather(-1, token[:, None])[:, 0]
+
+
+def _write_world(
+    world: World, state: _State, row_ids: Tensor, last_rows: Tensor | None, last: Tensor | None, token: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Let the world overrule the sampled tokens; returns the tokens and which of them it wrote."""
+    if last_rows is not None and last is not None:
+        for row, written in zip(last_rows.tolist(), last.tolist(), strict=True):
+            state.live[row].append(written)
+    rows = row_ids.tolist()
+    for row in rows:
+        state.live.setdefault(row, list(state.responses[row]))
+    chosen = [world(row, state.live[row]) for row in rows]
+    forced = torch.tensor([c is not None for c in chosen], device=token.device)
+    written_ids = torch.tensor([0 if c is None else c for c in chosen], device=token.device)
+    return torch.where(forced, written_ids, token), forced
+
+
+def pad_left(rows: Sequence[Sequence[int]], pad_id: int, device: Any) -> tuple[Tensor, Tensor]:
+    """Token ids [B, P] padded on the left and their mask (1 on real tokens) as int64."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
+
+
+def _pad_right(rows: Sequence[Sequence[Any]], width: int, fill: Any, dtype: torch.dtype, device: Any) -> Tensor:
+    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], dtype=dtype, device=device)
+
+
+def _number(prompts: Sequence[Sequence[int]]) -> list[int]:
+    seen: dict[tuple[int, ...], int] = {}
+    return [seen.setdefault(tuple(prompt), len(seen)) for prompt in prompts]

@@ -1,0 +1,231 @@
+"""The training loop: sample, grade, shape, credit, update, save."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lengthwise.engine.batches import Collected, Task, collect, step_generator
+from lengthwise.engine.checkpoint import newest_checkpoint, restore, save_checkpoint
+from lengthwise.engine.method import Method, State
+from lengthwise.engine.runlog import RunLog
+from lengthwise.engine.sampler import Sampler
+from lengthwise.engine.scoring import Scorer
+from lengthwise.engine.updates import UpdatePlan, update_policy
+from lengthwise.engine.watch import Watch
+from lengthwise.errors import ConfigError, LengthwiseWarning
+from lengthwise.objectives import round_half_up
+
+UPDATE_STAGE = 4_000
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a method is carried out; what the method itself says is not repeated here.
+
+    `prompts` problems per step with `group_size` rollouts each; `updates` mini-batches (optimizer steps) per
+    batch. `max_draws` bounds dynamic sampling. `micro_tokens` bounds the padded tokens of one forward and
+    backward, `sample_rows` the rows in flight while sampling (0: all). `truncate_importance` bounds importance
+    weights between sampler and trainer (None: off). `checkpoint_every` steps a checkpoint is written.
+    """
+
+    steps: int
+    prompts: int = 16
+    group_size: int = 8
+    updates: int = 2
+    lr: float = 1e-6
+    warmup_steps: int = 0
+    weight_decay: float = 0.01
+    grad_clip: float = 1.0
+    temperature: float = 1.0
+    max_draws: int = 8
+    micro_tokens: int = 16_384
+    sample_rows: int = 0
+    truncate_importance: float | None = None
+    checkpoint_every: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {
+            "steps": 1, "prompts": 1, "group_size": 2, "updates": 1, "max_draws": 1,
+            "micro_tokens": 1, "checkpoint_every": 1, "warmup_steps": 0, "sample_rows": 0, "seed": 0,
+        }  # fmt: skip
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                why = "; a group of one has no advantage" if name == "group_size" else ""
+                raise ConfigError(f"{name} is {getattr(self, name)}; give at least {bound}{why}")
+        for name in ("lr", "temperature", "grad_clip"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ConfigError(f"{name} is {getattr(self, name)}; give a positive number")
+        if self.updates > self.prompts:
+            raise ConfigError(
+                f"updates is {self.updates} but a batch has {self.prompts} groups, and groups stay whole; "
+                "give at most one update per prompt"
+            )
+        if self.truncate_importance is not None and not self.truncate_importance > 0:
+            raise ConfigError(f"truncate_importance is {self.truncate_importance}; give a positive bound or leave it out")
+
+
+class Trainer:
+    """Carries a method out on one device; the same folder and config continue where a killed run stopped.
+
+    `reference` is the frozen model that a method with a KL penalty is held to. `compute` makes the context (for
+    example autocast) in which the model runs.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        method: Method,
+        task: Task,
+        config: TrainConfig,
+        folder: Path,
+        eos_ids: list[int],
+        pad_id: int,
+        reference: Any = None,
+        compute: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        if method.kl_coef > 0 and reference is None:
+            raise ConfigError(f"method {method.name!r} has kl_coef {method.kl_coef} but no reference model is given")
+        self.model, self.method, self.task, self.config = model, method, task, config
+        self.folder, self.compute = folder, compute
+        self.sampler = Sampler(model, eos_ids=eos_ids, pad_id=pad_id, max_rows=config.sample_rows)
+        self.scorer = Scorer(model, temperature=config.temperature)
+        self.reference = None if method.kl_coef == 0 else Scorer(reference, temperature=config.temperature)
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay)
+        self.plan = UpdatePlan(config.updates, config.micro_tokens, config.grad_clip, config.truncate_importance)
+        self.step, self.cursor, self.sampled_tokens, self.seconds = 0, 0, 0, 0.0
+        self.state: State = method.initial_state()
+        self.watch = Watch()
+
+    def train(self, on_step: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """Run to `config.steps`, continuing from the newest sound checkpoint; `on_step` gets each step's metrics."""
+        self._continue()
+        log = RunLog(self.folder, step=self.step)
+        try:
+            while self.step < self.config.steps:
+                metrics = self._one_step()
+                for text in metrics["warnings"]:
+                    warnings.warn(f"step {self.step}: {text}", LengthwiseWarning, stacklevel=2)
+                log.write(metrics)
+                if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
+                    self._save()
+                if on_step is not None:
+                    on_step(metrics)
+        finally:
+            log.close()
+
+    def _continue(self) -> None:
+        found = newest_checkpoint(self.folder / "checkpoints")
+        if found is None:
+            return
+        restore(found, self.model, self.optimizer)
+        saved = found.state
+        self.step, self.cursor, self.state = saved["step"], saved["cursor"], saved["method"]
+        self.sampled_tokens, self.seconds = saved["sampled_tokens"], saved["seconds"]
+        self.watch = Watch(saved["watch"])
+
+    def _save(self) -> None:
+        state = {
+            "cursor": self.cursor,
+            "method": dict(self.state),
+            "sampled_tokens": self.sampled_tokens,
+            "seconds": self.seconds,
+            "watch": self.watch.state,
+        }
+        save_checkpoint(
+            self.folder / "checkpoints", step=self.step, model=self.model, optimizer=self.optimizer, state=state
+        )
+
+    def _one_step(self) -> dict[str, Any]:
+        config, started = self.config, time.perf_counter()
+        cap = round_half_up(self.method.cap(self.step, self.state))
+        if cap < 1:
+            raise ConfigError(f"the cap of step {self.step} is {cap}; a response has at least 1 token")
+        with self.compute():
+            batch = collect(
+                self.sampler, self.task, self.method, self.state,
+                step=self.step, cap=cap, cursor=self.cursor, prompts=config.prompts,
+                group_size=config.group_size, max_draws=config.max_draws,
+                temperature=config.temperature, seed=config.seed,
+            )  # fmt: skip
+        sampled = time.perf_counter()
+        rewards = self.method.reward(batch.kept, self.state)
+        advantages = self.method.advantage(rewards, batch.kept)
+        before = _fingerprint(self.parameters)
+        with self.compute():
+            stats = self._update(batch, advantages)
+        moved = sum(abs(a - b) for a, b in zip(before, _fingerprint(self.parameters), strict=True))
+        self.state = self.method.update_state(self.state, batch.drawn)
+        self.cursor = batch.cursor
+        self.sampled_tokens += int(batch.drawn.num_tokens.sum())
+        self.step += 1
+        ended = time.perf_counter()
+        self.seconds += ended - started
+        metrics = {
+            "step": self.step,
+            "cap": cap,
+            **_rollout_metrics(batch, rewards, advantages),
+            **stats,
+            "groups_wanted": config.prompts,
+            "weights_moved": moved,
+            "sampled_tokens": self.sampled_tokens,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "seconds_sample": sampled - started,
+            "seconds_update": ended - sampled,
+            "seconds": self.seconds,
+        }
+        metrics["warnings"] = self.watch.look(metrics)
+        return metrics
+
+    def _update(self, batch: Collected, advantages: Tensor) -> dict[str, float]:
+        warm = self.config.warmup_steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * min(1.0, (self.step + 1) / warm) if warm else self.config.lr
+        return update_policy(
+            self.scorer, self.optimizer, self.parameters, self.method, batch.kept, advantages, self.plan,
+            generator=step_generator(self.config.seed, self.step, UPDATE_STAGE, torch.device("cpu")),
+            reference=self.reference,
+        )  # fmt: skip
+
+
+def _fingerprint(parameters: list[Tensor]) -> list[float]:
+    with torch.no_grad():
+        return [float(p.double().abs().sum()) for p in parameters]
+
+
+def _rollout_metrics(batch: Collected, rewards: Tensor, advantages: Tensor) -> dict[str, Any]:
+    drawn, kept = batch.drawn, batch.kept
+    groups, index = drawn.group_ids.unique(return_inverse=True)
+    share = torch.zeros(len(groups), device=rewards.device).index_add(0, index, drawn.answer_correct.float())
+    sizes = torch.bincount(index, minlength=len(groups))
+    uniform = ((share == 0) | (share == sizes)).float().mean()
+    lengths = drawn.num_tokens.float()
+    flat = advantages if advantages.dim() == 1 else (advantages * kept.mask).sum(1) / kept.num_tokens
+    # Token weighting can turn a wrong row's advantage positive (dler.md, section 8, row 4): worth watching.
+    flipped = ((rewards <= 0) & (flat > 0)) | ((rewards > 0) & (flat < 0))
+    return {
+        "accuracy": float(drawn.correct.float().mean()),
+        "mean_tokens": float(lengths.mean()),
+        "p95_tokens": float(lengths.quantile(0.95)),
+        "cut_rate": float((~drawn.finished).float().mean()),
+        "uniform_groups": float(uniform),
+        "groups": len(kept.group_ids.unique()),
+        "draws": batch.draws,
+        "reward_mean": float(rewards.mean()),
+        "reward_std": float(rewards.std(unbiased=False)),
+        "kept_accuracy": float(kept.correct.float().mean()),
+        "kept_tokens": float(kept.num_tokens.float().mean()),
+        "sign_flips": float(flipped.float().mean()),
+    }

@@ -1,0 +1,146 @@
+"""One batch of rollouts becomes a few optimizer steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lengthwise.engine.batches import micro_batches, mini_batches
+from lengthwise.engine.method import LossInputs, Method
+from lengthwise.engine.rollouts import Rollouts
+from lengthwise.engine.scoring import Scorer
+from lengthwise.errors import TrainingError
+from lengthwise.objectives import kl_penalty
+
+
+@dataclass(frozen=True)
+class UpdatePlan:
+    """How a batch is learnt from: `updates` mini-batches, micro-batches of at most `micro_tokens` padded tokens,
+    gradient norm at most `grad_clip`, and, unless None, importance weights between sampler and trainer truncated
+    at `truncate_importance`."""
+
+    updates: int
+    micro_tokens: int
+    grad_clip: float
+    truncate_importance: float | None = None
+
+
+@torch.no_grad()
+def score_batch(scorer: Scorer, rollouts: Rollouts, rows: Tensor, micro_tokens: int) -> Tensor:
+    """Log-probabilities float32 [B, T] of the named rows under the scorer's weights; 0 elsewhere."""
+    scores = torch.zeros_like(rollouts.logp)
+    for part in micro_batches(rollouts, rows, max_tokens=micro_tokens, whole_groups=False):
+        sub = rollouts.select(part).trim()
+        scores[part, : sub.mask.shape[1]] = scorer(sub)[0]
+    return scores
+
+
+def update_policy(
+    scorer: Scorer,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[Tensor],
+    method: Method,
+    rollouts: Rollouts,
+    advantages: Tensor,
+    plan: UpdatePlan,
+    *,
+    generator: torch.Generator,
+    reference: Scorer | None = None,
+) -> dict[str, float]:
+    """Take `plan.updates` optimizer steps on one batch; returns statistics over all its trained tokens.
+
+    Rows whose advantages are all 0 are skipped where nothing else pulls on them: they add exactly nothing.
+
+    Raises:
+        TrainingError: the loss or the gradient norm is not finite; the weights are left as they were before
+            that optimizer step.
+    """
+    signal = advantages.abs().reshape(len(rollouts), -1).sum(1) > 0
+    needed = signal if method.kl_coef == 0 and method.coupling == "row" else torch.ones_like(signal)
+    rows = needed.nonzero()[:, 0]
+    # With a single update the policy is its own old policy: the first forward gives both.
+    old = score_batch(scorer, rollouts, rows, plan.micro_tokens) if plan.updates > 1 else None
+    ref = score_batch(reference, rollouts, rows, plan.micro_tokens) if reference is not None else None
+    totals: dict[str, float] = {}
+    norms, losses = [], []
+    for mini in mini_batches(rollouts.group_ids, plan.updates, generator):
+        optimizer.zero_grad(set_to_none=True)
+        normaliser = method.normaliser(rollouts.train_mask[mini])
+        mini_tokens = float(rollouts.train_mask[mini].sum())
+        loss = 0.0
+        whole = method.coupling == "group"
+        live = mini[needed[mini]]
+        for part in micro_batches(rollouts, live, max_tokens=plan.micro_tokens, whole_groups=whole):
+            loss += _accumulate(
+                scorer, method, rollouts, advantages, part, old, ref, normaliser, mini_tokens, plan, totals
+            )
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, plan.grad_clip))
+        if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(torch.tensor(norm))):
+            optimizer.zero_grad(set_to_none=True)
+            raise TrainingError(
+                f"loss {loss:.4g} or gradient norm {norm:.4g} is not finite; the last checkpoint is kept. "
+                "Lower the learning rate, or train in float32"
+            )
+        optimizer.step()
+        norms.append(norm)
+        losses.append(loss)
+    tokens = max(totals.get("tokens", 0.0), 1.0)
+    return {
+        "loss": sum(losses) / len(losses),
+        "grad_norm": sum(norms) / len(norms),
+        "updates": len(norms),
+        "trained_tokens": totals.get("tokens", 0.0),
+        "clip_high_share": totals.get("clipped_high", 0.0) / tokens,
+        "clip_low_share": totals.get("clipped_low", 0.0) / tokens,
+        "dual_clip_share": totals.get("dual_clipped", 0.0) / tokens,
+        "approx_kl": totals.get("approx_kl_sum", 0.0) / tokens,
+        "ratio_max": totals.get("ratio_max", 1.0),
+        "entropy": totals.get("entropy_sum", 0.0) / tokens,
+        "reference_kl": totals.get("reference_kl", 0.0) / len(norms),
+        "sampler_gap": totals.get("sampler_gap_sum", 0.0) / tokens,
+    }
+
+
+def _accumulate(
+    scorer: Scorer,
+    method: Method,
+    rollouts: Rollouts,
+    advantages: Tensor,
+    part: Tensor,
+    old: Tensor | None,
+    ref: Tensor | None,
+    normaliser: float,
+    mini_tokens: float,
+    plan: UpdatePlan,
+    totals: dict[str, float],
+) -> float:
+    """Forward and backward of one micro-batch; adds to the gradients and to `totals`, returns its loss."""
+    sub = rollouts.select(part).trim()
+    width = sub.mask.shape[1]
+    logp, entropy = scorer(sub)
+    old_logp = logp.detach() if old is None else old[part, :width]
+    advantage = advantages[part] if advantages.dim() == 1 else advantages[part, :width]
+    gap = (old_logp - sub.logp) * sub.train_mask
+    if plan.truncate_importance is not None:
+        weight = gap.exp().clamp(max=plan.truncate_importance)
+        advantage = weight * (advantage if advantage.dim() == 2 else advantage[:, None])
+    inputs = LossInputs(logp, old_logp, advantage, sub.train_mask, sub, normaliser)
+    loss, stats = method.loss(inputs)
+    if ref is not None:
+        penalty = kl_penalty(
+            logp, ref[part, :width], sub.train_mask, kind=method.kl_kind, normaliser=mini_tokens
+        )
+        loss = loss + method.kl_coef * penalty
+        stats = stats | {"reference_kl": penalty.detach()}
+    loss.backward()
+    stats = stats | {
+        "entropy_sum": (entropy * sub.train_mask).sum(),
+        "sampler_gap_sum": gap.abs().sum(),
+    }
+    for name, value in stats.items():
+        number = float(value.detach())
+        totals[name] = max(totals.get(name, number), number) if name == "ratio_max" else totals.get(name, 0.0) + number
+    return float(loss.detach())

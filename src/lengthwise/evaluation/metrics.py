@@ -1,0 +1,254 @@
+"""Metrics for accuracy against length: pure functions of arrays, no tokenizer and no grader inside.
+
+Shapes: P problems, S samples per problem. ``correct`` and ``finished`` bool [P,S], ``num_tokens`` int [P,S]
+(response tokens, EOS included). S may differ between problems: pass a list of lists. Averages run over the
+samples of a problem first, then over problems, so each problem has equal weight; with equal S this is the
+plain mean. Metrics called *pooled* are ratios of sums over all samples instead.
+
+A quantity over an empty subset is ``None``, never 0. No problem at all, or a problem without samples, is an
+error. A response that was cut is wrong: pass ``correct = answer_correct & finished``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lengthwise.errors import InputError, ShapeError
+
+Samples = Sequence[Sequence[Any]] | NDArray[Any]
+"""Values [P,S]; rows may differ in length."""
+
+
+def check_flags(values: Samples, name: str) -> list[NDArray[np.bool_]]:
+    """Read bool [P,S] (0 and 1 are taken for False and True) into one array per problem, or raise."""
+    rows = _rows(values, name)
+    for problem, row in enumerate(rows):
+        if row.dtype.kind not in "biu" or not np.isin(row, (0, 1)).all():
+            raise InputError(f"{name}[{problem}] is {row.tolist()}; pass one True or False per sample")
+    return [row.astype(bool) for row in rows]
+
+
+def check_token_counts(values: Samples, name: str = "num_tokens") -> list[NDArray[np.int64]]:
+    """Read int [P,S], at least 0, into one array per problem, or raise."""
+    rows = _rows(values, name)
+    for problem, row in enumerate(rows):
+        if row.dtype.kind not in "iu" or (row < 0).any():
+            raise InputError(f"{name}[{problem}] is {row.tolist()}; pass one token count (integer >= 0) each")
+    return [row.astype(np.int64) for row in rows]
+
+
+def check_same_samples(
+    first: Sequence[Any], first_name: str, second: Sequence[Any], second_name: str
+) -> None:
+    """Raise `ShapeError` unless both have the same problems and samples per problem."""
+    if len(first) != len(second):
+        raise ShapeError(
+            f"{first_name} has {len(first)} problems but {second_name} has {len(second)}; pass the same ones"
+        )
+    for problem, (a, b) in enumerate(zip(first, second, strict=True)):
+        if len(a) != len(b):
+            raise ShapeError(
+                f"problem {problem}: {first_name} has {len(a)} samples but {second_name} has {len(b)}; "
+                "pass one value per sample"
+            )
+
+
+def accuracy(correct: Samples) -> float:
+    """Share of correct answers (pass@1), mean over samples, then problems. Range [0, 1]."""
+    return _mean_of_means(check_flags(correct, "correct"))
+
+
+def mean_tokens(num_tokens: Samples) -> float:
+    """Mean response tokens, over samples, then problems; a cut response counts with the cap."""
+    return _mean_of_means(check_token_counts(num_tokens))
+
+
+def truncation_rate(finished: Samples) -> float:
+    """Share of responses that were cut, ``1 - mean finished``. Range [0, 1]."""
+    return 1.0 - _mean_of_means(check_flags(finished, "finished"))
+
+
+def subset_mean_tokens(num_tokens: Samples, subset: Samples) -> float | None:
+    """Mean tokens over the samples in ``subset`` (bool [P,S]), pooled; ``None`` if there are none.
+
+    With ``finished``, ``correct`` or ``~correct`` it gives the mean tokens finished, correct or wrong.
+    """
+    tokens, chosen = check_token_counts(num_tokens), check_flags(subset, "subset")
+    check_same_samples(tokens, "num_tokens", chosen, "subset")
+    pooled = np.concatenate(tokens)[np.concatenate(chosen)]
+    return float(pooled.mean()) if len(pooled) else None
+
+
+def accuracy_given_finished(
+    correct: Samples, finished: Samples, *, allow_correct_when_cut: bool = False
+) -> float | None:
+    """Correct answers per finished response, ``sum correct / sum finished``, pooled; ``None`` if all cut.
+
+    With equal S: ``accuracy = (1 - truncation_rate) * accuracy_given_finished``. A correct answer in a cut
+    response is an error, unless ``allow_correct_when_cut``: then it is left out of the numerator.
+    """
+    right, ended = check_flags(correct, "correct"), check_flags(finished, "finished")
+    check_same_samples(right, "correct", ended, "finished")
+    for problem, (c, f) in enumerate(zip(right, ended, strict=True)):
+        if (c & ~f).any() and not allow_correct_when_cut:
+            raise InputError(
+                f"correct[{problem}] has a correct answer that was cut; a cut response counts as wrong: "
+                "pass answer_correct & finished, or allow_correct_when_cut=True"
+            )
+    right_and_ended = np.concatenate(right) & np.concatenate(ended)
+    total = int(np.concatenate(ended).sum())
+    return float(right_and_ended.sum() / total) if total else None
+
+
+def accuracy_at_budget(correct: Samples, num_tokens: Samples, budget: int, *, cap: int) -> float:
+    """Accuracy had the same responses been cut after ``budget`` tokens: mean of ``correct & (n <= budget)``.
+
+    This is a forced cut of outputs that exist; generating again under the smaller cap, or closing the
+    thinking and asking for an answer, gives other numbers. Never falls in ``budget``; at ``cap`` it is the
+    accuracy. ``budget > cap`` raises: nobody knows what the cut responses would have become.
+    """
+    right, tokens = check_flags(correct, "correct"), check_token_counts(num_tokens)
+    check_same_samples(right, "correct", tokens, "num_tokens")
+    check_budget(budget, cap)
+    return _mean_of_means([c & (n <= budget) for c, n in zip(right, tokens, strict=True)])
+
+
+def truncation_at_budget(num_tokens: Samples, finished: Samples, budget: int, *, cap: int) -> float:
+    """Share of responses that are cut, or would be by a forced cut: mean of ``(n > budget) | ~finished``."""
+    tokens, ended = check_token_counts(num_tokens), check_flags(finished, "finished")
+    check_same_samples(tokens, "num_tokens", ended, "finished")
+    check_budget(budget, cap)
+    return _mean_of_means([(n > budget) | ~f for n, f in zip(tokens, ended, strict=True)])
+
+
+def mean_tokens_at_budget(num_tokens: Samples, budget: int, *, cap: int) -> float:
+    """Mean tokens after a forced cut: mean of ``min(n, budget)``."""
+    check_budget(budget, cap)
+    return _mean_of_means([np.minimum(n, budget) for n in check_token_counts(num_tokens)])
+
+
+def token_efficiency(correct: Samples, num_tokens: Samples) -> float | None:
+    """Correct answers per 1000 tokens, ``1000 * sum correct / sum num_tokens``, pooled.
+
+    With equal S it is ``1000 * accuracy / mean_tokens``. No correct answer gives 0, no token ``None``.
+    """
+    right, tokens = check_flags(correct, "correct"), check_token_counts(num_tokens)
+    check_same_samples(right, "correct", tokens, "num_tokens")
+    total = int(np.concatenate(tokens).sum())
+    return float(1000.0 * np.concatenate(right).sum() / total) if total else None
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Chance that one or more of ``k`` of the ``n`` samples, ``c`` of them correct, is correct.
+
+    ``1 - C(n-c,k)/C(n,k) = 1 - prod_{i=n-c+1..n} (1 - k/i)``; 1 if ``n - c < k``. Range [0, 1]. Needs
+    ``0 <= c <= n`` and ``1 <= k <= n``. "Evaluating Large Language Models Trained on Code", arXiv 2107.03374.
+    """
+    if not 0 <= c <= n:
+        raise InputError(f"c is {c} with n {n}; the correct samples must be between 0 and n")
+    if not 1 <= k <= n:
+        raise InputError(
+            f"k is {k} but there are {n} samples; choose k between 1 and n, or draw more samples"
+        )
+    if n - c < k:
+        return 1.0
+    return 1.0 - math.prod(1.0 - k / i for i in range(n - c + 1, n + 1))
+
+
+def mean_pass_at_k(correct: Samples, k: int) -> float:
+    """Pass@k of each problem, averaged over problems; a problem with fewer than ``k`` samples raises."""
+    right = check_flags(correct, "correct")
+    for problem, row in enumerate(right):
+        if k > len(row):
+            raise InputError(f"k is {k} but problem {problem} has {len(row)} samples; choose a smaller k")
+    return float(np.mean([pass_at_k(len(row), int(row.sum()), k) for row in right]))
+
+
+def overthinking_area(correct: Samples, num_tokens: Samples, *, t_max: int) -> float:
+    """Area under accuracy over budgets up to ``t_max``: mean of ``correct * max(0, t_max - n) / t_max``.
+
+    Range [0, 1]; higher is right sooner. OptimalThinkingBench (facebookresearch/RAM).
+    """
+    right, tokens = check_flags(correct, "correct"), check_token_counts(num_tokens)
+    check_same_samples(right, "correct", tokens, "num_tokens")
+    if t_max < 1:
+        raise InputError(f"t_max is {t_max}; give the largest budget of the area, at least 1 token")
+    pairs = zip(right, tokens, strict=True)
+    return _mean_of_means([c * np.maximum(0, t_max - n) / t_max for c, n in pairs])
+
+
+def control_error(num_tokens: Samples, target: int | Sequence[int]) -> float:
+    """Mean relative distance to the asked length, ``|n - target| / target``; one target, or one each [P]."""
+    tokens = check_token_counts(num_tokens)
+    pairs = zip(tokens, _targets(target, len(tokens)), strict=True)
+    return _mean_of_means([np.abs(n - t) / t for n, t in pairs])
+
+
+def violation_rate(num_tokens: Samples, target: int | Sequence[int]) -> float:
+    """Share of responses longer than the asked length, ``n > target``; one target, or one each [P]."""
+    tokens = check_token_counts(num_tokens)
+    return _mean_of_means([n > t for n, t in zip(tokens, _targets(target, len(tokens)), strict=True)])
+
+
+def removable_share(base: float, after: float, oracle: float) -> float:
+    """Share of the removable tokens that were removed: ``(L_base - L) / (L_base - L_oracle)``.
+
+    Mean tokens of the model before and after and of the shortest sound answers. 0 = nothing removed, 1 = all
+    of it; negative when longer than before, above 1 when shorter than the oracle. ``base <= oracle`` raises:
+    there is nothing to remove.
+    """
+    values = {"base": base, "after": after, "oracle": oracle}
+    for name, value in values.items():
+        if not math.isfinite(value) or value < 0:
+            raise InputError(f"{name} is {value}; give mean tokens, a finite number >= 0")
+    if base <= oracle:
+        raise InputError(
+            f"base is {base} and oracle {oracle}: nothing is removable; the share needs base > oracle"
+        )
+    return (base - after) / (base - oracle)
+
+
+def check_budget(budget: int, cap: int) -> None:
+    """Raise unless ``0 <= budget <= cap``."""
+    if budget < 0 or budget > cap:
+        raise InputError(
+            f"budget is {budget} but the responses were drawn under a cap of {cap}; "
+            "choose a budget from 0 to the cap, or generate again with a larger cap"
+        )
+
+
+def _rows(values: Samples, name: str) -> list[NDArray[Any]]:
+    if isinstance(values, str) or not hasattr(values, "__len__"):
+        raise InputError(f"{name} is {values!r}; pass one list of samples per problem")
+    if len(values) == 0:
+        raise InputError(f"{name} has no problem; pass at least one")
+    try:
+        rows = [np.asarray(row) for row in values]
+    except ValueError as error:  # lists of unlike lengths inside a problem
+        raise ShapeError(f"{name} is nested too deep; pass [problems][samples]") from error
+    for problem, row in enumerate(rows):
+        if row.ndim != 1 or row.dtype.kind not in "biuf":
+            raise ShapeError(
+                f"{name}[{problem}] is {values[problem]!r}; pass [problems][samples], a flat list per problem"
+            )
+        if row.size == 0:
+            raise InputError(f"{name}[{problem}] has no sample; leave the problem out or sample it")
+    return rows
+
+
+def _mean_of_means(rows: Sequence[NDArray[Any]]) -> float:
+    return float(np.mean([row.mean() for row in rows]))
+
+
+def _targets(target: int | Sequence[int], problems: int) -> list[int]:
+    targets = list(target) if isinstance(target, Sequence | np.ndarray) else [target] * problems
+    if len(targets) != problems:
+        raise ShapeError(f"target has {len(targets)} values for {problems} problems; pass one, or one each")
+    if min(targets) < 1:
+        raise InputError(f"target is {min(targets)}; an asked length is at least 1 token")
+    return targets

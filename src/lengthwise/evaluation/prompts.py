@@ -1,0 +1,350 @@
+"""The prompt contract: how a row becomes tokens, and a response becomes an answer.
+
+One value decides it for training, evaluation and adapters alike, and it is written into every record. The
+functions here read a contract; none of them guesses. Grading itself is in `graders`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Rational, Real
+from typing import TYPE_CHECKING, Any
+
+from lengthwise.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+ANSWER_FORMATS = ("lab", "gsm8k", "math", "aime", "auto")
+PROBLEM_SLOT = "{problem}"
+_NUMERIC_FORMATS = ("gsm8k", "aime")
+
+
+@dataclass(frozen=True)
+class PromptContract:
+    """How problems are asked and responses are read.
+
+    ``name``: label only. ``chat_template``: render through the tokenizer's chat template. ``system_prompt``:
+    a system message, or text before a plain prompt; ``None`` for none. ``template``: what is asked, with one
+    ``{problem}``. ``think_prefix``: text pre-filled before the response (``"<think>\\n"``), or ``""``.
+    ``think_close``: the text that ends the thinking; ``None`` if responses have no thinking section. If set,
+    a response begins inside its thinking. ``stop_strings``: texts that end a response besides EOS.
+    ``eos_ids``: every id that ends a response; empty until `resolve`. ``problem_column``, ``answer_column``:
+    columns of a row. ``answer_format``: one of `ANSWER_FORMATS`. ``answer_before_close``: whether an answer
+    that is marked as one (boxed, "the answer is") may be read from thinking that never closed.
+    """
+
+    name: str
+    chat_template: bool = False
+    system_prompt: str | None = None
+    template: str = PROBLEM_SLOT
+    think_prefix: str = ""
+    think_close: str | None = None
+    stop_strings: tuple[str, ...] = ()
+    eos_ids: tuple[int, ...] = ()
+    problem_column: str = "problem"
+    answer_column: str = "answer"
+    answer_format: str = "auto"
+    answer_before_close: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stop_strings", tuple(self.stop_strings))
+        object.__setattr__(self, "eos_ids", tuple(self.eos_ids))
+        if self.template.count(PROBLEM_SLOT) != 1:
+            raise ConfigError(f"template is {self.template!r}; it must hold {PROBLEM_SLOT} exactly once")
+        if self.answer_format not in ANSWER_FORMATS:
+            raise ConfigError(unknown_name("answer_format", self.answer_format, ANSWER_FORMATS))
+        if self.think_close == "" or (self.think_prefix and self.think_close is None):
+            raise ConfigError(
+                f"think_prefix is {self.think_prefix!r} and think_close {self.think_close!r}; a pre-filled "
+                'thinking needs the text that ends it ("</think>"), and no thinking needs None'
+            )
+        if any(not text for text in self.stop_strings):
+            raise ConfigError(f"stop_strings is {self.stop_strings}; an empty text would stop every response")
+
+    @property
+    def think_open(self) -> str | None:
+        """The text that opens a thinking section (``"<think>"``); ``None`` if none is known."""
+        if self.think_close is not None and self.think_close.startswith("</"):
+            return "<" + self.think_close[2:]
+        return self.think_prefix.strip() or None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields as JSON values, for records."""
+        fields = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> PromptContract:
+        """Rebuild a contract from `to_dict`; unknown fields raise."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in fields:
+            if name not in known:
+                raise ConfigError(unknown_name("field of a prompt contract", name, known))
+        if "name" not in fields:
+            raise ConfigError('a prompt contract needs a "name"')
+        return cls(**fields)
+
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change with any field but the name."""
+        fields = self.to_dict()
+        del fields["name"]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+_STEP_BY_STEP = "{problem}\n\nPlease reason step by step, and put your final answer within \\boxed{}."
+_REASONING: dict[str, Any] = {
+    "chat_template": True,
+    "template": _STEP_BY_STEP,
+    "think_prefix": "<think>\n",
+    "think_close": "</think>",
+}
+
+PRESETS: dict[str, PromptContract] = {
+    "lab": PromptContract("lab", answer_format="lab"),
+    "gsm8k": PromptContract("gsm8k", problem_column="question", answer_format="gsm8k", **_REASONING),
+    "math": PromptContract("math", answer_format="math", **_REASONING),
+    "aime": PromptContract("aime", answer_format="aime", **_REASONING),
+}
+"""Contracts for known data. All but ``lab`` are for reasoning models that write ``<think>...</think>``; for a
+model that answers directly use ``preset(name, think_prefix="", think_close=None)``, for one without a chat
+template ``chat_template=False``."""
+
+
+def preset(name: str, **changes: Any) -> PromptContract:
+    """A named contract, with fields changed: ``preset("gsm8k", chat_template=False)``."""
+    if name not in PRESETS:
+        raise ConfigError(unknown_name("prompt contract", name, PRESETS))
+    known = [field.name for field in dataclasses.fields(PromptContract)]
+    for field in changes:
+        if field not in known:
+            raise ConfigError(unknown_name("field of a prompt contract", field, known))
+    return dataclasses.replace(PRESETS[name], **changes)
+
+
+def resolve(
+    contract: PromptContract,
+    tokenizer: PreTrainedTokenizerBase,
+    generation_config: GenerationConfig | None = None,
+) -> PromptContract:
+    """Complete a contract for one model: all EOS ids, and a chat template that exists.
+
+    The ids are those of the contract, the generation config and the tokenizer together, sorted: a chat model
+    often ends its turn with another token than its tokenizer's EOS. Raises when there is none, or when the
+    contract wants a chat template that the tokenizer does not have.
+    """
+    ids: set[int] = set(contract.eos_ids)
+    for source in (generation_config, tokenizer):
+        found = getattr(source, "eos_token_id", None)
+        ids.update(found if isinstance(found, (list, tuple)) else () if found is None else (found,))
+    if not ids:
+        raise ConfigError(
+            "neither the generation config nor the tokenizer names an EOS token, so no response could end; "
+            "set eos_token_id in one of them, or eos_ids in the prompt contract"
+        )
+    if contract.chat_template and not getattr(tokenizer, "chat_template", None):
+        raise ConfigError(
+            f"the prompt contract {contract.name!r} wants a chat template but the tokenizer has none; "
+            "use a tokenizer that has one, or chat_template=False"
+        )
+    return dataclasses.replace(contract, eos_ids=tuple(sorted(ids)))
+
+
+def render(
+    contract: PromptContract, tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any]
+) -> tuple[str, list[int]]:
+    """Turn a row into the prompt: its text and its token ids.
+
+    A thinking prefix is appended; where the chat template already opened the thinking, it takes the place of
+    that opening. EOS tokens that a tokenizer appends to plain text are taken off: a prompt that has ended
+    cannot be continued. Raises for a missing or empty problem, a chat template that opens a thinking section
+    the contract knows nothing of, and text that the tokenizer can only write as its unknown token.
+    """
+    asked = contract.template.replace(PROBLEM_SLOT, _problem(contract, row))
+    text = _chat_text(contract, tokenizer, asked) if contract.chat_template else _plain_text(contract, asked)
+    # A chat template writes its own BOS, so special tokens are only added to plain text.
+    ids = list(tokenizer(text, add_special_tokens=not contract.chat_template)["input_ids"])
+    while ids and ids[-1] in (*contract.eos_ids, tokenizer.eos_token_id) and not contract.chat_template:
+        ids.pop()
+    if not ids:
+        raise InputError(f"the prompt {text!r} has no tokens; check the template and the tokenizer")
+    _refuse_unknown(tokenizer, text, ids)
+    return text, ids
+
+
+def gold_answer(contract: PromptContract, row: Mapping[str, Any]) -> str:
+    """The reference answer of a row as text.
+
+    Understands ``#### 18`` (commas removed), ``\\boxed{...}``, plain text, numbers (18.0 gives ``18``) and
+    lists (one entry: itself; several: joined with commas, a set of answers). With ``lab`` text is taken as it
+    is. With ``gsm8k`` and ``aime`` it must be a number. Raises `InputError` when there is none to read: such
+    a problem is left out and counted, never graded right.
+    """
+    column = contract.answer_column
+    if column not in row:
+        raise InputError(
+            f"no column {column!r} in the row; it has {', '.join(map(str, row)) or 'no columns'}"
+        )
+    return read_gold(row[column], contract.answer_format, column)
+
+
+def read_gold(value: Any, answer_format: str, column: str = "answer") -> str:
+    """The reference answer in a value of an answer column (see `gold_answer`)."""
+    if isinstance(value, (list, tuple)):
+        text = ", ".join(read_gold(entry, answer_format, column) for entry in value)
+    elif isinstance(value, str):
+        text = value.strip() if answer_format == "lab" else _gold_from_text(value)
+    elif isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
+        text = _number_text(value)
+    else:
+        raise InputError(f"{column} is {value!r}; wanted text, a finite number or a list of them")
+    if not text:
+        raise InputError(f"{column} is {value!r}, which holds no answer; fill it in or remove the row")
+    if answer_format in _NUMERIC_FORMATS:
+        number = as_number(text)
+        if number is None:
+            raise InputError(
+                f"{column} is {value!r}; the format {answer_format!r} wants a number, perhaps after '####'. "
+                'Correct the row, or use answer_format="math"'
+            )
+        return _number_text(number) if number.denominator == 1 else text.replace(",", "")
+    return text
+
+
+def split_response(contract: PromptContract, text: str) -> tuple[str, str, bool]:
+    """Split a response into ``(thinking, answer_text, closed)``.
+
+    Without a thinking section all of it is answer and ``closed`` is true. With one, the response begins in
+    its thinking and ``think_close`` ends it; a later ``think_open`` begins thinking again, and a stray second
+    ``think_close`` is answer text. ``closed`` is whether it ended outside its thinking; if not,
+    ``answer_text`` is empty, so that nothing is ever read from unfinished thinking by mistake.
+    """
+    if contract.think_close is None:
+        return "", text, True
+    return split_thinking(text, contract.think_open, contract.think_close)
+
+
+def split_thinking(text: str, opens: str | None, closes: str) -> tuple[str, str, bool]:
+    """Split text that begins in its thinking, as `split_response` does; without ``opens`` none reopens."""
+    if opens is not None and text.lstrip().startswith(opens):
+        text = text.lstrip()[len(opens) :]  # the model wrote the mark itself
+    thinking, answer = "", ""
+    while True:
+        part, mark, text = text.partition(closes)
+        thinking += part
+        if not mark:
+            return thinking, "", False
+        part, mark, text = text.partition(opens) if opens is not None else (text, "", "")
+        answer += part
+        if not mark:
+            return thinking, answer, True
+
+
+def last_boxed(text: str) -> str | None:
+    r"""Content of the last complete ``\boxed{...}`` or ``\fbox{...}``, braces balanced; ``None`` if none."""
+    for match in reversed(list(re.finditer(r"\\f?boxed\s*\{|\\fbox\s*\{", text))):
+        depth = 1
+        for end in range(match.end(), len(text)):
+            depth += {"{": 1, "}": -1}.get(text[end], 0) if text[end - 1] != "\\" else 0
+            if depth == 0:
+                return text[match.end() : end].strip()
+    return None
+
+
+_NUMBER = re.compile(r"([-+]?)\s*(\d{1,3}(?:,\d{3})+|\d+)?(\.\d+)?(?:/(\d+))?")
+_NOT_NUMBER = re.compile(r"\\[,!;]\s*|\\\$|[$€£¥]|\\[()]|\{,\}")
+
+
+def as_number(text: str) -> Fraction | None:
+    """Text that is one plain number, exactly; ``None`` for anything else.
+
+    Takes thousands separators (``2,125``), decimals, ``3/4``, signs, currency, and LaTeX's ``$`` and spacing.
+    """
+    bare = _NOT_NUMBER.sub(lambda m: "," if m[0] == "{,}" else "", text.strip().rstrip("."))
+    match = _NUMBER.fullmatch(bare.strip().replace("−", "-"))
+    if match is None or not (match[2] or match[3]):
+        return None
+    sign, whole, decimals, denominator = match.groups(default="")
+    if denominator and (decimals or int(denominator) == 0):
+        return None
+    value = Fraction(f"{sign}{whole.replace(',', '') or '0'}{decimals}")
+    return value / int(denominator) if denominator else value
+
+
+def unknown_name(what: str, name: object, known: Any) -> str:
+    """Message for a name that is not in a list: the name, the nearest ones, the list."""
+    names = [str(entry) for entry in known]
+    near = difflib.get_close_matches(str(name), names, n=2)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"unknown {what} {str(name)!r}{hint} Known: {', '.join(names)}"
+
+
+def _problem(contract: PromptContract, row: Mapping[str, Any]) -> str:
+    column = contract.problem_column
+    if column not in row:
+        raise InputError(
+            f"no column {column!r} in the row; it has {', '.join(map(str, row)) or 'no columns'}"
+        )
+    problem = row[column]
+    if not isinstance(problem, str) or not problem.strip():
+        raise InputError(f"{column} is {problem!r}; a problem is text that is not empty")
+    return problem
+
+
+def _plain_text(contract: PromptContract, asked: str) -> str:
+    before = f"{contract.system_prompt}\n\n" if contract.system_prompt else ""
+    return before + asked + contract.think_prefix
+
+
+def _chat_text(contract: PromptContract, tokenizer: PreTrainedTokenizerBase, asked: str) -> str:
+    messages = [{"role": "user", "content": asked}]
+    if contract.system_prompt:
+        messages.insert(0, {"role": "system", "content": contract.system_prompt})
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    ending = str(text).rstrip()
+    if contract.think_close is None and ending.endswith("<think>"):
+        raise ConfigError(
+            f"the chat template opens a thinking section but the prompt contract {contract.name!r} has none; "
+            'set think_prefix="<think>\\n" and think_close="</think>"'
+        )
+    opens = contract.think_open
+    if contract.think_prefix and opens is not None and ending.endswith(opens):
+        return ending.removesuffix(opens) + contract.think_prefix
+    return str(text) + contract.think_prefix
+
+
+def _refuse_unknown(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int]) -> None:
+    # A word-level tokenizer may write unknown words as its padding token; a prompt has neither by right.
+    for token, token_id in (
+        (tokenizer.unk_token, tokenizer.unk_token_id),
+        (tokenizer.pad_token, tokenizer.pad_token_id),
+    ):
+        added_by_right = token_id in (None, tokenizer.bos_token_id, tokenizer.eos_token_id) or token in text
+        if not added_by_right and token_id in ids:
+            raise InputError(
+                f"the tokenizer cannot write token {ids.index(token_id) + 1} of the prompt {text!r}: it becomes "
+                f"{token!r}; use data made for this model, or remove the row"
+            )
+
+
+def _gold_from_text(text: str) -> str:
+    if "####" in text:
+        text = text.rsplit("####", 1)[1].strip()
+        return text.replace(",", "") if as_number(text) is not None else text
+    boxed = last_boxed(text)
+    return text.strip() if boxed is None else boxed
+
+
+def _number_text(value: Real) -> str:
+    if isinstance(value, Rational):  # integers too
+        return str(value)
+    number = float(value)
+    return str(int(number)) if number.is_integer() else repr(number)

@@ -1,0 +1,113 @@
+"""Files that are whole or absent: written to a temporary name beside the target, synced, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lengthwise.errors import CheckpointError
+
+PARTIAL = ".partial-"
+
+
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """Write text so that `path` holds either its old content or all of the new."""
+    path = Path(path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def atomic_write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
+    """Write one JSON document atomically; NaN and infinity are refused, JSON has no word for them."""
+    atomic_write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary file name; on a clean exit it is synced and renamed to `path`, else removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        sync(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
+    """Make the folder `path` whole or not at all: `fill` writes into a temporary sibling that is renamed.
+
+    A folder of the same name is replaced; for the moment between the two renames it lies beside under its
+    partial name, so nothing that was whole is lost before its successor is whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    retired = path.with_name(f"{PARTIAL}{os.getpid()}-old-{path.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        fill(partial)
+        for file in partial.rglob("*"):
+            sync(file)
+        sync(partial)
+        if path.exists():
+            path.replace(retired)
+        partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(retired, ignore_errors=True)
+    sync(path.parent)
+
+
+def clear_partials(folder: str | Path) -> None:
+    """Remove what a killed process left half-written in a folder."""
+    for leftover in Path(folder).glob(f"{PARTIAL}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to the disk, so that a rename never overtakes the data it names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, read in blocks."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_json(path: str | Path) -> Any:
+    """Read one JSON document; a damaged one raises `CheckpointError` naming the file."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); remove it or restore it from a copy") from error
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, the quota or the file-size limit is exhausted."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, OSError) and error.errno in full

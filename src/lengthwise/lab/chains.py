@@ -1,0 +1,175 @@
+"""The chains world: arithmetic whose shortest sound answer, and so every removable token, is known.
+
+A problem is a start value and `level` operations, each plus or minus a digit, with running values that are
+never negative: ``7 + 5 - 3 ?``. A *pass* works the chain once, step by step; the verbose reasoner repeats
+passes until two agree:
+
+    7 + 5 = 12 ; 12 - 3 = 9 ; check: 7 + 5 = 12 ; 12 - 3 = 9 ; A: 9
+
+One token per word. A single pass with its answer and EOS takes ``6 * level + 3`` tokens, the *oracle length*.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lengthwise.errors import InputError
+
+Split = Literal["train", "validation", "test"]
+
+LEVELS = tuple(range(1, 8))
+MAX_PASSES = 5
+LARGEST = 99
+PAD, EOS, ASK, CHECK, ANSWER = "<pad>", "<eos>", "?", "check:", "A:"
+VOCABULARY = (PAD, EOS, ASK, "+", "-", "=", ";", CHECK, ANSWER, *(str(n) for n in range(LARGEST + 1)))
+# Below this many distinct problems a level cannot be held out: nearly all of it is seen in training.
+FEW_PROBLEMS = 1000
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One problem: `start`, then signed digits `steps`; its level is the number of operations."""
+
+    start: int
+    steps: tuple[int, ...]
+
+    @property
+    def level(self) -> int:
+        """Number of operations."""
+        return len(self.steps)
+
+    @property
+    def problem(self) -> str:
+        """The prompt text, for example ``7 + 5 - 3 ?``."""
+        return " ".join([str(self.start), *(f"{_sign(s)} {abs(s)}" for s in self.steps), ASK])
+
+    @property
+    def answer(self) -> str:
+        """The exact result as text."""
+        return str(self.start + sum(self.steps))
+
+    @property
+    def oracle_tokens(self) -> int:
+        """Tokens of one pass, the answer and EOS: ``6 * level + 3``."""
+        return oracle_tokens(self.level)
+
+    @property
+    def row(self) -> dict[str, object]:
+        """The problem as a data row with the columns that every command reads."""
+        return {
+            "problem": self.problem,
+            "answer": self.answer,
+            "level": self.level,
+            "oracle_tokens": self.oracle_tokens,
+        }
+
+
+def _sign(step: int) -> str:
+    return "+" if step > 0 else "-"
+
+
+def oracle_tokens(level: int) -> int:
+    """Response tokens, EOS included, of the shortest sound answer to a problem of this level."""
+    return 6 * level + 3
+
+
+def split_of(problem: str) -> Split:
+    """The split a problem belongs to for ever, by a hash of its text: 10 % test, 5 % validation, else train."""
+    share = int.from_bytes(hashlib.sha256(problem.encode()).digest()[:8], "big") / 2**64
+    return "test" if share < 0.10 else "validation" if share < 0.15 else "train"
+
+
+def draw(rng: random.Random, level: int) -> Chain:
+    """Draw one problem: start 0 to 9, each step uniform over the digits and signs that stay at or above 0."""
+    start = value = rng.randint(0, 9)
+    steps = []
+    for _ in range(level):
+        step = rng.choice([d for d in (*range(-9, 0), *range(1, 10)) if value + d >= 0])
+        value += step
+        steps.append(step)
+    return Chain(start, tuple(steps))
+
+
+def problems(
+    count: int, *, split: Split, seed: int, levels: Sequence[int] = LEVELS, distinct: bool = True
+) -> list[Chain]:
+    """Draw `count` problems of one split, levels in turn; with `distinct` no problem comes twice.
+
+    A level whose split holds too few distinct problems gives all it has and the other levels fill up.
+
+    Raises:
+        InputError: `count` below 1, no level, or a level outside 1 to 9.
+    """
+    if count < 1:
+        raise InputError(f"count is {count}; ask for at least 1 problem")
+    if not levels or not all(1 <= level <= 9 for level in levels):
+        raise InputError(f"levels is {list(levels)}; give one or more levels from 1 to 9")
+    rng = random.Random(f"chains/{split}/{seed}")
+    found: list[Chain] = []
+    seen: set[Chain] = set()
+    open_levels = list(levels)
+    while len(found) < count and open_levels:
+        for level in list(open_levels):
+            chain = _draw_unseen(rng, level, split, seen if distinct else set())
+            if chain is None:
+                open_levels.remove(level)
+                continue
+            seen.add(chain)
+            found.append(chain)
+    if len(found) < count:
+        raise InputError(
+            f"count is {count} but levels {list(levels)} hold only {len(found)} distinct {split} problems; "
+            "ask for fewer or add longer levels"
+        )
+    return found[:count]
+
+
+def _draw_unseen(rng: random.Random, level: int, split: Split, seen: set[Chain]) -> Chain | None:
+    for _ in range(2000):
+        chain = draw(rng, level)
+        if chain not in seen and split_of(chain.problem) == split:
+            return chain
+    return None
+
+
+def distinct_problems(level: int) -> int:
+    """Number of distinct problems of a level, counted exactly over reachable running values."""
+    ways = dict.fromkeys(range(10), 1)
+    for _ in range(level):
+        nxt: dict[int, int] = {}
+        for value, count in ways.items():
+            for digit in (*range(-9, 0), *range(1, 10)):
+                if value + digit >= 0:
+                    nxt[value + digit] = nxt.get(value + digit, 0) + count
+        ways = nxt
+    return sum(ways.values())
+
+
+def worked_pass(rng: random.Random, chain: Chain, slip: float) -> tuple[str, int]:
+    """One pass over the chain; each step slips with probability `slip` and the slip is carried on."""
+    value, words = chain.start, []
+    for step in chain.steps:
+        result = max(0, value + step)
+        if rng.random() < slip:
+            offset = rng.choice([o for o in (-10, -2, -1, 1, 2, 10) if 0 <= result + o <= LARGEST])
+            result += offset
+        words.append(f"{value} {_sign(step)} {abs(step)} = {result} ;")
+        value = result
+    return " ".join(words), value
+
+
+def worked_solution(rng: random.Random, chain: Chain, *, slip: float = 0.06) -> str:
+    """A verbose solution: passes are repeated, two to five times, until the last agrees with one before."""
+    passes, results = [], []
+    while len(passes) < MAX_PASSES:
+        text, value = worked_pass(rng, chain, slip)
+        passes.append(text)
+        if value in results:
+            results.append(value)
+            break
+        results.append(value)
+    return f" {CHECK} ".join(passes) + f" {ANSWER} {results[-1]}"

@@ -1,0 +1,134 @@
+"""Input checks shared by the objectives: each names the argument, what it got and what to pass."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from lengthwise.errors import ConfigError, InputError, ShapeError
+
+_INTEGERS = (torch.int64, torch.int32)
+# Half precision is refused: one rounding of a log-probability there is larger than a clip range.
+_FLOATS = (torch.float32, torch.float64)
+
+
+def _tensor(
+    name: str, value: Any, ranks: tuple[int, ...], dtypes: tuple[torch.dtype, ...], wanted: str
+) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise ShapeError(f"{name} is a {type(value).__name__}; pass {wanted} as a torch.Tensor")
+    if value.dtype not in dtypes:
+        raise ShapeError(f"{name} has dtype {value.dtype}; pass {wanted} (convert it explicitly)")
+    if value.dim() not in ranks:
+        raise ShapeError(f"{name} has shape {tuple(value.shape)}; pass {wanted}")
+
+
+def flags(name: str, value: Any) -> None:
+    """Accept bool [B]; raise ShapeError otherwise."""
+    _tensor(name, value, (1,), (torch.bool,), "one bool per row, shape [B]")
+
+
+def ids(name: str, value: Any) -> None:
+    """Accept integer [B]; raise ShapeError otherwise."""
+    _tensor(name, value, (1,), _INTEGERS, "one integer per row, shape [B]")
+
+
+def counts(name: str, value: Any) -> None:
+    """Accept integer [B] of at least 0; raise ShapeError for the type and InputError for a negative count."""
+    _tensor(name, value, (1,), _INTEGERS, "one integer token count per row, shape [B]")
+    negative = value < 0
+    if negative.any():
+        row = int(negative.nonzero()[0])
+        raise InputError(f"{name}[{row}] is {int(value[row])}; pass a token count of at least 0")
+
+
+def row_values(name: str, value: Any) -> None:
+    """Accept finite float [B]; raise ShapeError for the type and InputError for NaN or infinity."""
+    _tensor(name, value, (1,), _FLOATS, "one float32 or float64 number per row, shape [B]")
+    bad = ~torch.isfinite(value)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise InputError(f"{name}[{row}] is {float(value[row])}; pass finite numbers")
+
+
+def same_rows(**columns: torch.Tensor) -> None:
+    """Accept columns with one entry per row on one device; raise ShapeError naming the first odd pair."""
+    first, *others = columns
+    reference = columns[first]
+    for name in others:
+        column = columns[name]
+        if column.shape[0] != reference.shape[0]:
+            raise ShapeError(
+                f"{name} has {column.shape[0]} entries but {first} has {reference.shape[0]}; pass one per row"
+            )
+        if column.device != reference.device:
+            raise ShapeError(
+                f"{name} is on {column.device} but {first} is on {reference.device}; move them to one device"
+            )
+
+
+def mask_tokens(mask: Any) -> torch.Tensor:
+    """Accept bool [B,T] with a token in every row and return the tokens per row, int [B]."""
+    _tensor("mask", mask, (2,), (torch.bool,), "a bool mask of the response tokens, shape [B,T]")
+    if mask.shape[0] == 0:
+        raise InputError("mask has no row; skip an empty batch instead of passing it")
+    num_tokens = mask.sum(dim=1)
+    empty = num_tokens == 0
+    if empty.any():
+        row = int(empty.nonzero()[0])
+        raise InputError(
+            f"mask row {row} has no token, but every response has at least its EOS; drop the row"
+        )
+    return num_tokens
+
+
+def token_values(mask: torch.Tensor, **columns: Any) -> None:
+    """Accept float [B,T] like ``mask``, of one dtype and on its device; raise ShapeError otherwise."""
+    first = next(iter(columns))
+    for name, value in columns.items():
+        _tensor(name, value, (2,), _FLOATS, "one float32 or float64 number per token, shape [B,T]")
+        if value.shape != mask.shape:
+            raise ShapeError(
+                f"{name} has shape {tuple(value.shape)} but mask has {tuple(mask.shape)}; pass one per token"
+            )
+        if value.dtype != columns[first].dtype:
+            raise ShapeError(
+                f"{name} is {value.dtype} but {first} is {columns[first].dtype}; convert one of the two"
+            )
+    same_rows(mask=mask, **columns)
+
+
+def credit(advantages: Any, mask: torch.Tensor) -> None:
+    """Accept advantages as float [B] or [B,T] beside ``mask``; values are checked by the caller."""
+    _tensor("advantages", advantages, (1, 2), _FLOATS, "float32 or float64 advantages, shape [B] or [B,T]")
+    if advantages.dim() == 2 and advantages.shape != mask.shape:
+        raise ShapeError(
+            f"advantages has shape {tuple(advantages.shape)} but mask has {tuple(mask.shape)}; "
+            "pass one per row, [B], or one per token, [B,T]"
+        )
+    same_rows(mask=mask, advantages=advantages)
+
+
+def number(
+    name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, above: float = -math.inf
+) -> None:
+    """Accept a finite int or float with ``low <= value <= high`` and ``value > above``; else ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(f"{name} is {value!r}; pass an int or a float")
+    if not math.isfinite(value) or not low <= value <= high or not value > above:
+        bounds = f"from {low} to {high}" if above == -math.inf else f"above {above}"
+        raise ConfigError(f"{name} is {value}; pass a finite number {bounds}")
+
+
+def whole(name: str, value: Any, *, low: int) -> None:
+    """Accept an int of at least ``low``; raise ConfigError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ConfigError(f"{name} is {value!r}; pass an integer of at least {low}")
+
+
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Accept one of the allowed words; raise ConfigError that lists them otherwise."""
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(allowed)}")

@@ -1,0 +1,47 @@
+"""Sums inside groups of rows that share an explicit id: nothing is ever reshaped by a group size."""
+
+from __future__ import annotations
+
+import torch
+
+
+def group_index(group_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the position of each row's group, int [B], and the rows of each group, int [G]."""
+    _, index, sizes = torch.unique(group_ids, return_inverse=True, return_counts=True)
+    return index, sizes
+
+
+def group_sum(values: torch.Tensor, index: torch.Tensor, groups: int) -> torch.Tensor:
+    """Return the sum over each group, [G], in the dtype of ``values`` [B]."""
+    return values.new_zeros(groups).index_add_(0, index, values)
+
+
+def group_share(flags: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:
+    """Return for each row the share of True in its group, float64 [B], rounded once.
+
+    The share is one division of two integers in float64, so 3 of 10 compares equal to the Python number 0.3.
+    """
+    index, sizes = group_index(group_ids)
+    return (group_sum(flags.double(), index, len(sizes)) / sizes)[index]
+
+
+def centred(
+    values: torch.Tensor,
+    index: torch.Tensor,
+    groups: int,
+    tolerance: float,
+    weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return ``values`` [B] minus the (weighted) mean of their group.
+
+    A group whose spread is at most ``tolerance`` times its largest magnitude is constant up to rounding; its
+    rows become exactly 0, because a later division by a tiny deviation would turn the rounding into a signal.
+    """
+    if weights is None:
+        weights = torch.ones_like(values)
+    mean = group_sum(values * weights, index, groups) / group_sum(weights, index, groups)
+    bounds = values.new_zeros(groups)
+    high = bounds.scatter_reduce(0, index, values, "amax", include_self=False)
+    low = bounds.scatter_reduce(0, index, values, "amin", include_self=False)
+    constant = high - low <= tolerance * torch.maximum(high.abs(), low.abs())
+    return torch.where(constant[index], 0.0, values - mean[index])
