@@ -131,9 +131,7 @@ def _read_parquet(path: Path) -> list[Any]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise MissingExtraError(
-            f'reading {path} needs pyarrow; run: pip install "lengthwise[parquet]"'
-        ) from error
+        raise MissingExtraError(f'reading {path} needs pyarrow; run: pip install "lengthwise[parquet]"') from error
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:

@@ -1,0 +1,71 @@
+"""The command line: argument parsing only, one file per command."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import typer
+
+from lengthwise import __version__
+from lengthwise.cli import demo, report, shorten
+from lengthwise.cli._console import complain
+from lengthwise.errors import CheckpointError, LengthwiseError, LengthwiseWarning, TrainingError
+from lengthwise.files import disk_full
+
+app = typer.Typer(
+    name="lengthwise",
+    help="Length in language models: think in fewer tokens, measured honestly.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+app.command("demo")(demo.demo)
+app.command("shorten")(shorten.shorten)
+app.command("report")(report.report)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lengthwise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and leave."
+    ),
+) -> None:
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", LengthwiseWarning)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    if issubclass(category, LengthwiseWarning):
+        complain(f"warning: {message}", style="yellow")
+
+
+def main() -> None:
+    """Run a command; bad input is one line on stderr and exit code 2, a failed run exit code 1."""
+    try:
+        app()
+    except (TrainingError, CheckpointError) as error:
+        complain(f"error: {error}", style="bold red")
+        sys.exit(1)
+    except LengthwiseError as error:
+        complain(f"error: {error}", style="bold red")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        complain("stopped; the same command continues from the last checkpoint", style="yellow")
+        sys.exit(130)
+    except OSError as error:
+        if not disk_full(error):
+            raise
+        complain(
+            f"error: no space left while writing {error.filename or 'the run folder'}; free some and give the same "
+            "command again: it continues from the last checkpoint",
+            style="bold red",
+        )
+        sys.exit(1)

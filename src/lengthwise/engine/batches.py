@@ -11,16 +11,20 @@ from torch import Tensor
 
 from lengthwise.engine.method import Method, State
 from lengthwise.engine.rollouts import Rollouts, join
-from lengthwise.engine.sampler import Sampler
+from lengthwise.engine.sampler import Sampler, World
 from lengthwise.errors import ConfigError, TrainingError
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is practised: prompts as token ids and a grader of (problem number, response token ids)."""
+    """What is practised: prompts as token ids and a grader of (problem number, response token ids).
+
+    `world`, if any, makes from the problem of every row what may write tokens into the responses.
+    """
 
     prompts: Sequence[Sequence[int]]
     grade: Callable[[int, list[int]], bool]
+    world: Callable[[Sequence[int]], World | None] | None = None
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -53,8 +57,7 @@ def problem_at(cursor: int, count: int, seed: int) -> int:
 def grade_rollouts(rollouts: Rollouts, task: Task) -> Rollouts:
     """Fill in `answer_correct` with the grader's verdicts."""
     verdicts = [
-        task.grade(int(problem), rollouts.response(row))
-        for row, problem in enumerate(rollouts.problem_ids.tolist())
+        task.grade(int(problem), rollouts.response(row)) for row, problem in enumerate(rollouts.problem_ids.tolist())
     ]
     return rollouts.with_fields(answer_correct=torch.tensor(verdicts, device=rollouts.finished.device))
 
@@ -96,6 +99,7 @@ def collect(
             group_ids=groups,
             problem_ids=owners,
             policy_version=step,
+            world=None if task.world is None else task.world(owners),
         )
         batch = grade_rollouts(batch, task)
         cursor, asked = cursor + ask, asked + ask
@@ -154,9 +158,7 @@ def mini_batches(group_ids: Tensor, count: int, generator: torch.Generator) -> l
     return [torch.isin(group_ids, part).nonzero()[:, 0] for part in shuffled.tensor_split(count) if len(part)]
 
 
-def micro_batches(
-    rollouts: Rollouts, rows: Tensor, *, max_tokens: int, whole_groups: bool
-) -> Iterator[Tensor]:
+def micro_batches(rollouts: Rollouts, rows: Tensor, *, max_tokens: int, whole_groups: bool) -> Iterator[Tensor]:
     """Split row indices into parts of at most `max_tokens` padded tokens, sorted by length.
 
     With `whole_groups` a group is never parted, even where it alone is over the limit; otherwise one row is the

@@ -21,7 +21,12 @@ from torch import Tensor
 from lengthwise.errors import CheckpointError, LengthwiseWarning
 from lengthwise.files import atomic_write_json, clear_partials, read_json, sha256_file, write_folder
 
-WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+WEIGHTS, OPTIMIZER, STATE, MANIFEST = (
+    "weights.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "manifest.json",
+)
 
 
 @dataclass(frozen=True)

@@ -107,9 +107,7 @@ class Sampler:
         unchanged = resumed.num_tokens == rollouts.num_tokens
         return resumed.with_fields(answer_correct=rollouts.answer_correct & unchanged)
 
-    def _check(
-        self, prompts: Sequence[Sequence[int]], caps: list[int], temperature: float, top_p: float
-    ) -> None:
+    def _check(self, prompts: Sequence[Sequence[int]], caps: list[int], temperature: float, top_p: float) -> None:
         if not prompts:
             raise ConfigError("prompts is empty; give at least one")
         if len(caps) != len(prompts):
@@ -184,9 +182,7 @@ class Sampler:
         spread = [distinct.setdefault(tuple(tokens), len(distinct)) for tokens in context]
         ids, mask = pad_left(list(distinct), self.pad_id, self.model.device)
         position = (mask.cumsum(1) - 1).clamp(min=0)
-        out = self.model(
-            input_ids=ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1
-        )
+        out = self.model(input_ids=ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1)
         cache = out.past_key_values
         if not hasattr(cache, "batch_select_indices"):
             raise UnsupportedModelError(
@@ -217,7 +213,14 @@ class Sampler:
         )
         try:
             worst = self._padding_gap(short, long, steps=3)
-        except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError) as error:
+        except (
+            TypeError,
+            ValueError,
+            RuntimeError,
+            AttributeError,
+            IndexError,
+            NotImplementedError,
+        ) as error:
             raise UnsupportedModelError(refusal.format(f"{type(error).__name__}: {error}")) from error
         limit = 1e-3 if self.model.dtype == torch.float32 else 5e-2
         if not worst <= limit:
@@ -307,9 +310,7 @@ class _State:
             self.finished[row] = end
 
 
-def _draw(
-    logits: Tensor, generator: torch.Generator, temperature: float, top_p: float
-) -> tuple[Tensor, Tensor]:
+def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
     logits = logits.float()
     if temperature == 0:
         token = logits.argmax(-1)

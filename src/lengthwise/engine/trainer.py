@@ -72,7 +72,9 @@ class TrainConfig:
                 "give at most one update per prompt"
             )
         if self.truncate_importance is not None and not self.truncate_importance > 0:
-            raise ConfigError(f"truncate_importance is {self.truncate_importance}; give a positive bound or leave it out")
+            raise ConfigError(
+                f"truncate_importance is {self.truncate_importance}; give a positive bound or leave it out"
+            )
 
 
 class Trainer:
@@ -145,7 +147,11 @@ class Trainer:
             "watch": self.watch.state,
         }
         save_checkpoint(
-            self.folder / "checkpoints", step=self.step, model=self.model, optimizer=self.optimizer, state=state
+            self.folder / "checkpoints",
+            step=self.step,
+            model=self.model,
+            optimizer=self.optimizer,
+            state=state,
         )
 
     def _one_step(self) -> dict[str, Any]:

@@ -130,9 +130,7 @@ def _accumulate(
     inputs = LossInputs(logp, old_logp, advantage, sub.train_mask, sub, normaliser)
     loss, stats = method.loss(inputs)
     if ref is not None:
-        penalty = kl_penalty(
-            logp, ref[part, :width], sub.train_mask, kind=method.kl_kind, normaliser=mini_tokens
-        )
+        penalty = kl_penalty(logp, ref[part, :width], sub.train_mask, kind=method.kl_kind, normaliser=mini_tokens)
         loss = loss + method.kl_coef * penalty
         stats = stats | {"reference_kl": penalty.detach()}
     loss.backward()

@@ -91,9 +91,7 @@ def cluster_bootstrap(
     return Interval(estimate, float(low), float(high), level, draws, dropped)
 
 
-def mean_interval(
-    values: ArrayLike, *, rng: np.random.Generator, draws: int = DRAWS, level: float = LEVEL
-) -> Interval:
+def mean_interval(values: ArrayLike, *, rng: np.random.Generator, draws: int = DRAWS, level: float = LEVEL) -> Interval:
     """Interval of a mean over problems; ``values`` [P] are per-problem means."""
     return cluster_bootstrap(_columns(values=values), lambda m: m[:, 0], rng=rng, draws=draws, level=level)
 

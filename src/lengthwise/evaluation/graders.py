@@ -211,7 +211,7 @@ def _split(response: str, contract: PromptContract | None) -> tuple[str, str, bo
 
 def _after_lab_mark(text: str) -> tuple[str, str] | None:
     # A mark is a word of its own; "BA:" is none.
-    marks = list(re.finditer(r"(?<!\S)A:", text))
+    marks = list(re.finditer(r"(?<![A-Za-z])A:", text))
     return (text[marks[-1].end() :].strip(), "after A:") if marks else None
 
 
@@ -225,16 +225,12 @@ def _boxed(text: str) -> tuple[str, str] | None:
     return (boxed, "boxed") if boxed else None
 
 
-_PHRASE = re.compile(
-    r"\banswers?(?:\s+(?:to|of|for)\b[^.:\n]{0,80}?)?\s*(?:\bis\b|\bare\b|:|=)\s*:?\s*", re.IGNORECASE
-)
+_PHRASE = re.compile(r"\banswers?(?:\s+(?:to|of|for)\b[^.:\n]{0,80}?)?\s*(?:\bis\b|\bare\b|:|=)\s*:?\s*", re.IGNORECASE)
 _FORMULA = re.compile(
     r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|(?<![\\\d$])\$(?P<d>(?!\s)(?:\\.|[^$\n\\])+?)\$(?!\d)",
     re.DOTALL,
 )
-_NUMBER_IN_TEXT = re.compile(
-    r"(?<![\w.])[-+−]?\s?\$?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:/\d+)?"
-)
+_NUMBER_IN_TEXT = re.compile(r"(?<![\w.])[-+−]?\s?\$?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:/\d+)?")
 
 
 def _after_phrase(text: str) -> tuple[str, str] | None:
@@ -288,11 +284,7 @@ def _without_latex_spacing(text: str) -> str:
 
 def _plain(text: str) -> str:
     text = re.sub(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}", r"\1", _without_latex_spacing(text))
-    text = (
-        re.sub(r"\\(?:left|right)(?![a-z])", "", text)
-        .replace("\\dfrac", "\\frac")
-        .replace("\\tfrac", "\\frac")
-    )
+    text = re.sub(r"\\(?:left|right)(?![a-z])", "", text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
     return re.sub(r"\s+|\$|\\[()]", "", text).rstrip(".").casefold()
 
 
@@ -318,9 +310,7 @@ def _math_verify_equal(extracted: str, gold: str) -> bool:
 
 def _parsed(text: str, parse: Callable[..., list[Any]]) -> list[Any]:
     # Words outside \text{} would be read as products of letters; then only the numbers in the text count.
-    words = re.search(
-        r"(?<![\\a-zA-Z])[a-zA-Z]{3,}", re.sub(r"\\[a-zA-Z]+\s*\{[a-zA-Z .]*\}|\\[a-zA-Z]+", "", text)
-    )
+    words = re.search(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}", re.sub(r"\\[a-zA-Z]+\s*\{[a-zA-Z .]*\}|\\[a-zA-Z]+", "", text))
     wrapped = text if words else f"${text.strip().strip('$')}$"
     return parse(wrapped, fallback_mode="no_fallback", parsing_timeout=None)
 

@@ -42,9 +42,7 @@ def check_token_counts(values: Samples, name: str = "num_tokens") -> list[NDArra
     return [row.astype(np.int64) for row in rows]
 
 
-def check_same_samples(
-    first: Sequence[Any], first_name: str, second: Sequence[Any], second_name: str
-) -> None:
+def check_same_samples(first: Sequence[Any], first_name: str, second: Sequence[Any], second_name: str) -> None:
     """Raise `ShapeError` unless both have the same problems and samples per problem."""
     if len(first) != len(second):
         raise ShapeError(
@@ -152,9 +150,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     if not 0 <= c <= n:
         raise InputError(f"c is {c} with n {n}; the correct samples must be between 0 and n")
     if not 1 <= k <= n:
-        raise InputError(
-            f"k is {k} but there are {n} samples; choose k between 1 and n, or draw more samples"
-        )
+        raise InputError(f"k is {k} but there are {n} samples; choose k between 1 and n, or draw more samples")
     if n - c < k:
         return 1.0
     return 1.0 - math.prod(1.0 - k / i for i in range(n - c + 1, n + 1))
@@ -207,9 +203,7 @@ def removable_share(base: float, after: float, oracle: float) -> float:
         if not math.isfinite(value) or value < 0:
             raise InputError(f"{name} is {value}; give mean tokens, a finite number >= 0")
     if base <= oracle:
-        raise InputError(
-            f"base is {base} and oracle {oracle}: nothing is removable; the share needs base > oracle"
-        )
+        raise InputError(f"base is {base} and oracle {oracle}: nothing is removable; the share needs base > oracle")
     return (base - after) / (base - oracle)
 
 

@@ -190,9 +190,7 @@ def gold_answer(contract: PromptContract, row: Mapping[str, Any]) -> str:
     """
     column = contract.answer_column
     if column not in row:
-        raise InputError(
-            f"no column {column!r} in the row; it has {', '.join(map(str, row)) or 'no columns'}"
-        )
+        raise InputError(f"no column {column!r} in the row; it has {', '.join(map(str, row)) or 'no columns'}")
     return read_gold(row[column], contract.answer_format, column)
 
 
@@ -290,9 +288,7 @@ def unknown_name(what: str, name: object, known: Any) -> str:
 def _problem(contract: PromptContract, row: Mapping[str, Any]) -> str:
     column = contract.problem_column
     if column not in row:
-        raise InputError(
-            f"no column {column!r} in the row; it has {', '.join(map(str, row)) or 'no columns'}"
-        )
+        raise InputError(f"no column {column!r} in the row; it has {', '.join(map(str, row)) or 'no columns'}")
     problem = row[column]
     if not isinstance(problem, str) or not problem.strip():
         raise InputError(f"{column} is {problem!r}; a problem is text that is not empty")

@@ -30,9 +30,7 @@ class EfficiencyScore(float):
     accuracy_ref: float
     tokens_ref: float
 
-    def __new__(
-        cls, value: float, weights: Weights, accuracy_ref: float, tokens_ref: float
-    ) -> EfficiencyScore:
+    def __new__(cls, value: float, weights: Weights, accuracy_ref: float, tokens_ref: float) -> EfficiencyScore:
         """Attach the weights and the reference to a value."""
         score = super().__new__(cls, value)
         score.weights, score.accuracy_ref, score.tokens_ref = weights, accuracy_ref, tokens_ref
@@ -65,9 +63,7 @@ def accuracy_efficiency_score(
             raise InputError(f"{name} is {value}; give a finite number >= 0")
     for name in ("accuracy_ref", "tokens_ref"):
         if given[name] == 0:
-            raise InputError(
-                f"{name} is 0: the score is relative to it and undefined; choose another reference"
-            )
+            raise InputError(f"{name} is 0: the score is relative to it and undefined; choose another reference")
     weights = check_weights(weights)
     score = efficiency_scores([np.asarray(float(x)) for x in given.values()], weights)
     return EfficiencyScore(float(score), weights, float(accuracy_ref), float(tokens_ref))
@@ -135,11 +131,7 @@ def gain_ratio(
         if column.ndim != 1 or len(column) == 0 or len(column) != len(columns[0]):
             raise ShapeError(f"{name} has shape {column.shape}; give one value per test set, as in accuracy")
         lowest_wanted = ">= 0" if name == "accuracy" else "> 0"
-        if (
-            not np.isfinite(column).all()
-            or (column < 0).any()
-            or (name != "accuracy" and (column == 0).any())
-        ):
+        if not np.isfinite(column).all() or (column < 0).any() or (name != "accuracy" and (column == 0).any()):
             raise InputError(f"{name} is {column.tolist()}; every value must be finite and {lowest_wanted}")
     a, n, a_ref, n_ref = columns
     gain = float(np.maximum(a / a_ref - 1.0, 0.0).mean())

@@ -1,17 +1,18 @@
 """The chains world: arithmetic whose shortest sound answer, and so every removable token, is known.
 
 A problem is a start value and `level` operations, each plus or minus a digit, with running values that are
-never negative: ``7 + 5 - 3 ?``. A *pass* works the chain once, step by step; the verbose reasoner repeats
-passes until two agree:
+never negative: ``7+5-3?``. A *pass* works the chain once, step by step; the verbose reasoner repeats passes
+until two agree:
 
-    7 + 5 = 12 ; 12 - 3 = 9 ; check: 7 + 5 = 12 ; 12 - 3 = 9 ; A: 9
+    7+5=12;12-3=9;check:7+5=12;12-3=9;A:9
 
-One token per word. A single pass with its answer and EOS takes ``6 * level + 3`` tokens, the *oracle length*.
+Every number, sign and word (``check:``, ``A:``) is one token. A single pass with its answer and EOS takes ``6 * level + 3`` tokens, the *oracle length*.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,9 +44,14 @@ class Chain:
         return len(self.steps)
 
     @property
+    def words(self) -> list[str]:
+        """The prompt, token by token: ``7``, ``+``, ``5``, ``-``, ``3``, ``?``."""
+        return [str(self.start), *(word for s in self.steps for word in (_sign(s), str(abs(s)))), ASK]
+
+    @property
     def problem(self) -> str:
-        """The prompt text, for example ``7 + 5 - 3 ?``."""
-        return " ".join([str(self.start), *(f"{_sign(s)} {abs(s)}" for s in self.steps), ASK])
+        """The prompt text, for example ``7+5-3?``."""
+        return "".join(self.words)
 
     @property
     def answer(self) -> str:
@@ -77,9 +83,9 @@ def oracle_tokens(level: int) -> int:
     return 6 * level + 3
 
 
-def split_of(problem: str) -> Split:
-    """The split a problem belongs to for ever, by a hash of its text: 10 % test, 5 % validation, else train."""
-    share = int.from_bytes(hashlib.sha256(problem.encode()).digest()[:8], "big") / 2**64
+def split_of(chain: Chain) -> Split:
+    """The split a problem belongs to for ever, by a hash of its words: 10 % test, 5 % validation, else train."""
+    share = int.from_bytes(hashlib.sha256(" ".join(chain.words).encode()).digest()[:8], "big") / 2**64
     return "test" if share < 0.10 else "validation" if share < 0.15 else "train"
 
 
@@ -128,10 +134,23 @@ def problems(
     return found[:count]
 
 
+def all_problems(levels: Sequence[int], *, split: Split) -> list[Chain]:
+    """Every distinct problem of some short levels that falls into a split, in a fixed order."""
+    found = []
+    for level in levels:
+        for start in range(10):
+            for steps in itertools.product((*range(-9, 0), *range(1, 10)), repeat=level):
+                values = itertools.accumulate(steps, initial=start)
+                chain = Chain(start, steps)
+                if min(values) >= 0 and split_of(chain) == split:
+                    found.append(chain)
+    return found
+
+
 def _draw_unseen(rng: random.Random, level: int, split: Split, seen: set[Chain]) -> Chain | None:
     for _ in range(2000):
         chain = draw(rng, level)
-        if chain not in seen and split_of(chain.problem) == split:
+        if chain not in seen and split_of(chain) == split:
             return chain
     return None
 
@@ -149,27 +168,33 @@ def distinct_problems(level: int) -> int:
     return sum(ways.values())
 
 
-def worked_pass(rng: random.Random, chain: Chain, slip: float) -> tuple[str, int]:
-    """One pass over the chain; each step slips with probability `slip` and the slip is carried on."""
+def worked_pass(rng: random.Random, chain: Chain, slip: float) -> tuple[list[str], int]:
+    """One pass over the chain as words, and its result; a step slips with probability `slip`, which is carried on."""
     value, words = chain.start, []
     for step in chain.steps:
         result = max(0, value + step)
         if rng.random() < slip:
-            offset = rng.choice([o for o in (-10, -2, -1, 1, 2, 10) if 0 <= result + o <= LARGEST])
-            result += offset
-        words.append(f"{value} {_sign(step)} {abs(step)} = {result} ;")
+            result += rng.choice([o for o in (-10, -2, -1, 1, 2, 10) if 0 <= result + o <= LARGEST])
+        words += [str(value), _sign(step), str(abs(step)), "=", str(result), ";"]
         value = result
-    return " ".join(words), value
+    return words, value
 
 
-def worked_solution(rng: random.Random, chain: Chain, *, slip: float = 0.06) -> str:
-    """A verbose solution: passes are repeated, two to five times, until the last agrees with one before."""
-    passes, results = [], []
-    while len(passes) < MAX_PASSES:
-        text, value = worked_pass(rng, chain, slip)
-        passes.append(text)
-        if value in results:
-            results.append(value)
-            break
+def worked_solution(rng: random.Random, chain: Chain, *, slip: float = 0.06, doubt: float = 0.35) -> list[str]:
+    """A verbose solution as words: passes are repeated, two to five times, until the last agrees with one before.
+
+    Even then the writer doubts with probability `doubt` and works the chain once more: that is the overthinking
+    that a shortened model is to lose.
+    """
+    words: list[str] = []
+    results: list[int] = []
+    while len(results) < MAX_PASSES:
+        if results:
+            words.append(CHECK)
+        working, value = worked_pass(rng, chain, slip)
+        words += working
+        agreed = value in results
         results.append(value)
-    return f" {CHECK} ".join(passes) + f" {ANSWER} {results[-1]}"
+        if agreed and rng.random() >= doubt:
+            break
+    return [*words, ANSWER, str(results[-1])]

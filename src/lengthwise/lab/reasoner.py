@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 IGNORED = -100
+SHIPPED = "lab:chains"
+"""The name under which commands take the shipped reasoner, wherever the package is installed."""
 
 
 def shipped_reasoner() -> Path:
@@ -30,13 +32,18 @@ def shipped_reasoner() -> Path:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The chains tokenizer: one token per word, words parted by spaces; loads by `AutoTokenizer`."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    """The chains tokenizer: one token per number, sign and word; loads by `AutoTokenizer`.
+
+    transformers gives every Qwen2 model Qwen2's own pre-tokenizer, whatever its folder says, and that splits
+    numbers into digits. Added tokens are matched before it, the longest first, so every word is one.
+    """
+    from tokenizers import AddedToken, Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = {word: index for index, word in enumerate(chains.VOCABULARY)}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token=chains.PAD))
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core = Tokenizer(models.BPE(vocabulary, []))
+    special = (chains.PAD, chains.EOS)
+    core.add_tokens([AddedToken(word, normalized=False, lstrip=True) for word in chains.VOCABULARY if word not in special])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token=chains.PAD,
@@ -69,16 +76,16 @@ def build_model(
     return Qwen2ForCausalLM(config)
 
 
-def _examples(seed: int, slip: float, levels: tuple[int, ...]) -> Iterator[tuple[list[int], list[int]]]:
+def _examples(seed: int, slip: float, doubt: float, levels: tuple[int, ...]) -> Iterator[tuple[list[int], list[int]]]:
     word = {w: i for i, w in enumerate(chains.VOCABULARY)}
     rng = random.Random(f"teach/{seed}")
     while True:
         chain = chains.draw(rng, rng.choice(levels))
-        if chains.split_of(chain.problem) != "train":
+        if chains.split_of(chain) != "train":
             continue
-        prompt = [word[w] for w in chain.problem.split()]
-        solution = chains.worked_solution(rng, chain, slip=slip)
-        yield prompt, [*(word[w] for w in solution.split()), word[chains.EOS]]
+        prompt = [word[w] for w in chain.words]
+        solution = chains.worked_solution(rng, chain, slip=slip, doubt=doubt)
+        yield prompt, [*(word[w] for w in solution), word[chains.EOS]]
 
 
 def _batches(
@@ -108,13 +115,14 @@ def teach(
     peak_lr: float = 2e-3,
     warmup: int = 50,
     slip: float = 0.06,
+    doubt: float = 0.35,
     levels: tuple[int, ...] = chains.LEVELS,
     report: Callable[[int, float], None] | None = None,
 ) -> list[float]:
     """Teach the model worked solutions of train problems; returns the loss of every step.
 
-    AdamW (betas .9/.98), linear warm-up, cosine to a tenth, gradient norm 1. `slip` is the chance of a wrong
-    step in the solutions. `report` gets (step, loss).
+    AdamW (betas .9/.98), linear warm-up, cosine to a tenth, gradient norm 1. `slip` and `doubt`
+    are those of the solutions (`chains.worked_solution`). `report` gets (step, loss).
 
     Raises:
         ConfigError: `steps` or `rows` below 1.
@@ -122,7 +130,7 @@ def teach(
     if steps < 1 or rows < 1:
         raise ConfigError(f"steps is {steps} and rows {rows}; both must be at least 1")
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak_lr, betas=(0.9, 0.98), weight_decay=0.01)
-    batches = _batches(_examples(seed, slip, levels), rows, 8, random.Random(f"deal/{seed}"))
+    batches = _batches(_examples(seed, slip, doubt, levels), rows, 8, random.Random(f"deal/{seed}"))
     model.train()
     losses = []
     for step in range(steps):
@@ -132,9 +140,7 @@ def teach(
             group["lr"] = peak_lr * share
         ids, labels = next(batches)
         logits = model(input_ids=ids).logits[:, :-1]
-        loss = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
-        )
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -37,14 +37,18 @@ def dler(
         paper="DLER: Doing Length pEnalty Right, arXiv 2510.15110",
         summary="truncation reward, batch-normalised, clip-higher, dynamic sampling",
         options={
-            "cap": cap, "clip_low": clip_low, "clip_high": clip_high, "dual_clip": dual_clip,
-            "aggregate": aggregate, "cut_reward": cut_reward, "weights": weights,
-            "dynamic_sampling": dynamic_sampling, "kl_coef": kl_coef,
+            "cap": cap,
+            "clip_low": clip_low,
+            "clip_high": clip_high,
+            "dual_clip": dual_clip,
+            "aggregate": aggregate,
+            "cut_reward": cut_reward,
+            "weights": weights,
+            "dynamic_sampling": dynamic_sampling,
+            "kl_coef": kl_coef,
         },  # fmt: skip
         cap=lambda step, state: constant_cap(step, cap=cap),
-        keep=(lambda rollouts: mixed_groups(rollouts.answer_correct, rollouts.group_ids))
-        if dynamic_sampling
-        else None,
+        keep=(lambda rollouts: mixed_groups(rollouts.answer_correct, rollouts.group_ids)) if dynamic_sampling else None,
         reward=lambda rollouts, state: truncation(
             rollouts.answer_correct, rollouts.num_tokens, rollouts.finished, limit=cap, cut_reward=cut_reward
         ),
@@ -52,7 +56,12 @@ def dler(
             rewards, rollouts.group_ids, rollouts.mask, weights=weights
         ),
         loss=partial(
-            surrogate, clip_low=clip_low, clip_high=clip_high, dual_clip=dual_clip, aggregate=aggregate, cap=cap
+            surrogate,
+            clip_low=clip_low,
+            clip_high=clip_high,
+            dual_clip=dual_clip,
+            aggregate=aggregate,
+            cap=cap,
         ),
         normaliser=partial(surrogate_normaliser, aggregate=aggregate, cap=cap),
         kl_coef=kl_coef,

@@ -27,20 +27,18 @@ def grpo(
         paper="DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models, arXiv 2402.03300",
         summary="group-normalised correctness, no length term",
         options={
-            "cap": cap, "clip_low": clip_low, "clip_high": clip_high, "aggregate": aggregate,
-            "divide_by_std": divide_by_std, "kl_coef": kl_coef,
+            "cap": cap,
+            "clip_low": clip_low,
+            "clip_high": clip_high,
+            "aggregate": aggregate,
+            "divide_by_std": divide_by_std,
+            "kl_coef": kl_coef,
         },  # fmt: skip
         cap=lambda step, state: constant_cap(step, cap=cap),
         reward=lambda rollouts, state: rollouts.correct.float(),
-        advantage=lambda rewards, rollouts: group_normalised(
-            rewards, rollouts.group_ids, divide_by_std=divide_by_std
-        ),
-        loss=partial(
-            surrogate, clip_low=clip_low, clip_high=clip_high, dual_clip=None, aggregate=aggregate, cap=cap
-        ),
+        advantage=lambda rewards, rollouts: group_normalised(rewards, rollouts.group_ids, divide_by_std=divide_by_std),
+        loss=partial(surrogate, clip_low=clip_low, clip_high=clip_high, dual_clip=None, aggregate=aggregate, cap=cap),
         normaliser=partial(surrogate_normaliser, aggregate=aggregate, cap=cap),
         kl_coef=kl_coef,
         kl_kind="k3",
     )
-
-

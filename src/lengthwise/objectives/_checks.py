@@ -14,9 +14,7 @@ _INTEGERS = (torch.int64, torch.int32)
 _FLOATS = (torch.float32, torch.float64)
 
 
-def _tensor(
-    name: str, value: Any, ranks: tuple[int, ...], dtypes: tuple[torch.dtype, ...], wanted: str
-) -> None:
+def _tensor(name: str, value: Any, ranks: tuple[int, ...], dtypes: tuple[torch.dtype, ...], wanted: str) -> None:
     if not isinstance(value, torch.Tensor):
         raise ShapeError(f"{name} is a {type(value).__name__}; pass {wanted} as a torch.Tensor")
     if value.dtype not in dtypes:
@@ -78,9 +76,7 @@ def mask_tokens(mask: Any) -> torch.Tensor:
     empty = num_tokens == 0
     if empty.any():
         row = int(empty.nonzero()[0])
-        raise InputError(
-            f"mask row {row} has no token, but every response has at least its EOS; drop the row"
-        )
+        raise InputError(f"mask row {row} has no token, but every response has at least its EOS; drop the row")
     return num_tokens
 
 
@@ -94,9 +90,7 @@ def token_values(mask: torch.Tensor, **columns: Any) -> None:
                 f"{name} has shape {tuple(value.shape)} but mask has {tuple(mask.shape)}; pass one per token"
             )
         if value.dtype != columns[first].dtype:
-            raise ShapeError(
-                f"{name} is {value.dtype} but {first} is {columns[first].dtype}; convert one of the two"
-            )
+            raise ShapeError(f"{name} is {value.dtype} but {first} is {columns[first].dtype}; convert one of the two")
     same_rows(mask=mask, **columns)
 
 
@@ -111,9 +105,7 @@ def credit(advantages: Any, mask: torch.Tensor) -> None:
     same_rows(mask=mask, advantages=advantages)
 
 
-def number(
-    name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, above: float = -math.inf
-) -> None:
+def number(name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, above: float = -math.inf) -> None:
     """Accept a finite int or float with ``low <= value <= high`` and ``value > above``; else ConfigError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigError(f"{name} is {value!r}; pass an int or a float")

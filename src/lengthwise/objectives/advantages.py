@@ -140,9 +140,7 @@ def batch_normalised(
     weight = num_tokens.double() if weights == "tokens" else torch.ones_like(rewards, dtype=torch.float64)
     total = weight.sum()
     if total <= 1:
-        raise InputError(
-            f"mask counts 1 of the {weights} in the batch, too few for a variance; pass at least 2"
-        )
+        raise InputError(f"mask counts 1 of the {weights} in the batch, too few for a variance; pass at least 2")
 
     index, sizes = group_index(group_ids)
     values = rewards.detach().double()

@@ -36,9 +36,7 @@ class _WithGradient(torch.autograd.Function):
         return gradient * grad_output, None, None
 
 
-def loss_normaliser(
-    mask: torch.Tensor, *, aggregate: str = "token-mean", max_tokens: int | None = None
-) -> int:
+def loss_normaliser(mask: torch.Tensor, *, aggregate: str = "token-mean", max_tokens: int | None = None) -> int:
     """Return the denominator of a whole mini-batch, to be passed to the loss of each of its micro-batches.
 
     ``token-mean``: Σ mask, the tokens.  ``seq-mean-token-mean`` and ``seq-mean-token-sum``: B, the rows.
@@ -80,15 +78,11 @@ def _row_weights(
         normaliser = _normaliser(num_tokens, aggregate, max_tokens)
     else:
         checks.number("normaliser", normaliser, above=0.0)
-    tokens = (
-        num_tokens.double() if aggregate == "seq-mean-token-mean" else torch.ones_like(num_tokens).double()
-    )
+    tokens = num_tokens.double() if aggregate == "seq-mean-token-mean" else torch.ones_like(num_tokens).double()
     return 1 / (tokens * normaliser)
 
 
-def _log_ratio(
-    logp: torch.Tensor, other: torch.Tensor, other_name: str, padding: torch.Tensor
-) -> torch.Tensor:
+def _log_ratio(logp: torch.Tensor, other: torch.Tensor, other_name: str, padding: torch.Tensor) -> torch.Tensor:
     """Return logp − other, [B,T], with 0 in the padding; refuse what is not finite elsewhere."""
     log_ratio = (logp - other).masked_fill_(padding, 0.0)
     # two numbers instead of a [B,T] test; both carry NaN

@@ -91,9 +91,7 @@ def _check_models(base: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Te
                 "pass two models of one architecture and vocabulary"
             )
         if tensor.dtype != other.dtype:
-            raise ShapeError(
-                f"{name} is {tensor.dtype} in base but {other.dtype} in tuned; convert one of them"
-            )
+            raise ShapeError(f"{name} is {tensor.dtype} in base but {other.dtype} in tuned; convert one of them")
         if tensor.dtype in _FLOATS:
             _check_finite(name, tensor, "base")
             _check_finite(name, other, "tuned")
@@ -137,9 +135,7 @@ def _keep_largest(updates: Mapping[str, torch.Tensor], density: float) -> dict[s
     return kept
 
 
-def _merged(
-    name: str, base: torch.Tensor, update: torch.Tensor, keep: torch.Tensor, scale: float
-) -> torch.Tensor:
+def _merged(name: str, base: torch.Tensor, update: torch.Tensor, keep: torch.Tensor, scale: float) -> torch.Tensor:
     # adding a zero would still turn -0.0 into 0.0, so such entries keep the base's bits
     step = scale * update
     merged = torch.where(keep & (step != 0), _working(base) + step, _working(base)).to(base.dtype)

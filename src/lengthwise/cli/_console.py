@@ -1,0 +1,106 @@
+"""What commands show: progress and complaints on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+ROWS = (
+    ("before", "before", "T=1"),
+    ("after", "after", "T=1"),
+    ("before_greedy", "before", "greedy"),
+    ("after_greedy", "after", "greedy"),
+)
+CONTROL_NAMES = {
+    "cut": "control: base, cut at the new length",
+    "first-pass": "control: base, stopped after one pass",
+}
+
+
+def complain(text: str, *, style: str) -> None:
+    """One line on stderr; whatever the terminal's width, it is not wrapped."""
+    err.print(Text(text, style=style), soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    out.file.write(json.dumps(value, allow_nan=False) + "\n")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """A listener for `study.shorten` that shows phases and a bar over training steps."""
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task("starting", total=None, facts="")
+
+        def listen(event: str, facts: Mapping[str, Any]) -> None:
+            if event == "phase":
+                bar.update(task, description=facts["name"], total=facts.get("steps"), completed=0, facts="")
+            else:
+                shown = f"{facts['mean_tokens']:.0f} tokens, {facts['accuracy']:.0%} right"
+                bar.update(task, completed=facts["step"], facts=shown)
+
+        yield listen
+
+
+def outcome_table(outcome: Mapping[str, Any]) -> Table:
+    """Before, after and controls, as a table."""
+    table = Table(title="before and after", title_justify="left")
+    for name in ("", "sampling"):
+        table.add_column(name)
+    for name in ("accuracy", "95 % interval", "tokens", "cut"):
+        table.add_column(name, justify="right")
+    for key, label, sampling in ROWS:
+        table.add_row(label, sampling, *_numbers(outcome[key]))
+    for key, summary in outcome["controls"].items():
+        table.add_row(CONTROL_NAMES.get(key, f"control: {key}"), "T=1", *_numbers(summary))
+    return table
+
+
+def _numbers(summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    interval = summary["accuracy_interval"]
+    low, high = interval["low"], interval["high"]
+    return (
+        f"{summary['accuracy']:.1%}",
+        "-" if low is None else f"{low:.1%} to {high:.1%}",
+        f"{summary['mean_tokens']:.1f}",
+        f"{summary['truncation_rate']:.1%}",
+    )
+
+
+def outcome_lines(outcome: Mapping[str, Any]) -> list[str]:
+    """The sentences below the table."""
+    lines = [f"{outcome['tokens_saved']:.1%} fewer tokens at temperature 1"]
+    if "removable_share" in outcome:
+        lines[0] += (
+            f"; {outcome['removable_share']:.1%} of the removable ones (one pass takes {outcome['oracle_tokens']:.1f})"
+        )
+    for key, label in (("difference", "temperature 1"), ("difference_greedy", "greedy")):
+        gain = outcome[key]["accuracy_difference"]
+        if gain["low"] is not None:
+            lines.append(
+                f"accuracy {gain['estimate']:+.1%} ({gain['low']:+.1%} to {gain['high']:+.1%}, paired), {label}"
+            )
+    lines.append(f"trained for {outcome['train_seconds']:.0f} s; model: {outcome['model']}")
+    return [*lines, f"report: {outcome['report']}"]

@@ -1,0 +1,122 @@
+"""The demo: shorten the shipped verbose reasoner with DLER, on a CPU, in minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lengthwise.engine.models import Policy, load_tokenizer
+from lengthwise.engine.sampler import World
+from lengthwise.engine.trainer import TrainConfig
+from lengthwise.evaluation.evaluate import record_of, sample_answers
+from lengthwise.evaluation.problems import Problems, prepare
+from lengthwise.evaluation.prompts import preset, resolve
+from lengthwise.evaluation.records import Record
+from lengthwise.lab import chains
+from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
+from lengthwise.study.shorten import Job, Listener, shorten
+
+CAP, EVAL_CAP = 50, 260
+TRAIN_PROBLEMS = 4000
+DATA = SHIPPED
+COMMON_LEVELS = tuple(n for n in chains.LEVELS if chains.distinct_problems(n) >= chains.FEW_PROBLEMS)
+RARE_LEVELS = tuple(n for n in chains.LEVELS if n not in COMMON_LEVELS)
+
+
+def demo_config(*, seed: int, steps: int) -> TrainConfig:
+    """How the demo trains: 16 problems x 8 rollouts, two updates a batch."""
+    return TrainConfig(steps=steps, prompts=16, group_size=8, updates=2, lr=1e-4, seed=seed)
+
+
+def chain_problems(rows: Sequence[chains.Chain], model: Path | str) -> Problems:
+    """Chains as problems for the shipped reasoner, under the `lab` contract."""
+    tokenizer = load_tokenizer(model)
+    contract = resolve(preset("lab"), tokenizer)
+    return prepare([chain.row for chain in rows], contract, tokenizer, cap=EVAL_CAP, positions=512, source=DATA)
+
+
+def held_out(count: int, model: Path | str) -> tuple[Problems, Problems]:
+    """Test problems of the levels that can be held out, and, apart, all there are of the others.
+
+    The test split is the same for every seed; seeds vary training and sampling.
+    """
+    common = chains.problems(count, split="test", seed=0, levels=COMMON_LEVELS)
+    rare = chains.all_problems(RARE_LEVELS, split="test")
+    return chain_problems(common, model), chain_problems(rare, model)
+
+
+def oracle_mean(problems: Problems) -> float:
+    """Mean oracle length of chain problems: one pass each."""
+    assert problems.categories is not None, "chains always name their level"
+    return sum(chains.oracle_tokens(int(level)) for level in problems.categories) / len(problems)
+
+
+def first_pass(policy: Policy, problems: Problems, before: Record) -> Record:
+    """Control: the untouched model, made to answer after its first pass; all it writes is counted."""
+    answer = problems.tokenizer.convert_tokens_to_ids(chains.ANSWER)
+    assert problems.categories is not None, "chains always name their level"
+    ends = [6 * int(level) for level in problems.categories]
+
+    def world(owners: Sequence[int]) -> World:
+        return lambda row, written: answer if len(written) == ends[owners[row]] else None
+
+    context = before.context
+    settings: dict[str, Any] = {k: context[k] for k in ("cap", "temperature", "samples", "seed")}
+    rollouts = sample_answers(policy, problems, world=world, **settings)
+    return record_of(
+        rollouts,
+        problems,
+        name="control: first pass",
+        model=context["model"],
+        data=context["data"],
+        **settings,
+    )
+
+
+def demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    steps: int = 120,
+    problems: int = 500,
+    eval_samples: int = 1,
+    method: str = "dler",
+    method_options: dict[str, Any] | None = None,
+    config: TrainConfig | None = None,
+    model: Path | None = None,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Run the main job on the shipped reasoner and its world; returns the outcome of `shorten`.
+
+    `problems` held-out problems are measured before and after, beside two controls on the same problems: the
+    base cut at the new mean length, and the base made to answer after its first pass.
+    """
+    folder = model or shipped_reasoner()
+    test, rare = held_out(problems, folder)
+    rows = chains.problems(TRAIN_PROBLEMS, split="train", seed=seed)
+    job = Job(
+        model=str(model or SHIPPED),
+        method=method,
+        cap=CAP,
+        eval_cap=EVAL_CAP,
+        data=DATA,
+        eval_data=DATA,
+        out=out,
+        train=config or demo_config(seed=seed, steps=steps),
+        method_options=method_options or {},
+        eval_samples=eval_samples,
+        lab=True,
+    )
+    return shorten(
+        job,
+        chain_problems(rows, folder),
+        test,
+        controls={"first-pass": first_pass},
+        extra_sets={"rare-levels": rare},
+        oracle_tokens=oracle_mean(test),
+        levels_apart=[str(level) for level in RARE_LEVELS],
+        overwrite=overwrite,
+        listener=listener,
+    )

@@ -1,0 +1,292 @@
+"""From what a user asks on the command line to a job: rows read, contract resolved, cap chosen, input refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lengthwise.data import read_rows, require_columns
+from lengthwise.engine.models import (
+    DTYPES,
+    Policy,
+    check_folder,
+    load_policy,
+    load_tokenizer,
+    read_config,
+    resolve_device,
+)
+from lengthwise.engine.trainer import TrainConfig
+from lengthwise.errors import ConfigError, InputError
+from lengthwise.evaluation.graders import grade, load_grader
+from lengthwise.evaluation.problems import Problems, prepare
+from lengthwise.evaluation.prompts import PromptContract, preset, resolve
+from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
+from lengthwise.methods import METHODS, build_method
+from lengthwise.study.autocap import CapChoice, choose_cap
+from lengthwise.study.estimate import estimate
+from lengthwise.study.shorten import Job, Listener, shorten
+
+AUTO = "auto"
+HELD_OUT_SHARE = 0.1
+LONGEST_EVAL = 32_768
+PROBED_PROBLEMS, PROBED_SAMPLES = 64, 4
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line's words, unresolved; see `lengthwise shorten --help` for each."""
+
+    model: str
+    data: str
+    out: Path
+    train: TrainConfig
+    eval_data: str | None = None
+    method: str = "dler"
+    cap: str = AUTO
+    options: Sequence[str] = ()
+    top_p: float = 1.0
+    eval_problems: int = 200
+    eval_samples: int = 1
+    eval_cap: int | None = None
+    preset: str = "math"
+    contract_changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    think: bool = True
+    grader: str | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    lora: int = 0
+    gradient_checkpointing: bool = False
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.top_p != 1:
+            raise ConfigError(
+                f"top_p is {self.top_p}; training samples by temperature alone, or the log-probabilities that it "
+                "learns from would not be those it drew with. Leave it at 1"
+            )
+        for name in ("eval_problems", "eval_samples"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype is {self.dtype!r}; choose one of {', '.join(DTYPES)}")
+        self.cap_number()
+        resolve_device(self.device)
+
+    @property
+    def folder(self) -> Path:
+        """The model's folder."""
+        return shipped_reasoner() if self.model == SHIPPED else check_folder(self.model)
+
+    def cap_number(self) -> int | None:
+        """The cap as a number; None for auto."""
+        if self.cap == AUTO:
+            return None
+        if not self.cap.lstrip("-").isdigit():
+            raise ConfigError(f"cap is {self.cap!r}; give a whole number of tokens, or auto")
+        if int(self.cap) < 1:
+            raise ConfigError(f"cap is {self.cap}; a response has at least 1 token")
+        return int(self.cap)
+
+    def method_options(self) -> dict[str, Any]:
+        """`--option name=value` pairs, read as the types of the method's own defaults."""
+        build_method(self.method, cap=1)
+        defaults = {name: p.default for name, p in inspect.signature(METHODS[self.method]).parameters.items()}
+        found = {}
+        for pair in self.options:
+            name, equals, text = pair.partition("=")
+            if not equals:
+                raise ConfigError(f"option is {pair!r}; write name=value")
+            if name == "cap":
+                raise ConfigError("option names cap; give it as --cap")
+            found[name] = _typed(name, text, defaults.get(name))
+        build_method(self.method, cap=1, **found)
+        return found
+
+
+def _typed(name: str, text: str, default: Any) -> Any:
+    if text.lower() == "none":
+        return None
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(default, int | float):
+            return type(default)(text)
+    except (KeyError, ValueError) as error:
+        wanted = "true or false" if isinstance(default, bool) else "a number"
+        raise ConfigError(f"option {name} is {text!r}; give {wanted}") from error
+    return text
+
+
+def resolve_contract(asked: Request, tokenizer: Any) -> PromptContract:
+    """The preset with the user's changes, completed for the model."""
+    from transformers import GenerationConfig
+
+    changes = dict(asked.contract_changes)
+    if not asked.think:
+        changes |= {"think_prefix": "", "think_close": None}
+    has_file = (asked.folder / "generation_config.json").is_file()
+    generation = GenerationConfig.from_pretrained(asked.folder) if has_file else None
+    return resolve(preset(asked.preset, **changes), tokenizer, generation)
+
+
+def read_problems(asked: Request, contract: PromptContract) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows to train on and rows to measure on; without `eval_data` a tenth is held out by a hash of the problem.
+
+    Raises:
+        InputError: the file, a row or a column is not what is wanted, or too few rows to hold any out.
+    """
+    columns = [contract.problem_column, contract.answer_column]
+    rows = require_columns(read_rows(asked.data), columns, asked.data)
+    if asked.eval_data is not None:
+        held = require_columns(read_rows(asked.eval_data), columns, asked.eval_data)
+        return rows, held[: asked.eval_problems]
+    shares = [_share(str(row[contract.problem_column])) for row in rows]
+    held = [row for row, share in zip(rows, shares, strict=True) if share < HELD_OUT_SHARE]
+    kept = [row for row, share in zip(rows, shares, strict=True) if share >= HELD_OUT_SHARE]
+    if not held or not kept:
+        raise InputError(
+            f"data is {asked.data!r} with {len(rows)} rows, too few to hold a tenth out; name problems to measure "
+            "on with --eval-data"
+        )
+    return kept, held[: asked.eval_problems]
+
+
+def _share(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A request with its rows prepared: what is trained on, what is measured on, and the caps."""
+
+    job: Job
+    train: Problems
+    held_out: Problems
+    choice: CapChoice | None
+
+
+def resolve_request(asked: Request) -> Resolved:
+    """Check and resolve everything before any long work; only `--cap auto` samples from the model."""
+    options = asked.method_options()
+    folder = asked.folder
+    tokenizer = load_tokenizer(folder)
+    contract = resolve_contract(asked, tokenizer)
+    rows, held = read_problems(asked, contract)
+    positions = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
+    own = load_grader(asked.grader) if asked.grader else None
+
+    def ready(these: list[dict[str, Any]], cap: int, source: str) -> Problems:
+        return prepare(these, contract, tokenizer, cap=cap, positions=positions, source=source, grader=own)
+
+    source = asked.eval_data or asked.data
+    train, held_out = ready(rows, 1, asked.data), ready(held, 1, source)
+    eval_cap = asked.eval_cap or _room(train, held_out, positions)
+    choice = None
+    cap = asked.cap_number()
+    if cap is None:
+        choice = choose_cap(
+            _policy(asked), _first(train, PROBED_PROBLEMS), eval_cap=eval_cap, samples=PROBED_SAMPLES,
+            seed=asked.train.seed,
+        )  # fmt: skip
+        cap = choice.cap
+    job = Job(
+        model=asked.model, method=asked.method, cap=cap, eval_cap=max(eval_cap, cap) if not asked.eval_cap else eval_cap,
+        data=asked.data, eval_data=source, out=asked.out, train=asked.train, method_options=options,
+        eval_samples=asked.eval_samples, device=asked.device, dtype=asked.dtype, lora=asked.lora,
+        gradient_checkpointing=asked.gradient_checkpointing, trust_remote_code=asked.trust_remote_code,
+        lab=asked.model == SHIPPED,
+    )  # fmt: skip
+    return Resolved(job, ready(rows, cap, asked.data), ready(held, job.eval_cap, source), choice)
+
+
+def _policy(asked: Request) -> Policy:
+    return load_policy(asked.folder, device=asked.device, dtype=asked.dtype, trust_remote_code=asked.trust_remote_code)
+
+
+def _room(train: Problems, held_out: Problems, positions: int | None) -> int:
+    """The longest response that fits behind every prompt, at most `LONGEST_EVAL`."""
+    longest = max(len(prompt) for prompt in (*train.prompts, *held_out.prompts))
+    return min(LONGEST_EVAL, positions - longest) if positions is not None else LONGEST_EVAL
+
+
+def _first(problems: Problems, count: int) -> Problems:
+    cut = {name: getattr(problems, name)[:count] for name in ("ids", "texts", "prompts", "answers")}
+    categories = problems.categories[:count] if problems.categories is not None else None
+    return dataclasses.replace(problems, categories=categories, **cut)
+
+
+def carry_out(asked: Request, *, overwrite: bool = False, listener: Listener | None = None) -> dict[str, Any]:
+    """Resolve a request and shorten; the outcome gains `cap_choice` where the cap was chosen by auto."""
+    resolved = resolve_request(asked)
+    outcome = shorten(resolved.job, resolved.train, resolved.held_out, overwrite=overwrite, listener=listener)
+    if resolved.choice is not None:
+        outcome["cap_choice"] = dataclasses.asdict(resolved.choice)
+    return outcome
+
+
+def dry_run(asked: Request) -> dict[str, Any]:
+    """One rendered prompt, its gold answer given back and graded, and an estimate; no weights are read."""
+    options = asked.method_options()
+    tokenizer = load_tokenizer(asked.folder)
+    contract = resolve_contract(asked, tokenizer)
+    rows, held = read_problems(asked, contract)
+    config = read_config(asked.folder)
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    cap = asked.cap_number()
+    own = load_grader(asked.grader) if asked.grader else None
+    train = prepare(rows, contract, tokenizer, cap=cap or 1, positions=positions, source=asked.data, grader=own)
+    shown_cap = cap or _room(train, train, positions)
+    sample = _gold_response(contract, train.answers[0])
+    verdict = own(sample, train.answers[0]) if own else grade(sample, train.answers[0], contract=contract)
+    cost = estimate(
+        config, asked.train, cap=shown_cap, prompt_tokens=max(len(p) for p in train.prompts), dtype=asked.dtype,
+        lora=asked.lora, gradient_checkpointing=asked.gradient_checkpointing,
+    )  # fmt: skip
+    return {
+        "prompt": train.texts[0],
+        "prompt_tokens": len(train.prompts[0]),
+        "eos_ids": list(contract.eos_ids),
+        "gold": train.answers[0],
+        "sample": sample,
+        "verdict": {"correct": verdict.correct, "extracted": verdict.extracted, "how": verdict.how},
+        "method": asked.method,
+        "options": options,
+        "cap": cap if cap is not None else "auto",
+        "train_problems": len(rows),
+        "eval_problems": len(held),
+        "estimate": {
+            **dataclasses.asdict(cost), "total": cost.total, "cap": shown_cap,
+            "seconds": cost.seconds_per_step * asked.train.steps,
+        },
+    }  # fmt: skip
+
+
+def _gold_response(contract: PromptContract, answer: str) -> str:
+    """The gold answer said the way the contract reads it."""
+    closed = f"...{contract.think_close}\n" if contract.think_close else ""
+    said = f"A: {answer}" if contract.answer_format == "lab" else f"The answer is \\boxed{{{answer}}}."
+    return closed + said
+
+
+def dry_run_lines(shown: Mapping[str, Any]) -> list[str]:
+    """What `--dry-run` prints."""
+    cost, mib = shown["estimate"], 2**20
+    parts = ("weights", "gradients_and_optimizer", "kv_cache", "logits", "activations", "total")
+    return [
+        f"--- prompt ({shown['prompt_tokens']} tokens; ends on {shown['eos_ids']}) ---",
+        shown["prompt"],
+        "--- its gold answer given back ---",
+        shown["sample"],
+        f"graded {'right' if shown['verdict']['correct'] else 'WRONG'} "
+        f"(read {shown['verdict']['extracted']!r} by {shown['verdict']['how']}; gold {shown['gold']!r})",
+        f"--- estimate for {cost['parameters']:,} parameters at cap {cost['cap']} (rough) ---",
+        *(f"{name.replace('_', ' '):24s} {cost[name] / mib:12,.1f} MiB" for name in parts),
+        f"time                     {cost['seconds_per_step']:12,.1f} s a step, {cost['seconds'] / 60:,.1f} min in "
+        "all, at this CPU's measured speed",
+        f"{shown['train_problems']} problems to train on, {shown['eval_problems']} to measure on",
+    ]

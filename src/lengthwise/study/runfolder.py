@@ -1,0 +1,77 @@
+"""A run's folder: its resolved config, what is finished in it, and who may continue it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lengthwise.errors import ConfigError
+from lengthwise.files import atomic_write_json, clear_partials, read_json
+
+CONFIG, OUTCOME, RECORDS, TEXTS, MODEL = "config.json", "outcome.json", "records", "texts", "model"
+ENVIRONMENT = "environment"
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions and machine facts that decide whether a rerun gives the same bits."""
+    import transformers
+
+    from lengthwise import __version__
+
+    return {
+        "lengthwise": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def open_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Start a run in `folder`, or continue the one there if its config is the same.
+
+    Raises:
+        ConfigError: the folder holds another run, or files that are no run at all.
+    """
+    clear_partials(folder)
+    for part in (RECORDS, TEXTS):
+        clear_partials(folder / part)
+    if overwrite and folder.is_dir() and (folder / CONFIG).is_file():
+        shutil.rmtree(folder)
+    if (folder / CONFIG).is_file():
+        _check_same(read_json(folder / CONFIG), config, folder)
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"out is {str(folder)!r}, which holds files but no run; name an empty or new folder")
+    atomic_write_json(folder / CONFIG, dict(config))
+
+
+def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+    wanted = json.loads(json.dumps(wanted))
+    differing = [
+        f"{path}: {old!r} there, {new!r} now"
+        for path, old, new in _differences(there, wanted)
+        if not path.startswith(ENVIRONMENT)
+    ]
+    if differing:
+        raise ConfigError(
+            f"out is {str(folder)!r}, which holds a run with another config ({'; '.join(differing)}); "
+            "give the same options to continue it, name another folder, or add --overwrite"
+        )
+
+
+def _differences(a: Any, b: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        found = []
+        for key in sorted({*a, *b}):
+            found += _differences(a.get(key), b.get(key), f"{path}.{key}".lstrip("."))
+        return found
+    return [] if a == b else [(path, a, b)]

@@ -1,0 +1,230 @@
+"""The main job: measure a model, shorten it with a method, measure it again, and say what changed.
+
+Every phase leaves files that are whole or absent, so the same call continues where a killed one stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lengthwise.engine.models import Policy, load_policy, save_policy, weights_sha
+from lengthwise.engine.rollouts import Rollouts
+from lengthwise.engine.runlog import read_metrics
+from lengthwise.engine.trainer import TrainConfig, Trainer
+from lengthwise.errors import ConfigError
+from lengthwise.evaluation.evaluate import evaluate
+from lengthwise.evaluation.problems import Problems
+from lengthwise.evaluation.records import Record
+from lengthwise.evaluation.report import build_report
+from lengthwise.files import atomic_write_json, read_json
+from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
+from lengthwise.methods import build_method
+from lengthwise.study.outcome import summarise
+from lengthwise.study.runfolder import MODEL, OUTCOME, RECORDS, TEXTS, environment, open_run
+
+KEPT_TEXTS = 40
+SAMPLING, GREEDY = "", "-greedy"
+Listener = Callable[[str, Mapping[str, Any]], None]
+"""Told of progress: (event, facts). Events: phase, step."""
+Control = Callable[[Policy, Problems, Record], Record]
+"""An extra measurement of the untouched model: (policy, problems, its record before) -> record."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `shorten` is asked to do; every field is written to the run's config.json.
+
+    `cap` is the response cap in training, `eval_cap` in every evaluation. `data` and `eval_data` only name the
+    sources; the problems themselves are passed beside. `lab` marks runs on the shipped tiny models.
+    """
+
+    model: str
+    method: str
+    cap: int
+    eval_cap: int
+    data: str
+    eval_data: str
+    out: Path
+    train: TrainConfig
+    method_options: Mapping[str, Any] = field(default_factory=dict)
+    eval_samples: int = 1
+    device: str = "auto"
+    dtype: str = "float32"
+    lora: int = 0
+    gradient_checkpointing: bool = False
+    trust_remote_code: bool = False
+    lab: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cap < 1:
+            raise ConfigError(f"cap is {self.cap}; a response has at least 1 token")
+        if self.eval_cap < self.cap:
+            raise ConfigError(
+                f"eval_cap is {self.eval_cap}, below the training cap {self.cap}; give at least the training cap, "
+                "or answers that training allows are cut in evaluation"
+            )
+
+
+def shorten(
+    job: Job,
+    train_problems: Problems,
+    eval_problems: Problems,
+    *,
+    controls: Mapping[str, Control] | None = None,
+    extra_sets: Mapping[str, Problems] | None = None,
+    oracle_tokens: float | None = None,
+    levels_apart: list[str] | None = None,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Shorten a model and return the outcome: the numbers before, after and of the controls, and the report.
+
+    Evaluates at temperature 1 and greedily on `eval_problems`, before and after; `extra_sets` are further sets
+    measured at temperature 1 and reported apart; `controls` are measured on the untouched model. `oracle_tokens`
+    is the mean length of the shortest sound answers, where it is known. An existing folder of the same config is
+    continued.
+
+    Raises:
+        ConfigError: the folder holds another run, or options exclude each other.
+        TrainingError: nothing to learn from, or a loss that is not finite.
+    """
+    tell = listener or (lambda event, facts: None)
+    method = build_method(job.method, cap=job.cap, **job.method_options)
+    policy = _load(job)
+    open_run(job.out, _config(job, method, policy, train_problems, eval_problems), overwrite=overwrite)
+    sets = {"": eval_problems, **{f"-{name}": problems for name, problems in (extra_sets or {}).items()}}
+    sha_before = weights_sha(policy.model)
+    before = _measure_all(job, policy, sets, "before", tell)
+    for name, control in (controls or {}).items():
+        path = job.out / RECORDS / f"control-{name}.json"
+        if not path.is_file():
+            tell("phase", {"name": f"control: {name}"})
+            control(policy, eval_problems, before[""]).save(path)
+    _train(job, method, policy, train_problems, tell)
+    after = _measure_all(job, policy, sets, "after", tell)
+    sha_after = weights_sha(policy.model)
+    if not (job.out / MODEL).is_dir():
+        save_policy(policy, job.out / MODEL)
+    budget = max(1, round(after[""].summary(seed=job.train.seed)["mean_tokens"]))
+    before[""].recut(budget).save(job.out / RECORDS / "control-cut.json")
+    _write_samples(job.out, eval_problems)
+    outcome = summarise(job.out, seed=job.train.seed, oracle_tokens=oracle_tokens, levels_apart=levels_apart)
+    metrics = read_metrics(job.out)
+    outcome |= {
+        "weights_sha_before": sha_before,
+        "weights_sha_after": sha_after,
+        "train_seconds": metrics[-1]["seconds"],
+        "sampled_tokens": metrics[-1]["sampled_tokens"],
+        "model": str(job.out / MODEL),
+        "report": str(job.out / "report.html"),
+    }
+    atomic_write_json(job.out / OUTCOME, outcome)
+    build_report([job.out])
+    return outcome
+
+
+def _load(job: Job) -> Policy:
+    return load_policy(
+        shipped_reasoner() if job.model == SHIPPED else job.model,
+        device=job.device,
+        dtype=job.dtype,
+        lora_rank=job.lora,
+        gradient_checkpointing=job.gradient_checkpointing,
+        trust_remote_code=job.trust_remote_code,
+    )
+
+
+def _config(job: Job, method: Any, policy: Policy, train_problems: Problems, eval_problems: Problems) -> dict[str, Any]:
+    fields = asdict(job) | {"out": str(job.out)}
+    del fields["method_options"], fields["out"]
+    return {
+        **fields,
+        "method": {
+            "name": method.name,
+            "paper": method.paper,
+            "summary": method.summary,
+            "options": dict(method.options),
+        },
+        "contract": train_problems.contract.to_dict(),
+        "problems": {"train": len(train_problems), "eval": len(eval_problems)},
+        "seed": job.train.seed,
+        "environment": environment(str(policy.device)),
+    }
+
+
+def _measure_all(
+    job: Job, policy: Policy, sets: Mapping[str, Problems], when: str, tell: Listener
+) -> dict[str, Record]:
+    """Records of every set by sampling, and of the main one greedily; those already there are read back."""
+    records = {}
+    plans = [(suffix, 1.0) for suffix in sets] + [(GREEDY, 0.0)]
+    for suffix, temperature in plans:
+        problems = sets[SAMPLING if suffix == GREEDY else suffix]
+        path = job.out / RECORDS / f"{when}{suffix}.json"
+        if path.is_file():
+            records[suffix] = Record.load(path)
+            continue
+        tell("phase", {"name": f"measuring {when}{suffix or '-sampling'}"})
+        samples = 1 if temperature == 0 else job.eval_samples
+        record, rollouts = evaluate(
+            policy, problems, name=f"{when}{suffix}", data=job.eval_data, cap=job.eval_cap,
+            temperature=temperature, samples=samples, seed=job.train.seed,
+        )  # fmt: skip
+        if suffix == SAMPLING:
+            atomic_write_json(job.out / TEXTS / f"{when}.json", _texts(rollouts, problems, samples))
+        record.save(path)
+        records[suffix] = record
+    return records
+
+
+def _train(job: Job, method: Any, policy: Policy, problems: Problems, tell: Listener) -> None:
+    reference = None
+    if method.kl_coef > 0:
+        # The run continues from checkpoints, so the reference is always loaded anew from the starting weights.
+        reference = _load(job).model
+        reference.requires_grad_(False)
+    trainer = Trainer(
+        policy.model,
+        method=method,
+        task=problems.task(),
+        config=job.train,
+        folder=job.out,
+        eos_ids=list(problems.contract.eos_ids),
+        pad_id=policy.pad_id,
+        reference=reference,
+        compute=policy.compute,
+    )
+    trainer.sampler.check_padding()
+    tell("phase", {"name": "training", "steps": job.train.steps})
+    trainer.train(lambda metrics: tell("step", metrics))
+
+
+def _texts(rollouts: Rollouts, problems: Problems, samples: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "problem": problems.texts[row // samples],
+            "answer": problems.answers[row // samples],
+            "level": problems.categories[row // samples] if problems.categories else None,
+            "text": problems.response_text(rollouts.response(row)),
+            "num_tokens": int(rollouts.num_tokens[row]),
+            "correct": bool(rollouts.correct[row]),
+            "finished": bool(rollouts.finished[row]),
+        }
+        for row in range(0, min(len(rollouts), KEPT_TEXTS * samples), samples)
+    ]
+
+
+def _write_samples(folder: Path, problems: Problems) -> None:
+    """Three problems side by side: the shortest, the median and the longest answer of the model before."""
+    before, after = (read_json(folder / TEXTS / f"{when}.json") for when in ("before", "after"))
+    pairs = sorted(zip(before, after, strict=True), key=lambda pair: pair[0]["num_tokens"])
+    chosen = [pairs[i] for i in sorted({0, len(pairs) // 2, len(pairs) - 1})]
+    shared, own = ("problem", "answer", "level"), ("text", "num_tokens", "correct", "finished")
+    samples = [
+        {**{k: b[k] for k in shared}, "before": {k: b[k] for k in own}, "after": {k: a[k] for k in own}}
+        for b, a in chosen
+    ]
+    atomic_write_json(folder / "samples.json", samples)
