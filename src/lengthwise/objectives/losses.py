@@ -163,13 +163,13 @@ def clipped_surrogate(
     """Clipped policy-gradient loss with its own bound on each side and a dual clip for negative advantages.
 
     s = exp(clamp(logp − old_logp, −20, 20));  l = max(−A·s, −A·clip(s, 1 − clip_low, 1 + clip_high));
-    where A < 0 also l = min(l, −A·dual_clip).  Loss Σ_it mask·l/N, where N is the number of
-    tokens for ``token-mean``, rows for ``seq-mean-token-sum``, rows · max_tokens for ``seq-mean-token-sum-norm``;
-    ``seq-mean-token-mean`` divides each row by its tokens as well, and N is the number of rows.
+    where A < 0 also l = min(l, −A·dual_clip).  Loss Σ_it mask·l/N, where N is the number of tokens for
+    ``token-mean``, rows for ``seq-mean-token-sum``, rows · max_tokens for ``seq-mean-token-sum-norm``, and
+    for ``seq-mean-token-mean`` the number of rows, after each row was divided by its own tokens.
 
     DLER, arXiv 2510.15110; clip-higher: DAPO, arXiv 2503.14476; dual clip: arXiv 1912.09729; division by a
-    constant length: Understanding R1-Zero-Like Training (Dr. GRPO), arXiv 2503.20783. The default is the token
-    mean of DLER's code. Differs from the authors' code: none; their paper averages per sequence, then over rows.
+    constant length: Understanding R1-Zero-Like Training (Dr. GRPO), arXiv 2503.20783. The token mean is that
+    of DLER's code; their paper averages over each sequence, then over rows.
 
     Args:
         logp: float [B,T], log-probabilities under the weights that learn; the only argument with a gradient.
@@ -185,8 +185,8 @@ def clipped_surrogate(
     Returns:
         The loss (0-d), and a dict of detached 0-d sums that add up over micro-batches: ``clipped_high``,
         ``clipped_low``, ``dual_clipped`` (tokens whose gradient that clip made 0), ``tokens``, ``ratio_sum``,
-        ``approx_kl_sum`` (s − 1 − log s); only ``ratio_max`` is joined by max. Rows with A = 0 (a group of one,
-        all correct, all wrong) add loss 0 and gradient 0.
+        ``approx_kl_sum`` (s − 1 − log s); only ``ratio_max`` is joined by max. Rows with A = 0 (a group of
+        one, all correct, all wrong) add loss 0 and gradient 0.
 
     Raises:
         ShapeError: wrong type, rank, dtype, shape or device.

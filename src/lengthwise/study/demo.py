@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lengthwise.engine.method import Method
 from lengthwise.engine.models import Policy, load_tokenizer
 from lengthwise.engine.sampler import World
 from lengthwise.engine.trainer import TrainConfig
@@ -81,7 +82,8 @@ def demo(
     steps: int = 120,
     problems: int = 500,
     eval_samples: int = 1,
-    method: str = "dler",
+    cap: int = CAP,
+    method: str | Method = "dler",
     method_options: dict[str, Any] | None = None,
     config: TrainConfig | None = None,
     model: Path | None = None,
@@ -91,15 +93,16 @@ def demo(
     """Run the main job on the shipped reasoner and its world; returns the outcome of `shorten`.
 
     `problems` held-out problems are measured before and after, beside two controls on the same problems: the
-    base cut at the new mean length, and the base made to answer after its first pass.
+    base cut at the new mean length, and the base made to answer after its first pass. The defaults are the demo's;
+    the study varies method, cap and config.
     """
     folder = model or shipped_reasoner()
     test, rare = held_out(problems, folder)
     rows = chains.problems(TRAIN_PROBLEMS, split="train", seed=seed)
     job = Job(
         model=str(model or SHIPPED),
-        method=method,
-        cap=CAP,
+        method=method if isinstance(method, str) else method.name,
+        cap=cap,
         eval_cap=EVAL_CAP,
         data=DATA,
         eval_data=DATA,
@@ -113,6 +116,7 @@ def demo(
         job,
         chain_problems(rows, folder),
         test,
+        method=None if isinstance(method, str) else method,
         controls={"first-pass": first_pass},
         extra_sets={"rare-levels": rare},
         oracle_tokens=oracle_mean(test),

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lengthwise.engine.method import Method
 from lengthwise.engine.models import Policy, load_policy, save_policy, weights_sha
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.runlog import read_metrics
@@ -73,6 +74,7 @@ def shorten(
     train_problems: Problems,
     eval_problems: Problems,
     *,
+    method: Method | None = None,
     controls: Mapping[str, Control] | None = None,
     extra_sets: Mapping[str, Problems] | None = None,
     oracle_tokens: float | None = None,
@@ -82,7 +84,7 @@ def shorten(
 ) -> dict[str, Any]:
     """Shorten a model and return the outcome: the numbers before, after and of the controls, and the report.
 
-    Evaluates at temperature 1 and greedily on `eval_problems`, before and after; `extra_sets` are further sets
+    `method` is a method of your own, in place of the job's named one. Evaluates at temperature 1 and greedily on `eval_problems`, before and after; `extra_sets` are further sets
     measured at temperature 1 and reported apart; `controls` are measured on the untouched model. `oracle_tokens`
     is the mean length of the shortest sound answers, where it is known. An existing folder of the same config is
     continued.
@@ -92,9 +94,9 @@ def shorten(
         TrainingError: nothing to learn from, or a loss that is not finite.
     """
     tell = listener or (lambda event, facts: None)
-    method = build_method(job.method, cap=job.cap, **job.method_options)
+    chosen = method or build_method(job.method, cap=job.cap, **job.method_options)
     policy = _load(job)
-    open_run(job.out, _config(job, method, policy, train_problems, eval_problems), overwrite=overwrite)
+    open_run(job.out, _config(job, chosen, policy, train_problems, eval_problems), overwrite=overwrite)
     sets = {"": eval_problems, **{f"-{name}": problems for name, problems in (extra_sets or {}).items()}}
     sha_before = weights_sha(policy.model)
     before = _measure_all(job, policy, sets, "before", tell)
@@ -103,7 +105,7 @@ def shorten(
         if not path.is_file():
             tell("phase", {"name": f"control: {name}"})
             control(policy, eval_problems, before[""]).save(path)
-    _train(job, method, policy, train_problems, tell)
+    _train(job, chosen, policy, train_problems, tell)
     after = _measure_all(job, policy, sets, "after", tell)
     sha_after = weights_sha(policy.model)
     if not (job.out / MODEL).is_dir():
@@ -180,7 +182,7 @@ def _measure_all(
     return records
 
 
-def _train(job: Job, method: Any, policy: Policy, problems: Problems, tell: Listener) -> None:
+def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: Listener) -> None:
     reference = None
     if method.kl_coef > 0:
         # The run continues from checkpoints, so the reference is always loaded anew from the starting weights.

@@ -32,7 +32,7 @@ def update_selective_merge(
     code for it, and the paper names no scope: ``global`` is this project's choice.
 
     Args:
-        base, tuned: tensors by name, with the same names, shapes and dtypes. A tensor that is shared under two
+        base, tuned: tensors by name, with the same names, shapes and dtypes. A tensor shared under two
             names counts twice; pass it once. Integer and bool tensors must be equal and are copied.
         density: share of entries to keep, in [0, 1].
         scale: factor on what is kept, any finite number.
@@ -41,7 +41,8 @@ def update_selective_merge(
 
     Returns:
         New tensors in the base's order and dtypes, computed in float32 (float64 if an input is) and rounded
-        once. Entries that are not kept, and all of them for a ``density`` or ``scale`` of 0, are the base's bits.
+        once. Entries that are not kept, and all of them for a ``density`` or ``scale`` of 0, are the base's
+        bits.
 
     Raises:
         InputError: names that differ, NaN or infinity, a dtype that is no plain number, integers that differ,
@@ -65,9 +66,9 @@ def update_selective_merge(
 
 
 def _check_options(density: float, scale: float, scope: str) -> None:
-    if not 0 <= density <= 1:
+    if not isinstance(density, (int, float)) or not 0 <= density <= 1:
         raise ConfigError(f"density is {density}; pass a share from 0 to 1 (0.25 keeps a quarter)")
-    if not math.isfinite(scale):
+    if not isinstance(scale, (int, float)) or not math.isfinite(scale):
         raise ConfigError(f"scale is {scale}; pass a finite number")
     if scope not in _SCOPES:
         raise ConfigError(f"scope is {scope!r}; choose one of {', '.join(_SCOPES)}")
@@ -116,7 +117,10 @@ def _update(base: torch.Tensor, tuned: torch.Tensor) -> torch.Tensor:
 
 def _keep_largest(updates: Mapping[str, torch.Tensor], density: float) -> dict[str, torch.Tensor]:
     """Return a bool mask per tensor that keeps exactly k entries of all the updates together."""
-    sizes = {name: update.abs().flatten() for name, update in updates.items()}
+    # one dtype for all: a float64 boundary would be rounded when compared with float32 entries
+    wide = any(update.dtype == torch.float64 for update in updates.values())
+    dtype = torch.float64 if wide else torch.float32
+    sizes = {name: update.abs().flatten().to(dtype) for name, update in updates.items()}
     total = sum(len(size) for size in sizes.values())
     count = math.floor(density * total + 0.5)
     if count == 0:

@@ -1,0 +1,178 @@
+"""The demo's study: DLER on chains beside what must be beaten, several seeds, 2,000 held-out problems.
+
+Arms: `dler` (the demo's settings); `grpo` (no length term, room for the longest answers, as many sampled tokens as
+DLER drew); `sft` (next-token loss on the base's shortest right samples, at DLER's sampled tokens); `random` (DLER
+with a coin for a reward: must not shorten at kept accuracy); `high-lr` (DLER at thirty times the rate: collapse);
+`base` (the untouched model at temperatures 0, 0.3, 0.6 and 1). One JSON file an arm and seed under
+``benchmarks/results/chains_study``; what is there is not run again. Run arms side by side:
+
+    python benchmarks/chains_study.py --arms dler,grpo --seeds 0,1,2 --threads 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from _bench import RESULTS, provenance
+
+from lengthwise.engine import Method, load_policy
+from lengthwise.engine.rollouts import Rollouts
+from lengthwise.evaluation.evaluate import evaluate, sample_answers
+from lengthwise.evaluation.metrics import removable_share
+from lengthwise.evaluation.records import compare
+from lengthwise.files import atomic_write_json, read_json
+from lengthwise.lab import chains
+from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.methods import dler
+from lengthwise.study import demo as demo_module
+from lengthwise.study.demo import EVAL_CAP, chain_problems, demo, demo_config, held_out, oracle_mean
+
+OUT = RESULTS / "chains_study"
+PROBLEMS = 2000
+STEPS = 120
+HIGH_LR = 3e-3
+TEMPERATURES = (0.0, 0.3, 0.6, 1.0)
+
+
+def coin(rollouts: Rollouts, state: Any) -> torch.Tensor:
+    """A fair coin per response, the same for the same batch."""
+    generator = torch.Generator().manual_seed(int(rollouts.completion_ids.sum()))
+    return torch.randint(0, 2, (len(rollouts),), generator=generator).float()
+
+
+def random_method() -> Method:
+    return dataclasses.replace(dler(cap=demo_module.CAP), name="random-reward", reward=coin, keep=None)
+
+
+def run_rl(arm: str, seed: int, folder: Path) -> dict[str, Any]:
+    config = demo_config(seed=seed, steps=STEPS)
+    if arm == "dler":
+        return demo(folder, seed=seed, problems=PROBLEMS, config=config)
+    if arm == "random":
+        return demo(folder, seed=seed, problems=PROBLEMS, config=config, method=random_method())
+    if arm == "high-lr":
+        return demo(folder, seed=seed, problems=PROBLEMS, config=dataclasses.replace(config, lr=HIGH_LR, steps=60))
+    tokens = dler_tokens(seed)
+    steps = max(1, round(tokens / (config.prompts * config.group_size * base_tokens())))
+    config = dataclasses.replace(config, steps=steps)
+    return demo(folder, seed=seed, problems=PROBLEMS, config=config, method="grpo", cap=EVAL_CAP)
+
+
+def dler_tokens(seed: int) -> int:
+    """Tokens that DLER sampled with this seed: the budget of the other arms."""
+    path = OUT / f"dler-{seed}.json"
+    if not path.is_file():
+        raise SystemExit(f"run the arm dler with seed {seed} first: its sampled tokens are the budget")
+    return int(read_json(path)["outcome"]["sampled_tokens"])
+
+
+def base_tokens() -> float:
+    return float(read_json(OUT / "dler-0.json")["outcome"]["before"]["mean_tokens"])
+
+
+def run_sft(seed: int) -> dict[str, Any]:
+    """Best-of-8 by length among the right answers, then next-token loss on the response."""
+    policy = load_policy(shipped_reasoner())
+    count = min(demo_module.TRAIN_PROBLEMS, round(dler_tokens(seed) / (8 * base_tokens())))
+    problems = chain_problems(chains.problems(count, split="train", seed=seed), shipped_reasoner())
+    rollouts = sample_answers(policy, problems, cap=EVAL_CAP, temperature=1.0, samples=8, seed=seed)
+    best: dict[int, int] = {}
+    for row, owner in enumerate(rollouts.problem_ids.tolist()):
+        if rollouts.correct[row] and (owner not in best or rollouts.num_tokens[row] < rollouts.num_tokens[best[owner]]):
+            best[owner] = row
+    rows = list(best.values())
+    pairs = [(rollouts.prompt(row), rollouts.response(row)) for row in rows]
+    started = time.perf_counter()
+    finetune(policy.model, pairs, seed=seed)
+    test, _ = held_out(PROBLEMS, shipped_reasoner())
+    return {
+        **measured(policy, test, seed),
+        "examples": len(pairs),
+        "sampled_tokens": int(rollouts.num_tokens.sum()),
+        "train_seconds": time.perf_counter() - started,
+    }
+
+
+def finetune(model: Any, pairs: list[tuple[list[int], list[int]]], *, seed: int, epochs: int = 2) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(epochs):
+        order = torch.randperm(len(pairs), generator=generator).tolist()
+        for first in range(0, len(order), 32):
+            part = [pairs[i] for i in order[first : first + 32]]
+            width = max(len(p) + len(r) for p, r in part)
+            ids = torch.tensor([p + r + [0] * (width - len(p) - len(r)) for p, r in part])
+            labels = torch.tensor([[-100] * len(p) + r + [-100] * (width - len(p) - len(r)) for p, r in part])
+            logits = model(input_ids=ids).logits[:, :-1]
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+
+def measured(policy: Any, test: Any, seed: int) -> dict[str, Any]:
+    """The same fields as an outcome of `shorten`, for an arm that has no run folder."""
+    base = load_policy(shipped_reasoner())
+    found: dict[str, Any] = {}
+    for suffix, temperature in (("", 1.0), ("_greedy", 0.0)):
+        options = {"data": "lab:chains", "cap": EVAL_CAP, "temperature": temperature, "seed": seed}
+        before, _ = evaluate(base, test, name="before", **options)
+        after, _ = evaluate(policy, test, name="after", **options)
+        found[f"before{suffix}"], found[f"after{suffix}"] = before.summary(seed=seed), after.summary(seed=seed)
+        found[f"difference{suffix}"] = compare(before, after, seed=seed)
+    lengths = [found[name]["mean_tokens"] for name in ("before", "after")]
+    found["tokens_saved"] = 1 - lengths[1] / lengths[0]
+    found["removable_share"] = removable_share(*lengths, oracle_mean(test))
+    return found
+
+
+def run_base(seed: int) -> dict[str, Any]:
+    policy = load_policy(shipped_reasoner())
+    test, _ = held_out(PROBLEMS, shipped_reasoner())
+    found = {}
+    for temperature in TEMPERATURES:
+        record, _ = evaluate(
+            policy, test, name=f"base T={temperature}", data="lab:chains", cap=EVAL_CAP, temperature=temperature,
+            seed=seed,
+        )  # fmt: skip
+        found[str(temperature)] = record.summary(seed=seed)
+    return {"temperatures": found, "oracle_tokens": oracle_mean(test)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arms", default="dler,grpo,sft,random,high-lr,base")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--scratch", type=Path, default=Path("runs/chains_study"), help="run folders, kept")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for arm in options.arms.split(","):
+        for seed in map(int, options.seeds.split(",")):
+            target = OUT / f"{arm}-{seed}.json"
+            if target.is_file():
+                continue
+            folder = options.scratch / f"{arm}-{seed}"
+            if arm == "base":
+                outcome = run_base(seed)
+            elif arm == "sft":
+                outcome = run_sft(seed)
+            else:
+                outcome = run_rl(arm, seed, folder)
+                for name in ("model", "report"):
+                    outcome.pop(name, None)
+                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            result = {"arm": arm, "seed": seed, "threads": options.threads, **provenance(), "outcome": outcome}
+            atomic_write_json(target, result)
+            print(f"{arm} {seed}: wrote {target}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
