@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _bench import RESULTS, provenance
 
+from _bench import RESULTS, provenance
 from lengthwise.engine import Method, load_policy
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.evaluation.evaluate import evaluate, sample_answers

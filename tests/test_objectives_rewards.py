@@ -77,9 +77,7 @@ def test_truncation_against_a_loop(cut_reward: float) -> None:
 
 
 def test_truncation_never_rises_with_length_and_permutes_with_its_rows() -> None:
-    rewards = truncation(
-        torch.ones(20, dtype=torch.bool), torch.arange(20), torch.ones(20, dtype=torch.bool), limit=9
-    )
+    rewards = truncation(torch.ones(20, dtype=torch.bool), torch.arange(20), torch.ones(20, dtype=torch.bool), limit=9)
     assert (rewards.diff() <= 0).all()
     assert set(rewards.tolist()) == {0.0, 1.0}
 
@@ -257,7 +255,12 @@ def test_group_of_one_all_correct_and_all_wrong() -> None:
 def test_tiers_out_of_order_or_range_are_refused(limits: object, thresholds: object, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         difficulty_truncation(
-            bools(1), torch.tensor([1]), torch.tensor([0]), bools(1), limits=limits, thresholds=thresholds  # type: ignore[arg-type]
+            bools(1),
+            torch.tensor([1]),
+            torch.tensor([0]),
+            bools(1),
+            limits=limits,
+            thresholds=thresholds,  # type: ignore[arg-type]
         )
 
 
@@ -265,5 +268,10 @@ def test_group_ids_must_be_one_integer_per_row() -> None:
     for group_ids in (torch.tensor([0, 1]), torch.tensor([0.0]), ["a"]):
         with pytest.raises(ShapeError, match="group_ids"):
             difficulty_truncation(
-                bools(1), torch.tensor([1]), group_ids, bools(1), limits=(4, 2), thresholds=(0.5,)  # type: ignore[arg-type]
+                bools(1),
+                torch.tensor([1]),
+                group_ids,
+                bools(1),
+                limits=(4, 2),
+                thresholds=(0.5,),  # type: ignore[arg-type]
             )

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from lengthwise.evaluation.report import build_report as build_report
     from lengthwise.methods import build_method as build_method
     from lengthwise.study import Job as Job
-    from lengthwise.study import demo as demo
-    from lengthwise.study import shorten as shorten
+    from lengthwise.study.demo import demo as demo
+    from lengthwise.study.shorten import shorten as shorten
 
 __all__ = ["__version__", *sorted(_WHERE)]
 

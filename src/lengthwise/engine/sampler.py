@@ -143,7 +143,10 @@ class Sampler:
         logits, cache, mask, position = self._prefill(context)
         row_ids = torch.tensor(active, device=device)
         room = torch.tensor([state.caps[i] - len(state.responses[i]) for i in active], device=device)
-        rows_out, tokens_out, logps_out, forced_out = [], [], [], []
+        rows_out: list[Tensor] = []
+        tokens_out: list[Tensor] = []
+        logps_out: list[Tensor] = []
+        forced_out: list[Tensor] = []
         while True:
             token, logp = _draw(logits, generator, temperature, top_p)
             forced = torch.zeros_like(token, dtype=torch.bool)
@@ -318,7 +321,7 @@ def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p:
     logp = torch.log_softmax(logits / temperature, -1)
     probs = logp.exp()
     if top_p < 1:
-        ordered, order = probs.sort(-1, descending=True, stable=True)
+        ordered, order = probs.sort(dim=-1, descending=True)
         # A token stays while the mass before it is below top_p, so the likeliest one always stays.
         outside = ordered.cumsum(-1) - ordered >= top_p
         probs = probs.masked_fill(outside.scatter(-1, order, outside), 0.0)

@@ -7,13 +7,15 @@ from typing import Any
 
 WINDOW = 5
 """Steps in a row before a condition is called out; one odd batch is no news."""
+WINDOWS = {"still": 1, "no_clip": 20}
+"""Conditions with a window of their own: a step without any change is news at once, one without a clip is not."""
 
 
 class Watch:
     """Looks at every step's metrics and names what will keep the run from learning.
 
-    Each condition must hold for `WINDOW` steps in a row, is reported once, and again only after it has gone
-    away. `state` is JSON, for checkpoints.
+    Each condition must hold for `WINDOW` steps in a row (some: see `WINDOWS`), is reported once, and again only
+    after it has gone away. `state` is JSON, for checkpoints.
     """
 
     def __init__(self, state: Mapping[str, int] | None = None) -> None:
@@ -29,7 +31,7 @@ class Watch:
         found = []
         for name, (holds, text) in _conditions(metrics).items():
             self.streaks[name] = self.streaks.get(name, 0) + 1 if holds else 0
-            if self.streaks[name] == (1 if name == "still" else WINDOW):
+            if self.streaks[name] == WINDOWS.get(name, WINDOW):
                 found.append(text)
         return found
 

@@ -51,7 +51,7 @@ class Frame:
         return HEIGHT - BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (HEIGHT - TOP - BOTTOM)
 
 
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
+def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
     """Round numbers from at or below `low` to at or above `high`, about `count` steps of 1, 2 or 5."""
     span = max(high - low, 1e-9)
     raw = span / count
@@ -97,7 +97,9 @@ def chart(
         parts.append(_mark(frame, *mark_x))
     parts += [_curve(frame, line) for line in lines]
     parts += [_point(frame, point, percent) for point in points]
-    return _svg(title, "".join(parts)) + _legend([(x.label, x.kind) for x in (*lines, *points)])
+    return _svg(title, "".join(parts)) + _legend(
+        [(line.label, line.kind) for line in lines] + [(point.label, point.kind) for point in points]
+    )
 
 
 def bars(

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -99,13 +100,13 @@ def extract_answer(text: str, answer_format: str, *, marked_only: bool = False) 
 
     ``lab`` takes what follows the last ``A:`` and nothing else. The others try, in this order: the last
     ``#### 18`` (``gsm8k`` and ``auto`` first, the others after the box), the last ``\boxed{18}``, the last
-    "the answer is 18" or "Answer: 18", the last bold ``**18**``; and, unless ``marked_only``, the last formula
-    or number of the text, whichever ends later.
+    "the answer is 18" or "Answer: 18" (``auto`` also ``A: 18``), the last bold ``**18**``; and, unless
+    ``marked_only``, the last formula or number of the text, whichever ends later.
     """
     if answer_format == "lab":
         return _after_lab_mark(text)
     steps = [_after_hashes, _boxed] if answer_format in ("gsm8k", "auto") else [_boxed, _after_hashes]
-    steps += [_after_phrase, _bold]
+    steps += [_after_phrase, _after_lab_mark, _bold] if answer_format == "auto" else [_after_phrase, _bold]
     if not marked_only:
         steps.append(_last_formula_or_number)
     for step in steps:
@@ -118,9 +119,9 @@ def extract_answer(text: str, answer_format: str, *, marked_only: bool = False) 
 def same_answer(extracted: str, gold: str, answer_format: str) -> bool:
     """Whether two answers are equal: as text for ``lab``, else as text, as numbers, or by Math-Verify.
 
-    Spacing, ``\\text{}``, ``\\left`` and a final full stop do not count as text. ``gsm8k`` and ``aime`` take the
-    number of an answer that has exactly one ("18 dollars", "18%"). Expressions too costly to check, nested
-    powers or integrals for example, are equal only as text.
+    Spacing, ``\\text{}``, ``\\left`` and a final full stop do not count as text. ``gsm8k`` and ``aime`` take
+    the number before words or signs of an answer that is no expression ("18 dollars", "18%"). Expressions too
+    costly to check, nested powers or integrals for example, are equal only as text.
     """
     if answer_format == "lab":
         return " ".join(extracted.split()) == " ".join(gold.split())
@@ -128,10 +129,7 @@ def same_answer(extracted: str, gold: str, answer_format: str) -> bool:
         return True
     number, wanted = as_number(extracted), as_number(gold)
     if number is None and answer_format in ("gsm8k", "aime"):
-        numbers = _NUMBER_IN_TEXT.findall(_without_latex_spacing(extracted))
-        # A sign of arithmetic means that the one number is part of an expression (10^, \sqrt{16}).
-        if len(numbers) == 1 and not re.search(r"\\[a-z]*(?:frac|sqrt)|\^|!|\d\s*[a-z]\^", extracted):
-            number = as_number(numbers[0])
+        number = _number_with_unit(extracted)
     if number is not None and wanted is not None:
         if number == wanted:
             return True
@@ -151,19 +149,18 @@ def load_grader(path: str) -> Grader:
     module_name, colon, name = path.partition(":")
     if not colon or not module_name or not name:
         raise ConfigError(f"grader is {path!r}; write module:function, for example my_graders:exact")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # an installed command does not look beside the user, python -m does
     try:
-        # The file beside the user is what they mean, and the command line does not put it on the path.
-        sys.path.insert(0, str(Path.cwd()))
-        try:
-            module = importlib.import_module(module_name)
-        finally:
-            sys.path.remove(str(Path.cwd()))
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there and lacks a dependency of its own
         raise ConfigError(
             f"grader {path!r}: no module {error.name!r}; install it, or run from the folder that holds it"
         ) from error
+    finally:
+        sys.path.remove(here)
     function = getattr(module, name, None)
     if not callable(function):
         there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -230,7 +227,9 @@ _FORMULA = re.compile(
     r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|(?<![\\\d$])\$(?P<d>(?!\s)(?:\\.|[^$\n\\])+?)\$(?!\d)",
     re.DOTALL,
 )
-_NUMBER_IN_TEXT = re.compile(r"(?<![\w.])[-+−]?\s?\$?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:/\d+)?")
+_DIGITS = r"[-+−]?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+)?"
+_NUMBER_IN_TEXT = re.compile(rf"(?<![\w.]){_DIGITS}")
+_NUMBER_WITH_UNIT = re.compile(rf"[^\d=+*/^(){{}}]*?(?P<number>{_DIGITS})\s*(?![\s\d+*/^=!({{,.:×-]).*", re.DOTALL)
 
 
 def _after_phrase(text: str) -> tuple[str, str] | None:
@@ -276,6 +275,13 @@ def _formula_text(match: re.Match[str]) -> str:
 
 def _tidy(text: str) -> str:
     return text.strip().strip("*").rstrip(".,;").strip()
+
+
+def _number_with_unit(text: str) -> Fraction | None:
+    # After the last "=", as in "3 + 4 = 7 eggs". What stands before the number, or comes right after it,
+    # may not be arithmetic: 10^2, \sqrt{16} and 3 + 4 are expressions, for Math-Verify to judge.
+    match = _NUMBER_WITH_UNIT.fullmatch(_without_latex_spacing(text.rsplit("=", 1)[-1]).strip())
+    return None if match is None else as_number(match["number"])
 
 
 def _without_latex_spacing(text: str) -> str:

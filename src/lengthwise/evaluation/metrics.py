@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lengthwise.errors import InputError, ShapeError
 
-Samples = Sequence[Sequence[Any]] | NDArray[Any]
+Samples = Sequence[Sequence[Any]] | Sequence[NDArray[Any]] | NDArray[Any]
 """Values [P,S]; rows may differ in length."""
 
 

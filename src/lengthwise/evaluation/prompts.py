@@ -326,8 +326,8 @@ def _refuse_unknown(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int
         added_by_right = token_id in (None, tokenizer.bos_token_id, tokenizer.eos_token_id) or token in text
         if not added_by_right and token_id in ids:
             raise InputError(
-                f"the tokenizer cannot write token {ids.index(token_id) + 1} of the prompt {text!r}: it becomes "
-                f"{token!r}; use data made for this model, or remove the row"
+                f"the tokenizer cannot write token {ids.index(token_id) + 1} of the prompt {text!r}: it "
+                f"becomes {token!r}; use data made for this model, or remove the row"
             )
 
 

@@ -71,7 +71,8 @@ def load_run(folder: Path) -> Run:
         return read_json(folder / name) if (folder / name).is_file() else default
 
     records = {path.stem: Record.load(path) for path in sorted((folder / "records").glob("*.json"))}
-    ordered = [*LABELS, *(name for name in records if name not in LABELS)]
+    # What LABELS does not name follows it, before ahead of after.
+    ordered = [*LABELS, *sorted((n for n in records if n not in LABELS), key=lambda n: (not n.startswith("before"), n))]
     return Run(
         folder,
         optional("config.json", {}),
@@ -175,7 +176,7 @@ def _table(run: Run) -> list[dict[str, Any]]:
         rows.append(
             {
                 "label": LABELS.get(name, name.replace("-", ", ", 1).replace("-", " ")),
-                "kind": KINDS.get(name, "c-control" if name.startswith("control") else "c-other"),
+                "kind": _kind(name),
                 "accuracy": f"{summary['accuracy']:.1%}",
                 "interval": "" if low is None else f"{low:.1%} to {high:.1%}",
                 "tokens": f"{summary['mean_tokens']:.1f}",
@@ -190,6 +191,12 @@ def _table(run: Run) -> list[dict[str, Any]]:
     return rows
 
 
+def _kind(name: str) -> str:
+    if name.startswith("control"):
+        return "c-control" if name == "control-cut" else "c-control2"
+    return KINDS.get(name, "c-other")
+
+
 def _or_dash(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
@@ -200,7 +207,7 @@ def _points(run: Run, *, prefix: str = "") -> list[Point]:
         if name in MAIN or name.startswith("control"):
             summary = record.summary(seed=run.seed)
             interval = summary["accuracy_interval"]
-            kind = KINDS.get(name, "c-control" if name == "control-cut" else "c-control2")
+            kind = _kind(name)
             label = prefix + LABELS.get(name, name)
             points.append(
                 Point(summary["mean_tokens"], summary["accuracy"], label, kind, interval["low"], interval["high"])
@@ -282,9 +289,7 @@ def _histogram(run: Run) -> str:
     lengths = {n: np.concatenate([np.asarray(row) for row in run.records[n].num_tokens]) for n in ("before", "after")}
     top = max(int(v.max()) for v in lengths.values())
     edges = np.linspace(0, top + 1, BINS + 1)
-    series = [
-        (n, KINDS[n], [float(c) / len(v) for c in np.histogram(v, edges)[0]]) for n, v in lengths.items()
-    ]
+    series = [(n, KINDS[n], [float(c) / len(v) for c in np.histogram(v, edges)[0]]) for n, v in lengths.items()]
     names = [f"{edge:.0f}" for edge in edges[:-1]]
     return bars(
         title="token histogram", x_label="response tokens", y_label="share of responses", groups=names,
@@ -324,9 +329,7 @@ def _picture(runs: Sequence[Run], path: Path) -> None:
             errors = None
             if point.low is not None and point.high is not None:
                 errors = [[max(0.0, point.y - point.low)], [max(0.0, point.high - point.y)]]
-            axes.errorbar(
-                [point.x], [point.y], yerr=errors, fmt="o", ms=7, color=colour, mfc=face, label=point.label
-            )
+            axes.errorbar([point.x], [point.y], yerr=errors, fmt="o", ms=7, color=colour, mfc=face, label=point.label)
     oracle = runs[0].outcome.get("oracle_tokens")
     if oracle is not None:
         axes.axvline(oracle, color="#8a8f98", ls=":", lw=1)

@@ -6,7 +6,8 @@ until two agree:
 
     7+5=12;12-3=9;check:7+5=12;12-3=9;A:9
 
-Every number, sign and word (``check:``, ``A:``) is one token. A single pass with its answer and EOS takes ``6 * level + 3`` tokens, the *oracle length*.
+Every number, sign and word (``check:``, ``A:``) is one token. A single pass with its answer and EOS takes
+``6 * level + 3`` tokens, the *oracle length*.
 """
 
 from __future__ import annotations

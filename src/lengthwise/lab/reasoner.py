@@ -42,8 +42,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
     vocabulary = {word: index for index, word in enumerate(chains.VOCABULARY)}
     core = Tokenizer(models.BPE(vocabulary, []))
-    special = (chains.PAD, chains.EOS)
-    core.add_tokens([AddedToken(word, normalized=False, lstrip=True) for word in chains.VOCABULARY if word not in special])
+    plain = [word for word in chains.VOCABULARY if word not in (chains.PAD, chains.EOS)]
+    core.add_tokens([AddedToken(word, normalized=False, lstrip=True) for word in plain])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token=chains.PAD,

@@ -46,7 +46,7 @@ def dler(
             "weights": weights,
             "dynamic_sampling": dynamic_sampling,
             "kl_coef": kl_coef,
-        },  # fmt: skip
+        },
         cap=lambda step, state: constant_cap(step, cap=cap),
         keep=(lambda rollouts: mixed_groups(rollouts.answer_correct, rollouts.group_ids)) if dynamic_sampling else None,
         reward=lambda rollouts, state: truncation(

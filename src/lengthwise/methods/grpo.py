@@ -33,7 +33,7 @@ def grpo(
             "aggregate": aggregate,
             "divide_by_std": divide_by_std,
             "kl_coef": kl_coef,
-        },  # fmt: skip
+        },
         cap=lambda step, state: constant_cap(step, cap=cap),
         reward=lambda rollouts, state: rollouts.correct.float(),
         advantage=lambda rewards, rollouts: group_normalised(rewards, rollouts.group_ids, divide_by_std=divide_by_std),

@@ -195,7 +195,7 @@ def resolve_request(asked: Request) -> Resolved:
         )  # fmt: skip
         cap = choice.cap
     job = Job(
-        model=asked.model, method=asked.method, cap=cap, eval_cap=max(eval_cap, cap) if not asked.eval_cap else eval_cap,
+        model=asked.model, method=asked.method, cap=cap, eval_cap=asked.eval_cap or max(eval_cap, cap),
         data=asked.data, eval_data=source, out=asked.out, train=asked.train, method_options=options,
         eval_samples=asked.eval_samples, device=asked.device, dtype=asked.dtype, lora=asked.lora,
         gradient_checkpointing=asked.gradient_checkpointing, trust_remote_code=asked.trust_remote_code,

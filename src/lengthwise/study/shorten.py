@@ -84,10 +84,10 @@ def shorten(
 ) -> dict[str, Any]:
     """Shorten a model and return the outcome: the numbers before, after and of the controls, and the report.
 
-    `method` is a method of your own, in place of the job's named one. Evaluates at temperature 1 and greedily on `eval_problems`, before and after; `extra_sets` are further sets
-    measured at temperature 1 and reported apart; `controls` are measured on the untouched model. `oracle_tokens`
-    is the mean length of the shortest sound answers, where it is known. An existing folder of the same config is
-    continued.
+    Evaluates at temperature 1 and greedily on `eval_problems`, before and after. `method` is a method of your own,
+    in place of the job's named one. `extra_sets` are further sets measured at temperature 1 and reported apart;
+    `controls` are measured on the untouched model. `oracle_tokens` is the mean length of the shortest sound
+    answers, where it is known. An existing folder of the same config is continued.
 
     Raises:
         ConfigError: the folder holds another run, or options exclude each other.

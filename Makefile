@@ -1,0 +1,24 @@
+# Two commands do all the set-up: `make demo` and `make test`. PYTHON picks the interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint docs clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . pytest pytest-cov psutil ruff mypy
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/lengthwise demo --out runs/demo
+
+test: $(INSTALLED)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/python scripts/make_tables.py --check
+	$(BIN)/python -m pytest -q --cov=lengthwise --cov-report=
+
+clean:
+	rm -rf $(VENV) runs build dist

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import tiny
+import torch
+
+from lengthwise.engine.sampler import Sampler
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    # the same number of threads in every process: sums, and so trained weights, depend on it
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def net():
+    return tiny.model()
+
+
+@pytest.fixture
+def sampler(net):
+    return Sampler(net, eos_ids=tiny.EOS, pad_id=0)
