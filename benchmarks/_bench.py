@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def git_commit() -> dict[str, Any]:
@@ -80,6 +81,18 @@ def facts(*packages: str) -> dict[str, Any]:
         "git": git_commit(),
         "versions": versions(*packages),
         "machine": machine(),
+    }
+
+
+def provenance() -> dict[str, Any]:
+    """The same in one flat line of fields, for results that carry it beside each number; "+" marks changed files."""
+    found, state = versions("torch", "transformers"), git_commit()
+    return {
+        "command": " ".join(command()),
+        "commit": f"{state['commit']}{'+' if state['changed_files'] else ''}",
+        **found,
+        "cores": os.cpu_count(),
+        "processor": platform.machine(),
     }
 
 

@@ -30,8 +30,16 @@ from lengthwise.files import atomic_write_json, read_json
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import dler
-from lengthwise.study import demo as demo_module
-from lengthwise.study.demo import EVAL_CAP, chain_problems, demo, demo_config, held_out, oracle_mean
+from lengthwise.study.demo import (
+    CAP,
+    EVAL_CAP,
+    TRAIN_PROBLEMS,
+    chain_problems,
+    demo,
+    demo_config,
+    held_out,
+    oracle_mean,
+)
 
 OUT = RESULTS / "chains_study"
 PROBLEMS = 2000
@@ -47,7 +55,7 @@ def coin(rollouts: Rollouts, state: Any) -> torch.Tensor:
 
 
 def random_method() -> Method:
-    return dataclasses.replace(dler(cap=demo_module.CAP), name="random-reward", reward=coin, keep=None)
+    return dataclasses.replace(dler(cap=CAP), name="random-reward", reward=coin, keep=None)
 
 
 def run_rl(arm: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -79,7 +87,7 @@ def base_tokens() -> float:
 def run_sft(seed: int) -> dict[str, Any]:
     """Best-of-8 by length among the right answers, then next-token loss on the response."""
     policy = load_policy(shipped_reasoner())
-    count = min(demo_module.TRAIN_PROBLEMS, round(dler_tokens(seed) / (8 * base_tokens())))
+    count = min(TRAIN_PROBLEMS, round(dler_tokens(seed) / (8 * base_tokens())))
     problems = chain_problems(chains.problems(count, split="train", seed=seed), shipped_reasoner())
     rollouts = sample_answers(policy, problems, cap=EVAL_CAP, temperature=1.0, samples=8, seed=seed)
     best: dict[int, int] = {}

@@ -13,8 +13,8 @@ which must agree. Exit code 1 if the median of the paired time ratios is below 1
 TRL is run as well as it can be on a CPU: plain `generate` with its dynamic cache (vLLM needs an accelerator),
 `per_device_train_batch_size` equal to the whole batch and `steps_per_generation` 1, so no micro-batches and no second
 forward for old log-probabilities; `beta` 0, so no reference model; `num_iterations` 1; fused AdamW, its default;
-`top_k` 0 and `top_p` 1, so no logits processor runs; no logging, no completions table, no saving, no evaluation, no progress bar,
-no reporters. `--trl-rows` splits its batch into gradient accumulation, in case smaller parts suit a machine better.
+`top_k` 0 and `top_p` 1, so no logits processor runs; no logging, no completions table, no saving, no evaluation, no
+progress bar, no reporters. `--trl-rows` splits its batch into gradient accumulation, should smaller parts be faster.
 This engine runs with its defaults and goes on writing its metrics and TensorBoard events in every step.
 
 **Half as long** (`--half`). This engine alone, all answers ended by their own EOS under a roomy cap: the time of a
@@ -25,8 +25,9 @@ larger of the two is above 0.65.
 
 **How.** One process per measurement, sides alternating (A B A B ...), at least 5 pairs; each process warms up, then
 times whole steps from the end of one to the end of the next. A last, untimed step takes what only the end of
-a run does. A pair's ratio is that of its two median step times. Memory is `ru_maxrss`, the whole process with all
-its imports; what the steps add to the loaded process is given beside it.
+a run does. A pair's ratio is that of its two median step times. Processor time is given beside the wall clock: where
+the two tell unlike stories, other programs were running and the measurement is worth little. Memory is `ru_maxrss`,
+the whole process with all its imports; what the steps add to the loaded process is given beside it.
 """
 
 from __future__ import annotations
@@ -124,14 +125,16 @@ def _short_paths(value: Any) -> Any:
 
 def measure(sides: dict[str, dict[str, Any]], repeats: int, threads: int) -> list[dict[str, Any]]:
     runs = []
-    print(f"{'pair':>4}  {'side':<10}  {'s/step':>7}  {'tokens':>6}  {'cut':>5}  {'peak MiB':>8}  {'added':>6}")
+    print("pair  side         s/step    cpu s  tokens    cut  peak MiB   added")
     for repeat in range(repeats):
         for side, spec in sides.items():
             run = run_worker(__file__, {**spec, "seed": repeat}, threads=threads)
-            run |= {"repeat": repeat, "side": side, "median_seconds": statistics.median(run["seconds"])}
+            run |= {"repeat": repeat, "side": side}
+            run |= {f"median_{name}": statistics.median(run[name]) for name in ("seconds", "cpu_seconds")}
             runs.append(run)
             print(
-                f"{repeat:>4}  {side:<10}  {run['median_seconds']:>7.3f}  {statistics.fmean(run['tokens']):>6.1f}  "
+                f"{repeat:>4}  {side:<10}  {run['median_seconds']:>7.3f}  {run['median_cpu_seconds']:>7.3f}  "
+                f"{statistics.fmean(run['tokens']):>6.1f}  "
                 f"{statistics.fmean(run['cut']):>5.1%}  {run['peak_mib']:>8.0f}  {_added(run):>6.0f}",
                 flush=True,
             )
@@ -150,8 +153,12 @@ def _all_steps(runs: list[dict[str, Any]], side: str, name: str) -> list[float]:
     return [value for run in runs if run["side"] == side for value in run[name]]
 
 
+def _ratios(runs: list[dict[str, Any]], above: str, below: str, name: str = "median_seconds") -> list[float]:
+    return [a / b for a, b in zip(_of(runs, above, name), _of(runs, below, name), strict=True)]
+
+
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    ratios = [t / o for t, o in zip(_of(runs, TRL, "median_seconds"), _of(runs, OURS, "median_seconds"), strict=True)]
+    ratios, cpu_ratios = _ratios(runs, TRL, OURS), _ratios(runs, TRL, OURS, "median_cpu_seconds")
     tokens = {side: statistics.fmean(_all_steps(runs, side, "tokens")) for side in (TRL, OURS)}
     # Both sides answered the same prompts in the same step, so the noise is that of the paired differences.
     pairs = zip(_all_steps(runs, OURS, "tokens"), _all_steps(runs, TRL, "tokens"), strict=True)
@@ -164,14 +171,17 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     print(f"step seconds       trl {spread(_of(runs, TRL, 'median_seconds'))}")
     print(f"            lengthwise {spread(_of(runs, OURS, 'median_seconds'))}")
     print(f"trl / lengthwise       {spread(ratios)}   wanted: at least {LEAST_RATIO}")
-    print(f"tokens per response    trl {tokens[TRL]:.2f}, lengthwise {tokens[OURS]:.2f}, difference {gap:+.2f} +- {error:.2f}"
-          f" ({'agree' if agree else 'DISAGREE: the sides did unlike work'})")  # fmt: skip
+    print(f"  in processor time    {spread(cpu_ratios)}")
+    verdict = "agree" if agree else "DISAGREE: the sides did unlike work"
+    print(f"tokens per response    trl {tokens[TRL]:.2f}, lengthwise {tokens[OURS]:.2f}")
+    print(f"                       difference {gap:+.2f} +- {error:.2f}: {verdict}")
     print(f"accuracy               trl {right[TRL]:.3f}, lengthwise {right[OURS]:.3f}")
     for side in (TRL, OURS):
         print(f"peak memory {side:>10} {statistics.median(memory[side]):.0f} MiB, "
               f"{statistics.median(added[side]):.0f} MiB of it added by the steps")  # fmt: skip
     return {
         "ratios": ratios,
+        "cpu_ratios": cpu_ratios,
         "median_ratio": median,
         "wanted_ratio": LEAST_RATIO,
         "mean_tokens": tokens,
@@ -185,7 +195,7 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def summarise_half(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    ratios = [s / n for s, n in zip(_of(runs, SHORT, "median_seconds"), _of(runs, LONG, "median_seconds"), strict=True)]
+    ratios, cpu_ratios = _ratios(runs, SHORT, LONG), _ratios(runs, SHORT, LONG, "median_cpu_seconds")
     tokens = {side: statistics.fmean(_all_steps(runs, side, "tokens")) for side in (LONG, SHORT)}
     cut = {side: statistics.fmean(_all_steps(runs, side, "cut")) for side in (LONG, SHORT)}
     share, median = tokens[SHORT] / tokens[LONG], statistics.median(ratios)
@@ -199,9 +209,11 @@ def summarise_half(runs: list[dict[str, Any]]) -> dict[str, Any]:
     print(f"tokens per response    long {tokens[LONG]:.1f} (cut {cut[LONG]:.1%}), short {tokens[SHORT]:.1f} "
           f"(cut {cut[SHORT]:.1%}): {share:.3f} of them")  # fmt: skip
     print(f"short / long           {spread(ratios)}   wanted: at most {MOST_HALF}")
+    print(f"  in processor time    {spread(cpu_ratios)}")
     print(f"at exactly half        {at_half:.3f}   wanted: at most {MOST_HALF}")
     return {
         "ratios": ratios,
+        "cpu_ratios": cpu_ratios,
         "median_ratio": median,
         "ratio_at_exactly_half": at_half,
         "wanted_ratio": MOST_HALF,
@@ -246,11 +258,22 @@ def _total_steps(spec: dict[str, Any]) -> int:
     return spec["warmup"] + spec["steps"] + 1
 
 
-def _timed(spec: dict[str, Any], ends: list[float], **columns: list[float]) -> dict[str, Any]:
+def _now() -> tuple[float, float]:
+    """Wall clock and processor time of this process, seconds."""
+    return time.perf_counter(), time.process_time()
+
+
+def _timed(spec: dict[str, Any], ends: list[tuple[float, float]], **columns: list[float]) -> dict[str, Any]:
     """Durations between step ends, and the other columns, of the timed steps alone."""
     first, last = spec["warmup"], spec["warmup"] + spec["steps"]
-    seconds = [ends[step] - ends[step - 1] for step in range(first, last)]
-    return {"seconds": seconds, **{name: values[first:last] for name, values in columns.items()}}
+    seconds, cpu_seconds = (
+        [ends[step][clock] - ends[step - 1][clock] for step in range(first, last)] for clock in (0, 1)
+    )
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        **{name: values[first:last] for name, values in columns.items()},
+    }
 
 
 def work_ours(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
@@ -266,11 +289,11 @@ def work_ours(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
         policy.model, method=build_method("grpo", cap=spec["cap"]), task=problems.task(), config=config,
         folder=Path(spec["folder"]), eos_ids=list(problems.contract.eos_ids), pad_id=policy.pad_id,
     )  # fmt: skip
-    ends: list[float] = []
+    ends: list[tuple[float, float]] = []
     rows: list[dict[str, Any]] = []
 
     def note(metrics: dict[str, Any]) -> None:
-        ends.append(time.perf_counter())
+        ends.append(_now())
         rows.append(metrics)
 
     loaded = peak_mib()
@@ -294,7 +317,7 @@ def work_trl(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
     order = [problem_at(place, len(problems), spec["seed"]) for place in range(len(problems))]
     if policy.tokenizer([problems.texts[i] for i in order])["input_ids"] != [problems.prompts[i] for i in order]:
         raise SystemExit("TRL would tokenise the prompts otherwise than this engine does")
-    ends: list[float] = []
+    ends: list[tuple[float, float]] = []
     tokens: list[float] = []
     cut: list[float] = []
     accuracy: list[float] = []
@@ -312,7 +335,7 @@ def work_trl(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
 
     class Clock(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            ends.append(time.perf_counter())
+            ends.append(_now())
 
     batch = spec["prompts"] * spec["group_size"]
     rows = spec["trl_rows"] or batch

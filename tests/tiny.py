@@ -125,9 +125,9 @@ def rollouts(
 
 
 def task(problems: int = 12) -> Task:
-    """Right is an answer whose first token is below 15: about three in eight for an untaught model."""
+    """Right is an answer whose first token is even: about every second one of an untaught model."""
     return Task(
-        prompts=[[2 + number % 25, 1] for number in range(problems)], grade=lambda number, tokens: tokens[0] < 15
+        prompts=[[2 + number % 25, 1] for number in range(problems)], grade=lambda number, tokens: tokens[0] % 2 == 0
     )
 
 

@@ -63,9 +63,12 @@ def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
             sync(file)
         sync(partial)
         if path.exists():
+            shutil.rmtree(retired, ignore_errors=True)
             path.replace(retired)
         partial.replace(path)
     except BaseException:
+        if retired.exists() and not path.exists():
+            retired.replace(path)
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(retired, ignore_errors=True)

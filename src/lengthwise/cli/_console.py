@@ -22,6 +22,8 @@ from rich.text import Text
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+SAID_EVERY = 20
+"""Steps between lines where stderr is no terminal."""
 ROWS = (
     ("before", "before", "T=1"),
     ("after", "after", "T=1"),
@@ -46,22 +48,42 @@ def print_json(value: Any) -> None:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
-    """A listener for `study.shorten` that shows phases and a bar over training steps."""
+    """A listener for `study.shorten`: a bar on a terminal that leaves nothing behind, else a line now and then."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    if not err.is_terminal:
+        yield _say
+        return
     columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=err) as bar:
-        task = bar.add_task("starting", total=None, facts="")
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("reading", total=None, facts="")
 
         def listen(event: str, facts: Mapping[str, Any]) -> None:
             if event == "phase":
                 bar.update(task, description=facts["name"], total=facts.get("steps"), completed=0, facts="")
             else:
-                shown = f"{facts['mean_tokens']:.0f} tokens, {facts['accuracy']:.0%} right"
-                bar.update(task, completed=facts["step"], facts=shown)
+                bar.update(task, completed=facts["step"], facts=_step_facts(facts))
 
         yield listen
+
+
+def _say(event: str, facts: Mapping[str, Any]) -> None:
+    if event == "phase":
+        err.print(facts["name"], soft_wrap=True)
+    elif facts["step"] % SAID_EVERY == 0:
+        err.print(f"step {facts['step']}: {_step_facts(facts)}", soft_wrap=True)
+
+
+def _step_facts(facts: Mapping[str, Any]) -> str:
+    return f"{facts['mean_tokens']:.0f} tokens, {facts['accuracy']:.0%} right"
 
 
 def outcome_table(outcome: Mapping[str, Any]) -> Table:

@@ -89,7 +89,10 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 def _load(path: Path) -> Checkpoint:
     if not (path / MANIFEST).is_file():
         raise CheckpointError(f"checkpoint {path} has no {MANIFEST}")
-    sums = read_json(path / MANIFEST)["sha256"]
+    manifest = read_json(path / MANIFEST)
+    sums = manifest.get("sha256") if isinstance(manifest, dict) else None
+    if not isinstance(sums, dict) or sums.keys() != {WEIGHTS, OPTIMIZER, STATE}:
+        raise CheckpointError(f"checkpoint {path} is damaged: its {MANIFEST} does not name the three files")
     for name, expected in sums.items():
         if not (path / name).is_file() or sha256_file(path / name) != expected:
             raise CheckpointError(f"checkpoint {path} is damaged: {name} does not match its checksum")

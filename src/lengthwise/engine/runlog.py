@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lengthwise.files import atomic_write_text
+from lengthwise.files import atomic_write_text, sync
 
 METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
@@ -48,6 +48,8 @@ class RunLog:
         """Append the metrics of one step."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
+        # A checkpoint that outlives a power cut must not find lines missing before its step.
+        sync(self.path)
         self._events(row)
 
     def close(self) -> None:

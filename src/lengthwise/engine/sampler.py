@@ -6,14 +6,15 @@ batched is served. What cannot be served exactly is refused by `Sampler.check_pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.errors import ConfigError, InputError, UnsupportedModelError
+from lengthwise.errors import ConfigError, InputError, TrainingError, UnsupportedModelError
 
 World = Callable[[int, Sequence[int]], int | None]
 """Given a row and its response so far, the token the world writes next, or None to let the model write."""
@@ -60,6 +61,7 @@ class Sampler:
         Raises:
             ConfigError: no prompt, an empty prompt, a cap below 1, temperature below 0, top_p outside (0, 1].
             InputError: a prompt and its cap together exceed what the model's config allows.
+            TrainingError: the model's logits are NaN: its weights are broken.
         """
         rows = len(prompts)
         cap = [caps] * rows if isinstance(caps, int) else list(caps)
@@ -68,9 +70,10 @@ class Sampler:
         problems = list(problem_ids) if problem_ids is not None else groups
         state = _State([list(p) for p in prompts], [[] for _ in range(rows)], cap)
         chunk = self.max_rows or rows
-        for first in range(0, rows, chunk):
-            active = range(first, min(rows, first + chunk))
-            self._decode(state, list(active), generator, temperature, top_p, world)
+        with _evaluating(self.model):
+            for first in range(0, rows, chunk):
+                active = range(first, min(rows, first + chunk))
+                self._decode(state, list(active), generator, temperature, top_p, world)
         return self._collect(state, groups, problems, policy_version)
 
     @torch.no_grad()
@@ -101,8 +104,9 @@ class Sampler:
         state.finished = rollouts.finished.tolist()
         open_rows = [i for i in range(rows) if not state.finished[i] and len(written[i]) < cap[i]]
         chunk = self.max_rows or max(1, len(open_rows))
-        for first in range(0, len(open_rows), chunk):
-            self._decode(state, open_rows[first : first + chunk], generator, temperature, top_p, world)
+        with _evaluating(self.model):
+            for first in range(0, len(open_rows), chunk):
+                self._decode(state, open_rows[first : first + chunk], generator, temperature, top_p, world)
         resumed = self._collect(state, rollouts.group_ids.tolist(), rollouts.problem_ids.tolist(), policy_version)
         unchanged = resumed.num_tokens == rollouts.num_tokens
         return resumed.with_fields(answer_correct=rollouts.answer_correct & unchanged)
@@ -141,6 +145,11 @@ class Sampler:
         device = self.model.device
         context = [state.prompts[i] + state.responses[i] for i in active]
         logits, cache, mask, position = self._prefill(context)
+        if bool(logits.isnan().any()):
+            raise TrainingError(
+                "the model's logits are NaN, so its weights are broken; go back to the last checkpoint and lower the "
+                "learning rate"
+            )
         row_ids = torch.tensor(active, device=device)
         room = torch.tensor([state.caps[i] - len(state.responses[i]) for i in active], device=device)
         rows_out: list[Tensor] = []
@@ -201,8 +210,9 @@ class Sampler:
     def check_padding(self) -> None:
         """Prove on the loaded model that padded, cached decoding equals a plain forward.
 
-        Two short inputs of unlike length are decoded together; the logits must equal those of a forward without
-        padding or cache, within 1e-3 in float32 and 5e-2 relative to the logits' spread otherwise.
+        Three rows, two of them equal, are decoded together from short inputs of unlike length, and one is dropped
+        on the way; the logits must equal those of a forward without padding or cache, within 1e-3 in float32 and
+        5e-2 relative to the logits' spread otherwise.
 
         Raises:
             UnsupportedModelError: they differ, or the model cannot be decoded in a padded batch at all.
@@ -215,7 +225,8 @@ class Sampler:
             "Use a decoder with ordinary attention layers"
         )
         try:
-            worst = self._padding_gap(short, long, steps=3)
+            with _evaluating(self.model):
+                worst = self._padding_gap(short, long, steps=3)
         except (
             TypeError,
             ValueError,
@@ -232,8 +243,9 @@ class Sampler:
             )
 
     def _padding_gap(self, short: list[int], long: list[int], *, steps: int) -> float:
-        logits, cache, mask, position = self._prefill([short, long])
-        worst, rows = 0.0, [list(short), list(long)]
+        size = self.model.get_input_embeddings().weight.shape[0]
+        logits, cache, mask, position = self._prefill([short, short, long])
+        worst, rows = 0.0, [list(short), list(short), list(long)]
         for step in range(steps + 1):
             for row, tokens in enumerate(rows):
                 ids = torch.tensor([tokens], device=self.model.device)
@@ -242,10 +254,14 @@ class Sampler:
                 worst = max(worst, float(gap))
             if step == steps:
                 return worst
-            token = torch.tensor([tokens[step % len(tokens)] for tokens in (long, short)])
+            if step == 1:
+                index = torch.tensor([0, 2], device=self.model.device)
+                rows, mask, position = [rows[0], rows[2]], mask[index], position[index]
+                cache.batch_select_indices(index)
+            token = torch.tensor([(tokens[step] + row + 1) % size for row, tokens in enumerate(rows)])
             for row, tokens in enumerate(rows):
                 tokens.append(int(token[row]))
-            mask = torch.cat([mask, mask.new_ones(2, 1)], 1)
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             position = position + 1
             out = self.model(
                 input_ids=token[:, None].to(self.model.device),
@@ -282,6 +298,17 @@ class Sampler:
             logp=_pad_right(state.logps, width, 0.0, torch.float32, device),
             policy_version=_pad_right(versions, width, 0, torch.long, device),
         )
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Run in evaluation mode: in training mode gradient checkpointing switches the KV cache off."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 class _State:

@@ -230,7 +230,8 @@ def _rollout_metrics(batch: Collected, rewards: Tensor, advantages: Tensor) -> d
         "groups": len(kept.group_ids.unique()),
         "draws": batch.draws,
         "reward_mean": float(rewards.mean()),
-        "reward_std": float(rewards.std(unbiased=False)),
+        # Exactly 0 for a constant reward, where the rounded mean of float32 0.1 would leave a trace.
+        "reward_std": float(rewards.std(unbiased=False)) if rewards.max() > rewards.min() else 0.0,
         "kept_accuracy": float(kept.correct.float().mean()),
         "kept_tokens": float(kept.num_tokens.float().mean()),
         "sign_flips": float(flipped.float().mean()),

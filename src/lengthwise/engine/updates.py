@@ -15,6 +15,9 @@ from lengthwise.errors import TrainingError
 from lengthwise.objectives import kl_penalty
 
 
+_WAY_OUT = "the last checkpoint is kept. Lower the learning rate, or train in float32"
+
+
 @dataclass(frozen=True)
 class UpdatePlan:
     """How a batch is learnt from: `updates` mini-batches, micro-batches of at most `micro_tokens` padded tokens,
@@ -80,8 +83,7 @@ def update_policy(
         if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(torch.tensor(norm))):
             optimizer.zero_grad(set_to_none=True)
             raise TrainingError(
-                f"loss {loss:.4g} or gradient norm {norm:.4g} is not finite; the last checkpoint is kept. "
-                "Lower the learning rate, or train in float32"
+                f"loss {loss:.4g} or gradient norm {norm:.4g} is not finite; {_WAY_OUT}"
             )
         optimizer.step()
         norms.append(norm)
@@ -120,6 +122,8 @@ def _accumulate(
     sub = rollouts.select(part).trim()
     width = sub.mask.shape[1]
     logp, entropy = scorer(sub)
+    if not bool(torch.isfinite(logp.detach()).all()):
+        raise TrainingError(f"a log-probability is not finite; {_WAY_OUT}")
     old_logp = logp.detach() if old is None else old[part, :width]
     advantage = advantages[part] if advantages.dim() == 1 else advantages[part, :width]
     gap = (old_logp - sub.logp) * sub.train_mask

@@ -11,7 +11,7 @@ same seed gives the same interval. ``P = 1`` gives no interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,18 @@ def cluster_bootstrap(
     Undefined draws are dropped and counted. Raises for no problems, values that are not finite, ``draws < 1``
     and a level outside (0, 1).
     """
+    return cluster_bootstraps(columns, {"": metric}, rng=rng, draws=draws, level=level)[""]
+
+
+def cluster_bootstraps(
+    columns: ArrayLike,
+    metrics: Mapping[str, Metric],
+    *,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+) -> dict[str, Interval]:
+    """Bootstrap several metrics on the same draws; each gets the interval `cluster_bootstrap` gives it alone."""
     table = np.asarray(columns, dtype=np.float64)
     if table.ndim != 2 or table.size == 0:
         raise ShapeError(f"columns has shape {table.shape}; pass [problems, columns], at least one of each")
@@ -77,18 +89,22 @@ def cluster_bootstrap(
         raise InputError("columns holds values that are not finite; leave problems without a value out")
     if draws < 1 or not 0 < level < 1:
         raise InputError(f"draws is {draws} and level {level}; wanted draws >= 1 and 0 < level < 1")
-    estimate = _defined(metric(_drawn_means(table, np.ones((1, len(table)), dtype=np.int64)))[0])
+    whole = _drawn_means(table, np.ones((1, len(table)), dtype=np.int64))
+    estimates = {name: _defined(metric(whole)[0]) for name, metric in metrics.items()}
     if len(table) == 1:
-        return Interval(estimate, None, None, level, draws, 0)
-    chunks = [metric(_drawn_means(table, counts)) for counts in _draw_counts(len(table), draws, rng)]
-    values = np.concatenate(chunks)
+        return {name: Interval(estimate, None, None, level, draws, 0) for name, estimate in estimates.items()}
+    means = np.concatenate([_drawn_means(table, counts) for counts in _draw_counts(len(table), draws, rng)])
+    return {name: _percentiles(estimates[name], metric(means), level) for name, metric in metrics.items()}
+
+
+def _percentiles(estimate: float | None, values: NDArray[np.float64], level: float) -> Interval:
     kept = values[np.isfinite(values)]
-    dropped = draws - len(kept)
-    if estimate is None or dropped > MAX_DROPPED * draws:
-        return Interval(estimate, None, None, level, draws, dropped)
+    dropped = len(values) - len(kept)
+    if estimate is None or dropped > MAX_DROPPED * len(values):
+        return Interval(estimate, None, None, level, len(values), dropped)
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(kept, (tail, 1.0 - tail), method="linear")
-    return Interval(estimate, float(low), float(high), level, draws, dropped)
+    return Interval(estimate, float(low), float(high), level, len(values), dropped)
 
 
 def mean_interval(values: ArrayLike, *, rng: np.random.Generator, draws: int = DRAWS, level: float = LEVEL) -> Interval:
@@ -110,13 +126,19 @@ def ratio_interval(
     response); with the per-problem means of two runs it is their paired ratio (tokens of B over tokens of A).
     A draw whose denominator is 0 is undefined.
     """
+    columns = _columns(numerator=numerator, denominator=denominator)
+    return cluster_bootstrap(columns, ratio_of_columns(0, 1), rng=rng, draws=draws, level=level)
+
+
+def ratio_of_columns(numerator: int, denominator: int) -> Metric:
+    """The metric ``mean of one column / mean of another``; undefined where the denominator is 0."""
 
     def ratio(means: NDArray[np.float64]) -> NDArray[np.float64]:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(means[:, 1] == 0, np.nan, means[:, 0] / means[:, 1])
+            below = means[:, denominator]
+            return np.where(below == 0, np.nan, means[:, numerator] / below)
 
-    columns = _columns(numerator=numerator, denominator=denominator)
-    return cluster_bootstrap(columns, ratio, rng=rng, draws=draws, level=level)
+    return ratio
 
 
 def paired_difference(
@@ -175,12 +197,16 @@ def _draw_counts(problems: int, draws: int, rng: np.random.Generator) -> Iterato
 
 
 def _drawn_means(table: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    # Taken about the first problem's values and column by column, so that equal values give exactly equal
-    # means (zero width) and equal columns give exactly equal results (a run against itself).
-    base = table[0]
     weights = counts.astype(np.float64)
-    means = [base[f] + weights @ (table[:, f] - base[f]) / len(table) for f in range(table.shape[1])]
-    return np.stack(means, axis=1)
+
+    def means(column: NDArray[np.float64]) -> NDArray[np.float64]:
+        # A column of one value has exactly that mean, so its interval has no width.
+        if (column == column[0]).all():
+            return np.full(len(weights), column[0])
+        return weights @ column / len(column)
+
+    # Column by column, so that equal columns give exactly equal means: a run against itself.
+    return np.stack([means(np.ascontiguousarray(column)) for column in table.T], axis=1)
 
 
 def _defined(value: float) -> float | None:

@@ -58,7 +58,8 @@ def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [k * step for k in range(first, last + 1)]
+    # A single value would give one tick, and an axis needs two.
+    return [k * step for k in range(first, max(last, first + 1) + 1)]
 
 
 def number(value: float, percent: bool = False) -> str:

@@ -222,7 +222,9 @@ def _boxed(text: str) -> tuple[str, str] | None:
     return (boxed, "boxed") if boxed else None
 
 
-_PHRASE = re.compile(r"\banswers?(?:\s+(?:to|of|for)\b[^.:\n]{0,80}?)?\s*(?:\bis\b|\bare\b|:|=)\s*:?\s*", re.IGNORECASE)
+_PHRASE = re.compile(
+    r"\banswers?(?:\s+(?:to|of|for)\b[^.:\n]{0,80}?)?\s*(?:\bis\b(?!\s+not\b)|\bare\b|:|=)\s*:?\s*", re.IGNORECASE
+)
 _FORMULA = re.compile(
     r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|(?<![\\\d$])\$(?P<d>(?!\s)(?:\\.|[^$\n\\])+?)\$(?!\d)",
     re.DOTALL,

@@ -9,7 +9,7 @@ from typing import Any
 
 from lengthwise.engine import Task
 from lengthwise.engine.sampler import World
-from lengthwise.errors import InputError
+from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.graders import Grader, grade
 from lengthwise.evaluation.prompts import PromptContract, gold_answer, render
 
@@ -86,29 +86,34 @@ def prepare(
     """Render rows under a resolved contract and check that each fits the model with `cap` response tokens.
 
     Raises:
-        InputError: no row, a row without a readable answer, or a prompt that leaves no room for the cap within
-            `positions`; the row is named.
+        InputError: no row, a row without a problem or a readable answer, or a prompt that leaves no room for the
+            cap within `positions`; the row is named.
+        ConfigError: the contract does not fit the tokenizer's chat template.
     """
     if not rows:
         raise InputError(f"{source} holds no rows; give at least one problem")
     texts, prompts, answers = [], [], []
     for number, row in enumerate(rows, 1):
-        text, ids = render(contract, tokenizer, row)
+        try:
+            text, ids = render(contract, tokenizer, row)
+            answers.append(gold_answer(contract, row))
+        except ConfigError:
+            raise  # the contract's fault, not the row's
+        except InputError as error:
+            raise InputError(f"{source} row {number}: {error}") from error
         if positions is not None and len(ids) + cap > positions:
             raise InputError(
                 f"{source} row {number}: the prompt has {len(ids)} tokens and the cap is {cap}, but the model "
                 f"allows {positions} positions in all; shorten the prompt or lower the cap"
             )
-        try:
-            answers.append(gold_answer(contract, row))
-        except InputError as error:
-            raise InputError(f"{source} row {number}: {error}") from error
         texts.append(text)
         prompts.append(ids)
-    named = [
-        str(row.get("problem_id") or hashlib.sha256(t.encode()).hexdigest()[:16])
-        for row, t in zip(rows, texts, strict=True)
-    ]
+    named = [_problem_id(row, text) for row, text in zip(rows, texts, strict=True)]
     has_levels = all(category_column in row for row in rows)
     categories = [str(row[category_column]) for row in rows] if has_levels else None
     return Problems(named, texts, prompts, answers, categories, contract, tokenizer, grader)
+
+
+def _problem_id(row: Mapping[str, Any], text: str) -> str:
+    given = row.get("problem_id")
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if given in (None, "") else str(given)

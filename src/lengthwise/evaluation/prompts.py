@@ -153,7 +153,7 @@ def resolve(
     if contract.chat_template and not getattr(tokenizer, "chat_template", None):
         raise ConfigError(
             f"the prompt contract {contract.name!r} wants a chat template but the tokenizer has none; "
-            "use a tokenizer that has one, or chat_template=False"
+            "use a tokenizer that has one, or chat_template=False (--no-chat-template)"
         )
     return dataclasses.replace(contract, eos_ids=tuple(sorted(ids)))
 
@@ -248,7 +248,7 @@ def split_thinking(text: str, opens: str | None, closes: str) -> tuple[str, str,
 
 def last_boxed(text: str) -> str | None:
     r"""Content of the last complete ``\boxed{...}`` or ``\fbox{...}``, braces balanced; ``None`` if none."""
-    for match in reversed(list(re.finditer(r"\\f?boxed\s*\{|\\fbox\s*\{", text))):
+    for match in reversed(list(re.finditer(r"\\f?boxed\s*\{|\\f(?:rame)?box\s*\{", text))):
         depth = 1
         for end in range(match.end(), len(text)):
             depth += {"{": 1, "}": -1}.get(text[end], 0) if text[end - 1] != "\\" else 0

@@ -2,342 +2,418 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lengthwise.engine.runlog import read_metrics
 from lengthwise.errors import InputError
-from lengthwise.evaluation.charts import Line, Point, bars, chart
-from lengthwise.evaluation.metrics import accuracy_at_budget
+from lengthwise.evaluation import report_data as data
+from lengthwise.evaluation.bootstrap import Interval
 from lengthwise.evaluation.records import Record
-from lengthwise.files import atomic_write_text, read_json, replacing
+from lengthwise.evaluation.report_data import Run, load_run
+from lengthwise.evaluation.report_figures import Bar, Curve, Mark, grouped_bars, histogram, series, tradeoff
+from lengthwise.files import atomic_write_text, replacing
 
-REPORT, PICTURE = "report.html", "report.png"
-BINS = 24
-MAIN = ("before", "after", "before-greedy", "after-greedy")
-LABELS = {
-    "before": "before, T=1",
-    "after": "after, T=1",
-    "before-greedy": "before, greedy",
-    "after-greedy": "after, greedy",
-    "control-cut": "control: base cut at the new length",
-    "control-first-pass": "control: base stopped after one pass",
-}
-KINDS = {
-    "before": "c-before",
-    "after": "c-after",
-    "before-greedy": "c-before hollow",
-    "after-greedy": "c-after hollow",
-}
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run's folder holds; parts that are not there are empty or None."""
-
-    folder: Path
-    config: dict[str, Any]
-    metrics: list[dict[str, Any]]
-    records: dict[str, Record]
-    outcome: dict[str, Any]
-    samples: list[dict[str, Any]]
-
-    @property
-    def seed(self) -> int:
-        """The run's seed, which its bootstrap intervals use too."""
-        return int(self.config.get("seed", 0))
-
-    @property
-    def name(self) -> str:
-        """The folder's name: how a run is called beside others."""
-        return self.folder.resolve().name
-
-
-def load_run(folder: Path) -> Run:
-    """Read a run's folder, finished or not.
-
-    Raises:
-        InputError: no such folder.
-    """
-    if not folder.is_dir():
-        raise InputError(f"RUN is {str(folder)!r}: no such folder")
-
-    def optional(name: str, default: Any) -> Any:
-        return read_json(folder / name) if (folder / name).is_file() else default
-
-    records = {path.stem: Record.load(path) for path in sorted((folder / "records").glob("*.json"))}
-    # What LABELS does not name follows it, before ahead of after.
-    ordered = [*LABELS, *sorted((n for n in records if n not in LABELS), key=lambda n: (not n.startswith("before"), n))]
-    return Run(
-        folder,
-        optional("config.json", {}),
-        read_metrics(folder),
-        {name: records[name] for name in ordered if name in records},
-        optional("outcome.json", {}),
-        optional("samples.json", []),
-    )
+REPORT, COMPARISON = "report.html", "comparison.html"
+BINS, BUDGETS, RUN_COLOURS = 40, 80, 6
+SHAPES = {data.CUT: "square", data.FIRST_PASS: "diamond"}
+CURVE_LABEL = "base, its own answers cut at every budget"
+PNG_COLOURS = {"before": "#7d838c", "after": "#0f766e", "control": "#3f454d"}
 
 
 def build_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     """Write the HTML report of one run, or of several beside each other, and a PNG of its main plot.
 
-    Several runs give the shared plot and table first, then each run's own part. `out` is by default
-    ``report.html`` in the (first) run's folder, ``comparison.html`` beside it for several. Missing files leave
-    their parts out.
+    `out` is by default ``report.html`` in the run's folder, for several runs ``comparison.html`` beside the first
+    one's folder; the PNG has the same name. Files that are missing leave their parts out and are named in the
+    report. Runs measured unlike the first one (cap, problems, grader, ...) get no place in the shared table.
 
     Raises:
         InputError: no folder given, or one that is not there.
+        CheckpointError: a file that is there but damaged.
     """
     if not folders:
         raise InputError("folders is empty; name at least one run")
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     runs = [load_run(Path(folder)) for folder in folders]
-    default = runs[0].folder / REPORT if len(runs) == 1 else runs[0].folder.parent / "comparison.html"
+    default = runs[0].folder / REPORT if len(runs) == 1 else runs[0].folder.resolve().parent / COMPARISON
     target = Path(out) if out is not None else default
     environment = Environment(
-        loader=PackageLoader("lengthwise.evaluation"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("lengthwise.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     page = environment.get_template("report.html.j2").render(
-        title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs",
-        shared=_shared(runs) if len(runs) > 1 else "",
+        title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared",
+        shared=_shared(runs) if len(runs) > 1 else None,
         runs=[_view(run) for run in runs],
     )
     atomic_write_text(target, page)
-    if any(run.records for run in runs):
-        _picture(runs, target.with_suffix(".png"))
+    marks = [(run, mark) for run in runs for mark in _marks(run)]
+    if marks:
+        _picture(runs, marks, target.with_suffix(".png"))
     return target
 
 
 def _view(run: Run) -> dict[str, Any]:
-    missing = [n for n, v in (("records", run.records), ("metrics", run.metrics), ("outcome", run.outcome)) if not v]
-    warnings = [f"step {row['step']}: {text}" for row in run.metrics for text in row.get("warnings", [])]
-    rows = _table(run)
-    warnings += [f"{row['label']}: {row['warning']}" for row in rows if row["warning"]]
+    """Everything the template shows of one run, as text and charts."""
+    levels = run.levels
     return {
         "name": run.name,
         "lab": bool(run.config.get("lab")),
+        "method": run.method,
+        "model": run.config.get("model"),
         "headline": _headline(run),
-        "method": run.config.get("method", {}),
+        "progress": _progress(run),
+        "missing": run.missing,
         "facts": _facts(run),
-        "rows": rows,
-        "apart": run.outcome.get("levels_apart", []),
-        "main_plot": _main_plot(run),
-        "training": _training_plots(run.metrics),
+        "plot": tradeoff(_marks(run), _curves(run), oracle=_oracle(run)),
+        "groups": _table(run),
+        "cuts": [(row["label"], row["warning"]) for group in _table(run) for row in group["rows"] if row["warning"]],
+        "changes": _changes(run),
+        "score": _score(run),
+        "context": _context(run),
+        "training": _training(run),
         "histogram": _histogram(run),
-        "levels": _level_plots(run),
+        "levels": _level_charts(run) if levels else [],
+        "apart": [level.name for level in levels if level.apart],
         "samples": run.samples,
-        "warnings": warnings,
-        "missing": missing,
-        "config": json.dumps({k: v for k, v in run.config.items() if k != "environment"}, indent=2),
-        "environment": run.config.get("environment", {}),
+        "warnings": data.warnings_of(run),
+        "config": data.settings({k: v for k, v in run.config.items() if k != "environment"}) if run.config else [],
+        "environment": data.settings(run.config.get("environment", {})) if run.config.get("environment") else [],
     }
 
 
 def _headline(run: Run) -> str:
-    o = run.outcome
-    if not o:
-        return "This run has not finished."
-    gain = o["difference"]["accuracy_difference"]
-    interval = "" if gain["low"] is None else f" ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f} points, paired)"
+    change = run.compared("before", "after")
+    if change is None:
+        there = "before" in run.summaries and "after" in run.summaries
+        return "Before and after were measured unlike." if there else "This run has no measurement before and after."
+    before, after = run.summaries["before"], run.summaries["after"]
+    saved, removable = run.tokens_saved, run.outcome.get("removable_share")
+    share = "" if saved is None else f" ({abs(saved):.0%} {'fewer' if saved >= 0 else 'more'})"
+    removed = f", {data.percent(removable)} of all that could go" if data.finite(removable) else ""
+    interval = data.span(change["accuracy_difference"], data.points)
     return (
-        f"{o['before']['mean_tokens']:.1f} tokens became {o['after']['mean_tokens']:.1f}, "
-        f"{o['tokens_saved']:.0%} fewer; accuracy {o['before']['accuracy']:.1%} became "
-        f"{o['after']['accuracy']:.1%}{interval}."
+        f"Answers went from {data.number(before['mean_tokens'])} to {data.number(after['mean_tokens'])} tokens"
+        f"{share}{removed}; accuracy from {data.percent(before['accuracy'])} to {data.percent(after['accuracy'])}"
+        + (f" (paired difference {interval} points)." if interval else ".")
     )
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
-    o = run.outcome
-    facts = []
-    if o:
-        facts.append(("fewer tokens", f"{o['tokens_saved']:.1%}"))
-    if "removable_share" in o:
-        facts.append(("of the removable tokens", f"{o['removable_share']:.1%}"))
-    if o:
-        facts.append(("accuracy, T=1", f"{100 * o['difference']['accuracy_difference']['estimate']:+.1f} pts"))
-        greedy = o["difference_greedy"]["accuracy_difference"]["estimate"]
-        facts.append(("accuracy, greedy", f"{100 * greedy:+.1f} pts"))
-        facts.append(("training", f"{o['train_seconds']:.0f} s"))
+def _progress(run: Run) -> str:
+    """How far an unfinished run is; empty for a finished one."""
+    if run.outcome:
+        return ""
+    done, wanted = (run.metrics[-1]["step"] if run.metrics else 0), run.config.get("train", {}).get("steps")
+    return f"This run is not finished: {done}{f' of {wanted}' if wanted else ''} training steps are done."
+
+
+def _facts(run: Run) -> list[tuple[str, str, str]]:
+    """The key numbers as (name, value, note)."""
+    facts: list[tuple[str, str, str]] = []
+    for suffix, name in (("", "accuracy, sampled"), (data.GREEDY, "accuracy, greedy")):
+        change = run.compared(f"before{suffix}", f"after{suffix}")
+        if change is not None:
+            before, after = (run.summaries[f"{when}{suffix}"] for when in ("before", "after"))
+            interval = data.span(change["accuracy_difference"], data.points)
+            if not suffix:
+                ratio = data.span(change["tokens_ratio"], lambda v: f"{v:.2f}")
+                tokens = (data.number(before["mean_tokens"]), data.number(after["mean_tokens"]))
+                facts.append(("mean tokens", " → ".join(tokens), f"ratio {ratio}" if ratio else ""))
+            shares = (data.percent(before["accuracy"]), data.percent(after["accuracy"]))
+            facts.append((name, " → ".join(shares), f"{interval} points" if interval else ""))
+    if data.finite(run.outcome.get("removable_share")):
+        oracle = _oracle(run)
+        note = "" if oracle is None else f"shortest sound: {oracle:.1f} tokens"
+        facts.append(("removable tokens removed", data.percent(run.outcome["removable_share"]), note))
+    if run.metrics and data.finite(run.metrics[-1].get("seconds")):
+        facts.append(("training time", _duration(run.metrics[-1]["seconds"]), f"{run.metrics[-1]['step']} steps"))
     return facts
 
 
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def _table(run: Run) -> list[dict[str, Any]]:
-    rows = []
+    """The main table: rows by group."""
+    groups: dict[str, list[dict[str, Any]]] = {}
     for name, record in run.records.items():
-        summary = record.summary(seed=run.seed)
-        low, high = summary["accuracy_interval"]["low"], summary["accuracy_interval"]["high"]
-        rows.append(
-            {
-                "label": LABELS.get(name, name.replace("-", ", ", 1).replace("-", " ")),
-                "kind": _kind(name),
-                "accuracy": f"{summary['accuracy']:.1%}",
-                "interval": "" if low is None else f"{low:.1%} to {high:.1%}",
-                "tokens": f"{summary['mean_tokens']:.1f}",
-                "right": _or_dash(summary["tokens_correct"]),
-                "wrong": _or_dash(summary["tokens_wrong"]),
-                "cut": f"{summary['truncation_rate']:.1%}",
-                "efficiency": _or_dash(summary["token_efficiency"]),
-                "problems": summary["problems"],
-                "warning": None if "recut_from" in record.context else summary["warning"],
-            }
-        )
-    return rows
+        s = run.summaries[name]
+        row = {
+            "name": name,
+            "label": data.record_label(name, record),
+            "kind": _kind(name),
+            "shape": _shape(name),
+            "accuracy": data.percent(s["accuracy"]),
+            "accuracy_span": data.span(s["accuracy_interval"], data.percent),
+            "tokens": data.number(s["mean_tokens"]),
+            "tokens_span": data.span(s["mean_tokens_interval"], data.number),
+            "cut": data.percent(s["truncation_rate"]),
+            "finished": data.number(s["tokens_finished"]) if s["warning"] else "",
+            "right": data.number(s["tokens_correct"]),
+            "wrong": data.number(s["tokens_wrong"]),
+            "efficiency": data.number(s["token_efficiency"]),
+            "cap": f"{s['cap']:,}",
+            "problems": f"{s['problems']:,}",
+            "warning": s["warning"],
+            "forced": "recut_from" in record.context,
+        }
+        groups.setdefault(data.record_group(name, record), []).append(row)
+    return [{"name": name, "rows": rows} for name, rows in groups.items()]
 
 
 def _kind(name: str) -> str:
-    if name.startswith("control"):
-        return "c-control" if name == "control-cut" else "c-control2"
-    return KINDS.get(name, "c-other")
+    when = name.split("-")[0]
+    return f"c-{when}" if when in ("before", "after") else "c-control"
 
 
-def _or_dash(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+def _shape(name: str) -> str:
+    return "ring" if name.endswith(data.GREEDY) else SHAPES.get(name, "dot")
 
 
-def _points(run: Run, *, prefix: str = "") -> list[Point]:
-    points = []
-    for name, record in run.records.items():
-        if name in MAIN or name.startswith("control"):
-            summary = record.summary(seed=run.seed)
-            interval = summary["accuracy_interval"]
-            kind = _kind(name)
-            label = prefix + LABELS.get(name, name)
-            points.append(
-                Point(summary["mean_tokens"], summary["accuracy"], label, kind, interval["low"], interval["high"])
+def _changes(run: Run) -> list[dict[str, str]]:
+    """Paired differences: what may be claimed."""
+    rows = []
+    for a, b, label in (
+        ("before", "after", "after against before, sampled"),
+        ("before-greedy", "after-greedy", "after against before, greedy"),
+        (data.FIRST_PASS, "after", "after against the base stopped after its first pass"),
+    ):
+        change = run.compared(a, b)
+        if change is not None:
+            gain, ratio = change["accuracy_difference"], change["tokens_ratio"]
+            known = Interval(**gain)
+            claim = "none: the interval holds 0" if known.low is not None else "none: no interval"
+            if known.excludes(0.0):
+                claim = "more accurate" if gain["estimate"] > 0 else "less accurate"
+            rows.append(
+                {
+                    "label": label,
+                    "points": data.points(gain["estimate"]),
+                    "points_span": data.span(gain, data.points),
+                    "ratio": data.number(ratio["estimate"], 3),
+                    "ratio_span": data.span(ratio, lambda v: data.number(v, 3)),
+                    "claim": claim,
+                }
             )
-    return points
+    return rows
 
 
-def _budget_curve(record: Record, label: str) -> Line:
-    cap = int(record.context["cap"])
-    longest = int(max(max(row) for row in record.num_tokens))
-    budgets = sorted({int(b) for b in np.linspace(1, min(cap, longest), 60)})
-    ys = [accuracy_at_budget(record.correct, record.num_tokens, b, cap=cap) for b in budgets]
-    return Line(budgets, ys, label, "c-before thin")
+def _score(run: Run) -> str:
+    """The accuracy-efficiency score with all that belongs to it; empty where undefined."""
+    change = run.compared("before", "after")
+    score = None if change is None else change["accuracy_efficiency_score"]
+    if score is None or score["estimate"] is None:
+        return ""
+    weights = ", ".join(f"{weight:g}" for weight in score["weights"])
+    interval = data.span(score, lambda v: data.number(v, 2))
+    return f"{score['estimate']:.2f}{f' ({interval})' if interval else ''}, weights ({weights}), reference: before"
 
 
-def _main_plot(run: Run) -> str:
-    lines = [_budget_curve(run.records["before"], "before, cut at every budget")] if "before" in run.records else []
-    points = _points(run)
-    if lines and points:
-        # The curve explains the points; beyond them it only squeezes the plot.
-        limit = 1.3 * max(p.x for p in points)
-        kept = [(x, y) for x, y in zip(lines[0].xs, lines[0].ys, strict=True) if x <= limit]
-        lines = [Line([x for x, _ in kept], [y for _, y in kept], lines[0].label, lines[0].kind)]
+def _context(run: Run) -> str:
+    """What the first record was measured under: numbers never travel without it."""
+    record = next(iter(run.records.values()), None)
+    if record is None:
+        return ""
+    named = ("data", "samples", "top_p", "grader", "tokenizer", "template")
+    return " · ".join(f"{key} {record.context[key]}" for key in named if record.context.get(key) is not None)
+
+
+def _oracle(run: Run) -> float | None:
     oracle = run.outcome.get("oracle_tokens")
-    return chart(
-        title="accuracy against tokens",
-        x_label="mean response tokens",
-        y_label="accuracy",
-        lines=lines,
-        points=points,
-        percent=True,
-        mark_x=None if oracle is None else (oracle, "one pass"),
-        y_range=(0, 1),
-    )
+    return float(oracle) if oracle is not None and data.finite(oracle) else None
 
 
-def _shared(runs: Sequence[Run]) -> str:
-    points = []
-    for index, run in enumerate(runs):
-        for point in _points(run):
-            if point.label in (LABELS["before"], LABELS["after"]):
-                after = point.label == LABELS["after"]
-                kind = f"c-run{index % 6}" if after else "c-before"
-                points.append(Point(point.x, point.y, f"{run.name}: {point.label}", kind, point.low, point.high))
-    return chart(
-        title="runs compared", x_label="mean response tokens", y_label="accuracy", points=points, percent=True,
-        y_range=(0, 1),
-    )  # fmt: skip
+def _marks(run: Run) -> list[Mark]:
+    marks = []
+    for name, record in run.records.items():
+        group = data.record_group(name, record)
+        if group != "Measured apart":
+            s = run.summaries[name]
+            greedy = ", greedy" if name.endswith(data.GREEDY) else ""
+            marks.append(
+                Mark(
+                    s["mean_tokens"],
+                    s["accuracy"],
+                    data.record_label(name, record) + greedy,
+                    _kind(name),
+                    _shape(name),
+                    _ends(s["mean_tokens_interval"]),
+                    _ends(s["accuracy_interval"]),
+                )
+            )
+    return marks
 
 
-def _training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    if not metrics:
+def _ends(interval: dict[str, Any]) -> tuple[float, float] | None:
+    return None if interval["low"] is None else (interval["low"], interval["high"])
+
+
+def _curves(run: Run) -> list[Curve]:
+    if "before" not in run.records:
         return []
-    steps = [row["step"] for row in metrics]
+    tokens, shares = budget_curve(run.records["before"])
+    return [Curve(tokens, shares, CURVE_LABEL, "c-before thin")]
 
-    def line(key: str, label: str, kind: str) -> Line:
-        return Line(steps, [row[key] for row in metrics], label, kind)
 
-    plots = (
-        ("tokens", "Length", [line("mean_tokens", "mean tokens", "c-after"), line("cap", "cap", "c-control dashed")]),
-        ("share", "Right and cut", [
-            line("accuracy", "accuracy", "c-after"), line("cut_rate", "cut", "c-control"),
-            line("uniform_groups", "uniform groups", "c-control2"),
-        ]),
-        ("nats", "Entropy", [line("entropy", "entropy per token", "c-after")]),
-        ("share", "Clipped tokens", [
-            line("clip_high_share", "upper bound", "c-after"), line("clip_low_share", "lower bound", "c-control"),
-        ]),
-    )  # fmt: skip
-    return [
-        (title, chart(title=title, x_label="step", y_label=unit, lines=lines, percent=title == "Right and cut"))
-        for unit, title, lines in plots
+def budget_curve(record: Record) -> tuple[list[float], list[float]]:
+    """Mean tokens and accuracy of a record's own answers cut at budgets from 1 to its longest answer.
+
+    Problems weigh alike. A forced cut, not a new generation; the last point is the record itself.
+    """
+    weights = np.concatenate([np.full(len(row), 1 / len(row)) for row in record.num_tokens]) / len(record.num_tokens)
+    tokens = np.concatenate([np.asarray(row) for row in record.num_tokens])
+    right = weights * np.concatenate(record.correct)
+    budgets = np.unique(np.linspace(1, tokens.max(), BUDGETS).astype(int))
+    kept = [(float(weights @ np.minimum(tokens, b)), float(right @ (tokens <= b))) for b in budgets]
+    return [length for length, _ in kept], [share for _, share in kept]
+
+
+def _training(run: Run) -> list[tuple[str, Any]]:
+    steps = [row["step"] for row in run.metrics]
+
+    def curve(key: str, label: str, kind: str) -> Curve:
+        values = [row.get(key) for row in run.metrics]
+        return Curve(steps, [float(v) if data.finite(v) else None for v in values], label, kind)
+
+    charts = [
+        ("Tokens", [curve("mean_tokens", "mean", "c-after"), curve("cap", "cap", "c-before dashed")], False, None),
+        ("Accuracy in training", [curve("accuracy", "accuracy", "c-after")], True, 1.0),
+        (
+            "Answers cut, groups that teach nothing",
+            [curve("cut_rate", "cut", "c-after"), curve("uniform_groups", "uniform groups", "c-before")],
+            True,
+            1.0,
+        ),
+        ("Entropy, nats per token", [curve("entropy", "entropy", "c-after")], False, None),
+        (
+            "Tokens clipped",
+            [curve("clip_high_share", "upper bound", "c-after"), curve("clip_low_share", "lower bound", "c-before")],
+            True,
+            None,
+        ),
+        ("KL to the start, nats per token", [curve("reference_kl", "KL", "c-after")], False, None),
     ]
+    drawn = [(title, series(title, curves, percent=share, top=top)) for title, curves, share, top in charts]
+    return [(title, chart) for title, chart in drawn if chart]
 
 
-def _histogram(run: Run) -> str:
+def _histogram(run: Run) -> Any:
     if "before" not in run.records or "after" not in run.records:
         return ""
     lengths = {n: np.concatenate([np.asarray(row) for row in run.records[n].num_tokens]) for n in ("before", "after")}
-    top = max(int(v.max()) for v in lengths.values())
-    edges = np.linspace(0, top + 1, BINS + 1)
-    series = [(n, KINDS[n], [float(c) / len(v) for c in np.histogram(v, edges)[0]]) for n, v in lengths.items()]
-    names = [f"{edge:.0f}" for edge in edges[:-1]]
-    return bars(
-        title="token histogram", x_label="response tokens", y_label="share of responses", groups=names,
-        series=series, percent=True, label_every=4,
-    )  # fmt: skip
+    longest = max(int(values.max()) for values in lengths.values()) + 1
+    wide = max(1, -(-longest // BINS))
+    edges = [float(e) for e in range(0, longest + wide, wide)]
+    bars = [
+        (n, _kind(n), [float(c) / len(v) for c in np.histogram(v, edges)[0]], float(v.mean()))
+        for n, v in lengths.items()
+    ]
+    return histogram(edges, bars)
 
 
-def _level_plots(run: Run) -> list[tuple[str, str]]:
-    if "before" not in run.records or "after" not in run.records:
-        return []
-    tables = {n: run.records[n].by_category() for n in ("before", "after")}
-    levels = list(tables["before"])
-    plots = []
-    for key, title, percent in (("accuracy", "Accuracy by level", True), ("mean_tokens", "Tokens by level", False)):
-        series = [(n, KINDS[n], [tables[n][level][key] for level in levels]) for n in tables]
-        svg = bars(
-            title=title, x_label="level", y_label=key.replace("_", " "), groups=levels, series=series, percent=percent
-        )
-        plots.append((title, svg))
-    return [plot for plot in plots if plot[1]]
+def _level_charts(run: Run) -> list[tuple[str, Any]]:
+    charts = []
+    for title, key in (("Accuracy by level", "accuracy"), ("Tokens by level", "tokens")):
+        groups = []
+        for level in run.levels:
+            bars = [
+                Bar(interval.estimate, when, f"{_kind(when)}{' apart' if level.apart else ''}", _ends(vars(interval)))
+                for when, interval in getattr(level, key).items()
+            ]
+            groups.append((level.name + ("*" if level.apart else ""), bars))
+        charts.append((title, grouped_bars(title, key, groups, percent=key == "accuracy")))
+    return charts
 
 
-def _picture(runs: Sequence[Run], path: Path) -> None:
+def _shared(runs: Sequence[Run]) -> dict[str, Any]:
+    """What several runs share: a plot and a table of those measured like the first, and who was not."""
+    first = next((run for run in runs if "before" in run.records), None)
+    alike: list[Run] = []
+    refused: list[tuple[str, str]] = []
+    for run in runs:
+        if first is None or run.tokens_saved is None:
+            refused.append((run.name, "it has no measurement before and after that can be compared"))
+            continue
+        why = data.unlike(first.records["before"], run.records["before"])
+        if why is None:
+            alike.append(run)
+        else:
+            refused.append((run.name, why))
+    marks, rows = [], []
+    for index, run in enumerate(alike):
+        kind = f"c-run{index % RUN_COLOURS}"
+        for mark in _marks(run):
+            if mark.label in ("before", "after"):
+                shape = "dot" if mark.label == "after" else "square"
+                label = run.name if mark.label == "after" else f"{run.name}, before"
+                marks.append(Mark(mark.x, mark.y, label, kind, shape, mark.x_span, mark.y_span))
+        rows.append({"kind": kind, "run": run.name, "method": run.method.get("name", data.DASH), **_row(run)})
+    return {"plot": tradeoff(marks), "rows": rows, "refused": refused}
+
+
+def _row(run: Run) -> dict[str, str]:
+    before, after = run.summaries["before"], run.summaries["after"]
+    change = run.compared("before", "after")
+    gain: dict[str, Any] = {} if change is None else change["accuracy_difference"]
+    return {
+        "before_tokens": data.number(before["mean_tokens"]),
+        "after_tokens": data.number(after["mean_tokens"]),
+        "saved": data.percent(run.tokens_saved),
+        "before_accuracy": data.percent(before["accuracy"]),
+        "after_accuracy": data.percent(after["accuracy"]),
+        "points": data.points(gain.get("estimate")),
+        "points_span": data.span(gain, data.points),
+        "removable": data.percent(run.outcome.get("removable_share")),
+    }
+
+
+def _picture(runs: Sequence[Run], marks: Sequence[tuple[Run, Mark]], path: Path) -> None:
     """The main plot as PNG, for places that show no HTML."""
     from matplotlib.figure import Figure
 
-    colours = {"c-before": "#8a8f98", "c-after": "#0f766e", "c-control": "#c2410c", "c-control2": "#a16207"}
     figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     for run in runs:
-        if "before" in run.records:
-            curve = _budget_curve(run.records["before"], "before, cut at every budget")
-            axes.plot(curve.xs, curve.ys, color=colours["c-before"], lw=1, alpha=0.7, label=curve.label)
-        for point in _points(run, prefix=f"{run.name}: " if len(runs) > 1 else ""):
-            colour = colours[point.kind.split()[0]]
-            face = "white" if "hollow" in point.kind else colour
-            errors = None
-            if point.low is not None and point.high is not None:
-                errors = [[max(0.0, point.y - point.low)], [max(0.0, point.high - point.y)]]
-            axes.errorbar([point.x], [point.y], yerr=errors, fmt="o", ms=7, color=colour, mfc=face, label=point.label)
-    oracle = runs[0].outcome.get("oracle_tokens")
+        for curve in _curves(run):
+            axes.plot(curve.xs, [y or 0.0 for y in curve.ys], color=PNG_COLOURS["before"], lw=1, alpha=0.6, zorder=1)
+    forms = {"dot": "o", "ring": "o", "square": "s", "diamond": "D"}
+    for run, mark in marks:
+        colour = PNG_COLOURS[mark.kind.removeprefix("c-")]
+        x_error, y_error = (
+            None if ends is None else [[max(0.0, value - ends[0])], [max(0.0, ends[1] - value)]]
+            for value, ends in ((mark.x, mark.x_span), (mark.y, mark.y_span))
+        )
+        axes.errorbar(
+            [mark.x],
+            [mark.y],
+            xerr=x_error,
+            yerr=y_error,
+            fmt=forms[mark.shape],
+            ms=10 if mark.shape == "ring" else 6,
+            mfc="none" if mark.shape == "ring" else colour,
+            color=colour,
+            capsize=3,
+            lw=1,
+            label=f"{run.name}: {mark.label}" if len(runs) > 1 else mark.label,
+        )
+    oracle = _oracle(runs[0])
     if oracle is not None:
-        axes.axvline(oracle, color="#8a8f98", ls=":", lw=1)
-        axes.text(oracle + 1, 0.02, "one pass", color="#5b616b", fontsize=8)
-    widest = max(point.x for run in runs for point in _points(run))
-    axes.set(xlabel="mean response tokens", ylabel="accuracy", ylim=(0, 1.03), xlim=(0, 1.3 * widest))
+        axes.axvline(oracle, color=PNG_COLOURS["before"], ls=":", lw=1, zorder=0)
+    axes.set(xlabel="mean response tokens", ylabel="accuracy", ylim=(0, 1.04))
+    axes.set_xlim(0, 1.35 * max(mark.x for _, mark in marks))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    axes.grid(alpha=0.2)
     axes.legend(frameon=False, fontsize=7.5, loc="lower right")
     with replacing(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})

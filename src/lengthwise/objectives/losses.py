@@ -130,16 +130,17 @@ def _surrogate(
     dual_low = harms & (ratio > dual)
     # the ratio is 1 in the padding, where nothing is clipped; 0 from here on
     ratio.masked_fill_(padding, 0.0)
+    # count_nonzero, because sum() of a bool tensor first copies it to int64, twice the size of a float buffer
     stats = {
-        "clipped_high": high.sum(),
-        "clipped_low": low.sum(),
-        "dual_clipped": dual_low.sum(),
-        "tokens": padding.numel() - padding.sum(),
+        "clipped_high": torch.count_nonzero(high),
+        "clipped_low": torch.count_nonzero(low),
+        "dual_clipped": torch.count_nonzero(dual_low),
+        "tokens": padding.numel() - torch.count_nonzero(padding),
         "ratio_sum": ratio.sum(),
         "ratio_max": ratio.max(),
         "approx_kl_sum": approx_kl,
     }
-    frozen |= high | low | dual_low
+    frozen.logical_or_(high).logical_or_(low).logical_or_(dual_low)
     bounded = log_ratio.copy_(ratio).masked_fill_(high, highest).masked_fill_(low, lowest)
     bounded.masked_fill_(dual_low, dual).mul_(credit)
     value = -(row_weight * bounded.sum(dim=1)).sum()

@@ -81,7 +81,7 @@ def estimate(
         weights=count * (size if lora else 4),
         gradients_and_optimizer=12 * trained + (4 * trained if lora else 0),
         kv_cache=2 * layers * kv_heads * head_dim * size * in_flight * (prompt_tokens + cap),
-        logits=3 * CHUNK_BYTES + 2 * 4 * text.vocab_size * in_flight,
+        logits=3 * min(CHUNK_BYTES, 4 * text.vocab_size * train.micro_tokens) + 8 * text.vocab_size * in_flight,
         activations=size * train.micro_tokens * (per_token * layers + one_layer),
         seconds_per_step=decode + 8 * count * (tokens + rows * prompt_tokens) / flops,
     )

@@ -1,0 +1,200 @@
+"""The command line: flags are frozen, bad input is one line and exit code 2, the main job runs end to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from lengthwise.cli import app, main
+from lengthwise.lab import chains
+from lengthwise.lab.reasoner import shipped_reasoner
+
+FLAGS = {
+    "demo": ["--json", "--out", "--overwrite", "--problems", "--seed", "--steps"],
+    "report": ["--out", "RUN..."],
+    "shorten": [
+        "--answer-column", "--cap", "--chat-template", "--checkpoint-every", "--data", "--device", "--dry-run",
+        "--dtype", "--eval-cap", "--eval-data", "--eval-problems", "--eval-samples", "--grader",
+        "--gradient-checkpointing", "--group-size", "--json", "--lora", "--lr", "--max-draws", "--method",
+        "--micro-tokens", "--no-chat-template", "--no-think", "--option", "--out", "--overwrite", "--preset",
+        "--problem-column", "--prompts", "--sample-rows", "--seed", "--steps", "--system-prompt", "--temperature",
+        "--template", "--think", "--top-p", "--truncate-importance", "--trust-remote-code", "--updates",
+        "--warmup-steps", "MODEL",
+    ],
+}  # fmt: skip
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from lengthwise.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def write_rows(path: Path, count: int = 120, levels: tuple[int, ...] = (2, 3)) -> Path:
+    rows = [chain.row for chain in chains.problems(count, split="train", seed=0, levels=levels)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_flags_are_frozen() -> None:
+    # Flags only grow: a new one is added here on purpose, a lost one breaks somebody's script.
+    group = typer.main.get_command(app)
+    found = {
+        name: sorted(
+            option
+            for parameter in command.params
+            for option in ([*parameter.opts, *parameter.secondary_opts] if parameter.param_type_name == "option"
+                           else [parameter.metavar])
+            if option != "--help"
+        )
+        for name, command in group.commands.items()  # type: ignore[attr-defined]
+    }  # fmt: skip
+    assert found == FLAGS
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("data") / "train.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model": "nowhere"}, "no such folder"),
+        ({"--data": "nowhere.jsonl"}, "no such file"),
+        ({"content": '{"problem": "1+1?"'}, "line 1 is not JSON"),
+        ({"content": ""}, "is empty"),
+        ({"content": '{"question": "1+1?", "answer": "2"}\n'}, "no column 'problem'; it has question, answer"),
+        ({"content": '{"problem": "1+1?", "answer": ""}\n'}, "row 1: empty answer"),
+        ({"--cap": "0"}, "cap is 0"),
+        ({"--cap": "many"}, "cap is 'many'"),
+        ({"--cap": "600"}, "the model allows 512 positions"),
+        ({"--group-size": "1"}, "group_size is 1"),
+        ({"--device": "cuda:0,cuda:1"}, "one device"),
+        ({"--device": "cuda:77"}, "this machine does not have"),
+        ({"--method": "dlre"}, "did you mean dler"),
+        ({"--option": "clip_hihg=2"}, "did you mean clip_high"),
+        ({"--option": "clip_high=lots"}, "give a number"),
+        ({"--top-p": "0.9"}, "temperature alone"),
+        ({"--lr": "-1"}, "lr is -1"),
+        ({"--updates": "99"}, "updates is 99"),
+        ({"--preset": "lba"}, "lab"),
+        ({"--eval-cap": "10"}, "eval_cap is 10, below the training cap"),
+        ({"--dtype": "int4"}, "dtype is 'int4'"),
+        ({"--grader": "nonsense"}, "module:function"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path,
+    data: Path,
+    change: dict[str, str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    change = dict(change)
+    source = data
+    if "content" in change:
+        source = tmp_path / "rows.jsonl"
+        source.write_text(change.pop("content"))
+    model = change.pop("model", str(shipped_reasoner()))
+    options = {"--data": str(source), "--out": str(tmp_path / "run"), "--preset": "lab", "--cap": "40"} | change
+    arguments = ["shorten", model, *(word for pair in options.items() for word in pair)]
+    monkeypatch.setattr(sys, "argv", ["lengthwise", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    complaint = capsys.readouterr().err
+    assert stopped.value.code == 2, complaint
+    assert says in complaint
+    assert len(complaint.strip().splitlines()) == 1, complaint
+    assert not (tmp_path / "run").exists()
+
+
+def test_report_of_no_run_is_refused(tmp_path: Path) -> None:
+    done = run("report", tmp_path)
+    assert done.returncode == 2
+    assert "no config.json" in done.stderr
+
+
+def test_dry_run_shows_prompt_sample_and_estimate(data: Path, tmp_path: Path) -> None:
+    arguments = ["shorten", str(shipped_reasoner()), "--data", str(data), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, [*arguments, "--preset", "lab", "--dry-run", "--json"])
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    assert shown["prompt"].endswith("?")
+    assert shown["verdict"]["correct"] is True
+    assert shown["estimate"]["parameters"] == 605_440
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], Path]:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    done = run(
+        "shorten", shipped_reasoner(), "--data", data, "--out", folder, "--preset", "lab", "--cap", "auto",
+        "--steps", 2, "--prompts", 4, "--lr", "1e-4", "--eval-problems", 12, "--eval-cap", 200, "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), folder
+
+
+def test_shorten_leaves_an_ordinary_folder_and_all_its_files(finished: tuple[dict[str, object], Path]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    outcome, folder = finished
+    for name in ("config.json", "metrics.jsonl", "outcome.json", "report.html", "report.png", "samples.json"):
+        assert (folder / name).is_file(), name
+    assert list((folder / "tensorboard").glob("events.*"))
+    assert outcome["cap_choice"]["quantiles"]["p40"] == outcome["cap_choice"]["cap"]  # type: ignore[index]
+    assert outcome["weights_sha_before"] != outcome["weights_sha_after"]
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    assert model.config.model_type == "qwen2"
+    assert tokenizer("7+12?")["input_ids"] == [16, 3, 21, 2]
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_same_command_again_changes_nothing_and_another_config_is_refused(
+    finished: tuple[dict[str, object], Path], data: Path
+) -> None:
+    outcome, folder = finished
+    command = [
+        "shorten", shipped_reasoner(), "--data", data, "--out", folder, "--preset", "lab", "--cap", "auto",
+        "--steps", 2, "--prompts", 4, "--eval-problems", 12, "--eval-cap", 200, "--json",
+    ]  # fmt: skip
+    again = run(*command, "--lr", "1e-4")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["after"] == outcome["after"]
+    other = run(*command, "--lr", "2e-4")
+    assert other.returncode == 2
+    assert "train.lr: 0.0001 there, 0.0002 now" in other.stderr
+
+
+def test_report_is_rebuilt_from_files(finished: tuple[dict[str, object], Path]) -> None:
+    _, folder = finished
+    before = (folder / "report.html").read_text()
+    (folder / "report.html").unlink()
+    done = run("report", folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "report.html").read_text() == before
+
+
+@pytest.mark.slow
+def test_demo_prints_one_json_object_with_the_promised_keys(tmp_path: Path) -> None:
+    done = run("demo", "--steps", 2, "--problems", 24, "--out", tmp_path / "demo", "--json")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    for key in ("before", "after"):
+        assert {"accuracy", "mean_tokens", "truncation_rate"} <= outcome[key].keys()
+    assert {"cut", "first-pass"} == outcome["controls"].keys()
+    for key in ("removable_share", "weights_sha_before", "weights_sha_after", "train_seconds", "report"):
+        assert key in outcome
+    # The oracle of levels 2 to 7 in turn: the mean of 6 n + 3 = 6 * 4.5 + 3 = 30.
+    assert outcome["oracle_tokens"] == 30.0
+    assert Path(outcome["report"]).is_file()
