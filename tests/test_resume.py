@@ -74,7 +74,7 @@ KILLS = [
     ("before a line of metrics", 4),
     ("in a line of metrics", 5),
     ("after a line of metrics", 4),
-    ("in the removal of an old checkpoint", 6),
+    ("in the removal of an old checkpoint", 7),
 ]
 
 

@@ -88,11 +88,12 @@ def _step_facts(facts: Mapping[str, Any]) -> str:
 
 def outcome_table(outcome: Mapping[str, Any]) -> Table:
     """Before, after and controls, as a table."""
-    table = Table(title="before and after", title_justify="left")
-    for name in ("", "sampling"):
-        table.add_column(name)
+    # No frame: the table must fit a terminal of 80 columns.
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("", "drawn"):
+        table.add_column(name, no_wrap=True)
     for name in ("accuracy", "95 % interval", "tokens", "cut"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for key, label, sampling in ROWS:
         table.add_row(label, sampling, *_numbers(outcome[key]))
     for key, summary in outcome["controls"].items():

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lengthwise.errors import CheckpointError, LengthwiseWarning
-from lengthwise.files import atomic_write_json, clear_partials, read_json, sha256_file, write_folder
+from lengthwise.files import PARTIAL, atomic_write_json, clear_partials, read_json, sha256_file, write_folder
 
 WEIGHTS, OPTIMIZER, STATE, MANIFEST = (
     "weights.safetensors",
@@ -60,7 +60,8 @@ def save_checkpoint(
 
     write_folder(target, fill)
     for old in checkpoint_folders(folder)[:-keep]:
-        shutil.rmtree(old)
+        # Renamed first: a kill during the removal must not leave half a checkpoint under a checkpoint's name.
+        shutil.rmtree(old.rename(folder / f"{PARTIAL}{old.name}"))
     return target
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,14 @@ import numpy as np
 from lengthwise.errors import InputError
 from lengthwise.evaluation import report_data as data
 from lengthwise.evaluation.bootstrap import Interval
-from lengthwise.evaluation.records import Record
 from lengthwise.evaluation.report_data import Run, load_run
-from lengthwise.evaluation.report_figures import Bar, Curve, Mark, grouped_bars, histogram, series, tradeoff
-from lengthwise.files import atomic_write_text, replacing
+from lengthwise.evaluation.report_figures import Bar, Curve, Mark, grouped_bars, histogram, picture, series, tradeoff
+from lengthwise.files import atomic_write_text
 
 REPORT, COMPARISON = "report.html", "comparison.html"
-BINS, BUDGETS, RUN_COLOURS = 40, 80, 6
+BINS, RUN_COLOURS = 40, 6
 SHAPES = {data.CUT: "square", data.FIRST_PASS: "diamond"}
 CURVE_LABEL = "base, its own answers cut at every budget"
-PNG_COLOURS = {"before": "#7d838c", "after": "#0f766e", "control": "#3f454d"}
 
 
 def build_report(folders: Sequence[Path], out: Path | None = None) -> Path:
@@ -54,15 +53,19 @@ def build_report(folders: Sequence[Path], out: Path | None = None) -> Path:
         runs=[_view(run) for run in runs],
     )
     atomic_write_text(target, page)
-    marks = [(run, mark) for run in runs for mark in _marks(run)]
+    prefixes = [f"{run.name}: " if len(runs) > 1 else "" for run in runs]
+    marks = [
+        replace(m, label=prefix + m.label) for run, prefix in zip(runs, prefixes, strict=True) for m in _marks(run)
+    ]
     if marks:
-        _picture(runs, marks, target.with_suffix(".png"))
+        curves = [curve for run in runs for curve in _curves(run)]
+        picture(marks, curves, target.with_suffix(".png"), oracle=_oracle(runs[0]))
     return target
 
 
 def _view(run: Run) -> dict[str, Any]:
     """Everything the template shows of one run, as text and charts."""
-    levels = run.levels
+    levels, table = run.levels, _table(run)
     return {
         "name": run.name,
         "lab": bool(run.config.get("lab")),
@@ -73,8 +76,8 @@ def _view(run: Run) -> dict[str, Any]:
         "missing": run.missing,
         "facts": _facts(run),
         "plot": tradeoff(_marks(run), _curves(run), oracle=_oracle(run)),
-        "groups": _table(run),
-        "cuts": [(row["label"], row["warning"]) for group in _table(run) for row in group["rows"] if row["warning"]],
+        "groups": table,
+        "cuts": [row for group in table for row in group["rows"] if row["warning"]],
         "changes": _changes(run),
         "score": _score(run),
         "context": _context(run),
@@ -96,12 +99,12 @@ def _headline(run: Run) -> str:
         return "Before and after were measured unlike." if there else "This run has no measurement before and after."
     before, after = run.summaries["before"], run.summaries["after"]
     saved, removable = run.tokens_saved, run.outcome.get("removable_share")
-    share = "" if saved is None else f" ({abs(saved):.0%} {'fewer' if saved >= 0 else 'more'})"
-    removed = f", {data.percent(removable)} of all that could go" if data.finite(removable) else ""
+    gone = f", {data.percent(removable)} of the removable ones" if data.finite(removable) else ""
+    share = "" if saved is None else f" ({abs(saved):.0%} {'fewer' if saved >= 0 else 'more'}{gone})"
     interval = data.span(change["accuracy_difference"], data.points)
     return (
         f"Answers went from {data.number(before['mean_tokens'])} to {data.number(after['mean_tokens'])} tokens"
-        f"{share}{removed}; accuracy from {data.percent(before['accuracy'])} to {data.percent(after['accuracy'])}"
+        f"{share}; accuracy from {data.percent(before['accuracy'])} to {data.percent(after['accuracy'])}"
         + (f" (paired difference {interval} points)." if interval else ".")
     )
 
@@ -130,8 +133,8 @@ def _facts(run: Run) -> list[tuple[str, str, str]]:
             facts.append((name, " → ".join(shares), f"{interval} points" if interval else ""))
     if data.finite(run.outcome.get("removable_share")):
         oracle = _oracle(run)
-        note = "" if oracle is None else f"shortest sound: {oracle:.1f} tokens"
-        facts.append(("removable tokens removed", data.percent(run.outcome["removable_share"]), note))
+        note = "" if oracle is None else f"all: {oracle:.1f} tokens left"
+        facts.append(("removable removed", data.percent(run.outcome["removable_share"]), note))
     if run.metrics and data.finite(run.metrics[-1].get("seconds")):
         facts.append(("training time", _duration(run.metrics[-1]["seconds"]), f"{run.metrics[-1]['step']} steps"))
     return facts
@@ -261,21 +264,8 @@ def _ends(interval: dict[str, Any]) -> tuple[float, float] | None:
 def _curves(run: Run) -> list[Curve]:
     if "before" not in run.records:
         return []
-    tokens, shares = budget_curve(run.records["before"])
+    tokens, shares = data.budget_curve(run.records["before"])
     return [Curve(tokens, shares, CURVE_LABEL, "c-before thin")]
-
-
-def budget_curve(record: Record) -> tuple[list[float], list[float]]:
-    """Mean tokens and accuracy of a record's own answers cut at budgets from 1 to its longest answer.
-
-    Problems weigh alike. A forced cut, not a new generation; the last point is the record itself.
-    """
-    weights = np.concatenate([np.full(len(row), 1 / len(row)) for row in record.num_tokens]) / len(record.num_tokens)
-    tokens = np.concatenate([np.asarray(row) for row in record.num_tokens])
-    right = weights * np.concatenate(record.correct)
-    budgets = np.unique(np.linspace(1, tokens.max(), BUDGETS).astype(int))
-    kept = [(float(weights @ np.minimum(tokens, b)), float(right @ (tokens <= b))) for b in budgets]
-    return [length for length, _ in kept], [share for _, share in kept]
 
 
 def _training(run: Run) -> list[tuple[str, Any]]:
@@ -289,7 +279,7 @@ def _training(run: Run) -> list[tuple[str, Any]]:
         ("Tokens", [curve("mean_tokens", "mean", "c-after"), curve("cap", "cap", "c-before dashed")], False, None),
         ("Accuracy in training", [curve("accuracy", "accuracy", "c-after")], True, 1.0),
         (
-            "Answers cut, groups that teach nothing",
+            "Cut answers, uniform groups",
             [curve("cut_rate", "cut", "c-after"), curve("uniform_groups", "uniform groups", "c-before")],
             True,
             1.0,
@@ -375,45 +365,3 @@ def _row(run: Run) -> dict[str, str]:
         "points_span": data.span(gain, data.points),
         "removable": data.percent(run.outcome.get("removable_share")),
     }
-
-
-def _picture(runs: Sequence[Run], marks: Sequence[tuple[Run, Mark]], path: Path) -> None:
-    """The main plot as PNG, for places that show no HTML."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    for run in runs:
-        for curve in _curves(run):
-            axes.plot(curve.xs, [y or 0.0 for y in curve.ys], color=PNG_COLOURS["before"], lw=1, alpha=0.6, zorder=1)
-    forms = {"dot": "o", "ring": "o", "square": "s", "diamond": "D"}
-    for run, mark in marks:
-        colour = PNG_COLOURS[mark.kind.removeprefix("c-")]
-        x_error, y_error = (
-            None if ends is None else [[max(0.0, value - ends[0])], [max(0.0, ends[1] - value)]]
-            for value, ends in ((mark.x, mark.x_span), (mark.y, mark.y_span))
-        )
-        axes.errorbar(
-            [mark.x],
-            [mark.y],
-            xerr=x_error,
-            yerr=y_error,
-            fmt=forms[mark.shape],
-            ms=10 if mark.shape == "ring" else 6,
-            mfc="none" if mark.shape == "ring" else colour,
-            color=colour,
-            capsize=3,
-            lw=1,
-            label=f"{run.name}: {mark.label}" if len(runs) > 1 else mark.label,
-        )
-    oracle = _oracle(runs[0])
-    if oracle is not None:
-        axes.axvline(oracle, color=PNG_COLOURS["before"], ls=":", lw=1, zorder=0)
-    axes.set(xlabel="mean response tokens", ylabel="accuracy", ylim=(0, 1.04))
-    axes.set_xlim(0, 1.35 * max(mark.x for _, mark in marks))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.2)
-    axes.legend(frameon=False, fontsize=7.5, loc="lower right")
-    with replacing(path) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None})

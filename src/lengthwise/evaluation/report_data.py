@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lengthwise.engine.runlog import METRICS, read_metrics
 from lengthwise.errors import InputError
@@ -23,6 +24,7 @@ CUT, FIRST_PASS = "control-cut", "control-first-pass"
 GREEDY = "-greedy"
 ORDER = (*MAIN, CUT, FIRST_PASS)
 DASH = "–"
+BUDGETS = 80
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,15 @@ class Run:
         found: dict[str, Level] = {}
         for suffix in self._paired_suffixes():
             pair = {when: self.records[when + suffix] for when in ("before", "after")}
-            names = [record.by_category() for record in pair.values()]
-            for level in (n for n in names[0] if n in names[1] and n not in found):
+            accuracies = {when: record.accuracies for when, record in pair.items()}
+            tokens = {when: record.tokens for when, record in pair.items()}
+            names = [set(record.categories or ()) for record in pair.values()]
+            for level in sorted((names[0] & names[1]) - found.keys()):
                 found[level] = Level(
                     level,
                     level in apart,
-                    {when: self._of_level(record, record.accuracies, level) for when, record in pair.items()},
-                    {when: self._of_level(record, record.tokens, level) for when, record in pair.items()},
+                    {when: self._of_level(record, accuracies[when], level) for when, record in pair.items()},
+                    {when: self._of_level(record, tokens[when], level) for when, record in pair.items()},
                 )
         return sorted(found.values(), key=lambda at: (not at.name.isdigit(), at.name.zfill(9)))
 
@@ -92,17 +96,23 @@ class Run:
         suffixes = [name.removeprefix("before") for name in self.records if name.startswith("before")]
         return [s for s in suffixes if s != GREEDY and f"after{s}" in self.records]
 
-    def _of_level(self, record: Record, values: np.ndarray, level: str) -> Interval:
+    def _of_level(self, record: Record, values: NDArray[np.float64], level: str) -> Interval:
         chosen = np.array(record.categories) == level
         return mean_interval(values[chosen], rng=np.random.default_rng(self.seed))
 
     def compared(self, a: str, b: str) -> dict[str, Any] | None:
         """What changed from record `a` to record `b`, paired; None if one is missing or they are unlike."""
-        if a not in self.records or b not in self.records:
-            return None
-        if unlike(self.records[a], self.records[b]) is not None:
-            return None
-        return compare(self.records[a], self.records[b], seed=self.seed, allow=("model",))
+        if (a, b) not in self._comparisons:
+            there = a in self.records and b in self.records
+            fit = there and unlike(self.records[a], self.records[b]) is None
+            self._comparisons[a, b] = (
+                compare(self.records[a], self.records[b], seed=self.seed, allow=("model",)) if fit else None
+            )
+        return self._comparisons[a, b]
+
+    @cached_property
+    def _comparisons(self) -> dict[tuple[str, str], dict[str, Any] | None]:
+        return {}
 
     @property
     def tokens_saved(self) -> float | None:
@@ -146,6 +156,19 @@ def load_run(folder: Path) -> Run:
         samples=documents.get(SAMPLES, []),
         missing=[*missing, *(f"{RECORDS}/{n}.json" for n in wanted if n not in paths)],
     )
+
+
+def budget_curve(record: Record) -> tuple[list[float], list[float]]:
+    """Mean tokens and accuracy of a record's own answers cut at budgets from 1 to its longest answer.
+
+    Problems weigh alike. A forced cut, not a new generation; the last point is the record itself.
+    """
+    weights = np.concatenate([np.full(len(row), 1 / len(row)) for row in record.num_tokens]) / len(record.num_tokens)
+    tokens = np.concatenate([np.asarray(row) for row in record.num_tokens])
+    right = weights * np.concatenate(record.correct)
+    budgets = np.unique(np.linspace(1, tokens.max(), BUDGETS).astype(int))
+    kept = [(float(weights @ np.minimum(tokens, b)), float(right @ (tokens <= b))) for b in budgets]
+    return [length for length, _ in kept], [share for _, share in kept]
 
 
 def record_label(name: str, record: Record) -> str:
@@ -203,7 +226,7 @@ def percent(value: Any) -> str:
 
 def points(value: Any) -> str:
     """A difference of shares in percentage points with its sign, never "-0.0"."""
-    return f"{round(100 * value, 1) + 0.0:+.1f}" if finite(value) else DASH
+    return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−") if finite(value) else DASH
 
 
 def span(interval: Mapping[str, Any], text: Any) -> str:

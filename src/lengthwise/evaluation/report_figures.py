@@ -9,12 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup
+
+from lengthwise.files import replacing
 
 Values = Sequence[float | None]
 CHARACTER = 6.6
 """Width of a character of a label, generously, in the chart's units."""
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+PNG_COLOURS = {"c-before": "#7d838c", "c-after": "#0f766e", "c-control": "#3f454d"}
+PNG_SHAPES = {"dot": "o", "ring": "o", "square": "s", "diamond": "D"}
 
 
 @dataclass(frozen=True)
@@ -107,14 +114,16 @@ def tradeoff(marks: Sequence[Mark], curves: Sequence[Curve] = (), *, oracle: flo
     x_ticks, y_ticks = ticks(0, 1.02 * max(right, oracle or 0, 1.0), 8), ticks(0, 1, 5)
     frame = Frame(0, x_ticks[-1], 0, 1, 900, 430, left=58, right=24, top=22, bottom=50)
     parts = [_axes(frame, x_ticks, y_ticks, "mean response tokens", "accuracy", percent=True)]
+    taken = [(frame.x(x) - 3, frame.y(y) - 3, frame.x(x) + 3, frame.y(y) + 3) for c in curves for x, y in _known(c)]
     if oracle is not None:
-        x = frame.x(oracle)
+        x, text = frame.x(oracle), f"shortest sound answers: {oracle:.1f}"
         parts.append(_line("oracle", x, frame.top, x, frame.base))
-        parts.append(_text(x + 6, frame.base - 8, f"shortest sound answers: {oracle:.1f}", "label"))
+        parts.append(_text(x + 6, frame.base - 8, text, "label"))
+        taken.append((x, frame.base - 20, x + 6 + CHARACTER * len(text), frame.base - 5))
     parts += [_curve(frame, curve) for curve in curves]
     parts += [_whiskers(frame, mark) for mark in marks]
     parts += [_shape(frame, mark) for mark in marks]
-    labels, unplaced = _labels(frame, marks)
+    labels, unplaced = _labels(frame, marks, taken)
     legend = [(c.label, c.kind, "line") for c in curves] + [(m.label, m.kind, m.shape) for m in unplaced]
     return _svg(frame, "Accuracy against mean response tokens", [*parts, labels]) + _legend(legend)
 
@@ -158,8 +167,8 @@ def running_mean(values: Values, window: int) -> list[float | None]:
 def histogram(edges: Sequence[float], shares: Sequence[tuple[str, str, Sequence[float], float]]) -> Markup:
     """Overlaid histograms of response tokens: (label, CSS class, share per bin, mean), the mean as a tick."""
     y_ticks = ticks(0, max(v for _, _, values, _ in shares for v in values), 4)
-    x_ticks = [t for t in ticks(edges[0], edges[-1], 6) if t <= edges[-1]]
-    frame = Frame(edges[0], edges[-1], 0, y_ticks[-1], 500, 290, left=50, top=20)
+    x_ticks = [t for t in ticks(edges[0], edges[-1], 8) if t <= edges[-1]]
+    frame = Frame(edges[0], edges[-1], 0, y_ticks[-1], 900, 300, left=58, right=24, top=20)
     parts = [_axes(frame, x_ticks, y_ticks, "response tokens", "share of responses", percent=True)]
     for label, kind, values, _ in shares:
         for low, high, value in zip(edges, edges[1:], values, strict=False):
@@ -193,6 +202,46 @@ def grouped_bars(title: str, y_label: str, groups: Sequence[tuple[str, Sequence[
         parts.append(_text(frame.x(index + 0.5), frame.base + 17, name, "tick", "middle"))
     legend = [(bar.label, bar.kind.split()[0], "square") for bar in groups[0][1]]
     return _svg(frame, title, parts) + _legend(legend)
+
+
+def picture(marks: Sequence[Mark], curves: Sequence[Curve], path: Path, *, oracle: float | None = None) -> None:
+    """The plot of `tradeoff` as a PNG file on white, for places that show no HTML."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for curve in curves:
+        xs, ys = zip(*_known(curve), strict=True)
+        axes.plot(xs, ys, color=PNG_COLOURS[curve.kind.split()[0]], lw=1, alpha=0.6, zorder=1)
+    for mark in marks:
+        colour, ring = PNG_COLOURS[mark.kind], mark.shape == "ring"
+        errors = [
+            None if ends is None else [[max(0.0, value - ends[0])], [max(0.0, ends[1] - value)]]
+            for value, ends in ((mark.x, mark.x_span), (mark.y, mark.y_span))
+        ]
+        axes.errorbar(
+            [mark.x],
+            [mark.y],
+            xerr=errors[0],
+            yerr=errors[1],
+            fmt=PNG_SHAPES[mark.shape],
+            ms=10 if ring else 6,
+            mfc="none" if ring else colour,
+            color=colour,
+            capsize=3,
+            lw=1,
+            label=mark.label,
+        )
+    if oracle is not None:
+        axes.axvline(oracle, color=PNG_COLOURS["c-after"], ls=":", lw=1, zorder=0)
+    axes.set(xlabel="mean response tokens", ylabel="accuracy", ylim=(0, 1.04))
+    axes.set_xlim(0, 1.35 * max(mark.x for mark in marks))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.2)
+    axes.legend(frameon=False, fontsize=7.5, loc="lower right")
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", metadata={"Software": None})
 
 
 def _svg(frame: Frame, title: str, parts: Sequence[Markup]) -> Markup:
@@ -276,24 +325,21 @@ def _shape(frame: Frame, mark: Mark) -> Markup:
     return whole.format(mark.kind, x - 4.5, y - 4.5, turn, tip)
 
 
-def _labels(frame: Frame, marks: Sequence[Mark]) -> tuple[Markup, list[Mark]]:
+def _labels(frame: Frame, marks: Sequence[Mark], taken: Sequence[Box]) -> tuple[Markup, list[Mark]]:
     """Each mark's label at the first free place around it, and the marks that found none."""
-    taken = [(frame.x(m.x) - 9, frame.y(m.y) - 9, frame.x(m.x) + 9, frame.y(m.y) + 9) for m in marks]
+    full = [*taken, *((frame.x(m.x) - 9, frame.y(m.y) - 9, frame.x(m.x) + 9, frame.y(m.y) + 9) for m in marks)]
     parts, unplaced = [], []
     for mark in marks:
         x, y, long = frame.x(mark.x), frame.y(mark.y), CHARACTER * len(mark.label)
-        for dx, dy, anchor in (
-            (14, 5, "start"),
-            (14, 21, "start"),
-            (14, -12, "start"),
-            (-14, 5, "end"),
-            (0, 26, "middle"),
-        ):
-            left = x + dx - {"start": 0.0, "end": long, "middle": long / 2}[anchor]
-            box = (left, y + dy - 12, left + long, y + dy + 3)
-            inside = frame.left <= box[0] and box[2] <= frame.width and 0 <= box[1] and box[3] <= frame.base
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
+        ends = mark.x_span or (mark.x, mark.x)
+        right, left = max(14.0, frame.x(ends[1]) - x + 7), max(14.0, x - frame.x(ends[0]) + 7)
+        places = ((right, 5, "start"), (-left, 5, "end"), (14, 21, "start"), (14, -12, "start"), (-14, -12, "end"))
+        for dx, dy, anchor in places:
+            start = x + dx - (long if anchor == "end" else 0.0)
+            box = (start, y + dy - 12, start + long, y + dy + 3)
+            inside = frame.left <= box[0] and box[2] <= frame.width and box[1] >= 0 and box[3] <= frame.base
+            if inside and not any(_overlap(box, other) for other in full):
+                full.append(box)
                 parts.append(_text(x + dx, y + dy, mark.label, f"label {mark.kind}", anchor))
                 break
         else:
@@ -301,7 +347,11 @@ def _labels(frame: Frame, marks: Sequence[Mark]) -> tuple[Markup, list[Mark]]:
     return Markup("").join(parts), unplaced
 
 
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+def _known(curve: Curve) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in zip(curve.xs, curve.ys, strict=True) if y is not None]
+
+
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
