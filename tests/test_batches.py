@@ -177,7 +177,7 @@ def test_micro_batches_cover_all_rows_once_within_the_limit(limit, whole):
         assert padded <= limit or single
     if whole:
         owners = [set(made.group_ids[part].tolist()) for part in parts]
-        assert sum(len(o) for o in owners) == len(set().union(*owners)) == 5
+        assert sum(len(o) for o in owners) == len(set().union(*owners)) == 4
     if limit == 10_000:
         assert len(parts) == 1
 
