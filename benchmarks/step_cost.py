@@ -21,7 +21,9 @@ This engine runs with its defaults and goes on writing its metrics and TensorBoa
 step on problems with long answers against one whose answers are about half as long, by other levels of the
 problems or, with `--short-model`, by a shortened reasoner on the same problems. Reported are the ratio as measured and
 the ratio at exactly half the tokens (a straight line through the two measured points). Exit code 1 if the
-larger of the two is above 0.65.
+larger of the two is above 0.65. Shorter problems are also easier, and groups that are all right are left out of the
+update, which saves time that has nothing to do with length: their shares, and the ratios of sampling and of
+updating alone, are printed too. `--short-model` avoids most of this.
 
 **How.** One process per measurement, sides alternating (A B A B ...), at least 5 pairs; each process warms up, then
 times whole steps from the end of one to the end of the next. A last, untimed step takes what only the end of
@@ -56,7 +58,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--short-model", help="--half: a shortened reasoner on the same problems")
     parser.add_argument("--levels", default="1-7", help="levels of the problems, as 1-7 or 2,4")
     parser.add_argument("--long-levels", default="6,7", help="--half: levels of the long side")
-    parser.add_argument("--short-levels", default="3", help="--half without --short-model: levels of the short side")
+    parser.add_argument("--short-levels", default="3,4", help="--half without --short-model: levels of the short side")
     parser.add_argument("--prompts", type=int, default=16, help="problems per step")
     parser.add_argument("--group-size", type=int, default=8, help="rollouts per problem")
     parser.add_argument("--cap", type=int, help=f"response cap (default: 120; --half: {HALF_CAP})")
@@ -198,6 +200,11 @@ def summarise_half(runs: list[dict[str, Any]]) -> dict[str, Any]:
     ratios, cpu_ratios = _ratios(runs, SHORT, LONG), _ratios(runs, SHORT, LONG, "median_cpu_seconds")
     tokens = {side: statistics.fmean(_all_steps(runs, side, "tokens")) for side in (LONG, SHORT)}
     cut = {side: statistics.fmean(_all_steps(runs, side, "cut")) for side in (LONG, SHORT)}
+    uniform = {side: statistics.fmean(_all_steps(runs, side, "uniform")) for side in (LONG, SHORT)}
+    parts = {}
+    for part in ("seconds_sample", "seconds_update"):
+        medians = {side: statistics.median(_all_steps(runs, side, part)) for side in (LONG, SHORT)}
+        parts[part] = medians[SHORT] / medians[LONG]
     share, median = tokens[SHORT] / tokens[LONG], statistics.median(ratios)
     if not 0.4 <= share <= 0.6:
         raise SystemExit(
@@ -211,9 +218,13 @@ def summarise_half(runs: list[dict[str, Any]]) -> dict[str, Any]:
     print(f"short / long           {spread(ratios)}   wanted: at most {MOST_HALF}")
     print(f"  in processor time    {spread(cpu_ratios)}")
     print(f"at exactly half        {at_half:.3f}   wanted: at most {MOST_HALF}")
+    print(f"  of sampling alone    {parts['seconds_sample']:.3f}, of updating alone {parts['seconds_update']:.3f}")
+    print(f"groups all right or all wrong (no update): long {uniform[LONG]:.1%}, short {uniform[SHORT]:.1%}")
     return {
         "ratios": ratios,
         "cpu_ratios": cpu_ratios,
+        "part_ratios": parts,
+        "uniform_groups": uniform,
         "median_ratio": median,
         "ratio_at_exactly_half": at_half,
         "wanted_ratio": MOST_HALF,
@@ -298,8 +309,8 @@ def work_ours(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
 
     loaded = peak_mib()
     trainer.train(note)
-    names = {"tokens": "mean_tokens", "cut": "cut_rate", "accuracy": "accuracy",
-             "seconds_sample": "seconds_sample", "seconds_update": "seconds_update"}  # fmt: skip
+    names = {"tokens": "mean_tokens", "cut": "cut_rate", "uniform": "uniform_groups"}
+    names |= {name: name for name in ("accuracy", "seconds_sample", "seconds_update")}
     columns = {column: [row[name] for row in rows] for column, name in names.items()}
     return {"loaded_mib": loaded, **_timed(spec, ends, **columns)}
 

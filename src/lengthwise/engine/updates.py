@@ -82,12 +82,15 @@ def update_policy(
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, plan.grad_clip))
         if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(torch.tensor(norm))):
             optimizer.zero_grad(set_to_none=True)
-            raise TrainingError(
-                f"loss {loss:.4g} or gradient norm {norm:.4g} is not finite; {_WAY_OUT}"
-            )
+            raise TrainingError(f"loss {loss:.4g} or gradient norm {norm:.4g} is not finite; {_WAY_OUT}")
         optimizer.step()
         norms.append(norm)
         losses.append(loss)
+    return _statistics(totals, losses, norms)
+
+
+def _statistics(totals: dict[str, float], losses: list[float], norms: list[float]) -> dict[str, float]:
+    """Means over a batch's updates and shares of its trained tokens."""
     tokens = max(totals.get("tokens", 0.0), 1.0)
     return {
         "loss": sum(losses) / len(losses),
