@@ -7,9 +7,9 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from lengthwise.engine.sampler import Sampler
 
 

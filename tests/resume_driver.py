@@ -12,10 +12,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import tiny
 import torch
 from safetensors.torch import save_file
 
+import tiny
 from lengthwise import files
 from lengthwise.engine import checkpoint, runlog
 from lengthwise.methods import build_method

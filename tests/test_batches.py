@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from lengthwise.engine.batches import (
     Task,
     collect,
@@ -75,7 +75,9 @@ def test_dynamic_sampling_refills_to_whole_mixed_groups():
 def test_the_verdict_and_not_the_cut_decides_what_is_mixed():
     # cap 1: nearly everything is cut, so `correct` is mostly False, yet groups are mixed by the answer
     found = draw(tiny.task(), cap=1)
-    shares = [found.kept.answer_correct[found.kept.group_ids == g].float().mean() for g in found.kept.group_ids.unique()]
+    shares = [
+        found.kept.answer_correct[found.kept.group_ids == g].float().mean() for g in found.kept.group_ids.unique()
+    ]
     assert all(0 < float(share) < 1 for share in shares)
     assert float(found.kept.correct.float().mean()) < float(found.kept.answer_correct.float().mean())
 
@@ -132,7 +134,9 @@ def test_the_world_of_a_task_writes_into_the_rows_of_its_problems():
 def test_grading_sees_the_problem_and_the_response():
     made = tiny.rollouts([2, 3, 1], groups=[4, 4, 9])
     seen = []
-    graded = grade_rollouts(made, Task([[1]], lambda number, tokens: bool(seen.append((number, tokens))) or number == 9))
+    graded = grade_rollouts(
+        made, Task([[1]], lambda number, tokens: bool(seen.append((number, tokens))) or number == 9)
+    )
     assert graded.answer_correct.tolist() == [False, False, True]
     assert seen == [(4, made.response(0)), (4, made.response(1)), (9, made.response(2))]
 

@@ -6,9 +6,9 @@ import json
 import warnings
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from lengthwise.engine.checkpoint import (
     MANIFEST,
     OPTIMIZER,

@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from lengthwise.engine import LossInputs
 from lengthwise.errors import ConfigError
 from lengthwise.methods import METHODS, build_method

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-import resume_driver
-import tiny
 from safetensors.torch import load_file
 
+import resume_driver
+import tiny
 from lengthwise.engine import checkpoint
 from lengthwise.engine.checkpoint import checkpoint_folders, newest_checkpoint, restore
 from lengthwise.engine.runlog import read_metrics

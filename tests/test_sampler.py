@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 from transformers import Mamba2Config, Mamba2ForCausalLM
 
+import tiny
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.sampler import Sampler, pad_left
 from lengthwise.errors import ConfigError, InputError, UnsupportedModelError

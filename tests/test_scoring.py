@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from lengthwise.engine.scoring import Scorer
 
 LENGTHS, PROMPT_LENGTHS = [7, 1, 4, 9], [3, 5, 1, 2]

@@ -7,9 +7,9 @@ import math
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from lengthwise.engine import Sampler, Task, TrainConfig
 from lengthwise.engine.checkpoint import newest_checkpoint
 from lengthwise.engine.runlog import METRICS, read_metrics
@@ -130,7 +130,9 @@ def test_a_longer_run_goes_on_where_the_shorter_ended(tmp_path):
     parts, rest = run(tmp_path / "parts", steps=5)
     assert [row["step"] for row in rest] == [4, 5]
     assert tiny.comparable(read_metrics(tmp_path / "parts")) == tiny.comparable(seen)
-    assert all(torch.equal(a, b) for a, b in zip(weights(whole.model).values(), weights(parts.model).values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(weights(whole.model).values(), weights(parts.model).values(), strict=True)
+    )
 
 
 def test_a_penalty_needs_a_reference(tmp_path):
@@ -200,7 +202,9 @@ def test_what_keeps_a_run_from_learning_is_said_aloud(tmp_path, case, words, ste
 
 
 def test_a_good_run_is_silent(tmp_path):
-    _, seen = run(tmp_path, steps=4, prompts=8, group_size=8, method=replace(build_method("grpo", cap=12), reward=short))
+    _, seen = run(
+        tmp_path, steps=4, prompts=8, group_size=8, method=replace(build_method("grpo", cap=12), reward=short)
+    )
     assert [row["warnings"] for row in seen] == [[]] * 4
 
 

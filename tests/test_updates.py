@@ -4,9 +4,9 @@ import copy
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from lengthwise.engine.batches import grade_rollouts
 from lengthwise.engine.sampler import Sampler
 from lengthwise.engine.scoring import Scorer
@@ -162,7 +162,9 @@ def test_the_reference_pulls(net, kind):
 def test_importance_weights_are_truncated(net):
     rollouts = practised(net)
     # the sampler thought every token five times less likely than the trainer does: weight min(5, 2) = 2
-    shifted = rollouts.with_fields(logp=Scorer(net)(rollouts)[0].detach() - torch.log(torch.tensor(5.0)) * rollouts.mask)
+    shifted = rollouts.with_fields(
+        logp=Scorer(net)(rollouts)[0].detach() - torch.log(torch.tensor(5.0)) * rollouts.mask
+    )
     method = build_method("grpo", cap=CAP)
     advantages = method.advantage(method.reward(rollouts, {}), rollouts)
     plan = UpdatePlan(updates=1, micro_tokens=10_000, grad_clip=1e9)

@@ -14,7 +14,6 @@ from lengthwise.engine.scoring import Scorer
 from lengthwise.errors import TrainingError
 from lengthwise.objectives import kl_penalty
 
-
 _WAY_OUT = "the last checkpoint is kept. Lower the learning rate, or train in float32"
 
 
