@@ -18,7 +18,7 @@ from lengthwise.evaluation.report import build_report
 from lengthwise.evaluation.report_data import budget_curve, load_run, number, percent, points, settings
 from lengthwise.evaluation.report_figures import Curve, Mark, running_mean, series, tick_texts, ticks, tradeoff
 
-PROBLEMS, CAP, SEED = 120, 260, 3
+PROBLEMS, CAP, SEED = 48, 260, 3
 HOSTILE = "<script>alert('x')</script>&\"<img src=x onerror=y>"
 LAB_LINE = "The lab is a teaching and regression instrument, not evidence about large models"
 
@@ -186,7 +186,7 @@ def test_headline_and_claims_are_the_paired_comparison(run: Path, page: str) -> 
     assert f"{points(gain['low'])} to {points(gain['high'])} points" in headline[1]
     assert f"from {before.tokens.mean():.1f} to {after.tokens.mean():.1f} tokens" in headline[1]
     assert f"{1 - after.tokens.mean() / before.tokens.mean():.0%} fewer, 98.7% of the removable ones" in headline[1]
-    # .95 and .96 greedy on 120 problems: no interval that excludes 0, so nothing is claimed
+    # .95 and .96 greedy on 48 problems: no interval that excludes 0, so nothing is claimed
     assert "none: the interval holds 0" in page
 
 

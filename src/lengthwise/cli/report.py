@@ -9,7 +9,6 @@ import typer
 
 from lengthwise.cli._console import out
 from lengthwise.errors import InputError
-from lengthwise.study.runfolder import CONFIG
 
 
 def report(
@@ -18,6 +17,7 @@ def report(
 ) -> None:
     """Write the HTML report of one run, or one page over several."""
     from lengthwise.evaluation.report import build_report
+    from lengthwise.study.runfolder import CONFIG
 
     for run in runs:
         if not (run / CONFIG).is_file():

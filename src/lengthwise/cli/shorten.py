@@ -33,7 +33,7 @@ def shorten(
         float | None, Flag(help="Bound of importance weights between sampler and trainer. Default: off.")
     ] = None,
     max_draws: Annotated[int, Flag(help="Draws of dynamic sampling before a smaller batch is taken.")] = 8,
-    micro_tokens: Annotated[int, Flag(help="Padded tokens of one forward and backward.")] = 16_384,
+    micro_tokens: Annotated[int, Flag(help="Padded tokens of one forward and backward.")] = 4_096,
     sample_rows: Annotated[int, Flag(help="Rows in flight while sampling; 0: all.")] = 0,
     checkpoint_every: Annotated[int, Flag(help="Steps between checkpoints.")] = 20,
     seed: Annotated[int, Flag(help="Seed of the run.")] = 0,

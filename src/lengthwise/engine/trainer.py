@@ -48,7 +48,7 @@ class TrainConfig:
     grad_clip: float = 1.0
     temperature: float = 1.0
     max_draws: int = 8
-    micro_tokens: int = 16_384
+    micro_tokens: int = 4_096
     sample_rows: int = 0
     truncate_importance: float | None = None
     checkpoint_every: int = 20

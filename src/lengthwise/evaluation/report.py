@@ -273,7 +273,7 @@ def _training(run: Run) -> list[tuple[str, Any]]:
 
     def curve(key: str, label: str, kind: str) -> Curve:
         values = [row.get(key) for row in run.metrics]
-        return Curve(steps, [float(v) if data.finite(v) else None for v in values], label, kind)
+        return Curve(steps, [v if data.finite(v) else None for v in values], label, kind)
 
     charts = [
         ("Tokens", [curve("mean_tokens", "mean", "c-after"), curve("cap", "cap", "c-before dashed")], False, None),

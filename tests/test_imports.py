@@ -1,0 +1,108 @@
+"""Imports point downward only, the objectives need torch alone, and `import lengthwise` stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lengthwise
+
+ROOT = Path(lengthwise.__file__).parent
+BASE = {"errors", "files", "data"}
+BELOW: dict[str, set[str]] = {
+    "errors": set(),
+    "files": {"errors"},
+    "data": {"errors", "files"},
+    "objectives": {"errors"},
+    "weights": BASE,
+    "lab": BASE,
+    "engine": BASE | {"objectives"},
+    "evaluation": BASE | {"objectives", "engine"},
+    "methods": BASE | {"objectives", "engine", "evaluation"},
+    "study": BASE | {"objectives", "engine", "evaluation", "methods", "lab", "weights", "__version__"},
+    "cli": BASE | {"objectives", "engine", "evaluation", "methods", "study", "lab", "weights", "__version__"},
+}
+PURE = {"__future__", "torch", "math", "typing", "collections", "dataclasses", "itertools", "functools", "lengthwise"}
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(source: str) -> set[str]:
+    """Every dotted name that a file imports, inside functions and TYPE_CHECKING blocks too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where they point"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def forbidden(here: str, source: str) -> set[str]:
+    """Layers of the package that a file of layer `here` may not import."""
+    parts = {name.split(".")[1] for name in imported(source) if name.split(".")[0] == "lengthwise" and "." in name}
+    return parts - BELOW[here] - {here}
+
+
+def test_every_layer_has_its_place():
+    assert {layer(path) for path in MODULES} <= BELOW.keys()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_downward(path):
+    assert forbidden(layer(path), path.read_text(encoding="utf-8")) == set()
+
+
+def test_the_check_itself_sees_an_upward_import():
+    assert forbidden("engine", "def f():\n    from lengthwise.study import demo\n") == {"study"}
+    assert forbidden("lab", "import lengthwise.engine.sampler\n") == {"engine"}
+    assert forbidden("evaluation", "from lengthwise import methods\n") == {"methods"}
+    assert forbidden("engine", "from lengthwise.engine.sampler import Sampler\nimport torch\n") == set()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "objectives").glob("*.py")), ids=lambda path: path.name)
+def test_objectives_need_torch_alone(path):
+    assert {name.split(".")[0] for name in imported(path.read_text(encoding="utf-8"))} <= PURE
+
+
+def fresh(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_objectives_load_nothing_heavy():
+    loaded = fresh(
+        "import sys, lengthwise.objectives; "
+        "print(*sorted({'transformers', 'safetensors', 'matplotlib', 'typer', 'rich'} & sys.modules.keys()))"
+    )
+    assert loaded == ""
+
+
+def test_import_lengthwise_is_light():
+    # Timed in one process after torch, so that neither its import nor a busy machine's start-up counts.
+    heavy, seconds = fresh(
+        "import sys, time, torch; t = time.process_time(); import lengthwise; t = time.process_time() - t; "
+        "print(*sorted({'transformers', 'matplotlib', 'math_verify'} & sys.modules.keys()), '|', t)"
+    ).split("|")
+    assert heavy.strip() == ""
+    assert float(seconds) < 1.5
+
+
+@pytest.mark.parametrize("name", [name for name in lengthwise.__all__ if name != "__version__"])
+def test_every_public_name_is_there(name):
+    assert getattr(lengthwise, name) is not None
+    assert name in dir(lengthwise)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        lengthwise.nonsense  # noqa: B018
