@@ -66,9 +66,7 @@ def run_rl(arm: str, seed: int, folder: Path) -> dict[str, Any]:
         return demo(folder, seed=seed, problems=PROBLEMS, config=config, method=random_method())
     if arm == "high-lr":
         return demo(folder, seed=seed, problems=PROBLEMS, config=dataclasses.replace(config, lr=HIGH_LR, steps=60))
-    tokens = dler_tokens(seed)
-    steps = max(1, round(tokens / (config.prompts * config.group_size * base_tokens())))
-    config = dataclasses.replace(config, steps=steps)
+    config = dataclasses.replace(config, steps=1000, token_budget=dler_tokens(seed))
     return demo(folder, seed=seed, problems=PROBLEMS, config=config, method="grpo", cap=EVAL_CAP)
 
 

@@ -10,175 +10,191 @@ import pytest
 
 from lengthwise.errors import InputError
 from lengthwise.lab import chains
-from lengthwise.lab.chains import Chain, all_problems, distinct_problems, draw, oracle_tokens, problems, split_of
+from lengthwise.lab.chains import Chain
 
 DIGITS = (*range(-9, 0), *range(1, 10))
 
 
-def brute_force(level: int) -> list[Chain]:
-    found = []
-    for start in range(10):
-        for steps in itertools.product(DIGITS, repeat=level):
-            values = list(itertools.accumulate(steps, initial=start))
-            if min(values) >= 0:
-                found.append(Chain(start, steps))
-    return found
+def brute_force(level: int) -> set[Chain]:
+    every = (Chain(start, steps) for start in range(10) for steps in itertools.product(DIGITS, repeat=level))
+    return {chain for chain in every if min(itertools.accumulate(chain.steps, initial=chain.start)) >= 0}
 
 
-def parse(solution: str) -> tuple[list[list[tuple[int, str, int, int]]], int]:
-    """Passes as lists of (value, sign, digit, result), and the answer."""
-    body, answer = solution.split(" A: ")
-    passes = []
-    for text in body.split(" check: "):
-        steps = [step.split() for step in text.removesuffix(" ;").split(" ; ")]
-        assert all(len(step) == 5 and step[3] == "=" for step in steps), text
-        passes.append([(int(s[0]), s[1], int(s[2]), int(s[4])) for s in steps])
-    return passes, int(answer)
-
-
-def test_the_example_of_the_docs():
+def test_a_problem_is_what_its_words_say():
     chain = Chain(7, (5, -3))
-    assert chain.problem == "7 + 5 - 3 ?"
-    assert chain.answer == "9"
-    assert chain.level == 2
-    # "7 + 5 = 12 ; 12 - 3 = 9 ; A: 9 <eos>": 6 + 6 + 3
-    assert chain.oracle_tokens == 15 == oracle_tokens(2)
-    assert chain.row == {"problem": "7 + 5 - 3 ?", "answer": "9", "level": 2, "oracle_tokens": 15}
+    assert chain.words == ["7", "+", "5", "-", "3", "?"]
+    # 7 + 5 - 3 = 9; one pass of 2 * 6 tokens, "A:", "9" and EOS
+    assert (chain.problem, chain.answer, chain.level, chain.oracle_tokens) == ("7+5-3?", "9", 2, 15)
+    assert chain.row == {"problem": "7+5-3?", "answer": "9", "level": 2, "oracle_tokens": 15}
 
 
-@pytest.mark.parametrize("level", chains.LEVELS)
-def test_oracle_tokens_count_one_clean_pass(level):
+@pytest.mark.parametrize("level", range(1, 8))
+def test_the_oracle_length_is_that_of_one_pass_with_answer_and_eos(level):
     rng = random.Random(level)
-    chain = draw(rng, level)
-    text, value = chains.worked_pass(rng, chain, 0.0)
-    assert str(value) == chain.answer
-    assert len(f"{text} A: {value} <eos>".split()) == chain.oracle_tokens
+    for _ in range(20):
+        chain = chains.draw(rng, level)
+        words, value = chains.worked_pass(rng, chain, slip=0.0)
+        assert str(value) == chain.answer
+        assert len([*words, chains.ANSWER, str(value), chains.EOS]) == chain.oracle_tokens == 6 * level + 3
+        assert eval(chain.problem.rstrip("?")) == int(chain.answer)
+
+
+# splits
+
+
+def test_the_split_is_a_matter_of_the_problem_alone():
+    rng = random.Random(0)
+    drawn = [chains.draw(rng, 5) for _ in range(6000)]
+    shares = Counter(map(chains.split_of, drawn))
+    # 10 % and 5 %: three standard deviations of 6000 draws are 1.2 and 0.9 points
+    assert shares["test"] / 6000 == pytest.approx(0.10, abs=0.012)
+    assert shares["validation"] / 6000 == pytest.approx(0.05, abs=0.009)
+    # for ever: the shipped reasoner was taught on this split
+    assert [chains.split_of(chain) for chain in (Chain(7, (5, -3)), Chain(1, (1,)), Chain(0, (9,)))] == FIXED
+
+
+def test_splits_share_no_problem():
+    found = {s: set(chains.problems(150, split=s, seed=3, levels=(3, 4))) for s in ("train", "validation", "test")}
+    for split, rows in found.items():
+        assert len(rows) == 150 and all(chains.split_of(row) == split for row in rows)
+    assert not found["train"] & found["test"] and not found["train"] & found["validation"]
+
+
+FIXED = ["train", "train", "validation"]
+
+
+# drawing
+
+
+def test_levels_come_in_turn_and_no_problem_twice():
+    rows = chains.problems(60, split="train", seed=1, levels=(2, 4, 6))
+    assert Counter(row.level for row in rows) == {2: 20, 4: 20, 6: 20}
+    assert len(set(rows)) == 60
+    assert rows == chains.problems(60, split="train", seed=1, levels=(2, 4, 6))
+    assert rows != chains.problems(60, split="train", seed=2, levels=(2, 4, 6))
+
+
+def test_running_values_are_never_negative():
+    rng = random.Random(5)
+    for _ in range(500):
+        chain = chains.draw(rng, 7)
+        value = chain.start
+        for step in chain.steps:
+            value += step
+            assert value >= 0 and 1 <= abs(step) <= 9
+        assert value <= chains.LARGEST
+
+
+def test_a_level_with_too_few_problems_gives_way_to_the_others():
+    few = len(chains.all_problems([1], split="test"))
+    rows = chains.problems(60, split="test", seed=0, levels=(1, 5))
+    assert sum(row.level == 1 for row in rows) <= few < 30
+    assert len(set(rows)) == 60
+
+
+def test_repeated_problems_are_allowed_where_asked_for():
+    rows = chains.problems(200, split="test", seed=0, levels=(1,), distinct=False)
+    assert len(rows) == 200 > len(set(rows))
+
+
+@pytest.mark.parametrize(
+    ("count", "levels", "words"),
+    [
+        (0, (2,), "count is 0"),
+        (5, (), r"levels is \[\]"),
+        (5, (0,), r"levels is \[0\]"),
+        (5, (10,), r"levels is \[10\]"),
+        (500, (1,), r"count is 500 but levels \[1\] hold only \d+ distinct test problems"),
+    ],
+)
+def test_impossible_requests_are_named(count, levels, words):
+    with pytest.raises(InputError, match=words):
+        chains.problems(count, split="test", seed=0, levels=levels)
+
+
+# counting
 
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_distinct_problems_against_brute_force(level):
     every = brute_force(level)
-    assert distinct_problems(level) == len(every) == len({chain.problem for chain in every})
-    parts = [all_problems([level], split=split) for split in ("train", "validation", "test")]
-    assert sum(len(part) for part in parts) == len(every)
-    assert set(itertools.chain(*parts)) == set(every)
+    assert chains.distinct_problems(level) == len(every)
+    listed = [chain for split in ("train", "validation", "test") for chain in chains.all_problems([level], split=split)]
+    assert len(listed) == len(every) and set(listed) == every
 
 
-def test_distinct_problems_at_level_1_by_hand():
-    # From start s every digit may be added (9 ways) and the digits 1 to s taken away (s ways): 10 * 9 + 45.
-    assert distinct_problems(1) == 135
+def test_distinct_problems_of_level_one_by_hand():
+    # from each start s the digits +1 to +9 and -1 to -s: 10 * 9 + (0 + 1 + ... + 9) = 135
+    assert chains.distinct_problems(1) == 135
 
 
-@pytest.mark.parametrize("level", [1, 4, 7, 9])
-def test_drawn_chains_never_fall_below_0(level):
-    rng = random.Random(0)
+def test_all_problems_holds_whatever_can_be_drawn():
+    everything = set(chains.all_problems([1, 2], split="validation"))
+    drawn = set(chains.problems(12, split="validation", seed=4, levels=(1, 2)))
+    assert drawn <= everything
+
+
+# worked solutions
+
+
+def passes(words: list[str]) -> list[list[str]]:
+    work, found = words[: words.index(chains.ANSWER)], [[]]
+    for word in work:
+        if word == chains.CHECK:
+            found.append([])
+        else:
+            found[-1].append(word)
+    return found
+
+
+@pytest.mark.parametrize("level", [1, 4, 7])
+def test_a_solution_ends_in_agreement_or_in_the_last_pass(level):
+    rng = random.Random(level)
+    counts = Counter()
     for _ in range(300):
-        chain = draw(rng, level)
-        assert chain.level == level
-        assert min(itertools.accumulate(chain.steps, initial=chain.start)) >= 0
-        assert 0 <= int(chain.answer) <= chains.LARGEST
-        assert all(word in chains.VOCABULARY for word in chain.problem.split())
+        chain = chains.draw(rng, level)
+        words = chains.worked_solution(rng, chain)
+        results = [int(work[-2]) for work in passes(words)]
+        assert all(len(work) == 6 * level for work in passes(words))
+        assert words[-2:] == [chains.ANSWER, str(results[-1])]
+        assert 2 <= len(results) <= chains.MAX_PASSES
+        assert results[-1] in results[:-1] or len(results) == chains.MAX_PASSES
+        assert set(words) <= set(chains.VOCABULARY)
+        counts[len(results)] += 1
+    # overthinking: many solutions work the chain more than twice
+    assert sum(n for passed, n in counts.items() if passed > 2) > 90
 
 
-def test_the_split_is_a_property_of_the_text_with_its_shares():
-    rng = random.Random(0)
-    texts = {draw(rng, 5).problem for _ in range(6000)}
-    count = Counter(split_of(text) for text in texts)
-    assert count["test"] / len(texts) == pytest.approx(0.10, abs=0.015)
-    assert count["validation"] / len(texts) == pytest.approx(0.05, abs=0.012)
-    # for ever: these were drawn when the world was made
-    assert [split_of(text) for text in ("7 + 5 - 3 ?", "1 + 1 ?", "0 + 9 ?", "3 - 2 ?")] == FIXED
-
-
-FIXED = ["train", "train", "train", "train"]
-
-
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_problems_are_distinct_and_of_their_split(split):
-    found = problems(300, split=split, seed=4)
-    assert len({chain.problem for chain in found}) == 300
-    assert {split_of(chain.problem) for chain in found} == {split}
-    assert {chain.level for chain in found} <= set(chains.LEVELS)
-    assert found == problems(300, split=split, seed=4)
-    assert found != problems(300, split=split, seed=5)
-
-
-def test_levels_come_in_turn():
-    assert [chain.level for chain in problems(9, split="train", seed=0, levels=(3, 5, 6))] == [3, 5, 6] * 3
-
-
-def test_a_small_level_gives_all_it_has_and_the_others_fill_up():
-    few = len(all_problems([1], split="test"))
-    found = problems(60, split="test", seed=0, levels=(1, 4))
-    count = Counter(chain.level for chain in found)
-    assert count == {1: few, 4: 60 - few}
-
-
-def test_too_many_problems_are_refused_with_the_number_there_are():
-    few = len(all_problems([1], split="test"))
-    with pytest.raises(InputError, match=f"only {few} distinct test problems"):
-        problems(few + 1, split="test", seed=0, levels=(1,))
-    assert len(problems(few + 30, split="test", seed=0, levels=(1,), distinct=False)) == few + 30
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"count": 0}, "count is 0"),
-        ({"levels": ()}, "levels is"),
-        ({"levels": (0,)}, "levels is"),
-        ({"levels": (10,)}, "levels is"),
-    ],
-)
-def test_impossible_requests_are_named(options, words):
-    with pytest.raises(InputError, match=words):
-        problems(**{"count": 3, "split": "train", "seed": 0, **options})
-
-
-@pytest.mark.parametrize("slip", [0.0, 0.06, 0.5])
-def test_worked_solutions_end_in_agreement_or_after_five_passes(slip):
-    rng = random.Random(1)
-    lengths = Counter()
-    for _ in range(500):
-        chain = draw(rng, rng.choice(chains.LEVELS))
-        passes, answer = parse(chains.worked_solution(rng, chain, slip=slip))
-        results = [steps[-1][3] for steps in passes]
-        assert answer == results[-1]
-        assert 2 <= len(passes) <= chains.MAX_PASSES
-        assert len(passes) == chains.MAX_PASSES or results[-1] in results[:-1]
-        for steps in passes:
-            assert [(sign, digit) for _, sign, digit, _ in steps] == [
-                ("+" if s > 0 else "-", abs(s)) for s in chain.steps
-            ]
-            # every step starts where the one before ended: slips are carried on
-            assert [s[0] for s in steps] == [chain.start, *(s[3] for s in steps[:-1])]
-        if slip == 0:
-            assert str(answer) == chain.answer
-        lengths[len(passes)] += 1
-    assert len(lengths) > 2
+def test_without_slips_and_doubt_a_solution_is_two_passes():
+    chain = Chain(7, (5, -3))
+    text = "".join(chains.worked_solution(random.Random(0), chain, slip=0.0, doubt=0.0))
+    assert text == "7+5=12;12-3=9;check:7+5=12;12-3=9;A:9"
 
 
 def test_no_doubt_stops_at_the_first_agreement():
     rng = random.Random(2)
     for _ in range(200):
-        passes, _ = parse(chains.worked_solution(rng, draw(rng, 4), slip=0.2, doubt=0.0))
-        results = [steps[-1][3] for steps in passes]
+        results = [work[-2] for work in passes(chains.worked_solution(rng, chains.draw(rng, 4), slip=0.2, doubt=0.0))]
         assert all(result not in results[:place] for place, result in enumerate(results[:-1]))
 
 
 def test_slips_come_as_often_as_asked():
     rng, slips, steps = random.Random(3), 0, 0
-    for _ in range(1500):
-        passes, _ = parse(chains.worked_solution(rng, draw(rng, 5), slip=0.06))
-        for value, sign, digit, result in itertools.chain(*passes):
-            slips += result != max(0, value + (digit if sign == "+" else -digit))
+    for _ in range(1000):
+        words, _ = chains.worked_pass(rng, chains.draw(rng, 5), slip=0.06)
+        for n in (words[i : i + 6] for i in range(0, len(words), 6)):
+            slips += int(n[4]) != max(0, int(n[0]) + int(n[1] + n[2]))
             steps += 1
-    assert slips / steps == pytest.approx(0.06, abs=0.006)
+    # three standard deviations of 5000 steps are 1 point
+    assert slips / steps == pytest.approx(0.06, abs=0.01)
 
 
-@pytest.mark.parametrize("level", chains.LEVELS)
-def test_solutions_stay_inside_the_vocabulary(level):
-    rng = random.Random(level)
-    for _ in range(400):
-        words = chains.worked_solution(rng, draw(rng, level)).split()
-        assert set(words) <= set(chains.VOCABULARY)
+def test_a_slip_is_carried_on_and_stays_inside_the_vocabulary():
+    rng = random.Random(2)
+    for _ in range(300):
+        words, value = chains.worked_pass(rng, chains.draw(rng, 7), slip=1.0)
+        numbers = [words[i : i + 6] for i in range(0, len(words), 6)]
+        assert all(a[4] == b[0] for a, b in itertools.pairwise(numbers))
+        # a slip never gives the true result of its step
+        assert all(int(n[4]) != max(0, int(n[0]) + int(n[1] + n[2])) for n in numbers)
+        assert 0 <= value <= chains.LARGEST

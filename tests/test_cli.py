@@ -24,8 +24,8 @@ FLAGS = {
         "--gradient-checkpointing", "--group-size", "--json", "--lora", "--lr", "--max-draws", "--method",
         "--micro-tokens", "--no-chat-template", "--no-think", "--option", "--out", "--overwrite", "--preset",
         "--problem-column", "--prompts", "--sample-rows", "--seed", "--steps", "--system-prompt", "--temperature",
-        "--template", "--think", "--top-p", "--truncate-importance", "--trust-remote-code", "--updates",
-        "--warmup-steps", "MODEL",
+        "--template", "--think", "--token-budget", "--top-p", "--truncate-importance", "--trust-remote-code",
+        "--updates", "--warmup-steps", "MODEL",
     ],
 }  # fmt: skip
 

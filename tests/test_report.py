@@ -277,6 +277,7 @@ def test_several_runs_share_a_page_and_unlike_ones_are_refused(run: Path, tmp_pa
     assert "3 runs compared" in shared and (tmp_path / "all.png").is_file()
     table = shared[shared.index("<tbody>") :]
     assert "</span>a</td>" in table and "</span>b</td>" in table and "</span>c</td>" not in table
+    assert len(re.findall(">before</text>", shared)) == 1  # one base, measured alike
     assert "grader: &#39;g/1&#39; and &#39;other/2&#39;" in shared
     assert page.count('<section class="run">') == 3 and page.count(LAB_LINE) == 2
     assert not Tags(page).open

@@ -39,21 +39,21 @@ def weights(net):
 def test_a_tiny_task_is_learnt(tmp_path):
     method = replace(build_method("grpo", cap=12), reward=short)
     _, seen = run(
-        tmp_path, method=method, steps=25, prompts=6, group_size=8, lr=1e-2, checkpoint_every=25,
+        tmp_path, method=method, steps=15, prompts=6, group_size=8, lr=1e-2, checkpoint_every=15,
         practice=Task(tiny.task().prompts, lambda number, tokens: True),
     )  # fmt: skip
-    first, last = (sum(m["mean_tokens"] for m in part) / 5 for part in (seen[:5], seen[-5:]))
-    assert first > 3
-    assert last < 0.55 * first
+    # An untaught model ends with each token by chance 1/4, so it writes about 4 tokens; 1 is the least.
+    assert seen[0]["mean_tokens"] > 2.5
+    assert sum(m["mean_tokens"] for m in seen[-5:]) / 5 < 1.5
     assert seen[-1]["reward_mean"] > seen[0]["reward_mean"]
 
 
 @pytest.mark.parametrize("name", ["grpo", "dler"])
 def test_right_answers_become_more_frequent(tmp_path, name):
     method = build_method(name, cap=6, kl_coef=0.0)
-    _, seen = run(tmp_path, method=method, steps=20, prompts=6, group_size=8, lr=1e-2, checkpoint_every=20)
-    before, after = (sum(m["accuracy"] for m in part) / 4 for part in (seen[:4], seen[-4:]))
-    assert after > before + 0.25
+    _, seen = run(tmp_path, method=method, steps=6, prompts=6, group_size=8, lr=5e-3, checkpoint_every=6)
+    assert seen[0]["accuracy"] < 0.6
+    assert seen[-1]["accuracy"] > 0.8
 
 
 def test_the_same_seed_gives_the_same_metrics_and_weights(tmp_path):
@@ -187,7 +187,8 @@ def warned(recorded):
 def test_what_keeps_a_run_from_learning_is_said_aloud(tmp_path, case, words, step):
     method, options = build_method("grpo", cap=6), {"steps": step, "checkpoint_every": 100}
     if case == "cap":
-        method = build_method("grpo", cap=1)
+        # too low a learning rate to find out that the first token can be an end
+        method, options["lr"] = build_method("grpo", cap=1), 1e-7
     if case in ("constant", "still"):
         method = replace(method, reward=lambda rollouts, state: torch.ones(len(rollouts)))
     if case == "uniform":
@@ -217,13 +218,15 @@ def test_token_level_advantages_train_too(tmp_path):
     assert [r["loss"] for r in row] == pytest.approx([r["loss"] for r in token], abs=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
 def test_training_under_gradient_checkpointing_gives_the_same_run(tmp_path):
     _, plain = run(tmp_path / "plain")
     net = tiny.model()
-    net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    net.gradient_checkpointing_enable({"use_reentrant": False})
     net.train()
     _, saved = run(tmp_path / "saved", net=net)
     for one, two in zip(tiny.comparable(plain), tiny.comparable(saved), strict=True):
+        assert one.pop("warnings") == two.pop("warnings")
         assert one == pytest.approx(two, rel=1e-3, abs=1e-4)
     assert net.training
 

@@ -35,6 +35,9 @@ def shorten(
     max_draws: Annotated[int, Flag(help="Draws of dynamic sampling before a smaller batch is taken.")] = 8,
     micro_tokens: Annotated[int, Flag(help="Padded tokens of one forward and backward.")] = 4_096,
     sample_rows: Annotated[int, Flag(help="Rows in flight while sampling; 0: all.")] = 0,
+    token_budget: Annotated[
+        int | None, Flag(help="End training once so many tokens were sampled. Default: no bound.")
+    ] = None,
     checkpoint_every: Annotated[int, Flag(help="Steps between checkpoints.")] = 20,
     seed: Annotated[int, Flag(help="Seed of the run.")] = 0,
     eval_data: Annotated[
@@ -76,7 +79,7 @@ def shorten(
     train = TrainConfig(
         steps=steps, prompts=prompts, group_size=group_size, updates=updates, lr=lr, warmup_steps=warmup_steps,
         temperature=temperature, max_draws=max_draws, micro_tokens=micro_tokens, sample_rows=sample_rows,
-        truncate_importance=truncate_importance, checkpoint_every=checkpoint_every, seed=seed,
+        truncate_importance=truncate_importance, checkpoint_every=checkpoint_every, token_budget=token_budget, seed=seed,
     )  # fmt: skip
     changes: dict[str, Any] = {
         "template": template, "system_prompt": system_prompt, "chat_template": chat_template,

@@ -35,7 +35,8 @@ class TrainConfig:
     `prompts` problems per step with `group_size` rollouts each; `updates` mini-batches (optimizer steps) per
     batch. `max_draws` bounds dynamic sampling. `micro_tokens` bounds the padded tokens of one forward and
     backward, `sample_rows` the rows in flight while sampling (0: all). `truncate_importance` bounds importance
-    weights between sampler and trainer (None: off). `checkpoint_every` steps a checkpoint is written.
+    weights between sampler and trainer (None: off). `checkpoint_every` steps a checkpoint is
+    written. With a `token_budget` the run ends, before `steps`, after the step that reaches so many sampled tokens.
     """
 
     steps: int
@@ -52,6 +53,7 @@ class TrainConfig:
     sample_rows: int = 0
     truncate_importance: float | None = None
     checkpoint_every: int = 20
+    token_budget: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -71,6 +73,8 @@ class TrainConfig:
                 f"updates is {self.updates} but a batch has {self.prompts} groups, and groups stay whole; "
                 "give at most one update per prompt"
             )
+        if self.token_budget is not None and self.token_budget < 1:
+            raise ConfigError(f"token_budget is {self.token_budget}; give at least 1 token or leave it out")
         if self.truncate_importance is not None and not self.truncate_importance > 0:
             raise ConfigError(
                 f"truncate_importance is {self.truncate_importance}; give a positive bound or leave it out"
@@ -116,17 +120,21 @@ class Trainer:
         self._continue()
         log = RunLog(self.folder, step=self.step)
         try:
-            while self.step < self.config.steps:
+            while not self._finished():
                 metrics = self._one_step()
                 for text in metrics["warnings"]:
                     warnings.warn(f"step {self.step}: {text}", LengthwiseWarning, stacklevel=2)
                 log.write(metrics)
-                if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
+                if self.step % self.config.checkpoint_every == 0 or self._finished():
                     self._save()
                 if on_step is not None:
                     on_step(metrics)
         finally:
             log.close()
+
+    def _finished(self) -> bool:
+        budget = self.config.token_budget
+        return self.step >= self.config.steps or (budget is not None and self.sampled_tokens >= budget)
 
     def _continue(self) -> None:
         found = newest_checkpoint(self.folder / "checkpoints")

@@ -339,14 +339,15 @@ def _shared(runs: Sequence[Run]) -> dict[str, Any]:
             alike.append(run)
         else:
             refused.append((run.name, why))
-    marks, rows = [], []
+    marks: list[Mark] = []
+    rows = []
     for index, run in enumerate(alike):
         kind = f"c-run{index % RUN_COLOURS}"
-        for mark in _marks(run):
-            if mark.label in ("before", "after"):
-                shape = "dot" if mark.label == "after" else "square"
-                label = run.name if mark.label == "after" else f"{run.name}, before"
-                marks.append(Mark(mark.x, mark.y, label, kind, shape, mark.x_span, mark.y_span))
+        before, after = (next(mark for mark in _marks(run) if mark.label == when) for when in ("before", "after"))
+        # Runs from one base share its measurement: one square for all of them.
+        if not any((mark.x, mark.y, mark.kind) == (before.x, before.y, before.kind) for mark in marks):
+            marks.append(replace(before, shape="square"))
+        marks.append(replace(after, label=run.name, kind=kind))
         rows.append({"kind": kind, "run": run.name, "method": run.method.get("name", data.DASH), **_row(run)})
     return {"plot": tradeoff(marks), "rows": rows, "refused": refused}
 

@@ -16,8 +16,8 @@ from markupsafe import Markup
 from lengthwise.files import replacing
 
 Values = Sequence[float | None]
-CHARACTER = 6.6
-"""Width of a character of a label, generously, in the chart's units."""
+CHARACTER = 7.8
+"""Width of a bold character of a label, generously, in the chart's units."""
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 PNG_COLOURS = {"c-before": "#7d838c", "c-after": "#0f766e", "c-control": "#3f454d"}
