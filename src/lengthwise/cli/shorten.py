@@ -79,7 +79,8 @@ def shorten(
     train = TrainConfig(
         steps=steps, prompts=prompts, group_size=group_size, updates=updates, lr=lr, warmup_steps=warmup_steps,
         temperature=temperature, max_draws=max_draws, micro_tokens=micro_tokens, sample_rows=sample_rows,
-        truncate_importance=truncate_importance, checkpoint_every=checkpoint_every, token_budget=token_budget, seed=seed,
+        truncate_importance=truncate_importance, checkpoint_every=checkpoint_every,
+        token_budget=token_budget, seed=seed,
     )  # fmt: skip
     changes: dict[str, Any] = {
         "template": template, "system_prompt": system_prompt, "chat_template": chat_template,
