@@ -7,7 +7,7 @@ from transformers import Mamba2Config, Mamba2ForCausalLM
 import tiny
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.sampler import Sampler, pad_left
-from lengthwise.errors import ConfigError, InputError, UnsupportedModelError
+from lengthwise.errors import ConfigError, InputError, TrainingError, UnsupportedModelError
 
 PROMPTS = [[5, 6, 7], [5, 6, 7], [9], [3, 4, 8, 10, 11, 12], [5, 6, 7]]
 
@@ -355,3 +355,46 @@ def test_bad_sampler_settings_are_named(net):
         Sampler(net, eos_ids=[], pad_id=0)
     with pytest.raises(ConfigError, match="max_rows is -1"):
         Sampler(net, eos_ids=[1], pad_id=0, max_rows=-1)
+
+
+# found by test: what the self-check and the cache must survive
+
+
+@pytest.mark.parametrize("name", ["Jamba", "Lfm2"])
+def test_a_hybrid_whose_rows_cannot_be_dropped_is_refused(name):
+    # Its prefill honours the mask and decodes right, until the first finished row is dropped.
+    import transformers
+
+    own = {
+        "Jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 4, "num_experts": 2},
+        "Lfm2": {"layer_types": ["conv", "full_attention"]},
+    }
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=40, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, pad_token_id=0, bos_token_id=1, eos_token_id=2, **own[name],
+    )  # fmt: skip
+    hybrid = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    with pytest.raises(UnsupportedModelError, match="padding self-check"):
+        Sampler(hybrid, eos_ids=[30], pad_id=0).check_padding()
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
+def test_gradient_checkpointing_does_not_take_the_cache_away(net, sampler):
+    # In training mode transformers drops the KV cache of a checkpointed model.
+    options = {"caps": [6, 9, 3], "generator": tiny.generator()}
+    want = sampler.generate([[3, 4, 5]] * 3, **options)
+    net.gradient_checkpointing_enable({"use_reentrant": False})
+    net.train()
+    sampler.check_padding()
+    got = sampler.generate([[3, 4, 5]] * 3, **{**options, "generator": tiny.generator()})
+    assert torch.equal(got.completion_ids, want.completion_ids)
+    sampler.resume(got, caps=12, generator=tiny.generator())
+    assert net.training
+
+
+def test_broken_weights_are_named(net, sampler):
+    with torch.no_grad():
+        net.get_output_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="NaN"):
+        sampler.generate([[3, 4]], caps=2, generator=tiny.generator())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
 import tiny
 from lengthwise.engine.scoring import Scorer
@@ -95,3 +96,36 @@ def test_scores_agree_with_the_sampler(sampler, net):
     drawn = sampler.generate([[5, 6], [9, 8, 7], [5, 6]], caps=9, generator=tiny.generator(), temperature=0.9)
     scored, _ = Scorer(net, temperature=0.9)(drawn)
     assert torch.allclose(scored, drawn.logp, atol=1e-4)
+
+
+# found by test: heads that are not what a first look says
+
+SIZE = {
+    "vocab_size": 40, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+
+
+def test_a_soft_cap_is_found_on_small_logits_too():
+    # Untrained logits are below 1, where a cap at 30 changes them by less than 1e-4; trained ones are not.
+    torch.manual_seed(0)
+    capped = Gemma2ForCausalLM(Gemma2Config(**SIZE, head_dim=8, final_logit_softcapping=30.0)).eval()
+    assert not Scorer(capped).split
+    assert not capped.model._forward_hooks
+
+
+def test_scaled_logits_take_the_whole_forward():
+    torch.manual_seed(0)
+    scaled = CohereForCausalLM(CohereConfig(**SIZE, logit_scale=0.25)).eval()
+    assert not Scorer(scaled).split
+
+
+def test_a_forbidden_token_leaves_the_entropy_finite(net):
+    head = net.get_output_embeddings()
+    head.register_forward_hook(lambda module, args, out: out.index_fill(-1, torch.tensor([39]), float("-inf")))
+    made = tiny.rollouts([3]).with_fields(completion_ids=torch.tensor([[4, 5, 6]]))
+    with torch.no_grad():
+        logp, entropy = Scorer(net)(made)
+    assert torch.isfinite(logp).all()
+    assert torch.isfinite(entropy).all()
+    assert (entropy > 0).all()

@@ -28,7 +28,7 @@ def check_flags(values: Samples, name: str) -> list[NDArray[np.bool_]]:
     """Read bool [P,S] (0 and 1 are taken for False and True) into one array per problem, or raise."""
     rows = _rows(values, name)
     for problem, row in enumerate(rows):
-        if row.dtype.kind not in "biu" or not np.isin(row, (0, 1)).all():
+        if row.dtype.kind != "b" and (row.dtype.kind not in "iu" or not np.isin(row, (0, 1)).all()):
             raise InputError(f"{name}[{problem}] is {row.tolist()}; pass one True or False per sample")
     return [row.astype(bool) for row in rows]
 

@@ -20,7 +20,7 @@ def summarise(
     `removable_share` is (L_before - L_after) / (L_before - L_oracle), by sampling at temperature 1, where the
     oracle length is known. Differences are paired over problems, with intervals.
     """
-    records = {path.stem: Record.load(path) for path in sorted((folder / RECORDS).glob("*.json"))}
+    records = {path.stem: Record.load(path) for path in sorted((folder / RECORDS).glob("[!.]*.json"))}
     summaries = {name: record.summary(seed=seed) for name, record in records.items()}
     before, after = summaries["before"], summaries["after"]
     outcome: dict[str, Any] = {

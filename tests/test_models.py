@@ -1,0 +1,136 @@
+"""Loading, checking and saving model folders."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lengthwise.engine import models
+from lengthwise.engine.models import load_policy, load_tokenizer, read_config, resolve_device, save_policy, weights_sha
+from lengthwise.errors import ConfigError, InputError, MissingExtraError
+from lengthwise.lab import reasoner
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    net = reasoner.build_model(seed=0, layers=1, hidden=32)
+    net.config.attention_dropout = 0.1
+    net.save_pretrained(path)
+    reasoner.build_tokenizer().save_pretrained(path)
+    return path
+
+
+def test_a_policy_is_loaded_in_float32_without_dropout(folder):
+    policy = load_policy(folder, device="cpu")
+    assert policy.device == torch.device("cpu") and policy.pad_id == 0 and policy.lora_rank == 0
+    assert not policy.model.training and policy.model.dtype == torch.float32
+    assert all(getattr(m, "attention_dropout", 0.0) == 0 for m in policy.model.modules())
+    ids = torch.tensor([[9, 10, 11]])
+    with policy.compute():
+        assert policy.model(input_ids=ids).logits.dtype == torch.float32
+
+
+def test_half_precision_computes_under_autocast_and_keeps_float32_weights(folder):
+    policy = load_policy(folder, device="cpu", dtype="bfloat16")
+    assert {p.dtype for p in policy.model.parameters()} == {torch.float32}
+    with policy.compute():
+        assert policy.model(input_ids=torch.tensor([[9, 10]])).logits.dtype == torch.bfloat16
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(folder):
+    gradients = []
+    for on in (False, True):
+        net = load_policy(folder, device="cpu", gradient_checkpointing=on).model
+        assert net.training == on
+        net(input_ids=torch.tensor([[9, 10, 11, 12]])).logits.square().mean().backward()
+        gradients.append([p.grad for p in net.parameters()])
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
+
+
+def test_a_saved_policy_is_an_ordinary_folder(folder, tmp_path):
+    policy = load_policy(folder, device="cpu")
+    with torch.no_grad():
+        next(policy.model.parameters()).add_(0.5)
+    save_policy(policy, tmp_path / "out")
+    assert sorted(p.suffix for p in (tmp_path / "out").iterdir() if "model" in p.name) == [".safetensors"]
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert weights_sha(loaded) == weights_sha(policy.model) != weights_sha(load_policy(folder, device="cpu").model)
+    words = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert words("7+5?")["input_ids"] == policy.tokenizer("7+5?")["input_ids"]
+    assert not [p for p in tmp_path.iterdir() if p.name != "out"]
+
+
+def test_a_tokenizer_without_padding_still_has_a_pad_id(folder):
+    policy = load_policy(folder, device="cpu")
+    policy.tokenizer.pad_token = None
+    assert policy.pad_id == 0
+
+
+def test_the_config_is_read_without_weights(folder):
+    assert read_config(folder).model_type == "qwen2"
+
+
+def test_lora_needs_its_extra(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "lengthwise\[trl\]"'):
+        load_policy(folder, device="cpu", lora_rank=4)
+
+
+@pytest.mark.parametrize("device", ["all", "cuda:all", "cuda:0,cuda:1"])
+def test_more_than_one_device_is_refused_with_the_way(device):
+    with pytest.raises(ConfigError, match=r"the engine runs on one device.*TRL .*verl"):
+        resolve_device(device)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "gpu"])
+def test_an_unknown_device_is_refused(device):
+    with pytest.raises(ConfigError, match=f"device is '{device}', which this machine does not have"):
+        resolve_device(device)
+
+
+def test_auto_takes_what_there_is():
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert resolve_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"dtype": "int8"}, "dtype is 'int8'; choose one of float32"), ({"lora_rank": -1}, "lora is -1")],
+)
+def test_impossible_options_are_named(folder, options, words):
+    with pytest.raises(ConfigError, match=words):
+        load_policy(folder, device="cpu", **options)
+
+
+def test_what_is_not_a_model_folder_is_said(tmp_path, folder):
+    with pytest.raises(InputError, match="no such folder"):
+        models.check_folder(tmp_path / "none")
+    with pytest.raises(InputError, match=r"no config\.json"):
+        models.check_folder(tmp_path)
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(InputError, match="pickled weights are not read"):
+        models.check_folder(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    with pytest.raises(InputError, match="tokenizer cannot be loaded"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_model_that_transformers_cannot_load_is_an_input_error(tmp_path, folder):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "config.json").write_text('{"model_type": "no-such-type"}')
+    with pytest.raises(InputError, match="transformers cannot load it"):
+        load_policy(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("cut", [20, 5000])
+def test_damaged_weights_are_an_input_error(tmp_path, folder, cut):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:cut])
+    with pytest.raises(InputError, match="transformers cannot load it"):
+        load_policy(tmp_path, device="cpu")
