@@ -23,6 +23,8 @@ import torch
 from _bench import RESULTS, provenance
 from lengthwise.engine import Method, load_policy
 from lengthwise.engine.rollouts import Rollouts
+from lengthwise.engine.runlog import read_metrics
+from lengthwise.errors import TrainingError
 from lengthwise.evaluation.evaluate import evaluate, sample_answers
 from lengthwise.evaluation.metrics import removable_share
 from lengthwise.evaluation.records import compare
@@ -52,6 +54,16 @@ def coin(rollouts: Rollouts, state: Any) -> torch.Tensor:
     """A fair coin per response, the same for the same batch."""
     generator = torch.Generator().manual_seed(int(rollouts.completion_ids.sum()))
     return torch.randint(0, 2, (len(rollouts),), generator=generator).float()
+
+
+def run_or_collapse(arm: str, seed: int, folder: Path) -> dict[str, Any]:
+    """A run's outcome; one that ends for want of anything to learn gives its last step's numbers and the reason."""
+    try:
+        return run_rl(arm, seed, folder)
+    except TrainingError as error:
+        last = read_metrics(folder)[-1]
+        shown = ("step", "accuracy", "mean_tokens", "sampled_tokens", "seconds")
+        return {"collapsed": str(error), "last_step": {name: last[name] for name in shown}}
 
 
 def random_method() -> Method:
@@ -171,8 +183,8 @@ def main() -> None:
             elif arm == "sft":
                 outcome = run_sft(seed)
             else:
-                outcome = run_rl(arm, seed, folder)
-                for name in ("model", "report"):
+                outcome = run_or_collapse(arm, seed, folder)
+                for name in ("model", "report"):  # paths of one machine
                     outcome.pop(name, None)
                 shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             result = {"arm": arm, "seed": seed, "threads": options.threads, **provenance(), "outcome": outcome}

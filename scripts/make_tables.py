@@ -53,15 +53,15 @@ def chains_page() -> str:
         "|" + "---|" * 14,
     ]
     for arm, label in ARMS.items():
-        lines += [arm_line(label, row) for row in rows if row["arm"] == arm]
+        lines += [arm_line(label, row) for row in rows if row["arm"] == arm and "collapsed" not in row["outcome"]]
     lines += ["", "## Means over seeds", ""]
     lines += ["| arm | seeds | accuracy, T=1 | accuracy, greedy | tokens | fewer, % | removable removed, % |"]
     lines += ["|" + "---|" * 7]
     for arm, label in ARMS.items():
-        found = [r["outcome"] for r in rows if r["arm"] == arm]
+        found = [r["outcome"] for r in rows if r["arm"] == arm and "collapsed" not in r["outcome"]]
         if found:
             lines.append(mean_line(label, found))
-    lines += controls(rows) + temperatures(rows) + commits(rows)
+    lines += collapses(rows) + controls(rows) + temperatures(rows) + commits(rows)
     return "\n".join(lines) + "\n"
 
 
@@ -96,6 +96,22 @@ def mean_line(label: str, found: list[dict[str, Any]]) -> str:
         f"{pct(average('after_greedy', 'accuracy'))} | "
         f"{average('after', 'mean_tokens'):.1f} | {pct(average('tokens_saved'))} | {pct(average('removable_share'))} |"
     )
+
+
+def collapses(rows: list[dict[str, Any]]) -> list[str]:
+    """Runs that ended because nothing was left to learn from."""
+    found = [row for row in rows if "collapsed" in row["outcome"]]
+    if not found:
+        return []
+    lines = ["", "## Collapses", "", "| arm | seed | last step | accuracy in training | tokens | why it ended |"]
+    lines += ["|" + "---|" * 6]
+    for row in found:
+        last = row["outcome"]["last_step"]
+        lines.append(
+            f"| {ARMS[row['arm']]} | {row['seed']} | {last['step']} | {pct(last['accuracy'])} | "
+            f"{last['mean_tokens']:.1f} | {row['outcome']['collapsed']} |"
+        )
+    return lines
 
 
 def controls(rows: list[dict[str, Any]]) -> list[str]:

@@ -41,6 +41,7 @@ def test_half_precision_computes_under_autocast_and_keeps_float32_weights(folder
         assert policy.model(input_ids=torch.tensor([[9, 10]])).logits.dtype == torch.bfloat16
 
 
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable:FutureWarning")
 def test_gradient_checkpointing_gives_the_same_gradients(folder):
     gradients = []
     for on in (False, True):
@@ -115,7 +116,14 @@ def test_what_is_not_a_model_folder_is_said(tmp_path, folder):
     with pytest.raises(InputError, match="pickled weights are not read"):
         models.check_folder(tmp_path)
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    with pytest.raises(InputError, match="tokenizer cannot be loaded"):
+    # transformers would make up an empty tokenizer here
+    with pytest.raises(InputError, match="tokenizer has no words"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text((folder / "tokenizer_config.json").read_text())
+    with pytest.raises(InputError, match="tokenizer has no words"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "NoSuchTokenizer"}')
+    with pytest.raises(InputError, match="tokenizer cannot be loaded|tokenizer has no words"):
         load_tokenizer(tmp_path)
 
 
@@ -134,3 +142,27 @@ def test_damaged_weights_are_an_input_error(tmp_path, folder, cut):
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:cut])
     with pytest.raises(InputError, match="transformers cannot load it"):
         load_policy(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_lora_trains_adapters_alone_and_is_merged_when_saved(folder, tmp_path, checkpointing):
+    pytest.importorskip("peft", reason="LoRA comes with the extra trl")
+    policy = load_policy(folder, device="cpu", lora_rank=2, gradient_checkpointing=checkpointing)
+    learning = {n: p for n, p in policy.model.named_parameters() if p.requires_grad}
+    assert learning and all("lora_" in name for name in learning)
+    with torch.no_grad():
+        for parameter in learning.values():
+            parameter.add_(0.05)
+    ids = torch.tensor([[9, 10, 11]])
+    wanted = policy.model(input_ids=ids).logits.detach()
+    save_policy(policy, tmp_path / "out")
+    assert (tmp_path / "out" / "adapter" / "adapter_config.json").is_file()
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert torch.allclose(merged(input_ids=ids).logits, wanted, atol=1e-4)
+
+
+def test_the_frozen_base_of_lora_is_held_in_its_dtype(folder):
+    pytest.importorskip("peft", reason="LoRA comes with the extra trl")
+    net = load_policy(folder, device="cpu", lora_rank=2, dtype="bfloat16").model
+    assert {p.dtype for p in net.parameters() if p.requires_grad} == {torch.float32}
+    assert {p.dtype for p in net.parameters() if not p.requires_grad} == {torch.bfloat16}

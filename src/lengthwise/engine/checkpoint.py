@@ -28,6 +28,8 @@ WEIGHTS, OPTIMIZER, STATE, MANIFEST = (
     "manifest.json",
 )
 
+KEPT = 2
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -46,7 +48,7 @@ def save_checkpoint(
     model: Any,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
-    keep: int = 2,
+    keep: int = KEPT,
 ) -> Path:
     """Write the checkpoint of a finished step, then drop all but the newest `keep`."""
     target = folder / f"step-{step:06d}"
@@ -59,15 +61,19 @@ def save_checkpoint(
         atomic_write_json(partial / MANIFEST, {"step": step, "sha256": sums})
 
     write_folder(target, fill)
+    _prune(folder, keep)
+    return target
+
+
+def _prune(folder: Path, keep: int) -> None:
     for old in checkpoint_folders(folder)[:-keep]:
         # Renamed first: a kill during the removal must not leave half a checkpoint under a checkpoint's name.
         shutil.rmtree(old.rename(folder / f"{PARTIAL}{old.name}"))
-    return target
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
     """All checkpoint folders, oldest first."""
-    return sorted(folder.glob("step-*"))
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
@@ -80,10 +86,14 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
     clear_partials(folder)
     for path in reversed(checkpoint_folders(folder)):
         try:
-            return _load(path)
+            found = _load(path)
         except CheckpointError as error:
             warnings.warn(f"{error}; falling back to the one before", LengthwiseWarning, stacklevel=2)
             shutil.rmtree(path)
+            continue
+        # A kill between a rename and its pruning leaves one too many.
+        _prune(folder, KEPT)
+        return found
     return None
 
 

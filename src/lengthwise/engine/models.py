@@ -94,10 +94,16 @@ def load_tokenizer(folder: str | Path) -> Any:
 
     path = check_folder(folder)
     try:
-        return AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"model is {str(folder)!r}: its tokenizer cannot be loaded ({reason})") from error
+    # Where a folder has no vocabulary, transformers makes up a tokenizer that turns every text into nothing.
+    if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
+        raise InputError(
+            f"model is {str(folder)!r}: its tokenizer has no words; copy the model's tokenizer files there"
+        )
+    return tokenizer
 
 
 def load_policy(
@@ -120,6 +126,7 @@ def load_policy(
         ConfigError: unknown dtype or device, or a rank below 0.
         MissingExtraError: LoRA without peft.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     if dtype not in DTYPES:
@@ -132,7 +139,7 @@ def load_policy(
         model = AutoModelForCausalLM.from_pretrained(
             path, dtype=stored, trust_remote_code=trust_remote_code, use_safetensors=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"model is {str(folder)!r}: transformers cannot load it ({reason})") from error
     for module in model.modules():
