@@ -30,10 +30,7 @@ ROWS = (
     ("before_greedy", "before", "greedy"),
     ("after_greedy", "after", "greedy"),
 )
-CONTROL_NAMES = {
-    "cut": "control: base, cut at the new length",
-    "first-pass": "control: base, stopped after one pass",
-}
+CONTROL_NAMES = {"cut": "base, cut at new length", "first-pass": "base, stopped after 1 pass"}
 
 
 def complain(text: str, *, style: str) -> None:
