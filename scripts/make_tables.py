@@ -164,7 +164,7 @@ def benchmarks_page() -> str:
             f"`{' '.join(found['command'])}` at `{found['git']['commit'][:12]}`, {found['threads']} thread(s).",
             "",
         ]
-        lines += flat_table(found["summary"])
+        lines += flat_table(found.get("summary") or found["objectives"])
     return "\n".join(lines) + "\n"
 
 
