@@ -164,8 +164,25 @@ def benchmarks_page() -> str:
             f"`{' '.join(found['command'])}` at `{found['git']['commit'][:12]}`, {found['threads']} thread(s).",
             "",
         ]
-        lines += flat_table(found.get("summary") or found["objectives"])
+        lines += flat_table(found["summary"]) if "summary" in found else objectives_table(found)
     return "\n".join(lines) + "\n"
+
+
+def objectives_table(found: dict[str, Any]) -> list[str]:
+    """One line an objective: median time and the most memory held beside the inputs, in buffers of the batch."""
+    bound = found["bound"]
+    return [
+        f"Forward and backward on {' x '.join(map(str, found['shape']))} {found['dtype']}; bounds: "
+        f"{bound['seconds']:g} s and {bound['buffers']:g} buffers of that shape.",
+        "",
+        "| objective | seconds | processor seconds | buffers |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {cost['seconds_median']:.4f} | {cost['processor_seconds_median']:.4f} | "
+            f"{cost['peak_buffers']:.2f} |"
+            for name, cost in found["objectives"].items()
+        ),
+    ]
 
 
 def flat_table(values: Any, prefix: str = "") -> list[str]:

@@ -147,7 +147,8 @@ def _nothing_to_learn(drawn: Rollouts, cap: int, asked: int, draws: int) -> str:
     advice = "raise the cap" if cut > 0.5 else "use harder problems" if correct > 0.5 else "use easier problems"
     return (
         f"kept 0 of {asked} prompts in {draws} draws: every group is all right or all wrong at cap {cap} "
-        f"(accuracy {correct:.1%}, cut {cut:.1%}); {advice}, or raise group_size or max_draws"
+        f"(accuracy {correct:.1%}, cut {cut:.1%}); {advice}, or raise group_size or max_draws. Where accuracy was "
+        "higher before, lower the learning rate"
     )
 
 
