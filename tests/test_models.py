@@ -11,16 +11,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lengthwise.engine import models
 from lengthwise.engine.models import load_policy, load_tokenizer, read_config, resolve_device, save_policy, weights_sha
 from lengthwise.errors import ConfigError, InputError, MissingExtraError
-from lengthwise.lab import reasoner
+from lengthwise.lab import chains, reasoner
+from lengthwise.lab.lessons import chains_lesson
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
-    net = reasoner.build_model(seed=0, layers=1, hidden=32)
+    net = reasoner.build_model(chains_lesson(), seed=0, layers=1, hidden=32)
     net.config.attention_dropout = 0.1
     net.save_pretrained(path)
-    reasoner.build_tokenizer().save_pretrained(path)
+    reasoner.build_tokenizer(chains.VOCABULARY).save_pretrained(path)
     return path
 
 

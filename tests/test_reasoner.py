@@ -11,10 +11,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lengthwise.errors import ConfigError
 from lengthwise.lab import chains, reasoner
 from lengthwise.lab.chains import Chain
+from lengthwise.lab.lessons import chains_lesson
+
+LESSON, SHORT = chains_lesson(), chains_lesson(levels=(1,))
 
 
 def test_one_token_per_word_and_back():
-    tokenizer = reasoner.build_tokenizer()
+    tokenizer = reasoner.build_tokenizer(chains.VOCABULARY)
     rng = random.Random(0)
     for level in chains.LEVELS:
         chain = chains.draw(rng, level)
@@ -28,7 +31,7 @@ def test_one_token_per_word_and_back():
 
 
 def test_the_model_is_about_600_000_parameters_and_its_seed_decides_it():
-    one, again, other = (reasoner.build_model(seed=seed) for seed in (0, 0, 1))
+    one, again, other = (reasoner.build_model(LESSON, seed=seed) for seed in (0, 0, 1))
     assert 500_000 < sum(p.numel() for p in one.parameters()) < 700_000
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
@@ -36,9 +39,9 @@ def test_the_model_is_about_600_000_parameters_and_its_seed_decides_it():
 
 
 def test_it_is_saved_and_loaded_as_an_ordinary_folder(tmp_path):
-    model = reasoner.build_model(seed=0, layers=1, hidden=16).eval()
+    model = reasoner.build_model(LESSON, seed=0, layers=1, hidden=16).eval()
     model.save_pretrained(tmp_path)
-    reasoner.build_tokenizer().save_pretrained(tmp_path)
+    reasoner.build_tokenizer(chains.VOCABULARY).save_pretrained(tmp_path)
     loaded, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     ids = torch.tensor([tokenizer("7+5-3?")["input_ids"]])
     # AutoTokenizer gives Qwen2 models a pre-tokenizer of its own that parts digits; still one token per word
@@ -50,7 +53,7 @@ def test_it_is_saved_and_loaded_as_an_ordinary_folder(tmp_path):
 
 def test_teaching_repeats_itself():
     losses = [
-        reasoner.teach(reasoner.build_model(seed=0, layers=1, hidden=16), steps=3, seed=0, rows=4, levels=(1,))
+        reasoner.teach(reasoner.build_model(LESSON, seed=0, layers=1, hidden=16), SHORT, steps=3, seed=0, rows=4)
         for _ in range(2)
     ]
     assert losses[0] == losses[1]
@@ -60,20 +63,21 @@ def test_teaching_repeats_itself():
 @pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 1, "rows": 0}])
 def test_teaching_needs_a_step_and_a_row(options):
     with pytest.raises(ConfigError, match="must be at least 1"):
-        reasoner.teach(reasoner.build_model(seed=0, layers=1, hidden=16), seed=0, **options)
+        reasoner.teach(reasoner.build_model(LESSON, seed=0, layers=1, hidden=16), LESSON, seed=0, **options)
 
 
 def test_teaching_reports_every_step_and_leaves_evaluation_mode():
-    model, told = reasoner.build_model(seed=0, layers=1, hidden=16), []
-    losses = reasoner.teach(model, steps=2, seed=0, rows=2, levels=(1,), report=lambda *args: told.append(args))
+    model, told = reasoner.build_model(LESSON, seed=0, layers=1, hidden=16), []
+    losses = reasoner.teach(model, SHORT, steps=2, seed=0, rows=2, report=lambda *args: told.append(args))
     assert told == [(1, losses[0]), (2, losses[1])]
     assert not model.training
 
 
 @pytest.mark.slow
 def test_a_short_retraining_learns():
-    model = reasoner.build_model(seed=0, layers=2, hidden=64)
-    losses = reasoner.teach(model, steps=60, seed=0, rows=32, peak_lr=5e-3, warmup=10, levels=(1, 2))
+    model = reasoner.build_model(LESSON, seed=0, layers=2, hidden=64)
+    lesson = chains_lesson(levels=(1, 2))
+    losses = reasoner.teach(model, lesson, steps=60, seed=0, rows=32, peak_lr=5e-3, warmup=10)
     # 109 words are ln 109 = 4.69 nats at the start. Knowing the grammar and the numbers of the problem alone leaves
     # little but the sums: about 1.36 nats after 60 steps.
     assert losses[0] == pytest.approx(4.69, abs=0.3)

@@ -20,13 +20,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lengthwise.errors import InputError
+from lengthwise.lab.words import ANSWER as ANSWER
+from lengthwise.lab.words import EOS as EOS
+from lengthwise.lab.words import PAD as PAD
 
 Split = Literal["train", "validation", "test"]
 
 LEVELS = tuple(range(1, 8))
 MAX_PASSES = 5
 LARGEST = 99
-PAD, EOS, ASK, CHECK, ANSWER = "<pad>", "<eos>", "?", "check:", "A:"
+ASK, CHECK = "?", "check:"
 VOCABULARY = (PAD, EOS, ASK, "+", "-", "=", ";", CHECK, ANSWER, *(str(n) for n in range(LARGEST + 1)))
 # Below this many distinct problems a level cannot be held out: nearly all of it is seen in training.
 FEW_PROBLEMS = 1000

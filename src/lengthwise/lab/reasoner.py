@@ -1,14 +1,14 @@
-"""The lab's verbose reasoner: how its tokenizer and model are made, taught and found on disk.
+"""The lab's reasoners: how their tokenizers and models are made, taught and found on disk.
 
-Teaching is plain next-token loss on worked solutions (`chains.worked_solution`). The shipped folder under
-``lab/assets/chains`` was made by ``python -m lengthwise.lab.teach``; see its model card.
+Teaching is plain next-token loss on worked solutions (`lessons`). The shipped folders under ``lab/assets`` were made
+by ``python -m lengthwise.lab.teach``; see their model cards.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,23 +16,25 @@ from typing import TYPE_CHECKING
 import torch
 
 from lengthwise.errors import ConfigError
-from lengthwise.lab import chains
+from lengthwise.lab.lessons import Example, Lesson
+from lengthwise.lab.words import EOS, PAD
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 IGNORED = -100
 SHIPPED = "lab:chains"
-"""The name under which commands take the shipped reasoner, wherever the package is installed."""
+"""The name under which commands take the shipped verbose reasoner, wherever the package is installed."""
+POSITIONS = 512
 
 
-def shipped_reasoner() -> Path:
-    """Folder of the verbose reasoner that comes with the package, in Hugging Face format."""
-    return Path(str(resources.files("lengthwise.lab") / "assets" / "chains"))
+def shipped_reasoner(world: str = "chains") -> Path:
+    """Folder of a reasoner that comes with the package, in Hugging Face format."""
+    return Path(str(resources.files("lengthwise.lab") / "assets" / world))
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The chains tokenizer: one token per number, sign and word; loads by `AutoTokenizer`.
+def build_tokenizer(vocabulary: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A world's tokenizer: one token per word; loads by `AutoTokenizer`.
 
     transformers gives every Qwen2 model Qwen2's own pre-tokenizer, whatever its folder says, and that splits
     numbers into digits. Added tokens are matched before it, the longest first, so every word is one.
@@ -40,89 +42,82 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers import AddedToken, Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {word: index for index, word in enumerate(chains.VOCABULARY)}
-    core = Tokenizer(models.BPE(vocabulary, []))
-    plain = [word for word in chains.VOCABULARY if word not in (chains.PAD, chains.EOS)]
+    core = Tokenizer(models.BPE({word: index for index, word in enumerate(vocabulary)}, []))
+    plain = [word for word in vocabulary if word not in (PAD, EOS)]
     core.add_tokens([AddedToken(word, normalized=False, lstrip=True) for word in plain])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
-        pad_token=chains.PAD,
-        eos_token=chains.EOS,
+        pad_token=PAD,
+        eos_token=EOS,
         clean_up_tokenization_spaces=False,
-        model_max_length=512,
+        model_max_length=POSITIONS,
     )
 
 
-def build_model(
-    *, seed: int, layers: int = 3, hidden: int = 128, heads: int = 4, kv_heads: int = 2
-) -> Qwen2ForCausalLM:
-    """An untrained reasoner: a stock Qwen2 configuration of about 0.6M parameters, tied embeddings."""
+def build_model(lesson: Lesson, *, seed: int, layers: int | None = None, hidden: int | None = None) -> Qwen2ForCausalLM:
+    """An untrained reasoner for a lesson: a stock Qwen2 configuration, tied embeddings.
+
+    `layers` and `hidden` replace the lesson's own sizes.
+    """
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(seed)
+    width = hidden or lesson.hidden
     config = Qwen2Config(
-        vocab_size=len(chains.VOCABULARY),
-        hidden_size=hidden,
-        intermediate_size=3 * hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=512,
+        vocab_size=len(lesson.vocabulary),
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=layers or lesson.layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=POSITIONS,
         tie_word_embeddings=True,
-        pad_token_id=chains.VOCABULARY.index(chains.PAD),
-        eos_token_id=chains.VOCABULARY.index(chains.EOS),
+        pad_token_id=lesson.vocabulary.index(PAD),
+        eos_token_id=lesson.vocabulary.index(EOS),
         bos_token_id=None,
     )
     return Qwen2ForCausalLM(config)
 
 
-def _examples(seed: int, slip: float, doubt: float, levels: tuple[int, ...]) -> Iterator[tuple[list[int], list[int]]]:
-    word = {w: i for i, w in enumerate(chains.VOCABULARY)}
-    rng = random.Random(f"teach/{seed}")
-    while True:
-        chain = chains.draw(rng, rng.choice(levels))
-        if chains.split_of(chain) != "train":
-            continue
-        prompt = [word[w] for w in chain.words]
-        solution = chains.worked_solution(rng, chain, slip=slip, doubt=doubt)
-        yield prompt, [*(word[w] for w in solution), word[chains.EOS]]
-
-
-def _batches(
-    examples: Iterator[tuple[list[int], list[int]]], rows: int, pool: int, rng: random.Random
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(lesson: Lesson, rows: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Padded batches of like lengths: a pool is drawn, sorted and dealt out in random order."""
+    word = {w: i for i, w in enumerate(lesson.vocabulary)}
+    examples, rng = lesson.examples(seed), random.Random(f"deal/{seed}")
+
+    def size(example: Example) -> int:
+        return len(example.prompt) + len(example.response)
+
     while True:
-        drawn = sorted((next(examples) for _ in range(rows * pool)), key=lambda e: len(e[0]) + len(e[1]))
+        drawn = sorted((next(examples) for _ in range(rows * lesson.pool)), key=size)
         deals = [drawn[i : i + rows] for i in range(0, len(drawn), rows)]
         rng.shuffle(deals)
         for deal in deals:
-            width = max(len(p) + len(r) for p, r in deal)
+            width = max(size(example) for example in deal)
             ids = torch.zeros(rows, width, dtype=torch.long)
             labels = torch.full((rows, width), IGNORED)
-            for row, (prompt, response) in enumerate(deal):
-                ids[row, : len(prompt) + len(response)] = torch.tensor(prompt + response)
-                labels[row, len(prompt) : len(prompt) + len(response)] = torch.tensor(response)
+            for row, (prompt, response, taught) in enumerate(deal):
+                answer = torch.tensor([word[w] for w in response])
+                ids[row, : len(prompt)] = torch.tensor([word[w] for w in prompt])
+                part = slice(len(prompt), len(prompt) + len(response))
+                ids[row, part] = answer
+                labels[row, part] = answer.masked_fill(~torch.tensor(taught), IGNORED)
             yield ids, labels
 
 
 def teach(
     model: Qwen2ForCausalLM,
+    lesson: Lesson,
     *,
     steps: int,
     seed: int,
     rows: int = 48,
     peak_lr: float = 2e-3,
     warmup: int = 50,
-    slip: float = 0.06,
-    doubt: float = 0.35,
-    levels: tuple[int, ...] = chains.LEVELS,
     report: Callable[[int, float], None] | None = None,
 ) -> list[float]:
-    """Teach the model worked solutions of train problems; returns the loss of every step.
+    """Teach the model a lesson's worked solutions; returns the loss of every step.
 
-    AdamW (betas .9/.98), linear warm-up, cosine to a tenth, gradient norm 1. `slip` and `doubt`
-    are those of the solutions (`chains.worked_solution`). `report` gets (step, loss).
+    AdamW (betas .9/.98), linear warm-up, cosine to a tenth, gradient norm 1. `report` gets (step, loss).
 
     Raises:
         ConfigError: `steps` or `rows` below 1.
@@ -130,7 +125,7 @@ def teach(
     if steps < 1 or rows < 1:
         raise ConfigError(f"steps is {steps} and rows {rows}; both must be at least 1")
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak_lr, betas=(0.9, 0.98), weight_decay=0.01)
-    batches = _batches(_examples(seed, slip, doubt, levels), rows, 8, random.Random(f"deal/{seed}"))
+    batches = _batches(lesson, rows, seed)
     model.train()
     losses = []
     for step in range(steps):

@@ -1,6 +1,7 @@
-"""Make the shipped reasoner anew: ``python -m lengthwise.lab.teach --out FOLDER``.
+"""Make a shipped reasoner anew: ``python -m lengthwise.lab.teach --world chains --out FOLDER``.
 
-About eight minutes on two cores. The same seed, thread count and versions give the same weights.
+About seven minutes on two cores for chains, one for witnesses. The same seed, thread count and versions give the same
+weights.
 """
 
 from __future__ import annotations
@@ -12,47 +13,49 @@ from typing import Annotated
 import torch
 import typer
 
+from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, atomic_write_text, write_folder
-from lengthwise.lab import chains, reasoner
+from lengthwise.lab import reasoner
+from lengthwise.lab.lessons import LESSONS
 
 CARD = """---
 license: apache-2.0
 library_name: transformers
 ---
-# Verbose reasoner of the chains world
+# {title}
 
 A teaching instrument, not a language model: {parameters:,} parameters, stock Qwen2 configuration. It was taught
-by next-token loss on worked solutions of arithmetic chains (levels {first} to {last}), in which each step slips with
-probability {slip} and the chain is worked again, two to five times, until two passes agree, and then once more
-with probability {doubt}. So it overthinks on purpose: one pass is enough.
+by next-token loss on {story}.
 
-Made by `python -m lengthwise.lab.teach --steps {steps} --seed {seed}`. Every number, sign and word is one token.
+Made by `python -m lengthwise.lab.teach --world {world} --steps {steps} --seed {seed}`. Every word is one token.
 """
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 1800,
+    world: Annotated[str, typer.Option(help=f"One of {', '.join(LESSONS)}.")] = "chains",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the lesson's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and data.")] = 0,
-    slip: Annotated[float, typer.Option(min=0, max=1, help="Chance of a wrong step in the solutions.")] = 0.06,
-    doubt: Annotated[float, typer.Option(min=0, max=1, help="Chance of a further pass after agreement.")] = 0.35,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
 ) -> None:
     """Teach a reasoner and write it as a Hugging Face folder."""
+    if world not in LESSONS:
+        raise ConfigError(f"world is {world!r}; choose one of {', '.join(LESSONS)}")
+    lesson = LESSONS[world]()
+    taught_for = steps or lesson.steps
     torch.set_num_threads(threads)
-    model = reasoner.build_model(seed=seed)
+    model = reasoner.build_model(lesson, seed=seed)
     started = time.perf_counter()
 
     def report(step: int, loss: float) -> None:
         if step % 100 == 0 or step == 1:
             typer.echo(f"step {step:5d}  loss {loss:.4f}  {time.perf_counter() - started:6.0f} s")
 
-    losses = reasoner.teach(model, steps=steps, seed=seed, slip=slip, doubt=doubt, report=report)
+    losses = reasoner.teach(model, lesson, steps=taught_for, seed=seed, report=report)
     facts = {
-        "steps": steps,
+        "world": world,
+        "steps": taught_for,
         "seed": seed,
-        "slip": slip,
-        "doubt": doubt,
         "threads": threads,
         "seconds": round(time.perf_counter() - started, 1),
         "torch": torch.__version__,
@@ -62,10 +65,10 @@ def main(
     def fill(folder: Path) -> None:
         model.generation_config.do_sample = True
         model.save_pretrained(folder)
-        reasoner.build_tokenizer().save_pretrained(folder)
+        reasoner.build_tokenizer(lesson.vocabulary).save_pretrained(folder)
         atomic_write_json(folder / "teaching.json", facts)
         parameters = sum(p.numel() for p in model.parameters())
-        card = CARD.format(parameters=parameters, first=chains.LEVELS[0], last=chains.LEVELS[-1], **facts)
+        card = CARD.format(parameters=parameters, title=lesson.title, story=lesson.story, **facts)
         atomic_write_text(folder / "README.md", card)
 
     write_folder(out, fill)

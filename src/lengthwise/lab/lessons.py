@@ -1,0 +1,96 @@
+"""What the lab's models are taught: for each world its words and an endless stream of worked solutions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from lengthwise.lab import chains, witnesses
+
+
+class Example(NamedTuple):
+    """A worked solution as words; `taught` marks the response's words that the model is to write itself."""
+
+    prompt: Sequence[str]
+    response: Sequence[str]
+    taught: Sequence[bool]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a reasoner of one world is made: the size of its model, its steps, and `examples(seed)`.
+
+    Batches are dealt from pools of so many batches sorted by length: 1 mixes all lengths, which a lesson about when
+    to stop needs (a batch of short solutions would weigh its stops too much). `title` and `story` stand in its model
+    card.
+    """
+
+    world: str
+    vocabulary: Sequence[str]
+    examples: Callable[[int], Iterator[Example]]
+    layers: int
+    hidden: int
+    steps: int
+    pool: int
+    title: str
+    story: str
+
+
+def chains_lesson(*, slip: float = 0.06, doubt: float = 0.35, levels: Sequence[int] = chains.LEVELS) -> Lesson:
+    """The verbose reasoner: solutions that slip and are worked again (see `chains.worked_solution`)."""
+
+    def examples(seed: int) -> Iterator[Example]:
+        rng = random.Random(f"teach/{seed}")
+        while True:
+            chain = chains.draw(rng, rng.choice(levels))
+            if chains.split_of(chain) != "train":
+                continue
+            words = [*chains.worked_solution(rng, chain, slip=slip, doubt=doubt), chains.EOS]
+            yield Example(chain.words, words, [True] * len(words))
+
+    return Lesson(
+        world="chains",
+        vocabulary=chains.VOCABULARY,
+        examples=examples,
+        layers=3,
+        hidden=128,
+        steps=1800,
+        pool=8,
+        title="Verbose reasoner of the chains world",
+        story=f"worked solutions of arithmetic chains (levels {levels[0]} to {levels[-1]}), in which each step slips "
+        f"with probability {slip} and the chain is worked again, two to five times, until two passes agree, and then "
+        f"once more with probability {doubt}. So it overthinks on purpose: one pass is enough",
+    )
+
+
+def witnesses_lesson(*, all_share: float = witnesses.ALL_SHARE, levels: Sequence[float] = witnesses.LEVELS) -> Lesson:
+    """The careful asker: it asks for every reading most of the time, else stops anywhere.
+
+    The readings are the world's words and not taught: nobody can foretell them.
+    """
+
+    def examples(seed: int) -> Iterator[Example]:
+        rng = random.Random(f"teach/{seed}")
+        while True:
+            problem = witnesses.Witness(rng.choice(levels), rng.random() < 0.5, 0)
+            words = [*witnesses.worked_solution(rng, problem, all_share=all_share), witnesses.EOS]
+            yield Example(problem.words, words, [w != witnesses.ASK for w in ["", *words[:-1]]])
+
+    return Lesson(
+        world="witnesses",
+        vocabulary=witnesses.VOCABULARY,
+        examples=examples,
+        layers=2,
+        hidden=96,
+        steps=600,
+        pool=1,
+        title="Careful asker of the witnesses world",
+        story="solutions that ask for noisy readings of a hidden bit, keep a tally and answer its sign: all "
+        f"{witnesses.MOST_READINGS} readings with probability {all_share}, else any smaller number, uniformly. So it "
+        "asks for too many on purpose, and now and then for few, which reinforcement can build on",
+    )
+
+
+LESSONS: dict[str, Callable[[], Lesson]] = {"chains": chains_lesson, "witnesses": witnesses_lesson}

@@ -1,0 +1,3 @@
+"""Words that every world of the lab shares."""
+
+PAD, EOS, ANSWER = "<pad>", "<eos>", "A:"
