@@ -123,7 +123,7 @@ def test_a_method_may_ask_a_problem_in_several_ways():
 
 
 def test_the_world_of_a_task_writes_into_the_rows_of_its_problems():
-    def world(owners):
+    def world(owners, generator):
         return lambda row, written: 2 + owners[row] if len(written) == 0 else None
 
     practice = Task(prompts=tiny.task().prompts, grade=lambda n, tokens: tokens[0] == 2 + n, world=world)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -146,19 +147,19 @@ def test_a_task_has_the_same_prompts_and_verdicts():
     assert task.grade(0, ids("A: 12 STOP <eos>"))
     assert not task.grade(0, ids("A: 13 STOP <eos>"))
     assert task.world is not None
-    assert task.world([0, 0, 1]) is not None
+    assert task.world([0, 0, 1], torch.Generator()) is not None
 
 
 # ---- stop strings -------------------------------------------------------------------------------------------
 
 
 def test_without_stop_strings_there_is_no_world():
-    assert problems().stops([0, 1]) is None
+    assert problems().stops([0, 1], torch.Generator()) is None
 
 
 @pytest.mark.parametrize("stop", ["STOP", "STOP HERE", "P H", "=", "\u00e9"])
 def test_the_world_writes_eos_once_a_stop_string_stands_there_and_never_before(stop):
-    end = problems(stop_strings=(stop,)).stops([0])
+    end = problems(stop_strings=(stop,)).stops([0], torch.Generator())
     assert end is not None
     # far longer than the window that is decoded
     written = ids("12 " * 60 + "A: 13 - STOP HERE = \u00e9")
@@ -174,7 +175,7 @@ def test_the_world_writes_eos_once_a_stop_string_stands_there_and_never_before(s
 
 
 def test_any_of_several_stop_strings_ends_a_response_and_rows_do_not_mix():
-    end = problems(stop_strings=("STOP HERE", "=")).stops([0, 1])
+    end = problems(stop_strings=("STOP HERE", "=")).stops([0, 1], torch.Generator())
     assert end is not None
     assert end(0, ids("7 =")) == 1
     assert end(1, ids("7 STOP")) is None

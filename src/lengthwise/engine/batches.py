@@ -14,17 +14,22 @@ from lengthwise.engine.rollouts import Rollouts, join
 from lengthwise.engine.sampler import Sampler, World
 from lengthwise.errors import ConfigError, TrainingError
 
+TaskWorld = Callable[[Sequence[int], torch.Generator], World | None]
+"""(problem number of every row, generator) -> the world of one sampling call."""
+WORLD_STAGE = 2_000
+
 
 @dataclass(frozen=True)
 class Task:
     """What is practised: prompts as token ids and a grader of (problem number, response token ids).
 
-    `world`, if any, makes from the problem of every row what may write tokens into the responses.
+    `world`, if any, makes from the problem of every row, and a generator for what is left to chance, what may write
+    tokens into the responses.
     """
 
     prompts: Sequence[Sequence[int]]
     grade: Callable[[int, list[int]], bool]
-    world: Callable[[Sequence[int]], World | None] | None = None
+    world: TaskWorld | None = None
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -45,6 +50,11 @@ def step_generator(seed: int, step: int, stage: int, device: torch.device) -> to
     """A generator that depends on seed, step and stage alone, so that a resumed run draws the same numbers."""
     mixed = (seed * 1_000_003 + step) * 4_099 + stage
     return torch.Generator(device=device).manual_seed(mixed % (2**63))
+
+
+def world_generator(seed: int, step: int, draw: int) -> torch.Generator:
+    """What a task's world draws from: never the numbers that the sampler draws, and always on the CPU."""
+    return step_generator(seed, step, WORLD_STAGE + draw, torch.device("cpu"))
 
 
 def problem_at(cursor: int, count: int, seed: int) -> int:
@@ -99,7 +109,7 @@ def collect(
             group_ids=groups,
             problem_ids=owners,
             policy_version=step,
-            world=None if task.world is None else task.world(owners),
+            world=None if task.world is None else task.world(owners, world_generator(seed, step, len(drawn))),
         )
         batch = grade_rollouts(batch, task)
         cursor, asked = cursor + ask, asked + ask

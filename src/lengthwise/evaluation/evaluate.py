@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from lengthwise.engine.batches import step_generator
+from lengthwise.engine.batches import TaskWorld, step_generator, world_generator
 from lengthwise.engine.models import Policy
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.engine.sampler import Sampler, World
+from lengthwise.engine.sampler import Sampler
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.graders import grader_name
 from lengthwise.evaluation.problems import Problems
@@ -30,7 +29,7 @@ def sample_answers(
     samples: int = 1,
     seed: int = 0,
     rows_at_once: int = ROWS_AT_ONCE,
-    world: Callable[[Sequence[int]], World | None] | None = None,
+    world: TaskWorld | None = None,
 ) -> Rollouts:
     """Draw and grade `samples` responses per problem: rows problem by problem, sorted as the problems are.
 
@@ -50,7 +49,7 @@ def sample_answers(
             top_p=top_p,
             group_ids=owners,
             problem_ids=owners,
-            world=(world or problems.stops)(owners),
+            world=(world or problems.stops)(owners, world_generator(seed, 0, EVALUATION_STAGE)),
         )
     verdicts = [problems.is_right(owner, rollouts.response(row)) for row, owner in enumerate(owners)]
     return rollouts.with_fields(answer_correct=torch.tensor(verdicts, device=policy.device))

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from lengthwise.engine import Task
 from lengthwise.engine.sampler import World
 from lengthwise.errors import ConfigError, InputError
@@ -55,7 +57,7 @@ class Problems:
         """The same problems as something to train on."""
         return Task(self.prompts, self.is_right, self.stops)
 
-    def stops(self, owners: Sequence[int]) -> World | None:
+    def stops(self, owners: Sequence[int], generator: torch.Generator) -> World | None:
         """A world that ends a response once a stop string stands in it; None where there are none.
 
         It writes an EOS, so the response is finished and its length counts the stop string and that EOS.

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lengthwise.engine.method import Method
 from lengthwise.engine.models import Policy, load_tokenizer
 from lengthwise.engine.sampler import World
@@ -59,7 +61,7 @@ def first_pass(policy: Policy, problems: Problems, before: Record) -> Record:
     assert problems.categories is not None, "chains always name their level"
     ends = [6 * int(level) for level in problems.categories]
 
-    def world(owners: Sequence[int]) -> World:
+    def world(owners: Sequence[int], generator: torch.Generator) -> World:
         return lambda row, written: answer if len(written) == ends[owners[row]] else None
 
     context = before.context
