@@ -19,12 +19,14 @@ BELOW: dict[str, set[str]] = {
     "data": {"errors", "files"},
     "objectives": {"errors"},
     "weights": BASE,
+    "context": BASE,
     "lab": BASE,
     "engine": BASE | {"objectives"},
     "evaluation": BASE | {"objectives", "engine"},
     "methods": BASE | {"objectives", "engine", "evaluation"},
-    "study": BASE | {"objectives", "engine", "evaluation", "methods", "lab", "weights", "__version__"},
-    "cli": BASE | {"objectives", "engine", "evaluation", "methods", "study", "lab", "weights", "__version__"},
+    "study": BASE | {"objectives", "engine", "evaluation", "methods", "lab", "weights", "context", "__version__"},
+    "cli": BASE
+    | {"objectives", "engine", "evaluation", "methods", "study", "lab", "weights", "context", "__version__"},
 }
 PURE = {"__future__", "torch", "math", "typing", "collections", "dataclasses", "itertools", "functools", "lengthwise"}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
