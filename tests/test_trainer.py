@@ -12,6 +12,7 @@ import torch
 import tiny
 from lengthwise.engine import Sampler, Task, TrainConfig
 from lengthwise.engine.checkpoint import newest_checkpoint
+from lengthwise.engine.method import Observation
 from lengthwise.engine.runlog import METRICS, read_metrics
 from lengthwise.errors import ConfigError, LengthwiseWarning, TrainingError
 from lengthwise.methods import build_method
@@ -257,3 +258,32 @@ def test_the_trainer_samples_as_the_sampler_does(tmp_path):
     made = tiny.trainer(tmp_path)
     assert isinstance(made.sampler, Sampler)
     assert made.sampler.eos_ids.tolist() == tiny.EOS
+
+
+def watching(every):
+    """GRPO that counts how often it was shown its watched set, and remembers whose problems they were."""
+
+    def update(state, rollouts):
+        seen = sorted(set(rollouts.problem_ids.tolist()))
+        return {"looks": state["looks"] + 1, "seen": seen, "same": state["seen"] in ([], seen)}
+
+    return replace(
+        build_method("grpo", cap=5),
+        initial_state=lambda: {"looks": 0, "seen": [], "same": True},
+        observe=Observation(every, 3, update),
+    )
+
+
+def test_a_watched_set_is_the_same_problems_every_few_steps_and_costs_tokens(tmp_path):
+    made, seen = run(tmp_path, method=watching(2), steps=5, checkpoint_every=2)
+    assert made.state == {"looks": 3, "seen": made.state["seen"], "same": True}  # before steps 0, 2 and 4
+    assert len(made.state["seen"]) == 3
+    _, plain = run(tmp_path / "plain", method=build_method("grpo", cap=5), steps=1)
+    assert seen[0]["sampled_tokens"] > plain[0]["sampled_tokens"]
+    # The batch itself is drawn from the same numbers as without watching.
+    assert seen[0]["mean_tokens"] == plain[0]["mean_tokens"]
+
+
+def test_a_watched_set_needs_a_period_and_problems():
+    with pytest.raises(ConfigError, match="observe is every 0 steps"):
+        watching(0)

@@ -65,6 +65,21 @@ def test_the_split_into_micro_batches_does_not_matter(net, aggregate, micro_toke
     assert split_stats == pytest.approx(stats, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.parametrize("micro_tokens", [1, 70])
+def test_a_loss_that_couples_groups_does_not_depend_on_the_split_either(net, micro_tokens):
+    method = build_method("drpo", cap=CAP, kl_limit=0.0)
+    rollouts = practised(net)
+    results = []
+    for tokens in (10_000, micro_tokens):
+        plan = UpdatePlan(updates=3, micro_tokens=tokens, grad_clip=0.5)
+        results.append(update(copy.deepcopy(net), rollouts, method, plan=plan))
+    (whole, stats), (split, split_stats) = results
+    assert stats["approx_kl"] > 1e-6  # the later updates feel the trust region, which is over all tokens
+    assert alike(whole, split)
+    assert split_stats == pytest.approx(stats, rel=1e-3, abs=1e-5)
+    assert "clip_high_share" not in stats and 0 <= stats["uniform_weights"] <= 1
+
+
 def test_rows_without_signal_are_skipped_and_change_nothing(net):
     rollouts = practised(net)
     method = build_method("grpo", cap=CAP)

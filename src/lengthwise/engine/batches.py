@@ -17,6 +17,7 @@ from lengthwise.errors import ConfigError, TrainingError
 TaskWorld = Callable[[Sequence[int], torch.Generator], World | None]
 """(problem number of every row, generator) -> the world of one sampling call."""
 WORLD_STAGE = 2_000
+OBSERVE_STAGE = 1_000
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,12 @@ def collect(
     max_draws: int,
     temperature: float,
     seed: int,
+    stage: int = 0,
 ) -> Collected:
     """Sample whole groups, drawing again while the method keeps too few, at most `max_draws` times.
 
-    Fewer kept groups than `prompts` after the last draw is a smaller batch; none at all is an error.
+    Fewer kept groups than `prompts` after the last draw is a smaller batch; none at all is an error. `stage` parts the
+    random numbers of different samplings in one step.
 
     Raises:
         TrainingError: not one group is worth keeping.
@@ -104,12 +107,12 @@ def collect(
         batch = sampler.generate(
             rows,
             caps=cap,
-            generator=step_generator(seed, step, len(drawn), sampler.model.device),
+            generator=step_generator(seed, step, stage + len(drawn), sampler.model.device),
             temperature=temperature,
             group_ids=groups,
             problem_ids=owners,
             policy_version=step,
-            world=None if task.world is None else task.world(owners, world_generator(seed, step, len(drawn))),
+            world=None if task.world is None else task.world(owners, world_generator(seed, step, stage + len(drawn))),
         )
         batch = grade_rollouts(batch, task)
         cursor, asked = cursor + ask, asked + ask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 import warnings
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lengthwise.engine.batches import Collected, Task, collect, step_generator
+from lengthwise.engine.batches import OBSERVE_STAGE, Collected, Task, collect, step_generator
 from lengthwise.engine.checkpoint import newest_checkpoint, restore, save_checkpoint
 from lengthwise.engine.method import Method, State
 from lengthwise.engine.runlog import RunLog
@@ -167,13 +168,8 @@ class Trainer:
         cap = round_half_up(self.method.cap(self.step, self.state))
         if cap < 1:
             raise ConfigError(f"the cap of step {self.step} is {cap}; a response has at least 1 token")
-        with self.compute():
-            batch = collect(
-                self.sampler, self.task, self.method, self.state,
-                step=self.step, cap=cap, cursor=self.cursor, prompts=config.prompts,
-                group_size=config.group_size, max_draws=config.max_draws,
-                temperature=config.temperature, seed=config.seed,
-            )  # fmt: skip
+        self._observe(cap)
+        batch = self._collect(self.method, cap, cursor=self.cursor, prompts=config.prompts, draws=config.max_draws)
         sampled = time.perf_counter()
         rewards = self.method.reward(batch.kept, self.state)
         advantages = self.method.advantage(rewards, batch.kept)
@@ -202,6 +198,23 @@ class Trainer:
         }
         metrics["warnings"] = self.watch.look(metrics)
         return metrics
+
+    def _collect(self, method: Method, cap: int, *, cursor: int, prompts: int, draws: int, stage: int = 0) -> Collected:
+        with self.compute():
+            return collect(
+                self.sampler, self.task, method, self.state,
+                step=self.step, cap=cap, cursor=cursor, prompts=prompts, group_size=self.config.group_size,
+                max_draws=draws, temperature=self.config.temperature, seed=self.config.seed, stage=stage,
+            )  # fmt: skip
+
+    def _observe(self, cap: int) -> None:
+        watched = self.method.observe
+        if watched is None or self.step % watched.every:
+            return
+        everything = dataclasses.replace(self.method, keep=None)
+        seen = self._collect(everything, cap, cursor=0, prompts=watched.prompts, draws=1, stage=OBSERVE_STAGE)
+        self.state = watched.update(self.state, seen.drawn)
+        self.sampled_tokens += int(seen.drawn.num_tokens.sum())
 
     def _update(self, batch: Collected, advantages: Tensor) -> dict[str, float]:
         warm = self.config.warmup_steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,14 +70,15 @@ def update_policy(
     norms, losses = [], []
     for mini in mini_batches(rollouts.group_ids, plan.updates, generator):
         optimizer.zero_grad(set_to_none=True)
-        normaliser = method.normaliser(rollouts.train_mask[mini])
+        normaliser = method.normaliser(rollouts.select(mini))
         mini_tokens = float(rollouts.train_mask[mini].sum())
         loss = 0.0
         whole = method.coupling == "group"
         live = mini[needed[mini]]
+        shared = _shared(scorer, method, rollouts, live, old, plan)
         for part in micro_batches(rollouts, live, max_tokens=plan.micro_tokens, whole_groups=whole):
             loss += _accumulate(
-                scorer, method, rollouts, advantages, part, old, ref, normaliser, mini_tokens, plan, totals
+                scorer, method, rollouts, advantages, part, old, ref, normaliser, shared, mini_tokens, plan, totals
             )
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, plan.grad_clip))
         if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(torch.tensor(norm))):
@@ -88,6 +90,15 @@ def update_policy(
     return _statistics(totals, losses, norms)
 
 
+def _shared(
+    scorer: Scorer, method: Method, rollouts: Rollouts, rows: Tensor, old: Tensor | None, plan: UpdatePlan
+) -> Any:
+    if method.shared is None or not len(rows):
+        return None
+    logp = score_batch(scorer, rollouts, rows, plan.micro_tokens)[rows]
+    return method.shared(logp, logp if old is None else old[rows], rollouts.train_mask[rows])
+
+
 def _statistics(totals: dict[str, float], losses: list[float], norms: list[float]) -> dict[str, float]:
     """Means over a batch's updates and shares of its trained tokens."""
     tokens = max(totals.get("tokens", 0.0), 1.0)
@@ -96,15 +107,23 @@ def _statistics(totals: dict[str, float], losses: list[float], norms: list[float
         "grad_norm": sum(norms) / len(norms),
         "updates": len(norms),
         "trained_tokens": totals.get("tokens", 0.0),
-        "clip_high_share": totals.get("clipped_high", 0.0) / tokens,
-        "clip_low_share": totals.get("clipped_low", 0.0) / tokens,
-        "dual_clip_share": totals.get("dual_clipped", 0.0) / tokens,
         "approx_kl": totals.get("approx_kl_sum", 0.0) / tokens,
         "ratio_max": totals.get("ratio_max", 1.0),
         "entropy": totals.get("entropy_sum", 0.0) / tokens,
         "reference_kl": totals.get("reference_kl", 0.0) / len(norms),
         "sampler_gap": totals.get("sampler_gap_sum", 0.0) / tokens,
-    }
+    } | _own_statistics(totals, tokens)
+
+
+def _own_statistics(totals: dict[str, float], tokens: float) -> dict[str, float]:
+    """What only some losses report: shares of clipped tokens; groups in which length hardly decides the weights."""
+    found = {}
+    if "clipped_high" in totals:
+        for name, share in (("clipped_high", "clip_high"), ("clipped_low", "clip_low"), ("dual_clipped", "dual_clip")):
+            found[f"{share}_share"] = totals.get(name, 0.0) / tokens
+    if "unlike_questions" in totals:
+        found["uniform_weights"] = totals["uniform_questions"] / max(totals["unlike_questions"], 1.0)
+    return found
 
 
 def _accumulate(
@@ -116,6 +135,7 @@ def _accumulate(
     old: Tensor | None,
     ref: Tensor | None,
     normaliser: float,
+    shared: Any,
     mini_tokens: float,
     plan: UpdatePlan,
     totals: dict[str, float],
@@ -132,7 +152,7 @@ def _accumulate(
     if plan.truncate_importance is not None:
         weight = gap.exp().clamp(max=plan.truncate_importance)
         advantage = weight * (advantage if advantage.dim() == 2 else advantage[:, None])
-    inputs = LossInputs(logp, old_logp, advantage, sub.train_mask, sub, normaliser)
+    inputs = LossInputs(logp, old_logp, advantage, sub.train_mask, sub, normaliser, shared)
     loss, stats = method.loss(inputs)
     if ref is not None:
         penalty = kl_penalty(logp, ref[part, :width], sub.train_mask, kind=method.kl_kind, normaliser=mini_tokens)

@@ -57,9 +57,14 @@ def _conditions(m: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
             f"the reward is constant ({m['reward_mean']:.3g}); nothing can be learnt from it",
         ),
         "no_clip": (
-            m["updates"] > 1 and m["clip_high_share"] == 0 and m["clip_low_share"] == 0,
+            m["updates"] > 1 and m.get("clip_high_share") == 0 and m["clip_low_share"] == 0,
             f"the clip share is exactly 0 although each batch takes {m['updates']} updates; "
             "the learning rate may be too low",
+        ),
+        "uniform_weights": (
+            m.get("uniform_weights", 0) > 0.5,
+            f"in most groups ({m.get('uniform_weights', 0):.0%}) the weights of right answers are as good as equal, so "
+            "length decides nothing; lower lam",
         ),
         "still": (
             m["weights_moved"] == 0,

@@ -9,10 +9,66 @@ from typing import Any
 
 from lengthwise.engine.method import Method
 from lengthwise.errors import ConfigError
-from lengthwise.methods.dler import dler
-from lengthwise.methods.grpo import grpo
+from lengthwise.methods._parts import group_relative
+from lengthwise.methods.a_dlp import a_dlp
+from lengthwise.methods.alp import alp
+from lengthwise.methods.cosine import cosine
+from lengthwise.methods.dler import da_dler, dler
+from lengthwise.methods.drpo import disco, drpo
+from lengthwise.methods.grpo import dr_grpo, grpo
+from lengthwise.methods.grpo_lambda import grpo_lambda
+from lengthwise.methods.hapo import hapo
+from lengthwise.methods.kimi import kimi
+from lengthwise.methods.l1 import l1_exact, l1_max
+from lengthwise.methods.laser import laser, laser_d, laser_de
+from lengthwise.methods.linear_price import linear_price
+from lengthwise.methods.rloo import rloo, rloo_lp
+from lengthwise.methods.shorter_better import shorter_better
+from lengthwise.methods.siri import siri
+from lengthwise.methods.soft_overlong import soft_overlong
 
-METHODS: dict[str, Callable[..., Method]] = {"dler": dler, "grpo": grpo}
+METHODS: dict[str, Callable[..., Method]] = {
+    "dler": dler,
+    "da-dler": da_dler,
+    "drpo": drpo,
+    "disco": disco,
+    "siri": siri,
+    "grpo-lambda": grpo_lambda,
+    "grpo": grpo,
+    "dr-grpo": dr_grpo,
+    "rloo": rloo,
+    "rloo-lp": rloo_lp,
+    "alp": alp,
+    "hapo": hapo,
+    "l1-exact": l1_exact,
+    "l1-max": l1_max,
+    "shorter-better": shorter_better,
+    "laser": laser,
+    "laser-d": laser_d,
+    "laser-de": laser_de,
+    "kimi": kimi,
+    "soft-overlong": soft_overlong,
+    "cosine": cosine,
+    "a-dlp": a_dlp,
+    "linear-price": linear_price,
+}
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """A method's options with their defaults, those that it shares with others too.
+
+    Raises:
+        ConfigError: no such method; the nearest names are given.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"method is {name!r}; {_nearest(name, METHODS)}")
+    own = inspect.signature(METHODS[name]).parameters.values()
+    found = {p.name: p.default for p in own if p.kind is p.KEYWORD_ONLY}
+    if len(found) < len(own):  # the rest goes to what it is built on
+        shared = inspect.signature(dler if name == "da-dler" else group_relative).parameters.values()
+        usable = {p.name: p.default for p in shared if p.default is not p.empty and not callable(p.default)}
+        found = {**usable, **found}
+    return found
 
 
 def build_method(name: str, **options: Any) -> Method:
@@ -21,9 +77,7 @@ def build_method(name: str, **options: Any) -> Method:
     Raises:
         ConfigError: no such method, or an option that it does not have; the nearest names are given.
     """
-    if name not in METHODS:
-        raise ConfigError(f"method is {name!r}; {_nearest(name, METHODS)}")
-    known = inspect.signature(METHODS[name]).parameters
+    known = options_of(name)
     for option in options:
         if option not in known:
             raise ConfigError(f"method {name!r} has no option {option!r}; {_nearest(option, known)}")
@@ -35,4 +89,4 @@ def _nearest(name: str, known: Any) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"choose one of {', '.join(sorted(known))}"
 
 
-__all__ = ["METHODS", "build_method", "dler", "grpo"]
+__all__ = ["METHODS", "build_method", *(maker.__name__ for maker in METHODS.values())]

@@ -7,12 +7,13 @@ drawn again.
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from lengthwise.engine.method import Method
 from lengthwise.methods._parts import surrogate, surrogate_normaliser
-from lengthwise.objectives import batch_normalised, constant_cap, mixed_groups, truncation
+from lengthwise.objectives import batch_normalised, constant_cap, difficulty_truncation, mixed_groups, truncation
 
 
 def dler(
@@ -50,7 +51,7 @@ def dler(
         cap=lambda step, state: constant_cap(step, cap=cap),
         keep=(lambda rollouts: mixed_groups(rollouts.answer_correct, rollouts.group_ids)) if dynamic_sampling else None,
         reward=lambda rollouts, state: truncation(
-            rollouts.answer_correct, rollouts.num_tokens, rollouts.finished, limit=cap, cut_reward=cut_reward
+            rollouts.answer_correct, rollouts.num_tokens, rollouts.finished, limit=rollouts.cap, cut_reward=cut_reward
         ),
         advantage=lambda rewards, rollouts: batch_normalised(
             rewards, rollouts.group_ids, rollouts.mask, weights=weights
@@ -67,3 +68,23 @@ def dler(
         kl_coef=kl_coef,
         kl_kind="k2",
     )
+
+
+def da_dler(*, cap: int, easy_cap: int | None = None, threshold: float = 0.5, **options: Any) -> Method:
+    """DLER with the target `easy_cap` (default: half the cap) for prompts solved more often than `threshold`.
+
+    How often is measured within `cap`; answers are then scored again at the shorter target *(inferred)*. Other options
+    are `dler`'s. The paper starts it from a DLER checkpoint.
+    """
+    easy = easy_cap or -(-cap // 2)
+    base = dler(cap=cap, **options)
+    return dataclasses.replace(
+        base,
+        name="da-dler",
+        summary="DLER with a shorter target for prompts that are solved often",
+        options={**base.options, "easy_cap": easy, "threshold": threshold},
+        reward=lambda r, state: difficulty_truncation(
+            r.answer_correct, r.num_tokens, r.group_ids, r.finished,
+            limits=(cap, easy), thresholds=(threshold,), cut_reward=base.options["cut_reward"],
+        ),
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""GRPO: group-normalised 0/1 reward and a clipped surrogate. DeepSeekMath, arXiv 2402.03300.
+"""GRPO: group-normalised 0/1 reward and a clipped surrogate. DeepSeekMath, arXiv 2402.03300. Dr. GRPO, 2503.20783.
 
 No length term: an answer that is cut is wrong because it is not finished. The baseline of every method here.
 """
@@ -6,10 +6,11 @@ No length term: an answer that is cut is wrong because it is not finished. The b
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from lengthwise.engine.method import Method
-from lengthwise.methods._parts import surrogate, surrogate_normaliser
-from lengthwise.objectives import constant_cap, group_normalised
+from lengthwise.methods._parts import group_relative
+from lengthwise.objectives import group_normalised
 
 
 def grpo(
@@ -22,23 +23,31 @@ def grpo(
     kl_coef: float = 0.0,
 ) -> Method:
     """Group-relative policy optimisation with a constant response cap of `cap` tokens."""
-    return Method(
+    return group_relative(
         name="grpo",
         paper="DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models, arXiv 2402.03300",
         summary="group-normalised correctness, no length term",
-        options={
-            "cap": cap,
-            "clip_low": clip_low,
-            "clip_high": clip_high,
-            "aggregate": aggregate,
-            "divide_by_std": divide_by_std,
-            "kl_coef": kl_coef,
-        },
-        cap=lambda step, state: constant_cap(step, cap=cap),
+        cap=cap,
         reward=lambda rollouts, state: rollouts.correct.float(),
-        advantage=lambda rewards, rollouts: group_normalised(rewards, rollouts.group_ids, divide_by_std=divide_by_std),
-        loss=partial(surrogate, clip_low=clip_low, clip_high=clip_high, dual_clip=None, aggregate=aggregate, cap=cap),
-        normaliser=partial(surrogate_normaliser, aggregate=aggregate, cap=cap),
+        options={"divide_by_std": divide_by_std},
+        advantage=partial(group_normalised, divide_by_std=divide_by_std),
+        clip_low=clip_low,
+        clip_high=clip_high,
+        aggregate=aggregate,
         kl_coef=kl_coef,
-        kl_kind="k3",
+    )
+
+
+def dr_grpo(*, cap: int, aggregate: str = "seq-mean-token-sum-norm", **common: Any) -> Method:
+    """GRPO without division by the group's standard deviation or by the response's length, by `cap` instead."""
+    return group_relative(
+        name="dr-grpo",
+        paper="Understanding R1-Zero-Like Training: A Critical Perspective, arXiv 2503.20783",
+        summary="centred correctness, sums divided by the cap: no bias by length or difficulty",
+        cap=cap,
+        reward=lambda rollouts, state: rollouts.correct.float(),
+        options={},
+        advantage=partial(group_normalised, divide_by_std=False),
+        aggregate=aggregate,
+        **common,
     )

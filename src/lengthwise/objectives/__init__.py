@@ -7,29 +7,109 @@ per problem. Group ids are explicit and rows may come in any order. The names be
 from __future__ import annotations
 
 from lengthwise.objectives.advantages import batch_normalised as batch_normalised
+from lengthwise.objectives.advantages import egae as egae
+from lengthwise.objectives.advantages import gae as gae
 from lengthwise.objectives.advantages import group_normalised as group_normalised
 from lengthwise.objectives.advantages import kept_share as kept_share
 from lengthwise.objectives.advantages import leave_one_out as leave_one_out
+from lengthwise.objectives.advantages import length_adaptive_lambda as length_adaptive_lambda
 from lengthwise.objectives.advantages import mixed_groups as mixed_groups
+from lengthwise.objectives.advantages import returns_to_go as returns_to_go
+from lengthwise.objectives.advantages import whitened as whitened
+from lengthwise.objectives.advantages import window_mask as window_mask
 from lengthwise.objectives.losses import clipped_surrogate as clipped_surrogate
+from lengthwise.objectives.losses import clipped_value as clipped_value
+from lengthwise.objectives.losses import drpo as drpo
+from lengthwise.objectives.losses import drpo_questions as drpo_questions
+from lengthwise.objectives.losses import drpo_weights as drpo_weights
+from lengthwise.objectives.losses import explained_variance as explained_variance
 from lengthwise.objectives.losses import kl_penalty as kl_penalty
 from lengthwise.objectives.losses import loss_normaliser as loss_normaliser
+from lengthwise.objectives.losses import mode_switch as mode_switch
+from lengthwise.objectives.losses import positive_lm as positive_lm
+from lengthwise.objectives.preferences import group_pairs as group_pairs
+from lengthwise.objectives.preferences import instance_pairs as instance_pairs
+from lengthwise.objectives.preferences import preferred_group as preferred_group
+from lengthwise.objectives.rewards import adaptive_penalty as adaptive_penalty
+from lengthwise.objectives.rewards import adaptive_weight as adaptive_weight
+from lengthwise.objectives.rewards import best_solved as best_solved
+from lengthwise.objectives.rewards import budget_exact as budget_exact
+from lengthwise.objectives.rewards import budget_max as budget_max
+from lengthwise.objectives.rewards import cosine_length as cosine_length
+from lengthwise.objectives.rewards import difficulty_tier as difficulty_tier
 from lengthwise.objectives.rewards import difficulty_truncation as difficulty_truncation
+from lengthwise.objectives.rewards import history_length as history_length
+from lengthwise.objectives.rewards import linear_price as linear_price
+from lengthwise.objectives.rewards import min_max_length as min_max_length
+from lengthwise.objectives.rewards import mode_reward as mode_reward
+from lengthwise.objectives.rewards import normalised_length as normalised_length
+from lengthwise.objectives.rewards import preferred_mode as preferred_mode
+from lengthwise.objectives.rewards import reference_ratio as reference_ratio
+from lengthwise.objectives.rewards import selective_length_penalty as selective_length_penalty
+from lengthwise.objectives.rewards import shortest_correct as shortest_correct
+from lengthwise.objectives.rewards import soft_overlong as soft_overlong
+from lengthwise.objectives.rewards import step_bonus as step_bonus
+from lengthwise.objectives.rewards import tier_targets as tier_targets
 from lengthwise.objectives.rewards import truncation as truncation
+from lengthwise.objectives.rewards import updated_history as updated_history
+from lengthwise.objectives.rewards import updated_weight as updated_weight
 from lengthwise.objectives.schedules import constant_cap as constant_cap
+from lengthwise.objectives.schedules import cosine_cap as cosine_cap
 from lengthwise.objectives.schedules import round_half_up as round_half_up
+from lengthwise.objectives.schedules import stair_cap as stair_cap
+from lengthwise.objectives.schedules import stair_cosine_cap as stair_cosine_cap
 
 __all__ = [
+    "adaptive_penalty",
+    "adaptive_weight",
     "batch_normalised",
+    "best_solved",
+    "budget_exact",
+    "budget_max",
     "clipped_surrogate",
+    "clipped_value",
     "constant_cap",
+    "cosine_cap",
+    "cosine_length",
+    "difficulty_tier",
     "difficulty_truncation",
+    "drpo",
+    "drpo_questions",
+    "drpo_weights",
+    "egae",
+    "explained_variance",
+    "gae",
     "group_normalised",
+    "group_pairs",
+    "history_length",
+    "instance_pairs",
     "kept_share",
     "kl_penalty",
     "leave_one_out",
+    "length_adaptive_lambda",
+    "linear_price",
     "loss_normaliser",
+    "min_max_length",
     "mixed_groups",
+    "mode_reward",
+    "mode_switch",
+    "normalised_length",
+    "positive_lm",
+    "preferred_group",
+    "preferred_mode",
+    "reference_ratio",
+    "returns_to_go",
     "round_half_up",
+    "selective_length_penalty",
+    "shortest_correct",
+    "soft_overlong",
+    "stair_cap",
+    "stair_cosine_cap",
+    "step_bonus",
+    "tier_targets",
     "truncation",
+    "updated_history",
+    "updated_weight",
+    "whitened",
+    "window_mask",
 ]

@@ -42,6 +42,33 @@ def counts(name: str, value: Any) -> None:
         raise InputError(f"{name}[{row}] is {int(value[row])}; pass a token count of at least 0")
 
 
+def answers(correct: Any, num_tokens: Any) -> None:
+    """Accept verdicts bool [B] and token counts int [B] of the same rows; raise as `flags` and `counts` do."""
+    flags("correct", correct)
+    counts("num_tokens", num_tokens)
+    same_rows(correct=correct, num_tokens=num_tokens)
+
+
+def grouped(correct: Any, num_tokens: Any, group_ids: Any) -> None:
+    """Accept what `answers` accepts beside group ids int [B]."""
+    answers(correct, num_tokens)
+    ids("group_ids", group_ids)
+    same_rows(correct=correct, group_ids=group_ids)
+
+
+def tokens(name: str, value: Any, num_tokens: torch.Tensor) -> None:
+    """Accept an int of at least 1, or an integer tensor [B] of such beside ``num_tokens``."""
+    if not isinstance(value, torch.Tensor):
+        whole(name, value, low=1)
+        return
+    ids(name, value)
+    same_rows(num_tokens=num_tokens, **{name: value})
+    small = value < 1
+    if small.any():
+        row = int(small.nonzero()[0])
+        raise InputError(f"{name}[{row}] is {int(value[row])}; pass at least 1 token")
+
+
 def row_values(name: str, value: Any) -> None:
     """Accept finite float [B]; raise ShapeError for the type and InputError for NaN or infinity."""
     _tensor(name, value, (1,), _FLOATS, "one float32 or float64 number per row, shape [B]")
@@ -67,9 +94,14 @@ def same_rows(**columns: torch.Tensor) -> None:
             )
 
 
+def token_mask(mask: Any) -> None:
+    """Accept bool [B,T]; raise ShapeError otherwise."""
+    _tensor("mask", mask, (2,), (torch.bool,), "a bool mask of the response tokens, shape [B,T]")
+
+
 def mask_tokens(mask: Any) -> torch.Tensor:
     """Accept bool [B,T] with a token in every row and return the tokens per row, int [B]."""
-    _tensor("mask", mask, (2,), (torch.bool,), "a bool mask of the response tokens, shape [B,T]")
+    token_mask(mask)
     if mask.shape[0] == 0:
         raise InputError("mask has no row; skip an empty batch instead of passing it")
     # int32, because sum() first copies a bool tensor to the result's type: half the memory, a fifth of the time
@@ -95,6 +127,31 @@ def token_values(mask: torch.Tensor, **columns: Any) -> None:
     same_rows(mask=mask, **columns)
 
 
+def unbroken(mask: torch.Tensor) -> None:
+    """Accept a mask [B,T] whose rows are one run of tokens from the first column on; else InputError."""
+    holes = (mask[:, 1:] & ~mask[:, :-1]).any(dim=1)
+    if holes.any():
+        row = int(holes.nonzero()[0])
+        raise InputError(f"mask row {row} has a token after padding; pass tokens from the first column on, no gaps")
+
+
+def masked(name: str, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return a constant copy of ``value`` [B,T] with 0 in the padding; raise InputError if not finite elsewhere."""
+    kept = torch.where(mask, value.detach(), 0.0)
+    if kept.numel():
+        # two numbers instead of a [B,T] test; both carry NaN
+        low, high = torch.aminmax(kept)
+        if not (torch.isfinite(low) and torch.isfinite(high)):
+            row = int((~torch.isfinite(kept)).any(dim=1).nonzero()[0])
+            raise InputError(f"{name} row {row} is NaN or infinite inside the mask; pass finite numbers")
+    return kept
+
+
+def logits(name: str, value: Any) -> None:
+    """Accept float [P,V]; raise ShapeError otherwise."""
+    _tensor(name, value, (2,), _FLOATS, "float32 or float64 logits, one row per prompt, shape [P,V]")
+
+
 def credit(advantages: Any, mask: torch.Tensor) -> None:
     """Accept advantages as float [B] or [B,T] beside ``mask``; values are checked by the caller."""
     _tensor("advantages", advantages, (1, 2), _FLOATS, "float32 or float64 advantages, shape [B] or [B,T]")
@@ -106,13 +163,37 @@ def credit(advantages: Any, mask: torch.Tensor) -> None:
     same_rows(mask=mask, advantages=advantages)
 
 
-def number(name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, above: float = -math.inf) -> None:
-    """Accept a finite int or float with ``low <= value <= high`` and ``value > above``; else ConfigError."""
+def number(
+    name: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> None:
+    """Accept a finite int or float with ``low <= value <= high`` and ``above < value < below``; else ConfigError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigError(f"{name} is {value!r}; pass an int or a float")
-    if not math.isfinite(value) or not low <= value <= high or not value > above:
+    if not math.isfinite(value) or not low <= value <= high or not above < value < below:
         bounds = f"from {low} to {high}" if above == -math.inf else f"above {above}"
+        if below < math.inf:
+            bounds = f"from {low} to below {below}"
         raise ConfigError(f"{name} is {value}; pass a finite number {bounds}")
+
+
+def positive(name: str, value: Any) -> None:
+    """Accept an int or float above 0, infinity included; raise ConfigError otherwise."""
+    if value != math.inf:
+        number(name, value, above=0.0)
+
+
+def pair(name: str, value: Any) -> None:
+    """Accept a tuple or list of two finite numbers; raise ConfigError otherwise."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ConfigError(f"{name} is {value!r}; pass two numbers")
+    for position, entry in enumerate(value):
+        number(f"{name}[{position}]", entry)
 
 
 def whole(name: str, value: Any, *, low: int) -> None:

@@ -16,6 +16,11 @@ def group_sum(values: torch.Tensor, index: torch.Tensor, groups: int) -> torch.T
     return values.new_zeros(groups).index_add_(0, index, values)
 
 
+def group_extreme(values: torch.Tensor, index: torch.Tensor, groups: int, which: str) -> torch.Tensor:
+    """Return the largest (``amax``) or smallest (``amin``) value of each group, [G]."""
+    return values.new_zeros(groups).scatter_reduce(0, index, values, which, include_self=False)
+
+
 def group_share(flags: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:
     """Return for each row the share of True in its group, float64 [B], rounded once.
 
@@ -40,8 +45,7 @@ def centred(
     if weights is None:
         weights = torch.ones_like(values)
     mean = group_sum(values * weights, index, groups) / group_sum(weights, index, groups)
-    bounds = values.new_zeros(groups)
-    high = bounds.scatter_reduce(0, index, values, "amax", include_self=False)
-    low = bounds.scatter_reduce(0, index, values, "amin", include_self=False)
+    high = group_extreme(values, index, groups, "amax")
+    low = group_extreme(values, index, groups, "amin")
     constant = high - low <= tolerance * torch.maximum(high.abs(), low.abs())
     return torch.where(constant[index], 0.0, values - mean[index])

@@ -12,6 +12,12 @@ import torch
 from lengthwise.errors import InputError
 from lengthwise.objectives import _checks as checks
 from lengthwise.objectives._groups import centred, group_index, group_share, group_sum
+from lengthwise.objectives.token_advantages import egae as egae
+from lengthwise.objectives.token_advantages import gae as gae
+from lengthwise.objectives.token_advantages import length_adaptive_lambda as length_adaptive_lambda
+from lengthwise.objectives.token_advantages import returns_to_go as returns_to_go
+from lengthwise.objectives.token_advantages import whitened as whitened
+from lengthwise.objectives.token_advantages import window_mask as window_mask
 
 # A few roundings: the same reward summed in another order differs by less, a real difference by more.
 _EQUAL_ULPS = 4

@@ -7,33 +7,22 @@ backward instead of one for every intermediate, and what stands in the padding c
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 
-from lengthwise.errors import ConfigError, InputError
+from lengthwise.errors import ConfigError
 from lengthwise.objectives import _checks as checks
+from lengthwise.objectives._gradients import LOG_RATIO_BOUND, WithGradient, log_difference
+from lengthwise.objectives.critic import clipped_value as clipped_value
+from lengthwise.objectives.critic import explained_variance as explained_variance
+from lengthwise.objectives.decoupled import drpo as drpo
+from lengthwise.objectives.decoupled import drpo_questions as drpo_questions
+from lengthwise.objectives.decoupled import drpo_weights as drpo_weights
+from lengthwise.objectives.likelihood import mode_switch as mode_switch
+from lengthwise.objectives.likelihood import positive_lm as positive_lm
 
 AGGREGATES = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
 KL_KINDS = ("k1", "k2", "k3")
-
-# exp of it is about 5e8: far outside every clip range, and its square still fits in float32
-_LOG_RATIO_BOUND = 20.0
-
-
-class _WithGradient(torch.autograd.Function):
-    """Gives a scalar that was computed outside autograd its known gradient with respect to one tensor."""
-
-    @staticmethod
-    def forward(ctx: Any, _logp: torch.Tensor, value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(gradient)
-        return value.clone()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * grad_output, None, None
 
 
 def loss_normaliser(mask: torch.Tensor, *, aggregate: str = "token-mean", max_tokens: int | None = None) -> int:
@@ -82,32 +71,13 @@ def _row_weights(
     return 1 / (tokens * normaliser)
 
 
-def _log_ratio(logp: torch.Tensor, other: torch.Tensor, other_name: str, padding: torch.Tensor) -> torch.Tensor:
-    """Return logp − other, [B,T], with 0 in the padding; refuse what is not finite elsewhere."""
-    log_ratio = (logp - other).masked_fill_(padding, 0.0)
-    # two numbers instead of a [B,T] test; both carry NaN
-    low, high = torch.aminmax(log_ratio)
-    if not (torch.isfinite(low) and torch.isfinite(high)):
-        row = int((~torch.isfinite(log_ratio)).any(dim=1).nonzero()[0])
-        raise InputError(
-            f"logp or {other_name} is not finite on a token inside the mask, first in row {row}; "
-            "log-probabilities of sampled tokens are finite, so look for an overflow in the forward pass"
-        )
-    return log_ratio
-
-
 def _token_credit(advantages: torch.Tensor, mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return advantages as [B,1], or as [B,T] with 0 in the padding; refuse what is not finite elsewhere."""
     checks.credit(advantages, mask)
     if advantages.dim() == 1:
         checks.row_values("advantages", advantages)
         return advantages.detach().to(dtype)[:, None]
-    credit = torch.where(mask, advantages.detach(), 0.0).to(dtype)
-    low, high = torch.aminmax(credit)
-    if not (torch.isfinite(low) and torch.isfinite(high)):
-        row = int((~torch.isfinite(credit)).any(dim=1).nonzero()[0])
-        raise InputError(f"advantages row {row} is NaN or infinite inside the mask; pass finite numbers")
-    return credit
+    return checks.masked("advantages", advantages, mask).to(dtype)
 
 
 def _surrogate(
@@ -119,8 +89,8 @@ def _surrogate(
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Return the loss, its gradient by logp [B,T] and the counts. Uses up ``log_ratio``."""
     lowest, highest, dual = bounds
-    frozen = (log_ratio < -_LOG_RATIO_BOUND) | (log_ratio > _LOG_RATIO_BOUND)
-    log_ratio.clamp_(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND)
+    frozen = (log_ratio < -LOG_RATIO_BOUND) | (log_ratio > LOG_RATIO_BOUND)
+    log_ratio.clamp_(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
     ratio = log_ratio.exp()
     # expm1(d) − d keeps its digits near d = 0, where exp(d) − 1 − d loses all of them
     approx_kl = torch.expm1(log_ratio).sub_(log_ratio).sum()
@@ -203,9 +173,9 @@ def clipped_surrogate(
 
     padding = ~mask
     bounds = (1 - clip_low, 1 + clip_high, math.inf if dual_clip is None else dual_clip)
-    log_ratio = _log_ratio(logp.detach(), old_logp.detach(), "old_logp", padding)
+    log_ratio = log_difference(logp.detach(), old_logp.detach(), "old_logp", padding)
     value, gradient, stats = _surrogate(log_ratio, credit, padding, row_weight, bounds)
-    return _WithGradient.apply(logp, value, gradient), stats
+    return WithGradient.apply(logp, value, gradient), stats
 
 
 def _check_clips(clip_low: float, clip_high: float, dual_clip: float | None) -> None:
@@ -221,8 +191,8 @@ def _kl_terms(log_ratio: torch.Tensor, kind: str, padding: torch.Tensor) -> tupl
         return log_ratio.sum(), log_ratio.copy_(~padding)
     if kind == "k2":
         return 0.5 * log_ratio.square().sum(), log_ratio
-    frozen = (log_ratio < -_LOG_RATIO_BOUND) | (log_ratio > _LOG_RATIO_BOUND)
-    log_ratio.clamp_(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND)
+    frozen = (log_ratio < -LOG_RATIO_BOUND) | (log_ratio > LOG_RATIO_BOUND)
+    log_ratio.clamp_(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
     inverse = torch.expm1(-log_ratio)
     value = log_ratio.add_(inverse).sum()
     return value, inverse.neg_().masked_fill_(frozen, 0.0)
@@ -267,6 +237,6 @@ def kl_penalty(
     weight = float(_row_weights(num_tokens, "token-mean", normaliser, None)[0])
 
     padding = ~mask
-    log_ratio = _log_ratio(logp.detach(), ref_logp.detach(), "ref_logp", padding)
+    log_ratio = log_difference(logp.detach(), ref_logp.detach(), "ref_logp", padding)
     total, gradient = _kl_terms(log_ratio, kind, padding)
-    return _WithGradient.apply(logp, total * weight, gradient.mul_(weight))
+    return WithGradient.apply(logp, total * weight, gradient.mul_(weight))

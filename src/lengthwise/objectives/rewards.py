@@ -1,28 +1,41 @@
 """Rewards: pure functions of verdicts, token counts and group ids, one number per row.
 
-Shapes: B rows (rollouts). Every reward takes the raw verdict and ``finished``, so each says itself what an
-answer that was cut at the cap earns.
+Shapes: B rows (rollouts). The truncation rewards are here and take the raw verdict beside ``finished``; the
+others take ``correct`` (right and finished) and are imported from their families, so that
+`lengthwise.objectives.rewards` has every name. A reward in which the length enters as a number is float64:
+next to a verdict of 1, float32 would round a price of 1e-7 per token away. Steps between a few values are
+float32. Each is a reward and nothing else; the advantage that follows decides what a length term weighs, so
+name it with every result.
 """
 
 from __future__ import annotations
 
 import torch
 
-from lengthwise.errors import ConfigError, InputError
+from lengthwise.errors import ConfigError
 from lengthwise.objectives import _checks as checks
 from lengthwise.objectives._groups import group_share
-
-
-def _check_limit(limit: int | torch.Tensor, num_tokens: torch.Tensor) -> None:
-    if not isinstance(limit, torch.Tensor):
-        checks.whole("limit", limit, low=1)
-        return
-    checks.ids("limit", limit)
-    checks.same_rows(num_tokens=num_tokens, limit=limit)
-    small = limit < 1
-    if small.any():
-        row = int(small.nonzero()[0])
-        raise InputError(f"limit[{row}] is {int(limit[row])}; pass caps of at least 1 token")
+from lengthwise.objectives.group_rewards import adaptive_penalty as adaptive_penalty
+from lengthwise.objectives.group_rewards import best_solved as best_solved
+from lengthwise.objectives.group_rewards import min_max_length as min_max_length
+from lengthwise.objectives.group_rewards import normalised_length as normalised_length
+from lengthwise.objectives.group_rewards import selective_length_penalty as selective_length_penalty
+from lengthwise.objectives.group_rewards import shortest_correct as shortest_correct
+from lengthwise.objectives.mode_rewards import mode_reward as mode_reward
+from lengthwise.objectives.mode_rewards import preferred_mode as preferred_mode
+from lengthwise.objectives.row_rewards import budget_exact as budget_exact
+from lengthwise.objectives.row_rewards import budget_max as budget_max
+from lengthwise.objectives.row_rewards import cosine_length as cosine_length
+from lengthwise.objectives.row_rewards import linear_price as linear_price
+from lengthwise.objectives.row_rewards import reference_ratio as reference_ratio
+from lengthwise.objectives.row_rewards import soft_overlong as soft_overlong
+from lengthwise.objectives.state_rewards import adaptive_weight as adaptive_weight
+from lengthwise.objectives.state_rewards import difficulty_tier as difficulty_tier
+from lengthwise.objectives.state_rewards import history_length as history_length
+from lengthwise.objectives.state_rewards import step_bonus as step_bonus
+from lengthwise.objectives.state_rewards import tier_targets as tier_targets
+from lengthwise.objectives.state_rewards import updated_history as updated_history
+from lengthwise.objectives.state_rewards import updated_weight as updated_weight
 
 
 def truncation(
@@ -60,7 +73,7 @@ def truncation(
     checks.counts("num_tokens", num_tokens)
     checks.flags("finished", finished)
     checks.same_rows(answer_correct=answer_correct, num_tokens=num_tokens, finished=finished)
-    _check_limit(limit, num_tokens)
+    checks.tokens("limit", limit, num_tokens)
     checks.number("cut_reward", cut_reward, low=0.0, high=1.0)
 
     # int64, because an int32 count would be compared with a limit wrapped to 32 bits

@@ -1,0 +1,41 @@
+"""What the hand-written gradients share: a scalar with a known gradient, and the log-ratio of two policies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lengthwise.errors import InputError
+
+# exp of it is about 5e8: far outside every clip range, and its square still fits in float32
+LOG_RATIO_BOUND = 20.0
+
+
+class WithGradient(torch.autograd.Function):
+    """Gives a scalar that was computed outside autograd its known gradient with respect to one tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, _logp: torch.Tensor, value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_output, None, None
+
+
+def log_difference(logp: torch.Tensor, other: torch.Tensor, other_name: str, padding: torch.Tensor) -> torch.Tensor:
+    """Return logp − other, [B,T], with 0 in the padding; refuse what is not finite elsewhere."""
+    difference = (logp - other).masked_fill_(padding, 0.0)
+    # two numbers instead of a [B,T] test; both carry NaN
+    low, high = torch.aminmax(difference)
+    if not (torch.isfinite(low) and torch.isfinite(high)):
+        row = int((~torch.isfinite(difference)).any(dim=1).nonzero()[0])
+        raise InputError(
+            f"logp or {other_name} is not finite on a token inside the mask, first in row {row}; "
+            "log-probabilities of sampled tokens are finite, so look for an overflow in the forward pass"
+        )
+    return difference
