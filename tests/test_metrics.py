@@ -1,4 +1,4 @@
-"""Metrics, trade-off scores and the bootstrap: spec page metrics, sections 2 to 9, by hand and against loops."""
+"""Metrics and trade-off scores: spec page metrics, sections 1 to 3 and 7 to 9, by hand and against loops."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from lengthwise.errors import InputError, ShapeError
-from lengthwise.evaluation import bootstrap, metrics, scores
+from lengthwise.evaluation import metrics, scores
 from lengthwise.evaluation.metrics import (
     accuracy,
     accuracy_at_budget,
     accuracy_given_finished,
     control_error,
+    majority_at_k,
     mean_pass_at_k,
     mean_tokens,
     mean_tokens_at_budget,
@@ -95,7 +96,7 @@ def random_run(seed: int, problems: int = 12, samples: int | None = 4):
         pytest.param(overthinking_area(CORRECT, TOKENS, t_max=1000), 2.3 / 6, id="metrics-8-overthinking"),
     ],
 )
-def test_hand_numbers(value, expected):
+def test_metrics_8_hand_numbers(value, expected):
     assert value == pytest.approx(expected, abs=1e-12)
 
 
@@ -109,7 +110,7 @@ def test_hand_numbers(value, expected):
         pytest.param(5, 4, 2, 1.0, id="metrics-8-pass(5,4,2)"),  # one wrong sample, two drawn
     ],
 )
-def test_pass_at_k_by_hand(n, c, k, expected):
+def test_metrics_8_pass_at_k_by_hand(n, c, k, expected):
     assert pass_at_k(n, c, k) == pytest.approx(expected, abs=1e-12)
 
 
@@ -140,14 +141,14 @@ AES_ROWS = [
     ("weights", "reference", "run", "expected"),
     [pytest.param(*row, id=f"metrics-8-aes-{i}") for i, row in enumerate(AES_ROWS)],
 )
-def test_accuracy_efficiency_score_by_hand(weights, reference, run, expected):
+def test_metrics_8_accuracy_efficiency_score_by_hand(weights, reference, run, expected):
     score = accuracy_efficiency_score(
         accuracy=run[0], tokens=run[1], accuracy_ref=reference[0], tokens_ref=reference[1], weights=weights
     )
     assert score == pytest.approx(expected, abs=5e-5)
 
 
-def test_gain_ratio_of_siri_low__metrics_8():
+def test_metrics_8_gain_ratio_of_siri_low():
     # gains .432624, .376744, .207120, .064320; ratios .575124, .530740, .556279, .607165
     result = gain_ratio(
         [40.4, 29.6, 74.6, 87.7], [7093, 6509, 4700, 2881], [28.2, 21.5, 61.8, 82.4], [12333, 12264, 8449, 4745]
@@ -159,7 +160,7 @@ def test_gain_ratio_of_siri_low__metrics_8():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_identities_with_equal_samples(seed):
+def test_metrics_2_identities_with_equal_samples(seed):
     correct, finished, tokens = random_run(seed)
     given = accuracy_given_finished(correct, finished)
     assert accuracy(correct) == pytest.approx((1 - truncation_rate(finished)) * given)
@@ -170,7 +171,7 @@ def test_identities_with_equal_samples(seed):
 
 
 @pytest.mark.parametrize("samples", [4, None], ids=["even", "uneven"])
-def test_accuracy_at_budget_never_falls_and_truncation_never_rises(samples):
+def test_metrics_2_accuracy_at_budget_never_falls_and_truncation_never_rises(samples):
     correct, finished, tokens = random_run(3, samples=samples)
     budgets = range(0, CAP + 1, 50)
     accuracies = [accuracy_at_budget(correct, tokens, b, cap=CAP) for b in budgets]
@@ -180,7 +181,7 @@ def test_accuracy_at_budget_never_falls_and_truncation_never_rises(samples):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_against_loops_on_uneven_samples(seed):
+def test_metrics_2_against_loops_on_uneven_samples(seed):
     correct, _, tokens = random_run(seed, samples=None)
 
     def mean(rows):
@@ -200,13 +201,13 @@ def test_against_loops_on_uneven_samples(seed):
     assert subset_mean_tokens(tokens, correct) == pytest.approx(sum(chosen) / len(chosen))
 
 
-def test_uneven_samples_weigh_problems_equally():
+def test_metrics_7_uneven_samples_weigh_problems_equally():
     # problem means 1 and 0, not 1 right of 4 samples
     assert accuracy([[1], [0, 0, 0]]) == 0.5
     assert mean_tokens([[100], [400, 400]]) == 250
 
 
-def test_control_error_and_violation_rate():
+def test_metrics_2_control_error_and_violation_rate():
     # |90 - 100|/100 = .1, |120 - 100|/100 = .2; second problem, target 200: .5
     assert control_error([[90, 120], [100, 100]], [100, 200]) == pytest.approx((0.15 + 0.5) / 2)
     assert violation_rate([[90, 120], [100, 100]], [100, 200]) == pytest.approx(0.25)
@@ -225,7 +226,7 @@ def test_removable_share(base, after, oracle, expected):
 # ---- section 7: edge cases ----------------------------------------------------------------------------------
 
 
-def test_no_correct_answer():
+def test_metrics_7_no_correct_answer():
     none = [[0, 0, 0], [0, 0, 0]]
     assert token_efficiency(none, TOKENS) == 0
     assert subset_mean_tokens(TOKENS, none) is None
@@ -233,29 +234,29 @@ def test_no_correct_answer():
         accuracy_efficiency_score(accuracy=0.5, tokens=10, accuracy_ref=0, tokens_ref=10)
 
 
-def test_all_cut():
+def test_metrics_7_all_cut():
     cut = [[0, 0], [0, 0]]
     assert accuracy(cut) == 0
     assert truncation_rate(cut) == 1
     assert accuracy_given_finished(cut, cut) is None
 
 
-def test_no_token_has_no_efficiency():
+def test_metrics_2_no_token_has_no_efficiency():
     assert token_efficiency([[0]], [[0]]) is None
 
 
-def test_budget_equal_to_a_length_is_inside():
+def test_metrics_7_budget_equal_to_a_length_is_inside():
     assert accuracy_at_budget([[1]], [[300]], 300, cap=CAP) == 1
     assert truncation_at_budget([[300]], [[1]], 300, cap=CAP) == 0
     assert accuracy_at_budget([[1]], [[301]], 300, cap=CAP) == 0
 
 
-def test_pass_at_k_above_the_samples_names_the_problem():
+def test_metrics_7_pass_at_k_above_the_samples_names_the_problem():
     with pytest.raises(ValueError, match="k is 2 but problem 1 has 1 samples"):
         mean_pass_at_k([[1, 0], [1]], 2)
 
 
-def test_correct_when_cut_is_an_error_unless_allowed():
+def test_metrics_1_correct_when_cut_is_an_error_unless_allowed():
     with pytest.raises(InputError, match=r"correct\[0\] has a correct answer that was cut"):
         accuracy_given_finished([[1, 1]], [[1, 0]])
     assert accuracy_given_finished([[1, 1]], [[1, 0]], allow_correct_when_cut=True) == 1
@@ -302,7 +303,7 @@ def test_bad_input_is_named(call, message):
 # ---- section 9: invariants ----------------------------------------------------------------------------------
 
 
-def test_order_of_problems_and_samples_does_not_matter():
+def test_metrics_9_order_of_problems_and_samples_does_not_matter():
     correct, finished, tokens = random_run(7, samples=None)
     make = np.random.default_rng(0)
     order = make.permutation(len(correct))
@@ -314,8 +315,14 @@ def test_order_of_problems_and_samples_does_not_matter():
     for metric in (
         lambda c, f, n: accuracy(c),
         lambda c, f, n: mean_tokens(n),
+        lambda c, f, n: truncation_rate(f),
+        lambda c, f, n: subset_mean_tokens(n, f),
         lambda c, f, n: accuracy_given_finished(c, f),
         lambda c, f, n: accuracy_at_budget(c, n, 300, cap=CAP),
+        lambda c, f, n: truncation_at_budget(n, f, 300, cap=CAP),
+        lambda c, f, n: mean_tokens_at_budget(n, 300, cap=CAP),
+        lambda c, f, n: control_error(n, 400),
+        lambda c, f, n: violation_rate(n, 400),
         lambda c, f, n: token_efficiency(c, n),
         lambda c, f, n: overthinking_area(c, n, t_max=CAP),
         lambda c, f, n: mean_pass_at_k(c, 1),
@@ -325,7 +332,7 @@ def test_order_of_problems_and_samples_does_not_matter():
         )
 
 
-def test_pass_at_k_rises_with_k_and_c_and_has_known_ends():
+def test_metrics_9_pass_at_k_rises_with_k_and_c_and_has_known_ends():
     for n, c in itertools.product(range(1, 9), range(9)):
         if c > n:
             continue
@@ -344,7 +351,7 @@ def test_pass_at_k_of_many_samples_stays_finite():
     assert pass_at_k(100_000, 1, 50_000) == pytest.approx(0.5)
 
 
-def test_score_of_the_reference_is_zero_and_scaling_changes_nothing():
+def test_metrics_9_score_of_the_reference_is_zero_and_scaling_changes_nothing():
     same = {"accuracy": 0.4, "tokens": 700, "accuracy_ref": 0.4, "tokens_ref": 700}
     assert accuracy_efficiency_score(**same) == 0
     shorter = accuracy_efficiency_score(accuracy=0.4, tokens=350, accuracy_ref=0.4, tokens_ref=700, weights=(2, 3, 5))
@@ -354,15 +361,114 @@ def test_score_of_the_reference_is_zero_and_scaling_changes_nothing():
     assert one == pytest.approx(ten)
 
 
-def test_doubling_the_tokens_halves_efficiency():
+def test_metrics_9_doubling_the_tokens_halves_efficiency():
     doubled = [[2 * n for n in row] for row in TOKENS]
     assert token_efficiency(CORRECT, doubled) == pytest.approx(token_efficiency(CORRECT, TOKENS) / 2)
+
+
+# ---- majority@k ---------------------------------------------------------------------------------------------
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize(
+    ("keys", "correct", "k", "expected"),
+    [
+        pytest.param(["7", "7", "8"], [1, 1, 0], 3, 1.0, id="right-answer-leads"),
+        pytest.param(["7", "8", "8"], [1, 0, 0], 3, 0.0, id="wrong-answer-leads"),
+        # 7 and 8 have one vote each: half of the top answers is right
+        pytest.param(["7", "8"], [1, 0], 2, 0.5, id="tie-counts-its-share"),
+        # three answers tie, one is right
+        pytest.param(["7", "8", "9"], [1, 0, 0], 3, 1 / 3, id="three-way-tie"),
+        # two without an answer do not outvote the one with 7
+        pytest.param([None, None, "7"], [0, 0, 1], 3, 1.0, id="no-answer-never-wins"),
+        pytest.param([None, None], [0, 0], 2, 0.0, id="nobody-answers"),
+        # pairs: (7,7) right, (7,8) twice half: (1 + .5 + .5)/3
+        pytest.param(["7", "7", "8"], [1, 1, 0], 2, 2 / 3, id="every-choice-of-two"),
+        # one each: the accuracy
+        pytest.param(["7", "7", "8", None], [1, 1, 0, 0], 1, 0.5, id="majority-at-1-is-accuracy"),
+        # one of the two 7 was cut, hence wrong: the vote earns its half
+        pytest.param(["7", "7", "8"], [1, 0, 0], 3, 0.5, id="mixed-verdicts-share"),
+    ],
+)
+def test_majority_by_hand(keys, correct, k, expected):
+    assert majority_at_k([keys], [correct], k, rng=rng()) == pytest.approx(expected)
+    # problems weigh alike: a second one that is always won
+    assert majority_at_k([keys, ["1"] * k], [correct, [1] * k], k, rng=rng()) == pytest.approx((expected + 1) / 2)
+
+
+def slow_majority(keys, correct, choices):
+    """A loop over choices of samples: votes counted one by one."""
+    total = 0.0
+    for chosen in choices:
+        votes: dict[str, list[bool]] = {}
+        for i in chosen:
+            if keys[i] is not None:
+                votes.setdefault(keys[i], []).append(correct[i])
+        most = max(map(len, votes.values()), default=0)
+        winners = [held for held in votes.values() if len(held) == most]
+        total += sum(sum(held) / len(held) for held in winners) / len(winners) if winners else 0.0
+    return total / len(choices)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_majority_against_brute_force(seed):
+    make = rng(seed)
+    n = int(make.integers(2, 8))
+    keys = [[None if x == 4 else str(x) for x in make.integers(0, 5, n)] for _ in range(5)]
+    correct = [[key in ("0", "1") for key in row] for row in keys]
+    for k in range(1, n + 1):
+        choices = list(itertools.combinations(range(n), k))
+        expected = np.mean([slow_majority(*row, choices) for row in zip(keys, correct, strict=True)])
+        assert majority_at_k(keys, correct, k, rng=rng()) == pytest.approx(expected)
+
+
+def test_majority_of_many_samples_is_drawn_and_near_the_exact_value():
+    # C(16, 8) = 12870 choices are more than the 1000 that are looked at
+    keys = ["7"] * 6 + ["8"] * 5 + ["9"] * 3 + [None] * 2
+    correct = [key == "7" for key in keys]
+    exact = slow_majority(keys, correct, list(itertools.combinations(range(16), 8)))
+    first = majority_at_k([keys], [correct], 8, rng=rng(1))
+    assert first == pytest.approx(exact, abs=4 * 0.5 / math.sqrt(1000))
+    assert first == majority_at_k([keys], [correct], 8, rng=rng(1)) != majority_at_k([keys], [correct], 8, rng=rng(2))
+    # every answer of the n is one choice: exact, whatever the generator
+    assert majority_at_k([keys], [correct], 16, rng=rng(1)) == 1.0
+
+
+def test_majority_ignores_the_order_of_samples_and_the_names_of_answers():
+    keys, correct = ["7", "8", "7", None, "9"], [1, 0, 1, 0, 0]
+    order = [3, 1, 4, 0, 2]
+    moved = [{"7": "a", "8": "b", "9": "c", None: None}[keys[i]] for i in order]
+    for k in range(1, 6):
+        assert majority_at_k([moved], [[correct[i] for i in order]], k, rng=rng()) == pytest.approx(
+            majority_at_k([keys], [correct], k, rng=rng())
+        )
+
+
+@pytest.mark.parametrize(
+    ("keys", "correct", "k", "message"),
+    [
+        ([["7"], ["7", "8"]], [[1], [1, 0]], 2, "k is 2 but problem 0 has 1 samples"),
+        ([["7"]], [[1]], 0, "k is 0"),
+        ([["7", "8"]], [[1]], 1, "problem 0: keys has 2 samples but correct has 1"),
+        ([["7"]], [[1], [0]], 1, "keys has 1 problems but correct has 2"),
+        ([[7]], [[1]], 1, r"keys\[0\] is \[7\]; pass one answer per sample, as text, or None"),
+        (["78"], [[1, 0]], 1, r"keys\[0\] is '78'"),
+        ([["7"]], [[2]], 1, "one True or False per sample"),
+        ([], [], 1, "correct has no problem"),
+    ],
+)
+def test_majority_refuses(keys, correct, k, message):
+    with pytest.raises(InputError, match=message):
+        majority_at_k(keys, correct, k, rng=rng())
 
 
 # ---- section 3: scores --------------------------------------------------------------------------------------
 
 
-def test_score_carries_and_prints_weights_and_reference():
+def test_metrics_3_score_carries_and_prints_weights_and_reference():
     score = accuracy_efficiency_score(accuracy=0.55, tokens=500, accuracy_ref=0.5, tokens_ref=1000)
     assert (score.weights, score.accuracy_ref, score.tokens_ref) == ((1, 3, 5), 0.5, 1000)
     assert str(score) == "0.8000 (AES, weights 1, 3, 5; reference accuracy 0.5, tokens 1000)"
@@ -380,7 +486,7 @@ def test_score_carries_and_prints_weights_and_reference():
         ({"tokens_ref": 900}, "tokens_ref"),
     ],
 )
-def test_scores_of_unlike_weights_or_reference_share_no_table(change, field):
+def test_metrics_3_scores_of_unlike_weights_or_reference_share_no_table(change, field):
     given = {"accuracy": 0.5, "tokens": 500, "accuracy_ref": 0.5, "tokens_ref": 1000}
     first, other = accuracy_efficiency_score(**given), accuracy_efficiency_score(**{**given, **change})
     check_same_reference({"a": first, "b": first})
@@ -400,7 +506,7 @@ def test_scores_of_unlike_weights_or_reference_share_no_table(change, field):
         ({"weights": (1, 3, -5)}, "weights is"),
     ],
 )
-def test_score_refuses(change, message):
+def test_metrics_3_score_refuses(change, message):
     given = {"accuracy": 0.5, "tokens": 500, "accuracy_ref": 0.5, "tokens_ref": 1000}
     with pytest.raises(ValueError, match=message):
         accuracy_efficiency_score(**{**given, **change})
@@ -414,7 +520,7 @@ def test_score_refuses(change, message):
         ({"tokens_ref": [0, 1]}, "every value must be finite and > 0"),
     ],
 )
-def test_gain_ratio_refuses(change, message):
+def test_metrics_3_gain_ratio_refuses(change, message):
     given = {"accuracy": [1, 1], "tokens": [1, 1], "accuracy_ref": [1, 1], "tokens_ref": [1, 1]}
     with pytest.raises(ValueError, match=message):
         gain_ratio(**{**given, **change})
@@ -422,12 +528,25 @@ def test_gain_ratio_refuses(change, message):
         gain_ratio([], [], [], [])
 
 
-def test_gain_ratio_ignores_losses():
+def test_metrics_3_relative_accuracy_explodes_on_hard_sets():
+    # 11 -> 16 right of 30 at equal length: 3 * 5/11
+    score = accuracy_efficiency_score(accuracy=16 / 30, tokens=900, accuracy_ref=11 / 30, tokens_ref=900)
+    assert score == pytest.approx(1.3636, abs=5e-5)
+
+
+def test_metrics_3_score_has_a_kink_at_equal_accuracy():
+    given = {"tokens": 500, "accuracy_ref": 0.5, "tokens_ref": 1000}
+    at, above, below = (accuracy_efficiency_score(accuracy=a, **given) for a in (0.5, 0.5005, 0.4995))
+    # dA = .001: up by 3 of it, down by 5 of it
+    assert (above - at, at - below) == pytest.approx((0.003, 0.005))
+
+
+def test_metrics_3_gain_ratio_ignores_losses():
     # sets at .8 and 1.2 of the reference: mean of 0 and .2
     assert gain_ratio([0.8, 1.2], [1, 1], [1, 1], [2, 2]).gain == pytest.approx(0.1)
 
 
-def test_frontier_keeps_what_nothing_dominates():
+def test_metrics_3_frontier_keeps_what_nothing_dominates():
     points = [(300, 0.5), (100, 0.4), (200, 0.4), (300, 0.6), (400, 0.6), (100, 0.4), (500, 0.7)]
     # (200,.4) costs more than (100,.4); (300,.5) and (400,.6) lose to (300,.6); equal points both stay
     assert frontier(points) == [(100, 0.4), (100, 0.4), (300, 0.6), (500, 0.7)]
@@ -435,7 +554,7 @@ def test_frontier_keeps_what_nothing_dominates():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_frontier_against_the_definition(seed):
+def test_metrics_9_frontier_against_the_definition(seed):
     make = np.random.default_rng(seed)
     points = [(float(n), float(a)) for n, a in zip(make.integers(1, 9, 40), make.integers(0, 9, 40), strict=True)]
 
@@ -448,7 +567,7 @@ def test_frontier_against_the_definition(seed):
     assert frontier([*points, worse]) == kept  # adding a dominated point changes nothing
 
 
-def test_matched_difference_interpolates_inside_the_range_only():
+def test_metrics_3_matched_difference_interpolates_inside_the_range_only():
     baseline = [(400, 0.6), (200, 0.4), (200, 0.3)]
     # at 300 the baseline has .5
     assert matched_accuracy_difference(300, 0.55, baseline=baseline) == pytest.approx(0.05)
@@ -460,151 +579,47 @@ def test_matched_difference_interpolates_inside_the_range_only():
         matched_accuracy_difference(1, 1, baseline=[])
     with pytest.raises(InputError, match="both finite"):
         matched_accuracy_difference(math.inf, 1, baseline=baseline)
+    # a baseline of one point matches its own length only
+    assert matched_accuracy_difference(400, 0.7, baseline=[(400, 0.6)]) == pytest.approx(0.1)
+    assert matched_accuracy_difference(401, 0.7, baseline=[(400, 0.6)]) is None
 
 
-# ---- section 4: bootstrap -----------------------------------------------------------------------------------
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-def test_same_seed_same_interval_another_seed_another():
-    values = rng(1).random(20)
-    first = bootstrap.mean_interval(values, rng=rng(5))
-    assert bootstrap.mean_interval(values, rng=rng(5)) == first
-    assert bootstrap.mean_interval(values, rng=rng(6)) != first
-    assert (first.draws, first.level, first.dropped) == (2000, 0.95, 0)
-    assert first.low < first.estimate < first.high
-
-
-def test_vectorised_bootstrap_equals_a_loop():
-    make = rng(2)
-    numerator, denominator = make.random(9), make.random(9) + 0.5
-    result = bootstrap.ratio_interval(numerator, denominator, rng=rng(3), draws=200)
-    drawn = rng(3).integers(0, 9, size=(200, 9))
-    values = [sum(numerator[p] for p in row) / sum(denominator[p] for p in row) for row in drawn]
-    low, high = np.quantile(values, (0.025, 0.975), method="linear")
-    assert (result.low, result.high) == pytest.approx((low, high))
-    assert result.estimate == pytest.approx(numerator.sum() / denominator.sum())
-
-
-def test_chunks_change_nothing(monkeypatch):
-    values = rng(1).random(20)
-    whole = bootstrap.mean_interval(values, rng=rng(5))
-    monkeypatch.setattr(bootstrap, "_CELLS_AT_ONCE", 300)
-    parts = bootstrap.mean_interval(values, rng=rng(5))
-    assert (parts.low, parts.high, parts.dropped) == pytest.approx((whole.low, whole.high, 0), abs=1e-12)
-
-
-def test_several_metrics_share_the_draws():
-    columns = rng(1).random((15, 2)) + 0.1
-    together = bootstrap.cluster_bootstraps(
-        columns, {"mean": lambda m: m[:, 0], "ratio": bootstrap.ratio_of_columns(0, 1)}, rng=rng(4)
-    )
-    assert together["mean"] == bootstrap.mean_interval(columns[:, 0], rng=rng(4))
-    assert together["ratio"] == bootstrap.ratio_interval(columns[:, 0], columns[:, 1], rng=rng(4))
-
-
-def test_one_problem_has_no_interval():
-    result = bootstrap.mean_interval([0.5], rng=rng())
-    assert (result.estimate, result.low, result.high) == (0.5, None, None)
-    assert not result.excludes(0)
-
-
-def test_equal_values_have_zero_width():
-    result = bootstrap.mean_interval([0.1] * 7, rng=rng())
-    assert result.low == result.high == result.estimate == 0.1
-
-
-def test_width_falls_as_one_over_root_of_problems():
-    values = rng(0).random(4000)
-
-    def width(n):
-        result = bootstrap.mean_interval(values[:n], rng=rng(1))
-        return result.high - result.low
-
-    assert width(1000) / width(4000) == pytest.approx(2, rel=0.15)
-
-
-def test_paired_interval_of_a_run_with_itself():
-    a, n = rng(1).random(11), rng(2).random(11) * 1000
-    same = bootstrap.paired_difference(a, a, rng=rng(3))
-    assert (same.estimate, same.low, same.high) == (0, 0, 0)
-    ratio = bootstrap.ratio_interval(n, n, rng=rng(3))
-    assert (ratio.estimate, ratio.low, ratio.high) == (1, 1, 1)
-    score = bootstrap.paired_efficiency_score(a, n, a, n, rng=rng(3))
-    assert (score.estimate, score.low, score.high) == (0, 0, 0)
-
-
-def test_pairing_is_tighter_than_two_unpaired_runs():
-    make = rng(1)
-    hard = make.random(200)
-    a, b = hard, np.clip(hard + 0.05 + 0.01 * make.standard_normal(200), 0, 1)
-    paired = bootstrap.paired_difference(a, b, rng=rng(2))
-    assert paired.excludes(0)
-    alone = bootstrap.mean_interval(a, rng=rng(2))
-    assert paired.high - paired.low < (alone.high - alone.low) / 4
-
-
-def test_paired_score_equals_the_score_and_a_loop():
-    make = rng(4)
-    a, n, a0, n0 = (make.random(8) + 0.1 for _ in range(4))
-    result = bootstrap.paired_efficiency_score(a, n, a0, n0, rng=rng(5), draws=100)
-    values = [
-        accuracy_efficiency_score(
-            accuracy=a[r].mean(), tokens=n[r].mean(), accuracy_ref=a0[r].mean(), tokens_ref=n0[r].mean()
-        )
-        for r in rng(5).integers(0, 8, size=(100, 8))
+def slow_cut_curve(correct, tokens):
+    """(mean tokens, accuracy) at every own length of the responses, problem by problem."""
+    lengths = sorted({n for row in tokens for n in row})
+    return [
+        (mean_tokens_at_budget(tokens, b, cap=CAP), accuracy_at_budget(correct, tokens, b, cap=CAP)) for b in lengths
     ]
-    assert (result.low, result.high) == pytest.approx(tuple(np.quantile(values, (0.025, 0.975))))
-    whole = accuracy_efficiency_score(accuracy=a.mean(), tokens=n.mean(), accuracy_ref=a0.mean(), tokens_ref=n0.mean())
-    assert result.estimate == pytest.approx(whole)
 
 
-def test_undefined_draws_are_dropped_and_counted():
-    # 60 problems, 4 with a denominator: a draw misses all four with chance (56/60)^60 = .016
-    few = bootstrap.ratio_interval(np.ones(60), [1.0] * 4 + [0.0] * 56, rng=rng())
-    assert 0 < few.dropped <= 100
-    assert few.low is not None
-    # 10 problems, 1 with a denominator: (9/10)^10 = .35 of the draws are undefined
-    many = bootstrap.ratio_interval(np.ones(10), [1.0] + [0.0] * 9, rng=rng())
-    assert many.dropped > 100
-    assert (many.estimate, many.low, many.high) == (pytest.approx(10), None, None)
+@pytest.mark.parametrize("seed", range(4))
+def test_metrics_3_the_cut_curve_is_the_metrics_at_every_length(seed):
+    correct, _, tokens = random_run(seed, samples=None)
+    share = np.concatenate([np.full(len(row), 1 / len(row) / len(tokens)) for row in tokens])
+    flat, right = np.concatenate(tokens), np.concatenate(correct).astype(bool)
+    order = np.argsort(flat, kind="stable")
+    curve_tokens, curve_accuracy = scores.cut_curve(right[order], flat[order], share[order][None])
+    slow = slow_cut_curve(correct, tokens)
+    assert curve_tokens[0] == pytest.approx([n for n, _ in slow])
+    assert curve_accuracy[0] == pytest.approx([a for _, a in slow])
+    assert (np.diff(curve_tokens[0]) >= 0).all()
+    assert (np.diff(curve_accuracy[0]) >= 0).all()
 
 
-@pytest.mark.parametrize("value", [0.1, 0.3, 0.7, 1e-9])
-def test_a_draw_of_zeros_is_exactly_zero(value):
-    # no rounding may turn 0 over 0 into a number: exactly the draws without problem 0 are undefined
-    result = bootstrap.ratio_interval(np.zeros(9), [value] + [0.0] * 8, rng=rng())
-    drawn = rng().integers(0, 9, size=(2000, 9))
-    assert result.dropped == int((drawn != 0).all(axis=1).sum())
-
-
-def test_undefined_on_the_data_itself_is_none():
-    never = bootstrap.ratio_interval(np.ones(5), np.zeros(5), rng=rng())
-    assert (never.estimate, never.low, never.high, never.dropped) == (None, None, None, 2000)
-    assert never.to_dict()["estimate"] is None
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: bootstrap.mean_interval([], rng=rng()), "columns has shape"),
-        (lambda: bootstrap.mean_interval([1, math.nan], rng=rng()), "not finite"),
-        (lambda: bootstrap.mean_interval([1, 2], rng=rng(), draws=0), "draws is 0"),
-        (lambda: bootstrap.mean_interval([1, 2], rng=rng(), level=1.0), "level 1.0"),
-        (lambda: bootstrap.paired_difference([1, 2], [1], rng=rng()), r"b has shape \(1,\) and a \(2,\)"),
-        (lambda: bootstrap.mean_interval([[1, 2]], rng=rng()), r"values has shape \(1, 2\)"),
-        (
-            lambda: bootstrap.paired_efficiency_score([1], [1], [1], [1], rng=rng(), weights=(1, 2)),
-            "weights is",
-        ),
-    ],
-)
-def test_bootstrap_refuses(call, message):
-    with pytest.raises(InputError, match=message):
-        call()
+def test_metrics_3_curves_are_interpolated_row_by_row():
+    curve_tokens = np.array([[10.0, 20.0, 20.0, 30.0], [10.0, 20.0, 30.0, 40.0]])
+    curve_accuracy = np.array([[0.0, 0.2, 0.4, 0.6], [0.0, 0.2, 0.4, 0.6]])
+    for asked, expected in (
+        ([10, 40], [0.0, 0.6]),
+        ([15, 25], [0.1, 0.3]),
+        ([20, 20], [0.4, 0.2]),  # of points with equal tokens the best counts
+        ([25, 35], [0.5, 0.5]),
+        ([9, 41], [np.nan, np.nan]),
+    ):
+        found = scores.accuracy_at_tokens(np.array(asked, dtype=float), curve_tokens, curve_accuracy)
+        assert found == pytest.approx(expected, nan_ok=True)
+    # a sum in another order may be a rounding above the end
+    assert scores.accuracy_at_tokens(np.array([30 * (1 + 1e-15)]), curve_tokens[:1], curve_accuracy[:1])[0] == 0.6
 
 
 def test_arrays_and_lists_give_the_same():

@@ -9,6 +9,7 @@ import pytest
 
 from lengthwise.errors import CheckpointError, ConfigError, InputError, ShapeError
 from lengthwise.evaluation import Record, accuracy_efficiency_score, check_comparable, compare
+from lengthwise.evaluation.records import summarise
 
 CONTEXT = {
     "model": "tiny",
@@ -64,7 +65,7 @@ def test_a_cut_answer_is_wrong():
     assert [row.tolist() for row in record().correct] == [[True, True, False], [True, False, False]]
 
 
-def test_summary_has_the_numbers_of_metrics_8():
+def test_metrics_8_summary_has_the_numbers():
     summary = record().summary(seed=0)
     expected = {
         "accuracy": 0.5,
@@ -84,7 +85,7 @@ def test_summary_has_the_numbers_of_metrics_8():
     assert json.loads(json.dumps(summary, allow_nan=False))["accuracy"] == 0.5
 
 
-def test_every_quantity_has_its_interval_around_the_same_estimate():
+def test_metrics_6_every_quantity_has_its_interval_around_the_same_estimate():
     summary = big(1).summary(seed=0)
     names = [name.removesuffix("_interval") for name in summary if name.endswith("_interval")]
     assert set(names) == {
@@ -108,7 +109,7 @@ def test_summary_repeats_with_its_seed_and_moves_with_another():
     assert run.summary(seed=3) == run.summary(seed=3) != run.summary(seed=4)
 
 
-def test_warning_only_above_five_percent_cut():
+def test_metrics_5_warning_only_above_five_percent_cut():
     # 1 of 6 responses cut
     assert record().summary()["warning"] == (
         "16.7% of the responses were cut at 1000 tokens: the mean length is bounded by the cap; "
@@ -135,13 +136,13 @@ def test_by_category_in_natural_order():
     assert list(record(categories=["easy", "3"]).by_category()) == ["3", "easy"]
 
 
-def test_uneven_samples_weigh_problems_equally():
+def test_metrics_7_uneven_samples_weigh_problems_equally():
     uneven = record(answer_correct=[[1], [0, 0, 0]], finished=[[1], [1, 1, 1]], num_tokens=[[100], [400, 400, 400]])
     summary = uneven.summary()
     assert (summary["accuracy"], summary["mean_tokens"], summary["responses"]) == (0.5, 250, 4)
 
 
-def test_curve_at_halved_budgets():
+def test_metrics_6_curve_at_halved_budgets():
     # cap 1000: 62, 125, 250, 500, 1000; right answers at 100, 400 and 200 tokens
     curve = record().curve()
     assert [point["budget"] for point in curve] == [62, 125, 250, 500, 1000]
@@ -169,7 +170,16 @@ def test_curve_at_halved_budgets():
         ({"num_tokens": [[100, 400, 900], [200, 1000, 1001]]}, InputError, "num_tokens holds 1001 but the cap is 1000"),
         ({"num_tokens": [[1.5, 400, 900], [200, 1000, 1000]]}, InputError, "integer >= 0"),
         ({"answer_correct": [[2, 1, 0], [1, 1, 0]]}, InputError, "one True or False per sample"),
+        ({"problem_ids": "ab"}, InputError, "problem_ids is 'ab'; give one text per problem"),
+        ({"problem_ids": [1, 2]}, InputError, r"problem_ids is \[1, 2\]"),
+        ({"problem_ids": None}, InputError, "problem_ids is None"),
+        ({"categories": [1, 2]}, InputError, r"categories is \[1, 2\]"),
+        ({"name": 3}, InputError, "name is 3"),
+        ({"context": [1]}, InputError, r"context is \[1\]; give a mapping"),
         ({"context": {"model": "tiny"}}, InputError, "context has no 'cap'"),
+        ({"context": {"cap": "1000"}}, InputError, "context has the cap '1000'"),
+        ({"context": {"cap": 1000.5}}, InputError, "context has the cap 1000.5"),
+        ({"context": {"cap": True}}, InputError, "context has the cap True"),
         ({"context": {"cap": 1000, "model": object()}}, InputError, "context cannot be written as JSON"),
         ({"context": {"cap": 1000, "temperature": float("nan")}}, InputError, "context cannot be written as JSON"),
     ],
@@ -208,7 +218,7 @@ def test_load_refuses_a_missing_and_a_damaged_file(tmp_path):
 # ---- recut --------------------------------------------------------------------------------------------------
 
 
-def test_recut_gives_the_numbers_at_the_budget_and_says_so():
+def test_metrics_8_recut_gives_the_numbers_at_the_budget_and_says_so():
     # metrics 8, budget 300: accuracy 1/3, truncation 2/3, mean tokens 250
     cut = record().recut(300)
     summary = cut.summary()
@@ -233,7 +243,7 @@ def test_recut_at_the_cap_keeps_every_number():
 
 
 @pytest.mark.parametrize(("budget", "message"), [(1001, "budget is 1001"), (0, "budget is 0"), (-1, "budget is -1")])
-def test_recut_refuses_upwards_and_nothing(budget, message):
+def test_metrics_5_recut_refuses_upwards_and_nothing(budget, message):
     with pytest.raises(ValueError, match=message):
         record().recut(budget)
 
@@ -254,7 +264,7 @@ def test_recut_refuses_upwards_and_nothing(budget, message):
         ("samples", 4),
     ],
 )
-def test_unlike_records_are_refused_with_the_field_and_both_values(field, value):
+def test_metrics_5_unlike_records_are_refused_with_the_field_and_both_values(field, value):
     with pytest.raises(ValueError, match=f"{field}: {CONTEXT[field]!r} and {value!r}"):
         check_comparable(record(), with_context(**{field: value}))
 
@@ -263,7 +273,12 @@ def test_every_differing_field_is_listed():
     other = record(context={**CONTEXT, "cap": 2000, "grader": "x"}, problem_ids=["p0", "p9"])
     with pytest.raises(InputError) as caught:
         compare(record(), other)
-    for part in ("cap: 1000 and 2000", "grader: ", "problem_ids: 2 and 2 problems, not the same ones", "recut()"):
+    for part in (
+        "cap: 1000 and 2000",
+        "grader: 'lengthwise-lab/1' and 'x'",
+        "problem_ids: 2 and 2 problems, not the same ones (1 only in the first, 1 only in the second)",
+        "The way out: measure again alike, or cut both to the smaller cap with recut() (--recut)",
+    ):
         assert part in str(caught.value)
 
 
@@ -272,7 +287,7 @@ def test_another_model_and_seed_are_what_one_compares():
 
 
 @pytest.mark.parametrize("field", ["temperature", "top_p", "samples"])
-def test_sampling_differences_need_to_be_allowed(field):
+def test_metrics_5_sampling_differences_need_to_be_allowed(field):
     check_comparable(record(), with_context(**{field: 7}), allow=(field,))
 
 
@@ -282,7 +297,7 @@ def test_nothing_else_can_be_allowed(field):
         check_comparable(record(), record(), allow=(field,))
 
 
-def test_records_of_unlike_caps_compare_after_a_recut():
+def test_metrics_5_records_of_unlike_caps_compare_after_a_recut():
     longer = with_context(cap=2000)
     with pytest.raises(InputError, match="cap: 1000 and 2000"):
         compare(record(), longer)
@@ -290,7 +305,7 @@ def test_records_of_unlike_caps_compare_after_a_recut():
     assert result["recut_from"] == {"a": None, "b": 2000}
 
 
-def test_compare_gives_paired_intervals_and_the_score_with_its_reference():
+def test_metrics_6_compare_gives_paired_intervals_and_the_score_with_its_reference():
     a, b = big(1), big(2, share=0.7, most=500)
     result = compare(a, b, seed=5, weights=(1, 5, 10))
     assert json.loads(json.dumps(result, allow_nan=False)) == result
@@ -313,14 +328,15 @@ def test_compare_gives_paired_intervals_and_the_score_with_its_reference():
     assert (result["a"], result["b"]) == ("run 1", "run 2")
 
 
-def test_a_record_against_itself_differs_by_nothing():
+def test_metrics_9_a_record_against_itself_differs_by_nothing():
     run = big(3)
     result = compare(run, run)
-    for name, value in (("accuracy_difference", 0), ("tokens_ratio", 1), ("accuracy_efficiency_score", 0)):
+    neutral = {"accuracy_difference": 0, "tokens_ratio": 1, "accuracy_efficiency_score": 0, "matched": 0}
+    for name, value in neutral.items():
         assert (result[name]["estimate"], result[name]["low"], result[name]["high"]) == (value, value, value)
 
 
-def test_a_reference_without_right_answers_has_no_score():
+def test_metrics_7_a_reference_without_right_answers_has_no_score():
     result = compare(big(4, share=0.0), big(5))
     assert result["accuracy_efficiency_score"]["estimate"] is None
     assert result["accuracy_efficiency_score"]["low"] is None
@@ -329,3 +345,153 @@ def test_a_reference_without_right_answers_has_no_score():
 def test_bad_weights_are_named():
     with pytest.raises((InputError, ConfigError), match="weights is"):
         compare(record(), record(), weights=(1, 3))
+
+
+# ---- equal tokens: the baseline's own answers cut ----------------------------------------------------------
+
+
+def shorter(**changes) -> Record:
+    """The problems of `record()` with other answers: 300 tokens on average, 4 of 6 right."""
+    fields = {"name": "after", "answer_correct": [[1, 1, 0], [1, 1, 0]], "finished": [[1, 1, 1], [1, 1, 1]]}
+    return record(**{**fields, "num_tokens": [[100, 200, 600], [200, 300, 400]], **changes})
+
+
+def test_metrics_3_matched_by_hand():
+    # The baseline's lengths 100, 200, 400, 900, 1000, each a budget:
+    #   mean tokens 100, (100 + 5 * 200)/6 = 183.33, (100 + 200 + 4 * 400)/6 = 316.67, 566.67, 600
+    #   right            1/6,              2/6,                             3/6,      3/6,  3/6
+    # 300 tokens lie 7/8 of the way from 183.33 to 316.67: 2/6 + 7/8 * 1/6 = 23/48
+    matched = compare(record(), shorter())["matched"]
+    assert matched["tokens"] == pytest.approx(300)
+    assert matched["reference_accuracy"] == pytest.approx(23 / 48)
+    assert matched["estimate"] == pytest.approx(4 / 6 - 23 / 48)
+
+
+def test_metrics_3_matched_is_none_outside_the_baselines_range():
+    # 100 tokens are the shortest cut that costs as little as the baseline's shortest answer; 700 are above its mean
+    inside = shorter(num_tokens=[[100] * 3, [100] * 3])
+    below = shorter(num_tokens=[[99] * 3, [99] * 3])
+    above = shorter(num_tokens=[[700] * 3, [700] * 3])
+    assert compare(record(), inside)["matched"]["reference_accuracy"] == pytest.approx(1 / 6)
+    for outside in (below, above):
+        matched = compare(record(), outside)["matched"]
+        assert (matched["estimate"], matched["low"], matched["reference_accuracy"]) == (None, None, None)
+
+
+def test_matched_interval_recomputes_the_curve_in_every_draw():
+    # Better by exactly .25 on every problem than the baseline at every cut that costs as much: with the curve
+    # drawn anew the interval has no width, with the curve of the whole data it would have.
+    problems = 20
+    lengths = [[100 * (1 + p % 5)] * 4 for p in range(problems)]
+    base = record(
+        problem_ids=[f"p{i}" for i in range(problems)], categories=None, num_tokens=lengths,
+        answer_correct=[[True, True, False, False]] * problems, finished=[[True] * 4] * problems,
+    )  # fmt: skip
+    better = record(
+        problem_ids=base.problem_ids, categories=None, num_tokens=lengths,
+        answer_correct=[[True, True, True, False]] * problems, finished=[[True] * 4] * problems,
+    )  # fmt: skip
+    matched = compare(base, better)["matched"]
+    assert (matched["estimate"], matched["low"], matched["high"]) == pytest.approx((0.25, 0.25, 0.25))
+
+
+# ---- several seeds ------------------------------------------------------------------------------------------
+
+
+def test_metrics_4_several_seeds_report_each_and_the_mean():
+    a = [big(seed) for seed in (1, 2, 3)]
+    b = [big(seed, share=0.8, most=600) for seed in (4, 5)]
+    result = compare(a, b)
+    assert [run["accuracy"] for run in result["seeds"]["a"]] == pytest.approx([r.accuracies.mean() for r in a])
+    assert [run["mean_tokens"] for run in result["seeds"]["b"]] == pytest.approx([r.tokens.mean() for r in b])
+    means = [np.mean([run["accuracy"] for run in result["seeds"][side]]) for side in ("a", "b")]
+    assert result["accuracy_difference"]["estimate"] == pytest.approx(means[1] - means[0])
+    tokens = [np.mean([run["mean_tokens"] for run in result["seeds"][side]]) for side in ("a", "b")]
+    assert result["tokens_ratio"]["estimate"] == pytest.approx(tokens[1] / tokens[0])
+    assert result["accuracy_efficiency_score"]["reference"] == pytest.approx(
+        {"accuracy": means[0], "tokens": tokens[0]}
+    )
+    assert result["curves"]["a"][-1]["accuracy"] == pytest.approx(means[0])
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_one_record_in_a_list_is_that_record():
+    a, b = big(1), big(2)
+    assert compare([a], [b]) == compare(a, b)
+    assert summarise([a], seed=3) == a.summary(seed=3)
+
+
+def test_summary_of_several_seeds_is_their_mean():
+    runs = [big(seed) for seed in (1, 2, 3)]
+    summary = summarise(runs)
+    alone = [run.summary() for run in runs]
+    for name in ("accuracy", "mean_tokens", "truncation_rate"):
+        assert summary[name] == pytest.approx(np.mean([one[name] for one in alone])), name
+        assert summary[f"{name}_interval"]["estimate"] == pytest.approx(summary[name]), name
+    # pooled: the tokens of all finished responses over their number
+    finished = np.concatenate([np.array(run.num_tokens)[np.array(run.finished)] for run in runs])
+    assert summary["tokens_finished"] == pytest.approx(np.mean(finished))
+    assert summary["tokens_finished_interval"]["estimate"] == pytest.approx(summary["tokens_finished"])
+    assert summary["responses"] == 3 * 160
+
+
+def test_seeds_of_one_side_must_be_alike_too():
+    other = big(2)
+    longer = record(**{**vars_of(other), "context": {**CONTEXT, "cap": 2000}})
+    with pytest.raises(InputError, match="cap: 1000 and 2000"):
+        compare(big(1), [big(3), longer])
+
+
+def vars_of(made: Record) -> dict:
+    return {name: getattr(made, name) for name in Record.__dataclass_fields__}
+
+
+@pytest.mark.parametrize(("a", "b"), [([], "b"), ("a", [])])
+def test_a_side_needs_a_record(a, b):
+    sides = [big(1) if side in ("a", "b") else side for side in (a, b)]
+    with pytest.raises(InputError, match="give at least one each"):
+        compare(*sides)
+
+
+# ---- what may differ ----------------------------------------------------------------------------------------
+
+
+def moved(made: Record, order: list[int], name: str = "moved") -> Record:
+    rows = {
+        key: [getattr(made, key)[i] for i in order]
+        for key in ("problem_ids", "answer_correct", "finished", "num_tokens")
+    }
+    return record(**{**vars_of(made), **rows, "name": name, "categories": None})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_metrics_9_the_order_of_problems_does_not_matter(seed):
+    a, b = big(1), big(2, share=0.8, most=500)
+    order = np.random.default_rng(seed).permutation(40).tolist()
+    assert compare(a, moved(b, order, b.name)) == compare(a, b)
+
+
+def test_problem_ids_that_repeat_are_paired_in_turn():
+    ids = [f"p{i // 2}" for i in range(40)]
+    a, b = (record(**{**vars_of(big(seed)), "problem_ids": ids}) for seed in (1, 2))
+    order = [i + 1 if i % 2 == 0 else i - 1 for i in range(40)][::-1]
+    result = compare(a, moved(b, order, b.name))
+    assert result["accuracy_difference"]["estimate"] == compare(a, b)["accuracy_difference"]["estimate"]
+    with pytest.raises(InputError, match="1 only in the first, 1 only in the second"):
+        compare(a, record(**{**vars_of(b), "problem_ids": ["p1", *ids[1:]]}))
+
+
+def test_an_intervention_is_no_reason_to_refuse_and_is_shown():
+    budget = with_context(intervention={"budget": 512})
+    result = compare(record(), budget)
+    assert result["interventions"] == {"a": None, "b": {"budget": 512}}
+    two = compare(record(), [budget, with_context(intervention={"budget": 256})])
+    assert two["interventions"]["b"] == [{"budget": 512}, {"budget": 256}]
+
+
+def test_fields_that_no_record_carries_are_named():
+    bare = record(context={"cap": 1000, "data": "d", "grader": "g"})
+    assert compare(bare, bare)["unknown"] == ["tokenizer", "template"]
+    assert compare(record(), record())["unknown"] == []
+    with pytest.raises(InputError, match="tokenizer: 'words/9' and None"):
+        compare(record(), bare)

@@ -11,6 +11,7 @@ error. A response that was cut is wrong: pass ``correct = answer_correct & finis
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -22,13 +23,17 @@ from lengthwise.errors import InputError, ShapeError
 
 Samples = Sequence[Sequence[Any]] | Sequence[NDArray[Any]] | NDArray[Any]
 """Values [P,S]; rows may differ in length."""
+MAJORITY_SUBSETS = 1000
+"""Votes looked at per problem: all of them where there are no more, else so many drawn at random."""
 
 
 def check_flags(values: Samples, name: str) -> list[NDArray[np.bool_]]:
     """Read bool [P,S] (0 and 1 are taken for False and True) into one array per problem, or raise."""
     rows = _rows(values, name)
+    if all(row.dtype.kind == "b" for row in rows):
+        return rows
     for problem, row in enumerate(rows):
-        if row.dtype.kind != "b" and (row.dtype.kind not in "iu" or not np.isin(row, (0, 1)).all()):
+        if row.dtype.kind not in "biu" or ((row != 0) & (row != 1)).any():
             raise InputError(f"{name}[{problem}] is {row.tolist()}; pass one True or False per sample")
     return [row.astype(bool) for row in rows]
 
@@ -36,10 +41,10 @@ def check_flags(values: Samples, name: str) -> list[NDArray[np.bool_]]:
 def check_token_counts(values: Samples, name: str = "num_tokens") -> list[NDArray[np.int64]]:
     """Read int [P,S], at least 0, into one array per problem, or raise."""
     rows = _rows(values, name)
-    for problem, row in enumerate(rows):
-        if row.dtype.kind not in "iu" or (row < 0).any():
-            raise InputError(f"{name}[{problem}] is {row.tolist()}; pass one token count (integer >= 0) each")
-    return [row.astype(np.int64) for row in rows]
+    if any(row.dtype.kind not in "iu" for row in rows) or np.concatenate(rows).min() < 0:
+        problem, row = next((i, r) for i, r in enumerate(rows) if r.dtype.kind not in "iu" or (r < 0).any())
+        raise InputError(f"{name}[{problem}] is {row.tolist()}; pass one token count (integer >= 0) each")
+    return [row.astype(np.int64, copy=False) for row in rows]
 
 
 def check_same_samples(first: Sequence[Any], first_name: str, second: Sequence[Any], second_name: str) -> None:
@@ -58,18 +63,21 @@ def check_same_samples(first: Sequence[Any], first_name: str, second: Sequence[A
 
 def accuracy(correct: Samples) -> float:
     """Share of correct answers (pass@1), mean over samples, then problems. Range [0, 1]."""
-    return _mean_of_means(check_flags(correct, "correct"))
+    right = check_flags(correct, "correct")
+    return _mean_of_means(right, _flat(right))
 
 
 def mean_tokens(num_tokens: Samples) -> float:
     """Mean response tokens, over samples, then problems; a cut response counts with the cap."""
-    return _mean_of_means(check_token_counts(num_tokens))
+    tokens = check_token_counts(num_tokens)
+    return _mean_of_means(tokens, _flat(tokens))
 
 
 def truncation_rate(finished: Samples) -> float:
     """Share of responses that were cut, ``1 - mean finished``. Range [0, 1]."""
+    ended = check_flags(finished, "finished")
     # Not 1 - mean: one cut of twenty is to be .05 exactly, the limit of a warning.
-    return _mean_of_means([~row for row in check_flags(finished, "finished")])
+    return _mean_of_means(ended, ~_flat(ended))
 
 
 def subset_mean_tokens(num_tokens: Samples, subset: Samples) -> float | None:
@@ -79,7 +87,7 @@ def subset_mean_tokens(num_tokens: Samples, subset: Samples) -> float | None:
     """
     tokens, chosen = check_token_counts(num_tokens), check_flags(subset, "subset")
     check_same_samples(tokens, "num_tokens", chosen, "subset")
-    pooled = np.concatenate(tokens)[np.concatenate(chosen)]
+    pooled = _flat(tokens)[_flat(chosen)]
     return float(pooled.mean()) if len(pooled) else None
 
 
@@ -99,8 +107,8 @@ def accuracy_given_finished(
                 f"correct[{problem}] has a correct answer that was cut; a cut response counts as wrong: "
                 "pass answer_correct & finished, or allow_correct_when_cut=True"
             )
-    right_and_ended = np.concatenate(right) & np.concatenate(ended)
-    total = int(np.concatenate(ended).sum())
+    right_and_ended = _flat(right) & _flat(ended)
+    total = int(_flat(ended).sum())
     return float(right_and_ended.sum() / total) if total else None
 
 
@@ -114,7 +122,7 @@ def accuracy_at_budget(correct: Samples, num_tokens: Samples, budget: int, *, ca
     right, tokens = check_flags(correct, "correct"), check_token_counts(num_tokens)
     check_same_samples(right, "correct", tokens, "num_tokens")
     check_budget(budget, cap)
-    return _mean_of_means([c & (n <= budget) for c, n in zip(right, tokens, strict=True)])
+    return _mean_of_means(right, _flat(right) & (_flat(tokens) <= budget))
 
 
 def truncation_at_budget(num_tokens: Samples, finished: Samples, budget: int, *, cap: int) -> float:
@@ -122,13 +130,14 @@ def truncation_at_budget(num_tokens: Samples, finished: Samples, budget: int, *,
     tokens, ended = check_token_counts(num_tokens), check_flags(finished, "finished")
     check_same_samples(tokens, "num_tokens", ended, "finished")
     check_budget(budget, cap)
-    return _mean_of_means([(n > budget) | ~f for n, f in zip(tokens, ended, strict=True)])
+    return _mean_of_means(tokens, (_flat(tokens) > budget) | ~_flat(ended))
 
 
 def mean_tokens_at_budget(num_tokens: Samples, budget: int, *, cap: int) -> float:
     """Mean tokens after a forced cut: mean of ``min(n, budget)``."""
     check_budget(budget, cap)
-    return _mean_of_means([np.minimum(n, budget) for n in check_token_counts(num_tokens)])
+    tokens = check_token_counts(num_tokens)
+    return _mean_of_means(tokens, np.minimum(_flat(tokens), budget))
 
 
 def token_efficiency(correct: Samples, num_tokens: Samples) -> float | None:
@@ -138,8 +147,8 @@ def token_efficiency(correct: Samples, num_tokens: Samples) -> float | None:
     """
     right, tokens = check_flags(correct, "correct"), check_token_counts(num_tokens)
     check_same_samples(right, "correct", tokens, "num_tokens")
-    total = int(np.concatenate(tokens).sum())
-    return float(1000.0 * np.concatenate(right).sum() / total) if total else None
+    total = int(_flat(tokens).sum())
+    return float(1000.0 * _flat(right).sum() / total) if total else None
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -160,10 +169,44 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 def mean_pass_at_k(correct: Samples, k: int) -> float:
     """Pass@k of each problem, averaged over problems; a problem with fewer than ``k`` samples raises."""
     right = check_flags(correct, "correct")
-    for problem, row in enumerate(right):
-        if k > len(row):
-            raise InputError(f"k is {k} but problem {problem} has {len(row)} samples; choose a smaller k")
+    _check_k(k, right)
     return float(np.mean([pass_at_k(len(row), int(row.sum()), k) for row in right]))
+
+
+def majority_at_k(keys: Sequence[Sequence[str | None]], correct: Samples, k: int, *, rng: np.random.Generator) -> float:
+    """Share of problems won by the most frequent answer among ``k`` of the samples (majority@k). Range [0, 1].
+
+    ``keys`` [P,S] are the answers, equal text for equal answers; ``None`` is no answer and never wins. A vote
+    earns the share of right ones among the samples whose answer is the most frequent: answers that tie count
+    their share, a vote without any answer 0. Averaged over every choice of ``k`` samples of a problem where
+    there are at most 1000 (so exactly at ``k = 1`` and at ``k = n``), else over 1000 random ones; then over
+    problems. A problem with fewer than ``k`` samples raises. Majority@1 is the accuracy where every right
+    sample has an answer.
+    """
+    right = check_flags(correct, "correct")
+    check_same_samples(keys, "keys", right, "correct")
+    for problem, row in enumerate(keys):
+        if isinstance(row, str) or not all(key is None or isinstance(key, str) for key in row):
+            raise InputError(f"keys[{problem}] is {row!r}; pass one answer per sample, as text, or None for no answer")
+    _check_k(k, right)
+    return float(np.mean([_majority(row, flags, k, rng) for row, flags in zip(keys, right, strict=True)]))
+
+
+def _majority(keys: Sequence[str | None], right: NDArray[np.bool_], k: int, rng: np.random.Generator) -> float:
+    answers = list(dict.fromkeys(key for key in keys if key is not None))
+    if not answers:
+        return 0.0
+    votes = np.array([[key == answer for answer in answers] for key in keys])
+    size = len(keys)
+    if math.comb(size, k) <= MAJORITY_SUBSETS:
+        chosen = np.array(list(itertools.combinations(range(size), k)))
+    else:
+        chosen = rng.random((MAJORITY_SUBSETS, size)).argsort(axis=1)[:, :k]
+    counts = votes[chosen].sum(axis=1)  # [choices, answers]
+    won = (votes & right[:, None])[chosen].sum(axis=1)
+    top = (counts == counts.max(axis=1, keepdims=True)) & (counts > 0)
+    # A vote without any answer has no top: 0 of 1.
+    return float(((won * top).sum(axis=1) / np.maximum((counts * top).sum(axis=1), 1)).mean())
 
 
 def overthinking_area(correct: Samples, num_tokens: Samples, *, t_max: int) -> float:
@@ -175,21 +218,20 @@ def overthinking_area(correct: Samples, num_tokens: Samples, *, t_max: int) -> f
     check_same_samples(right, "correct", tokens, "num_tokens")
     if t_max < 1:
         raise InputError(f"t_max is {t_max}; give the largest budget of the area, at least 1 token")
-    pairs = zip(right, tokens, strict=True)
-    return _mean_of_means([c * np.maximum(0, t_max - n) / t_max for c, n in pairs])
+    return _mean_of_means(right, _flat(right) * np.maximum(0, t_max - _flat(tokens)) / t_max)
 
 
 def control_error(num_tokens: Samples, target: int | Sequence[int]) -> float:
     """Mean relative distance to the asked length, ``|n - target| / target``; one target, or one each [P]."""
     tokens = check_token_counts(num_tokens)
-    pairs = zip(tokens, _targets(target, len(tokens)), strict=True)
-    return _mean_of_means([np.abs(n - t) / t for n, t in pairs])
+    targets = _targets(target, tokens)
+    return _mean_of_means(tokens, np.abs(_flat(tokens) - targets) / targets)
 
 
 def violation_rate(num_tokens: Samples, target: int | Sequence[int]) -> float:
     """Share of responses longer than the asked length, ``n > target``; one target, or one each [P]."""
     tokens = check_token_counts(num_tokens)
-    return _mean_of_means([n > t for n, t in zip(tokens, _targets(target, len(tokens)), strict=True)])
+    return _mean_of_means(tokens, _flat(tokens) > _targets(target, tokens))
 
 
 def removable_share(base: float, after: float, oracle: float) -> float:
@@ -217,8 +259,16 @@ def check_budget(budget: int, cap: int) -> None:
         )
 
 
+def _check_k(k: int, samples: Sequence[NDArray[Any]]) -> None:
+    if k < 1:
+        raise InputError(f"k is {k}; choose at least 1 sample")
+    for problem, row in enumerate(samples):
+        if k > len(row):
+            raise InputError(f"k is {k} but problem {problem} has {len(row)} samples; choose a smaller k")
+
+
 def _rows(values: Samples, name: str) -> list[NDArray[Any]]:
-    if isinstance(values, str) or not hasattr(values, "__len__"):
+    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
         raise InputError(f"{name} is {values!r}; pass one list of samples per problem")
     if len(values) == 0:
         raise InputError(f"{name} has no problem; pass at least one")
@@ -236,14 +286,22 @@ def _rows(values: Samples, name: str) -> list[NDArray[Any]]:
     return rows
 
 
-def _mean_of_means(rows: Sequence[NDArray[Any]]) -> float:
-    return float(np.mean([row.mean() for row in rows]))
+def _flat(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(rows)
 
 
-def _targets(target: int | Sequence[int], problems: int) -> list[int]:
-    targets = list(target) if isinstance(target, Sequence | np.ndarray) else [target] * problems
-    if len(targets) != problems:
-        raise ShapeError(f"target has {len(targets)} values for {problems} problems; pass one, or one each")
+def _mean_of_means(rows: Sequence[NDArray[Any]], values: NDArray[Any]) -> float:
+    """Mean over the samples of each problem of ``rows``, then over problems, of pooled ``values`` [sum of S]."""
+    sizes = np.array([len(row) for row in rows])
+    sums = np.add.reduceat(values.astype(np.float64), sizes.cumsum() - sizes)
+    return float((sums / sizes).mean())
+
+
+def _targets(target: int | Sequence[int], tokens: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """The asked length of every sample [sum of S]."""
+    targets = list(target) if isinstance(target, Sequence | np.ndarray) else [target] * len(tokens)
+    if len(targets) != len(tokens):
+        raise ShapeError(f"target has {len(targets)} values for {len(tokens)} problems; pass one, or one each")
     if min(targets) < 1:
         raise InputError(f"target is {min(targets)}; an asked length is at least 1 token")
-    return targets
+    return np.repeat(targets, [len(row) for row in tokens])

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lengthwise.errors import InputError
-from lengthwise.evaluation.bootstrap import (
-    Interval,
-    Metric,
-    cluster_bootstraps,
-    mean_interval,
-    paired_difference,
-    paired_efficiency_score,
-    ratio_interval,
-    ratio_of_columns,
-)
 from lengthwise.evaluation.metrics import (
+    accuracy,
     accuracy_at_budget,
     accuracy_given_finished,
     check_budget,
     check_flags,
     check_same_samples,
     check_token_counts,
+    mean_tokens,
     mean_tokens_at_budget,
     subset_mean_tokens,
     token_efficiency,
@@ -40,6 +34,7 @@ from lengthwise.evaluation.metrics import (
     truncation_rate,
 )
 from lengthwise.evaluation.scores import AES_WEIGHTS, check_weights
+from lengthwise.evaluation.sides import Side, paired_intervals
 from lengthwise.files import atomic_write_json, read_json
 
 MUST_AGREE = ("cap", "data", "grader", "tokenizer", "template")
@@ -72,40 +67,35 @@ class Record:
         verdicts = check_flags(self.answer_correct, "answer_correct")
         check_same_samples(verdicts, "answer_correct", check_flags(self.finished, "finished"), "finished")
         check_same_samples(verdicts, "answer_correct", check_token_counts(self.num_tokens), "num_tokens")
-        for name in ("problem_ids", "categories"):
-            values = getattr(self, name)
-            if values is not None and len(values) != len(verdicts):
-                raise InputError(f"{name} has {len(values)} entries for {len(verdicts)} problems; give one each")
-        if "cap" not in self.context:
-            raise InputError("context has no 'cap'; a length without its cap cannot be compared with any other")
-        longest = max(max(row) for row in self.num_tokens)
-        if longest > self.context["cap"]:
-            raise InputError(f"num_tokens holds {longest} but the cap is {self.context['cap']}; give the cap they had")
-        try:
-            # What JSON gives back, so that a loaded record equals the saved one.
-            context = json.loads(json.dumps(dict(self.context), allow_nan=False))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"context cannot be written as JSON ({error}); use text, numbers and lists") from error
-        object.__setattr__(self, "context", context)
-        object.__setattr__(self, "problem_ids", list(self.problem_ids))
+        if not isinstance(self.name, str):
+            raise InputError(f"name is {self.name!r}; give a text")
+        object.__setattr__(self, "problem_ids", _checked_texts(self.problem_ids, "problem_ids", len(verdicts)))
+        if self.categories is not None:
+            object.__setattr__(self, "categories", _checked_texts(self.categories, "categories", len(verdicts)))
+        object.__setattr__(self, "context", _checked_context(self.context, max(max(row) for row in self.num_tokens)))
         for name, kind in (("answer_correct", bool), ("finished", bool), ("num_tokens", int)):
             object.__setattr__(self, name, [[kind(value) for value in row] for row in getattr(self, name)])
 
     @property
     def correct(self) -> list[NDArray[np.bool_]]:
         """Right and ended by EOS: bool [P, S]."""
-        right = check_flags(self.answer_correct, "answer_correct")
-        return [c & f for c, f in zip(right, check_flags(self.finished, "finished"), strict=True)]
+        return list(self._side.correct[0])
 
     @property
     def accuracies(self) -> NDArray[np.float64]:
         """Accuracy of each problem, float [P]."""
-        return np.array([row.mean() for row in self.correct])
+        return self._side.means[0, :, 0].copy()
 
     @property
     def tokens(self) -> NDArray[np.float64]:
         """Mean response tokens of each problem, float [P]."""
-        return np.array([np.mean(row) for row in self.num_tokens])
+        return self._side.means[0, :, 1].copy()
+
+    @cached_property
+    def _side(self) -> Side:
+        right, ended = check_flags(self.answer_correct, "answer_correct"), check_flags(self.finished, "finished")
+        both = [c & f for c, f in zip(right, ended, strict=True)]
+        return Side([both], [ended], [check_token_counts(self.num_tokens)])
 
     def summary(self, *, seed: int = 0) -> dict[str, Any]:
         """Every basic quantity with bootstrap intervals over problems; JSON-ready. `seed` is the bootstrap's.
@@ -114,56 +104,7 @@ class Record:
 
         With over 5 % of responses cut, `warning` says that the mean length is bounded by the cap.
         """
-        rng = np.random.default_rng(seed)
-        correct, finished = self.correct, check_flags(self.finished, "finished")
-        accuracy, tokens = mean_interval(self.accuracies, rng=rng), mean_interval(self.tokens, rng=rng)
-        cut = truncation_rate(finished)
-        finished_tokens = subset_mean_tokens(self.num_tokens, finished)
-        warning = None
-        if cut > CUT_WARNING:
-            shown = "none" if finished_tokens is None else f"{finished_tokens:.1f}"
-            warning = (
-                f"{cut:.1%} of the responses were cut at {self.context['cap']} tokens: the mean length is bounded "
-                f"by the cap; finished responses have {shown}"
-            )
-        return {
-            "accuracy": accuracy.estimate,
-            "accuracy_interval": accuracy.to_dict(),
-            "mean_tokens": tokens.estimate,
-            "mean_tokens_interval": tokens.to_dict(),
-            "truncation_rate": cut,
-            "tokens_finished": finished_tokens,
-            "tokens_correct": subset_mean_tokens(self.num_tokens, correct),
-            "tokens_wrong": subset_mean_tokens(self.num_tokens, [~row for row in correct]),
-            "accuracy_given_finished": accuracy_given_finished(correct, finished),
-            "token_efficiency": token_efficiency(correct, self.num_tokens),
-            "problems": len(self.problem_ids),
-            "responses": int(sum(len(row) for row in finished)),
-            "cap": self.context["cap"],
-            "temperature": self.context.get("temperature"),
-            "warning": warning,
-            **{f"{name}_interval": interval.to_dict() for name, interval in self._pooled_intervals(rng).items()},
-        }
-
-    def _pooled_intervals(self, rng: np.random.Generator) -> dict[str, Interval]:
-        right, ended = self.correct, check_flags(self.finished, "finished")
-        tokens = check_token_counts(self.num_tokens)
-        samples = zip(right, ended, tokens, strict=True)
-        # Per problem: share cut, then sums over its samples of ended, right, wrong and their tokens.
-        columns = [
-            [(~f).mean(), f.sum(), c.sum(), (~c).sum(), (f * n).sum(), (c * n).sum(), (~c * n).sum(), n.sum()]
-            for c, f, n in samples
-        ]
-        efficiency = ratio_of_columns(2, 7)
-        metrics: dict[str, Metric] = {
-            "truncation_rate": lambda means: means[:, 0],
-            "tokens_finished": ratio_of_columns(4, 1),
-            "tokens_correct": ratio_of_columns(5, 2),
-            "tokens_wrong": ratio_of_columns(6, 3),
-            "accuracy_given_finished": ratio_of_columns(2, 1),
-            "token_efficiency": lambda means: 1000 * efficiency(means),
-        }
-        return cluster_bootstraps(columns, metrics, rng=rng)
+        return summarise([self], seed=seed)
 
     def curve(self) -> list[dict[str, Any]]:
         """Accuracy, mean tokens and truncation by forced cuts at cap/16, cap/8, cap/4, cap/2 and the cap.
@@ -172,12 +113,13 @@ class Record:
         """
         cap = int(self.context["cap"])
         budgets = sorted({cap // share for share in BUDGET_SHARES if cap >= share})
+        correct, finished, tokens = self._side.correct[0], self._side.finished[0], self._side.num_tokens[0]
         return [
             {
                 "budget": budget,
-                "accuracy": accuracy_at_budget(self.correct, self.num_tokens, budget, cap=cap),
-                "mean_tokens": mean_tokens_at_budget(self.num_tokens, budget, cap=cap),
-                "truncation_rate": truncation_at_budget(self.num_tokens, self.finished, budget, cap=cap),
+                "accuracy": accuracy_at_budget(correct, tokens, budget, cap=cap),
+                "mean_tokens": mean_tokens_at_budget(tokens, budget, cap=cap),
+                "truncation_rate": truncation_at_budget(tokens, finished, budget, cap=cap),
             }
             for budget in budgets
         ]
@@ -213,24 +155,16 @@ class Record:
         check_budget(budget, int(self.context["cap"]))
         if budget < 1:
             raise InputError(f"budget is {budget}; a record needs a cap of at least 1 token")
-        tokens = [[min(int(n), budget) for n in row] for row in self.num_tokens]
-        ended = [
-            [bool(f) and int(n) <= budget for f, n in zip(fs, ns, strict=True)]
-            for fs, ns in zip(self.finished, self.num_tokens, strict=True)
-        ]
-        kept = [
-            [bool(c) and int(n) <= budget for c, n in zip(cs, ns, strict=True)]
-            for cs, ns in zip(self.answer_correct, self.num_tokens, strict=True)
-        ]
+        inside = [np.array(row) <= budget for row in self.num_tokens]
         drawn_under = self.context.get("recut_from", self.context["cap"])
         return Record(
             name=f"{self.name}, cut at {budget}",
             context={**self.context, "cap": budget, "recut_from": drawn_under},
             problem_ids=self.problem_ids,
             categories=self.categories,
-            answer_correct=kept,
-            finished=ended,
-            num_tokens=tokens,
+            answer_correct=[(c & i).tolist() for c, i in zip(self.answer_correct, inside, strict=True)],
+            finished=[(f & i).tolist() for f, i in zip(self.finished, inside, strict=True)],
+            num_tokens=[np.minimum(row, budget).tolist() for row in self.num_tokens],
         )
 
     def save(self, path: str | Path) -> None:
@@ -254,10 +188,51 @@ class Record:
         return cls(**fields)
 
 
+Runs = Record | Sequence[Record]
+"""One record, or those of several seeds."""
+
+
+def summarise(records: Sequence[Record], *, seed: int = 0) -> dict[str, Any]:
+    """`Record.summary` of one side: the mean over its runs, with intervals over problems and runs.
+
+    Token averages over a subset of the responses are pooled over the runs. The records must be comparable.
+    """
+    side = side_of(in_one_order(records))
+    tables: list[Any] = [side.correct, side.finished, side.num_tokens]
+    correct, finished, tokens = ([np.concatenate(rows) for rows in zip(*table, strict=True)] for table in tables)
+    intervals = side.intervals(np.random.default_rng(seed))
+    cut = float(np.mean([truncation_rate(record.finished) for record in records]))
+    finished_tokens = subset_mean_tokens(tokens, finished)
+    context, warning = records[0].context, None
+    if cut > CUT_WARNING:
+        shown = "none" if finished_tokens is None else f"{finished_tokens:.1f}"
+        warning = (
+            f"{cut:.1%} of the responses were cut at {context['cap']} tokens: the mean length is bounded by the "
+            f"cap; finished responses have {shown}"
+        )
+    return {
+        "accuracy": intervals["accuracy"].estimate,
+        "mean_tokens": intervals["mean_tokens"].estimate,
+        "truncation_rate": cut,
+        "tokens_finished": finished_tokens,
+        "tokens_correct": subset_mean_tokens(tokens, correct),
+        "tokens_wrong": subset_mean_tokens(tokens, [~row for row in correct]),
+        "accuracy_given_finished": accuracy_given_finished(correct, finished),
+        "token_efficiency": token_efficiency(correct, tokens),
+        "problems": len(records[0].problem_ids),
+        "responses": int(sum(len(row) for row in finished)),
+        "cap": context["cap"],
+        "temperature": context.get("temperature"),
+        "warning": warning,
+        **{f"{name}_interval": interval.to_dict() for name, interval in intervals.items()},
+    }
+
+
 def check_comparable(a: Record, b: Record, *, allow: Sequence[str] = ()) -> None:
     """Refuse to compare records that differ in cap, problems, grader, tokenizer, template, data or sampling.
 
-    `allow` names fields that may differ: of sampling ("temperature", "top_p", "samples") and "model".
+    `allow` names fields that may differ: of sampling ("temperature", "top_p", "samples") and "model". The order
+    of the problems may differ, and so may `intervention`.
 
     Raises:
         InputError: each differing field with both values; or `allow` names a field that must agree.
@@ -266,43 +241,158 @@ def check_comparable(a: Record, b: Record, *, allow: Sequence[str] = ()) -> None
         if name not in MAY_DIFFER:
             raise InputError(f"allow names {name!r}, which must agree; only {', '.join(MAY_DIFFER)} may differ")
     fields = [*MUST_AGREE, *(f for f in MAY_DIFFER if f not in (*allow, "model"))]
-    differing = [
-        f"{field}: {a.context.get(field)!r} and {b.context.get(field)!r}"
-        for field in fields
-        if a.context.get(field) != b.context.get(field)
-    ]
-    if list(a.problem_ids) != list(b.problem_ids):
-        differing.append(f"problem_ids: {len(a.problem_ids)} and {len(b.problem_ids)} problems, not the same ones")
-    if differing:
-        raise InputError(
-            f"records {a.name!r} and {b.name!r} cannot be compared; {'; '.join(differing)}. Measure again alike, or "
-            "cut both to the smaller cap with recut()"
+    differing = {f: (a.context.get(f), b.context.get(f)) for f in fields if a.context.get(f) != b.context.get(f)}
+    parts = [f"{field}: {first!r} and {second!r}" for field, (first, second) in differing.items()]
+    only = [Counter(x.problem_ids) - Counter(y.problem_ids) for x, y in ((a, b), (b, a))]
+    if any(only):
+        parts.append(
+            f"problem_ids: {len(a.problem_ids)} and {len(b.problem_ids)} problems, not the same ones "
+            f"({only[0].total()} only in the first, {only[1].total()} only in the second)"
         )
+    if parts:
+        ways = ["measure again alike"]
+        if "cap" in differing:
+            ways.append("cut both to the smaller cap with recut() (--recut)")
+        sampling = [field for field in differing if field in MAY_DIFFER]
+        if sampling:
+            ways.append(f"allow {', '.join(sampling)} to differ (--allow)")
+        named = f"records {a.name!r} and {b.name!r} cannot be compared"
+        raise InputError(f"{named}; {'; '.join(parts)}. The way out: {', or '.join(ways)}")
 
 
 def compare(
-    a: Record, b: Record, *, seed: int = 0, allow: Sequence[str] = (), weights: Sequence[float] = AES_WEIGHTS
+    a: Runs, b: Runs, *, seed: int = 0, allow: Sequence[str] = (), weights: Sequence[float] = AES_WEIGHTS
 ) -> dict[str, Any]:
-    """What changed from record `a` to record `b` on the same problems, paired, JSON-ready.
+    """What changed from `a` to `b`, each a record or those of several seeds, on the same problems, JSON-ready.
 
-    Difference of accuracy (b - a), ratio of mean tokens (b / a) and the accuracy-efficiency score with `a` as
-    its reference, each with a bootstrap interval; a difference may be claimed only if its interval excludes 0.
-    The score is None where `a` has no right answer. `curves`: accuracy of both by forced cuts. `recut_from`:
-    the cap that each was drawn under, where its responses were cut afterwards.
+    Difference of accuracy (b - a), ratio of mean tokens (b / a), the accuracy-efficiency score with `a` as its
+    reference, and `matched`: accuracy of b less that of a's own responses cut to b's mean tokens. Each with a
+    bootstrap interval, all on the same draws: of problems, the same ones for both, and of a side's runs where
+    it has several. A difference may be claimed only if its interval excludes 0 (a ratio's: 1).
+
+    The score is None where `a` has no right answer, `matched` where b is outside the token range of a's curve.
+    `curves`: accuracy of both by forced cuts at fixed budgets, means over runs. `seeds`: every run's own numbers.
+    `recut_from`: the cap that each was drawn under, where its responses were cut afterwards. `interventions`:
+    what was done to the responses while they were drawn. `unknown`: fields that must agree but stand in no record.
+
+    Raises:
+        InputError: records that cannot be compared, or weights that are none.
     """
-    check_comparable(a, b, allow=allow)
-    rng = np.random.default_rng(seed)
-    score: Interval = paired_efficiency_score(b.accuracies, b.tokens, a.accuracies, a.tokens, rng=rng, weights=weights)
+    first, second = ([side] if isinstance(side, Record) else list(side) for side in (a, b))
+    if not first or not second:
+        raise InputError(f"a holds {len(first)} records and b {len(second)}; give at least one each")
+    every = [*first, *second]
+    for record in every:
+        check_comparable(every[0], record, allow=allow)
+    every = in_one_order(every)
+    runs = {"a": every[: len(first)], "b": every[len(first) :]}
+    checked = check_weights(weights)
+    sides = {side: side_of(records) for side, records in runs.items()}
+    found = paired_intervals(sides["a"], sides["b"], weights=checked, rng=np.random.default_rng(seed))
+    (accuracy_a, tokens_a), (accuracy_b, tokens_b) = (side.means.mean(axis=(0, 1)) for side in sides.values())
+    matched = found["matched"].estimate
     return {
-        "a": a.name,
-        "b": b.name,
-        "accuracy_difference": paired_difference(a.accuracies, b.accuracies, rng=rng).to_dict(),
-        "tokens_ratio": ratio_interval(b.tokens, a.tokens, rng=rng).to_dict(),
+        "a": runs["a"][0].name,
+        "b": runs["b"][0].name,
+        "accuracy_difference": found["accuracy_difference"].to_dict(),
+        "tokens_ratio": found["tokens_ratio"].to_dict(),
         "accuracy_efficiency_score": {
-            **score.to_dict(),
-            "weights": list(check_weights(weights)),
-            "reference": {"accuracy": float(a.accuracies.mean()), "tokens": float(a.tokens.mean())},
+            **found["accuracy_efficiency_score"].to_dict(),
+            "weights": list(checked),
+            "reference": {"accuracy": float(accuracy_a), "tokens": float(tokens_a)},
         },
-        "curves": {"a": a.curve(), "b": b.curve()},
-        "recut_from": {"a": a.context.get("recut_from"), "b": b.context.get("recut_from")},
+        "matched": {
+            **found["matched"].to_dict(),
+            "tokens": float(tokens_b),
+            "reference_accuracy": None if matched is None else float(accuracy_b - matched),
+        },
+        "curves": {side: mean_curve(records) for side, records in runs.items()},
+        "seeds": {side: per_seed(records) for side, records in runs.items()},
+        "recut_from": {side: _of_all(records, "recut_from") for side, records in runs.items()},
+        "interventions": {side: _of_all(records, "intervention") for side, records in runs.items()},
+        "unknown": [field for field in MUST_AGREE if all(r.context.get(field) is None for r in every)],
     }
+
+
+def mean_curve(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """`Record.curve`, averaged over the runs of one side."""
+    return [
+        {key: point[0][key] if key == "budget" else float(np.mean([run[key] for run in point])) for key in point[0]}
+        for point in zip(*(record.curve() for record in records), strict=True)
+    ]
+
+
+def per_seed(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Name, seed, accuracy, mean tokens and truncation of every run of one side."""
+    return [
+        {
+            "name": record.name,
+            "seed": record.context.get("seed"),
+            "accuracy": accuracy(record.correct),
+            "mean_tokens": mean_tokens(record.num_tokens),
+            "truncation_rate": truncation_rate(record.finished),
+        }
+        for record in records
+    ]
+
+
+def side_of(records: Sequence[Record]) -> Side:
+    """The runs of one side as arrays; their problems must stand in one order."""
+    sides = [record._side for record in records]
+    return Side(*([getattr(side, name)[0] for side in sides] for name in ("correct", "finished", "num_tokens")))
+
+
+def _of_all(records: Sequence[Record], field: str) -> Any:
+    """A context field of one side: its value, or the list of values where the runs differ."""
+    values = [record.context.get(field) for record in records]
+    return values[0] if all(value == values[0] for value in values) else values
+
+
+def in_one_order(records: Sequence[Record]) -> list[Record]:
+    """The records with their problems in the first one's order; ids that repeat are taken in turn."""
+    ids = list(records[0].problem_ids)
+    wanted = sorted(range(len(ids)), key=ids.__getitem__)
+    moved = []
+    for record in records:
+        if list(record.problem_ids) == ids:
+            moved.append(record)
+            continue
+        own = sorted(range(len(ids)), key=record.problem_ids.__getitem__)
+        order = [place for _, place in sorted(zip(wanted, own, strict=True))]
+        moved.append(
+            dataclasses.replace(
+                record,
+                problem_ids=ids,
+                categories=None if record.categories is None else [record.categories[i] for i in order],
+                answer_correct=[record.answer_correct[i] for i in order],
+                finished=[record.finished[i] for i in order],
+                num_tokens=[record.num_tokens[i] for i in order],
+            )
+        )
+    return moved
+
+
+def _checked_texts(values: Any, name: str, problems: int) -> list[str]:
+    if isinstance(values, str) or not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
+        raise InputError(f"{name} is {values!r}; give one text per problem")
+    if len(values) != problems:
+        raise InputError(f"{name} has {len(values)} entries for {problems} problems; give one each")
+    return list(values)
+
+
+def _checked_context(context: Any, longest: int) -> dict[str, Any]:
+    if not isinstance(context, Mapping):
+        raise InputError(f"context is {context!r}; give a mapping with the cap and all else the numbers depend on")
+    if "cap" not in context:
+        raise InputError("context has no 'cap'; a length without its cap cannot be compared with any other")
+    try:
+        # What JSON gives back, so that a loaded record equals the saved one.
+        kept: dict[str, Any] = json.loads(json.dumps(dict(context), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"context cannot be written as JSON ({error}); use text, numbers and lists") from error
+    cap = kept["cap"]
+    if isinstance(cap, bool) or not isinstance(cap, int) or cap < 1:
+        raise InputError(f"context has the cap {cap!r}; give a whole number of tokens, at least 1")
+    if longest > cap:
+        raise InputError(f"num_tokens holds {longest} but the cap is {cap}; give the cap they had")
+    return kept

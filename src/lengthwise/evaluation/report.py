@@ -12,6 +12,7 @@ import numpy as np
 from lengthwise.errors import InputError
 from lengthwise.evaluation import report_data as data
 from lengthwise.evaluation.bootstrap import Interval
+from lengthwise.evaluation.pages import render
 from lengthwise.evaluation.report_data import Run, load_run
 from lengthwise.evaluation.report_figures import Bar, Curve, Mark, grouped_bars, histogram, picture, series, tradeoff
 from lengthwise.files import atomic_write_text
@@ -35,19 +36,11 @@ def build_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     """
     if not folders:
         raise InputError("folders is empty; name at least one run")
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     runs = [load_run(Path(folder)) for folder in folders]
     default = runs[0].folder / REPORT if len(runs) == 1 else runs[0].folder.resolve().parent / COMPARISON
     target = Path(out) if out is not None else default
-    environment = Environment(
-        loader=PackageLoader("lengthwise.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
+    page = render(
+        "report.html.j2",
         title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared",
         shared=_shared(runs) if len(runs) > 1 else None,
         runs=[_view(run) for run in runs],

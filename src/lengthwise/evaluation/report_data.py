@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lengthwise.engine.runlog import METRICS, read_metrics
 from lengthwise.errors import InputError
 from lengthwise.evaluation.bootstrap import Interval, mean_interval
 from lengthwise.evaluation.records import Record, check_comparable, compare
@@ -138,6 +137,8 @@ def load_run(folder: Path) -> Run:
         InputError: no such folder, or a record that is none.
         CheckpointError: a file that is there but damaged.
     """
+    from lengthwise.engine.runlog import METRICS, read_metrics  # brings torch, which nothing else here needs
+
     if not folder.is_dir():
         raise InputError(f"RUN is {str(folder)!r}: no such folder; give a folder that a run was written to")
     paths = {p.stem: p for p in (folder / RECORDS).glob("*.json") if not p.name.startswith(PARTIAL)}

@@ -128,10 +128,19 @@ def tradeoff(marks: Sequence[Mark], curves: Sequence[Curve] = (), *, oracle: flo
     return _svg(frame, "Accuracy against mean response tokens", [*parts, labels]) + _legend(legend)
 
 
-def series(title: str, curves: Sequence[Curve], *, percent: bool = False, top: float | None = None) -> Markup:
-    """Curves over training steps; long ones are drawn thin with their running mean on top.
+def series(
+    title: str,
+    curves: Sequence[Curve],
+    *,
+    percent: bool = False,
+    top: float | None = None,
+    x_label: str = "step",
+    wide: bool = False,
+) -> Markup:
+    """Curves over training steps, or over `x_label`; long ones are drawn thin with their running mean on top.
 
-    `top` fixes the upper end of the axis. Curves without a single value are left out; none gives an empty text.
+    `top` fixes the upper end of the axis; a `wide` chart takes the whole page and is not smoothed. Curves without a
+    single value are left out; none gives an empty text.
     """
     drawn = [c for c in curves if any(y is not None for y in c.ys)]
     if not drawn:
@@ -141,11 +150,12 @@ def series(title: str, curves: Sequence[Curve], *, percent: bool = False, top: f
     low = min(0.0, *(y for c in drawn for y in c.ys if y is not None))
     y_ticks = ticks(low, high if high > low else low + 1, 4)
     last = max(steps) if max(steps) > min(steps) else min(steps) + 1
-    x_ticks = [t for t in ticks(min(steps), last, 4) if min(steps) <= t <= last]
-    frame = Frame(min(steps), last, y_ticks[0], y_ticks[-1], 340, 214, left=44)
-    parts = [_axes(frame, x_ticks, y_ticks, "step", "", percent=percent)]
+    x_ticks = [t for t in ticks(min(steps), last, 8 if wide else 4) if min(steps) <= t <= last]
+    size = {"width": 900, "height": 300, "left": 58, "right": 24} if wide else {"width": 340, "height": 214, "left": 44}
+    frame = Frame(min(steps), last, y_ticks[0], y_ticks[-1], **size)
+    parts = [_axes(frame, x_ticks, y_ticks, x_label, "", percent=percent)]
     for curve in drawn:
-        window = len(curve.ys) // 20
+        window = 0 if wide else len(curve.ys) // 20
         if window < 2 or curve.kind.endswith("dashed"):
             parts.append(_curve(frame, curve))
             continue
@@ -164,7 +174,12 @@ def running_mean(values: Values, window: int) -> list[float | None]:
     return means
 
 
-def histogram(edges: Sequence[float], shares: Sequence[tuple[str, str, Sequence[float], float]]) -> Markup:
+def histogram(
+    edges: Sequence[float],
+    shares: Sequence[tuple[str, str, Sequence[float], float]],
+    *,
+    title: str = "Response tokens before and after",
+) -> Markup:
     """Overlaid histograms of response tokens: (label, CSS class, share per bin, mean), the mean as a tick."""
     y_ticks = ticks(0, max(v for _, _, values, _ in shares for v in values), 4)
     x_ticks = [t for t in ticks(edges[0], edges[-1], 8) if t <= edges[-1]]
@@ -180,7 +195,7 @@ def histogram(edges: Sequence[float], shares: Sequence[tuple[str, str, Sequence[
         x = frame.x(mean)
         parts.append(_line(f"whisker {kind}", x, frame.top - 4, x, frame.base, f"{label}: mean {mean:.1f} tokens"))
     legend = [(f"{label}, mean {mean:.1f}", kind, "square") for label, kind, _, mean in shares]
-    return _svg(frame, "Response tokens before and after", parts) + _legend(legend)
+    return _svg(frame, title, parts) + _legend(legend)
 
 
 def grouped_bars(title: str, y_label: str, groups: Sequence[tuple[str, Sequence[Bar]]], *, percent: bool) -> Markup:

@@ -172,9 +172,49 @@ def matched_accuracy_difference(tokens: float, accuracy: float, *, baseline: Seq
         raise InputError("baseline has no points; give at least one (tokens, accuracy)")
     _points([(tokens, accuracy)], "(tokens, accuracy)")
     xs = sorted(best)
-    if not xs[0] <= tokens <= xs[-1]:
-        return None
-    return accuracy - float(np.interp(tokens, xs, [best[x] for x in xs]))
+    there = accuracy_at_tokens(np.array([tokens]), np.array([xs]), np.array([[best[x] for x in xs]]))[0]
+    return None if math.isnan(there) else accuracy - float(there)
+
+
+def cut_curve(
+    correct: NDArray[np.bool_], num_tokens: NDArray[np.int64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean tokens and accuracy of responses cut at each of their own lengths, from the shortest to the longest.
+
+    ``correct``, ``num_tokens`` [N]: responses, pooled, short ones first; ``weights`` [D,N]: what each counts for in
+    D draws, every row summing to 1. At budget ``b``: ``sum w * min(n, b)`` and ``sum w * correct * [n <= b]``.
+    Returns tokens and accuracy, both [D,U] for the U distinct lengths, neither ever falling along a row. It is a
+    forced cut of outputs that exist; linear interpolation is what drawing lots between two budgets gives.
+    """
+    lengths, starts = np.unique(num_tokens, return_index=True)
+    ended = np.add.reduceat(weights, starts, axis=1).cumsum(axis=1)
+    right = np.add.reduceat(weights * correct, starts, axis=1).cumsum(axis=1)
+    # One token more of budget costs the share of responses that are longer.
+    longer = np.maximum(0.0, 1.0 - ended[:, :-1])
+    first = np.full((len(weights), 1), float(lengths[0]))
+    return np.concatenate([first, lengths[0] + (longer * np.diff(lengths)).cumsum(axis=1)], axis=1), right
+
+
+def accuracy_at_tokens(
+    tokens: NDArray[np.float64], curve_tokens: NDArray[np.float64], curve_accuracy: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Linear interpolation of D curves, each at its own mean tokens; NaN outside a curve's range.
+
+    ``tokens`` [D]; ``curve_tokens``, non-decreasing along a row, and ``curve_accuracy`` [D,U].
+    """
+    # Sums in another order differ by a rounding, which must not put a run outside its own curve.
+    ends = curve_tokens[:, [0, -1]]
+    near = np.abs(ends - tokens[:, None]) <= 1e-9 * np.abs(ends)
+    at = np.where(near.any(axis=1), np.where(near[:, 1], ends[:, 1], ends[:, 0]), tokens)
+    outside = (at < ends[:, 0]) | (at > ends[:, 1])
+    # The last point that is not above; where several have its tokens the last one, the best.
+    left = np.maximum((curve_tokens <= at[:, None]).sum(axis=1) - 1, 0)
+    right = np.minimum(left + 1, curve_tokens.shape[1] - 1)
+    rows = np.arange(len(tokens))
+    x0, x1 = curve_tokens[rows, left], curve_tokens[rows, right]
+    y0, y1 = curve_accuracy[rows, left], curve_accuracy[rows, right]
+    share = np.divide(at - x0, x1 - x0, out=np.zeros_like(at), where=x1 > x0)
+    return np.where(outside, np.nan, y0 + share * (y1 - y0))
 
 
 def _points(points: Sequence[Point], name: str) -> list[Point]:
