@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
 import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
+import time
 
-import numpy as np
 import pytest
 
-from lengthwise.data import read_rows
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.graders import (
     Verdict,
@@ -24,11 +20,7 @@ from lengthwise.evaluation.graders import (
     load_grader,
     same_answer,
 )
-from lengthwise.evaluation.prompts import gold_answer, preset
-
-SHARED = Path(os.environ.get("LENGTHWISE_DATA", Path(__file__).parents[2] / "shared" / "data"))
-needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="no real data here; set LENGTHWISE_DATA")
-
+from lengthwise.evaluation.prompts import preset
 
 # ---- lab ----------------------------------------------------------------------------------------------------
 
@@ -79,6 +71,11 @@ def test_lab_takes_exactly_what_follows_the_last_mark(response, right):
         ("gsm8k", "Answer = 18", "18", "phrase"),
         ("gsm8k", "**Step 3:** count **18 eggs** of 20.", "18", "bold"),
         ("gsm8k", "She makes **$18** in all.", "18", "bold"),
+        ("gsm8k", "#### Step 1: add\n9 * 2 = 18\n#### Answer\nThe answer is 18", "18", "phrase"),  # headings
+        ("gsm8k", "#### Final Answer: 18", "18", "after ####"),
+        ("gsm8k", "She counts 20.\nA: 18 eggs", "18", "after A:"),
+        ("gsm8k", "**18 eggs**, and so **done**.", "18", "bold"),
+        ("gsm8k", "It costs $18 and she has 20 in $ or so, that is $18", "18", "last number"),
         ("gsm8k", "The answer is not 17. It is 18.", "18", "last number"),
         ("gsm8k", "She ends up with 18 eggs.", "18", "last number"),
         ("math", r"\boxed{\frac{3}{4}}", r"\dfrac34", "boxed"),
@@ -97,6 +94,16 @@ def test_lab_takes_exactly_what_follows_the_last_mark(response, right):
         ("math", r"So **$\frac{1}{2}$**.", r"\frac{1}{2}", "bold"),
         ("math", r"Hence $x = 1$ and so \[y = 7.\]", "7", "last formula"),
         ("math", "#### 5", "5", "after ####"),
+        ("math", r"Hence it is **\frac{3}{4}**, see 5.", r"\frac34", "bold"),
+        ("math", "Hence **y = 2x + 3** for all 5.", "y = 3 + 2x", "bold"),
+        ("math", "There are 5, and it is **Evelyn**.", r"\text{Evelyn}", "bold"),
+        ("math", "A: (B)", r"\text{(B)}", "after A:"),
+        ("math", r"After 5 steps we get \frac{3}{4}.", r"\frac34", "last formula"),
+        ("math", "After 5 steps we get: x^2 + y^2 = 1", "y^2 + x^2 = 1", "last formula"),
+        ("math", "- x = 5", "5", "last number"),
+        ("math", r"It comes to $ \frac{1}{2} $, done.", r"\frac12", "last formula"),
+        ("math", "It weighs 18 m.", "18", "last number"),
+        ("math", "It is 18 \N{WHITE HEAVY CHECK MARK}", "18", "last number"),
         ("aime", r"\boxed{025}", "25", "boxed"),
         ("aime", r"\boxed{25}", "025", "boxed"),
         ("aime", "The answer is $m+n = 25$.", "25", "phrase"),
@@ -145,6 +152,40 @@ def test_a_box_that_was_cut_is_no_answer():
         assert grade(text, "1", answer_format="math") == Verdict(False, None, "no answer")
 
 
+# ---- a pattern of one's own ---------------------------------------------------------------------------------
+
+PATTERN = r"(?i)result:([^;\n]*)"
+
+
+@pytest.mark.parametrize(
+    ("response", "extracted", "right"),
+    [
+        ("Result: 18", "18", True),
+        ("Result: 17; RESULT:  18 ;", "18", True),  # the last match counts
+        (r"Result: 18; \boxed{17} #### 17", "18", True),  # before everything else
+        (r"Result: \frac{36}{2}", r"\frac{36}{2}", True),
+        (r"\boxed{18}", None, False),  # nothing else does
+        ("Result: ;", None, False),
+    ],
+)
+def test_an_answer_pattern_replaces_every_other_way(response, extracted, right):
+    verdict = grade(response, "18", answer_format="math", answer_pattern=PATTERN)
+    assert verdict == Verdict(right, extracted, "answer pattern" if extracted else "no answer")
+    contract = preset("math", answer_pattern=PATTERN)
+    assert grade("Result: 17 </think>" + response, "18", contract=contract) == verdict
+
+
+def test_an_answer_pattern_is_not_looked_for_in_the_thinking():
+    contract = preset("math", answer_pattern=PATTERN)
+    assert grade("Result: 18", "18", contract=contract).how == "thinking never closed"
+    assert grade("Result: 18", "18", contract=preset("math", answer_pattern=PATTERN, answer_before_close=True))
+
+
+def test_an_impossible_answer_pattern_is_refused():
+    with pytest.raises(ConfigError, match="with 0 groups; it needs exactly one, the answer"):
+        grade("18", "18", answer_pattern="Result")
+
+
 # ---- thinking -----------------------------------------------------------------------------------------------
 
 THINKING = preset("math")
@@ -183,12 +224,126 @@ def test_without_a_contract_the_marks_in_the_text_hold():
 
 
 @pytest.mark.parametrize(
+    ("gold", "given", "equal"),
+    [
+        # Math-Verify's traps: it compares the solutions of equations, and these have none
+        ("x^2+1=0", "x^2+2=0", False),
+        ("x^2+1=0", "0=1+x^2", True),
+        ("e^x=-1", "e^x=-2", False),
+        ("0=1", "0=2", False),
+        ("x+1=x", "x+2=x", False),
+        # equations that differ in their coefficients only
+        ("y=2x+3", "y=4x+3", False),
+        ("2x+3y=5", "4x+3y=5", False),
+        ("2x+3y=5", "4x+6y=10", True),
+        ("5x - 7y + 11z + 4 = 0", "5x - 7y + 11z - 4 = 0", False),
+        (r"\frac{x^2}{4}+\frac{y^2}{9}=1", r"\frac{x^2}{9}+\frac{y^2}{4}=1", False),
+        ("x^2+y^2=1", "x^2+2y^2=1", False),
+        ("x^2+y^2=1", "y^2+x^2=1", True),
+        ("f(x)=x^2", "f(x)=2x^2", False),
+        ("y = x + 1", "x = y - 1", True),
+        # one name with many values
+        ("n=1,2,3", "n=2,3,4", False),
+        ("n=1,2,3", "n=1,2,3", True),
+        ("n=1,2,3", "1,2,3", True),
+        ("n=1,2,3", "m=1,2,3", False),
+        ("n=1,2,3", "n=1,2", False),
+        ("x=1, y=2", "x=2, y=1", False),
+        ("x=5", "5", True),
+        # congruences and bases
+        (r"x \equiv 1 \pmod 3", r"x \equiv 2 \pmod 3", False),
+        (r"x \equiv 1 \pmod 3", r"x\equiv 1\pmod 3", True),
+        ("52_8", "52_9", False),
+        ("52_8", "52_{8}", True),
+        ("52_8", "52", True),  # problems name the base themselves
+        # order: sets and lists have none, points and intervals do
+        (r"\{1,2\}", r"\{2,1\}", True),
+        ("1, 2", "2, 1", True),
+        ("1,2,3", "1,2", False),
+        ("1", "1,2", False),
+        ("(1,2)", "(2,1)", False),
+        ("(1,2,3)", "(3,2,1)", False),
+        (r"\{(1,2),(3,4)\}", r"\{(2,1),(3,4)\}", False),
+        ("[1,2]", "(1,2)", False),
+        ("(1,2]", "[1,2)", False),
+        (r"[0,1)\cup(2,3]", r"(2,3]\cup[0,1)", True),
+        (r"[0,1)\cup(2,3]", r"[0,1)\cup(2,4]", False),
+        ("1<x<2", "1<x<3", False),
+        ("x>3", "3<x", True),
+        # percentages and units, fractions and roots
+        (r"50\%", "50", True),
+        (r"50\%", "0.5", True),
+        (r"5\%", "0.5", False),
+        (r"3\%", "30", False),
+        (r"10\text{ cm}", "10", True),
+        (r"10\text{ cm}", "100", False),
+        (r"90^\circ", "90", True),
+        (r"\frac12", "0.5", True),
+        (r"\frac12", r"\dfrac{1}{2}", True),
+        (r"\frac1{2}", "1/2", True),
+        (r"1\frac{4}{5}", "9/5", True),
+        (r"\sqrt2", r"\sqrt{2}", True),
+        (r"\sqrt2", r"\sqrt[3]{2}", False),
+        # decimals
+        ("1/3", "0.333333", True),
+        ("1/3", "0.33", False),
+        ("2/3", "0.666667", True),
+        ("0.3", "0.30000000000000004", True),
+        ("0.0000001", "0.0000002", False),
+        ("10", "10.000001", False),
+        ("1000000", "1000000.4", False),
+        # words
+        ("ABC", "CBA", False),
+        (r"\text{even}", r"\text{odd}", False),
+        ("Yes", r"\text{No}", False),
+        # sums of powers are no towers: nothing here is too costly to check
+        ("x^2+y^2", "y^2+x^2", True),
+        ("x^3+3x-6", "3x+x^3-6", True),
+    ],
+)
+def test_equality_and_the_traps_of_math_verify(gold, given, equal):
+    assert same_answer(given, gold, "math") is equal
+
+
+@pytest.mark.parametrize(
     "costly",
-    ["9^{9^{9}}", r"\int_0^1 e^{x^2} dx", r"\sum_{k=1}^{100000} 1/k", "100000!", r"\binom{1000000}{500000}", "x" * 400],
+    [
+        "9^{9^{9}}",
+        "9**9**9**9",
+        "(9^9)^{9^9}",
+        r"9^{9\cdot 9^9}",
+        "((9!)!)!",
+        "(x+y+z)^{9999}",
+        r"\int_0^1 e^{x^2} dx",
+        r"\sum_{k=1}^{100000} 1/k",
+        "100000!",
+        r"\binom{1000000}{500000}",
+        "x" * 400,
+    ],
 )
 def test_expressions_that_never_end_are_compared_as_text_only(costly):
     assert not same_answer(costly, "5", "math")
     assert same_answer(costly, f" {costly} ", "math")
+
+
+LARGE = 200_000
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "(", "{", r"\boxed{", r"\boxed{}", "#", "#### ", "#### Step\n", "answer is ", "answer to ", "**", "**a", "$",
+        "$a ", "$1", r"\[", r"\(", "\\", "1", "1,111", "=", "=1.\n", "A:", "A: 1\n", "</think>", "x</think>y<think>",
+        "\0", "\ud800", "\n", " ", r"\frac",
+    ],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["math", "gsm8k", "lab"])
+def test_reading_is_linear_on_hostile_texts(unit, form):
+    # quadratic work on 200,000 characters would take minutes; the bound leaves room for a busy machine
+    start = time.process_time()
+    assert not grade(unit * (LARGE // len(unit)), "18", answer_format=form)
+    assert time.process_time() - start < 2
 
 
 def test_grading_uses_no_signal_and_works_in_a_thread(monkeypatch):
@@ -245,7 +400,7 @@ def test_extract_answer_of_nothing():
 
 def test_grader_names_carry_versions():
     assert grader_name("lab") == "lengthwise-lab/1"
-    assert grader_name("math").startswith("lengthwise-math/1 (math-verify 0.")
+    assert grader_name("math").startswith("lengthwise-math/2 (math-verify 0.")
 
 
 # ---- graders of one's own -----------------------------------------------------------------------------------
@@ -323,35 +478,3 @@ def test_own_errors_are_not_hidden(own):
 def test_own_grader_that_is_not_there(own, path, message):
     with pytest.raises(ConfigError, match=message):
         load_grader(path)
-
-
-# ---- real data ----------------------------------------------------------------------------------------------
-
-
-@needs_data
-def test_every_reference_solution_of_math500_is_right_and_its_neighbour_wrong():
-    rows = read_rows(SHARED / "math500" / "test.jsonl", columns=["problem", "answer"])[::5]
-    contract = preset("math", think_prefix="", think_close=None)
-    golds = [gold_answer(contract, row) for row in rows]
-    for row, gold, other in zip(rows, golds, np.roll(golds, 1), strict=True):
-        assert grade(row["solution"], gold, contract=contract), gold
-        assert grade(f"The answer is ${gold}$.", gold, contract=contract), gold
-        if gold != other:
-            assert not grade(f"\\boxed{{{other}}}", gold, contract=contract), (gold, other)
-
-
-@needs_data
-def test_every_reference_solution_of_gsm8k_is_right():
-    contract = preset("gsm8k", think_prefix="", think_close=None)
-    for row in read_rows(SHARED / "gsm8k" / "test.jsonl", columns=["question", "answer"]):
-        gold = gold_answer(contract, row)
-        assert grade(row["answer"], gold, contract=contract)
-        assert grade(f"In all she pays ${gold}.", row["answer"], contract=contract)
-        assert not grade(f"The answer is {gold}1.", gold, contract=contract)
-
-
-@needs_data
-def test_every_aime_answer_reads_as_a_number():
-    rows = json.loads((SHARED / "aime24" / "aime.json").read_text())
-    contract = preset("aime", think_prefix="", think_close=None)
-    assert all(0 <= int(gold_answer(contract, row)) <= 999 for row in rows)

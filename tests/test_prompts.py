@@ -80,12 +80,18 @@ def test_fingerprint_changes_with_every_field_but_the_name():
         "answer_column": "a",
         "answer_format": "auto",
         "answer_before_close": True,
+        "answer_pattern": "Result: (.+)",
     }
     assert {*changes, "name"} == {field.name for field in dataclasses.fields(PromptContract)}
     prints = [dataclasses.replace(contract, **{name: value}).fingerprint() for name, value in changes.items()]
     assert len({contract.fingerprint(), *prints}) == len(changes) + 1
     assert dataclasses.replace(contract, name="mine").fingerprint() == contract.fingerprint()
     assert len(contract.fingerprint()) == 16
+
+
+def test_contracts_without_an_answer_pattern_keep_the_fingerprint_of_older_records():
+    # as written in records of version 0.1, before the field was there
+    assert preset("lab").fingerprint() == "5d0ac4081f6eb59a"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +107,10 @@ def test_fingerprint_changes_with_every_field_but_the_name():
         (lambda: preset("lab", think_prefix="<think>"), "a pre-filled thinking needs the text that ends it"),
         (lambda: preset("lab", think_close=""), "think_close ''"),
         (lambda: preset("lab", stop_strings=("",)), "an empty text would stop every response"),
+        (lambda: preset("lab", answer_pattern="Result: (.+"), "which is no regular expression"),
+        (lambda: preset("lab", answer_pattern=3), "which is no regular expression"),
+        (lambda: preset("lab", answer_pattern="Result: .+"), "with 0 groups; it needs exactly one"),
+        (lambda: preset("lab", answer_pattern="(a)(b)"), r"with 2 groups; .* write other groups as \(\?:"),
     ],
 )
 def test_an_impossible_contract_is_refused(make, message):
@@ -318,8 +328,9 @@ def test_split_with_a_mark_of_another_kind_never_reopens():
 
 
 def test_split_of_a_response_that_opens_and_closes_for_ever():
-    thinking, answer, closed = split_response(preset("math"), "x</think>y<think>" * 5000)
-    assert (len(thinking), answer, closed) == (5000, "", False)
+    # 17 MB: quadratic work would never end
+    thinking, answer, closed = split_response(preset("math"), "x</think>y<think>" * 1_000_000)
+    assert (len(thinking), answer, closed) == (1_000_000, "", False)
 
 
 # ---- reading numbers and boxes ------------------------------------------------------------------------------
@@ -349,6 +360,7 @@ def test_split_of_a_response_that_opens_and_closes_for_ever():
         ("-", None),
         ("", None),
         ("18 eggs", None),
+        ("1" * 5000, None),  # Python refuses to read it
     ],
 )
 def test_plain_numbers_are_read_exactly(text, expected):
@@ -364,6 +376,12 @@ def test_plain_numbers_are_read_exactly(text, expected):
         (r"\fbox{4} \framebox{5}", "5"),
         (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
         (r"\boxed{1} \boxed{2", "1"),
+        (r"\boxed{1 \boxed{2}", "2"),  # the outer box never ends
+        (r"\boxed{a \boxed{2} b} {", "2"),  # boxes hold no boxes: the inner one is it
+        (r"} \boxed{\{1\}} }", r"\{1\}"),
+        (r"\\boxed{5}", "5"),  # escaped once too often, as in logs
+        (r"\boxed{" * 200_000, None),  # quadratic work would take minutes
+        (r"\boxed{" * 200_000 + "}" * 200_000, ""),
         (r"\boxed{", None),
         ("none", None),
     ],

@@ -1,8 +1,10 @@
 """Graders: is the answer in a response the reference answer?
 
 Extraction is explicit and in one order (`extract_answer`), each step named in the verdict; Math-Verify then
-decides whether two expressions are equal. Nothing here uses signals, so it works in any thread; expressions
-that could keep a computer algebra system busy for ever are compared as text only.
+decides whether two expressions are equal. Nothing here uses signals, so it works in any thread. Extraction is
+linear in the text. Expressions that are known to keep a computer algebra system busy are compared as text only,
+but no list of them is complete: where responses come from strangers, grade in a worker process with a time
+limit (`isolated.SafeGrader`, `isolated.IsolatedPool`).
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import functools
 import importlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Real
@@ -19,24 +21,28 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.errors import ConfigError, InputError
+from lengthwise.evaluation import stated
 from lengthwise.evaluation.prompts import (
     ANSWER_FORMATS,
+    NUMERIC_FORMATS,
     PromptContract,
     as_number,
-    last_boxed,
     read_gold,
     split_response,
     split_thinking,
     unknown_name,
 )
 
-GRADER_VERSION = 1
-"""Raised whenever a verdict may change, so that records of unlike graders refuse to be compared."""
+GRADER_VERSION = 2
+"""Raised whenever a verdict of the formats for mathematics may change: records of unlike graders are not compared."""
+LAB_GRADER_VERSION = 1
+"""The same for the format ``lab``."""
 
-LAST_NUMBER = "last number"
 NO_ANSWER = "no answer"
 EMPTY = "empty response"
 UNCLOSED = "thinking never closed"
+STOPPED = "stopped by the time limit"
+"""`Verdict.how` of a response whose grading was stopped in its worker process (see `isolated`): wrong, and counted."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,13 @@ def grade(
     *,
     contract: PromptContract | None = None,
     answer_format: str = "auto",
+    answer_pattern: str | None = None,
 ) -> Verdict:
     """Grade one response against the reference answer.
 
     ``answer``: anything `prompts.read_gold` reads; an unreadable one raises `InputError`. With a ``contract``
-    its answer format and thinking marks hold; without one ``answer_format`` does, and a ``</think>`` or a
-    leading ``<think>`` in the response marks its thinking.
+    its answer format, answer pattern and thinking marks hold; without one ``answer_format`` and
+    ``answer_pattern`` do, and a ``</think>`` or a leading ``<think>`` in the response marks its thinking.
 
     An answer is read from the text after the thinking only. A response that is empty, or whose thinking never
     closes, is wrong; ``answer_before_close`` lets answers that are marked as such (boxed, "the answer is")
@@ -75,12 +82,13 @@ def grade(
     ``lab``: exactly the text after the last ``A:``. ``gsm8k``, ``math``, ``aime``, ``auto``: see
     `extract_answer` and `same_answer`.
     """
-    form = answer_format if contract is None else contract.answer_format
-    if form not in ANSWER_FORMATS:
-        raise ConfigError(unknown_name("answer_format", form, ANSWER_FORMATS))
+    if contract is not None:
+        answer_format, answer_pattern = contract.answer_format, contract.answer_pattern
+    if answer_format not in ANSWER_FORMATS:
+        raise ConfigError(unknown_name("answer_format", answer_format, ANSWER_FORMATS))
     if not isinstance(response, str):
         raise InputError(f"response is a {type(response).__name__}; pass its text")
-    gold = read_gold(answer, form)
+    gold = read_gold(answer, answer_format)
     if not response.strip():
         return Verdict(False, None, EMPTY)
     thinking, text, closed = _split(response, contract)
@@ -88,54 +96,69 @@ def grade(
         if contract is None or not contract.answer_before_close:
             return Verdict(False, None, UNCLOSED)
         text = thinking
-    found = extract_answer(text, form, marked_only=not closed)
+    found = extract_answer(text, answer_format, answer_pattern=answer_pattern, marked_only=not closed)
     if found is None:
         return Verdict(False, None, NO_ANSWER if closed else UNCLOSED)
     extracted, how = found
-    return Verdict(same_answer(extracted, gold, form), extracted, how)
+    return Verdict(same_answer(extracted, gold, answer_format), extracted, how)
 
 
-def extract_answer(text: str, answer_format: str, *, marked_only: bool = False) -> tuple[str, str] | None:
+def extract_answer(
+    text: str, answer_format: str, *, answer_pattern: str | None = None, marked_only: bool = False
+) -> tuple[str, str] | None:
     r"""Find the answer in text outside the thinking: ``(answer, how)``, or ``None``.
 
-    ``lab`` takes what follows the last ``A:`` and nothing else. The others try, in this order: the last
-    ``#### 18`` (``gsm8k`` and ``auto`` first, the others after the box), the last ``\boxed{18}``, the last
-    "the answer is 18" or "Answer: 18" (``auto`` also ``A: 18``), the last bold ``**18**``; and, unless
-    ``marked_only``, the last formula or number of the text, whichever ends later.
+    An ``answer_pattern`` replaces every other way: the group of its last match is the answer. ``lab`` takes what
+    follows the last ``A:`` and nothing else. The other formats try, in this order: the last ``#### 18`` (``gsm8k``
+    and ``auto`` first, the others after the box), the last ``\boxed{18}``, the last "the answer is 18" or
+    "Answer: 18", the last line that begins with ``A: 18``, the last bold ``**18**``; and, unless ``marked_only``,
+    bold words or bare LaTeX that end the text (not ``gsm8k`` and ``aime``, whose answers are numbers), and the
+    last formula or number of the text, whichever ends later.
     """
-    if answer_format == "lab":
-        return _after_lab_mark(text)
-    steps = [_after_hashes, _boxed] if answer_format in ("gsm8k", "auto") else [_boxed, _after_hashes]
-    steps += [_after_phrase, _after_lab_mark, _bold] if answer_format == "auto" else [_after_phrase, _bold]
-    if not marked_only:
-        steps.append(_last_formula_or_number)
-    for step in steps:
-        found = step(text)
+    for read in _readers(answer_format, answer_pattern, marked_only):
+        found = stated.final(read(text))
         if found is not None:
-            return found
+            return found.text, found.how
     return None
 
 
-def same_answer(extracted: str, gold: str, answer_format: str) -> bool:
-    """Whether two answers are equal: as text for ``lab``, else as text, as numbers, or by Math-Verify.
+def _readers(answer_format: str, answer_pattern: str | None, marked_only: bool) -> Sequence[stated.Reader]:
+    if answer_pattern is not None:
+        return [stated.pattern_reader(answer_pattern)]
+    if answer_format == "lab":
+        return [stated.lab_marks]
+    first = [stated.hashes, stated.boxed] if answer_format in ("gsm8k", "auto") else [stated.boxed, stated.hashes]
+    marked = [*first, stated.phrases, stated.marks, stated.bold]
+    if marked_only:
+        return marked
+    if answer_format not in NUMERIC_FORMATS:
+        marked += [stated.last_bold, stated.bare_formula]
+    return [*marked, stated.last_formula_or_number]
 
-    Spacing, ``\\text{}``, ``\\left`` and a final full stop do not count as text. ``gsm8k`` and ``aime`` take
-    the number before words or signs of an answer that is no expression ("18 dollars", "18%"). Expressions too
-    costly to check, nested powers or integrals for example, are equal only as text.
+
+def same_answer(extracted: str, gold: str, answer_format: str) -> bool:
+    r"""Whether two answers are equal: as text for ``lab``, else as text, as numbers, or by Math-Verify.
+
+    Spacing, ``\text{}``, ``\left`` and a final full stop do not count as text. Plain numbers are compared exactly,
+    with half a unit of the sixth decimal of tolerance unless both are whole (0.333333 is 1/3). ``gsm8k`` and
+    ``aime`` take the number before words or signs of an answer that is no expression ("18 dollars", "18%").
+
+    What Math-Verify lets pass: units are not compared (10 cm is 10 m), 50% is 50 and 0.5, order counts in points
+    and intervals but not in sets and lists, and a point answers for a set of the same numbers. What it gets wrong
+    is refused: equations without solutions are equal only when their sides are, number bases must not differ, and
+    congruences are compared as text. So are expressions too costly to check, towers of powers or integrals for
+    example.
     """
     if answer_format == "lab":
         return " ".join(extracted.split()) == " ".join(gold.split())
-    if _plain(extracted) == _plain(gold):
+    if stated.plain(extracted) == stated.plain(gold):
         return True
     number, wanted = as_number(extracted), as_number(gold)
-    if number is None and answer_format in ("gsm8k", "aime"):
-        number = _number_with_unit(extracted)
+    if number is None and answer_format in NUMERIC_FORMATS:
+        number = stated.number_with_unit(extracted)
     if number is not None and wanted is not None:
-        if number == wanted:
-            return True
-        if number.denominator == wanted.denominator == 1:
-            return False
-    if _costly(extracted) or _costly(gold):
+        return _same_number(number, wanted)
+    if _text_only(extracted) or _text_only(gold) or _unlike_bases(extracted, gold):
         return False
     return _math_verify_equal(extracted, gold)
 
@@ -192,10 +215,16 @@ def grader_name(answer_format: str) -> str:
     if answer_format not in ANSWER_FORMATS:
         raise ConfigError(unknown_name("answer_format", answer_format, ANSWER_FORMATS))
     if answer_format == "lab":
-        return f"lengthwise-lab/{GRADER_VERSION}"
+        return f"lengthwise-lab/{LAB_GRADER_VERSION}"
     from importlib.metadata import version
 
     return f"lengthwise-{answer_format}/{GRADER_VERSION} (math-verify {version('math-verify')})"
+
+
+def ready_for(answer_format: str) -> None:
+    """Import what a built-in grader needs, so that no response is charged for it."""
+    if answer_format != "lab":
+        _math_verify_equal("x+1", "1+x")
 
 
 def _split(response: str, contract: PromptContract | None) -> tuple[str, str, bool]:
@@ -206,114 +235,73 @@ def _split(response: str, contract: PromptContract | None) -> tuple[str, str, bo
     return "", response, True
 
 
-def _after_lab_mark(text: str) -> tuple[str, str] | None:
-    # A mark is a word of its own; "BA:" is none.
-    marks = list(re.finditer(r"(?<![A-Za-z])A:", text))
-    return (text[marks[-1].end() :].strip(), "after A:") if marks else None
+_ABSOLUTE, _RELATIVE = Fraction(1, 2_000_000), Fraction(1, 100_000)
 
 
-def _after_hashes(text: str) -> tuple[str, str] | None:
-    matches = re.findall(r"####[ \t]*([^\n]*\S)", text)
-    return (_tidy(matches[-1]), "after ####") if matches else None
-
-
-def _boxed(text: str) -> tuple[str, str] | None:
-    boxed = last_boxed(text)
-    return (boxed, "boxed") if boxed else None
-
-
-_PHRASE = re.compile(
-    r"\banswers?(?:\s+(?:to|of|for)\b[^.:\n]{0,80}?)?\s*(?:\bis\b(?!\s+not\b)|\bare\b|:|=)\s*:?\s*", re.IGNORECASE
-)
-_FORMULA = re.compile(
-    r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|(?<![\\\d$])\$(?P<d>(?!\s)(?:\\.|[^$\n\\])+?)\$(?!\d)",
-    re.DOTALL,
-)
-_DIGITS = r"[-+−]?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+)?"
-_NUMBER_IN_TEXT = re.compile(rf"(?<![\w.]){_DIGITS}")
-_NUMBER_WITH_UNIT = re.compile(rf"[^\d=+*/^(){{}}]*?(?P<number>{_DIGITS})\s*(?![\s\d+*/^=!({{,.:×-]).*", re.DOTALL)
-
-
-def _after_phrase(text: str) -> tuple[str, str] | None:
-    text = text.replace("**", "").replace("__", "")
-    matches = list(_PHRASE.finditer(text))
-    if not matches:
-        return None
-    rest = text[matches[-1].end() :]
-    formula = _FORMULA.match(rest)
-    if formula is not None:
-        return _formula_text(formula), "phrase"
-    # To the end of the sentence; a full stop inside a number ends nothing.
-    sentence = re.split(r"\.(?=\s|$)|\n|;", rest.lstrip(), maxsplit=1)[0]
-    formulas = list(_FORMULA.finditer(sentence))
-    if formulas and not re.match(r"\s*[-+−$]?\d", sentence):
-        return _formula_text(formulas[0]), "phrase"
-    return (_tidy(sentence), "phrase") if _tidy(sentence) else None
-
-
-def _bold(text: str) -> tuple[str, str] | None:
-    for content in reversed(re.findall(r"\*\*([^*\n]+)\*\*", text)):
-        content = content.strip()
-        # Headings ("2. Solve", "Step 3:") are bold too; an answer begins with a number or a formula.
-        heading = content.endswith(":") or re.match(r"\d+[.)]\s", content)
-        formula = _FORMULA.fullmatch(content)
-        if formula is not None:
-            return _formula_text(formula), "bold"
-        if not heading and re.match(r"\\?[-+−]?\\?[$€£¥]?[-+−]?\.?\d", content):
-            return _tidy(content), "bold"
-    return None
-
-
-def _last_formula_or_number(text: str) -> tuple[str, str] | None:
-    formulas, numbers = list(_FORMULA.finditer(text)), list(_NUMBER_IN_TEXT.finditer(text))
-    if formulas and (not numbers or formulas[-1].end() >= numbers[-1].end()):
-        return _formula_text(formulas[-1]), "last formula"
-    return (numbers[-1][0].strip(), LAST_NUMBER) if numbers else None
-
-
-def _formula_text(match: re.Match[str]) -> str:
-    return _tidy(next(group for group in match.groups() if group is not None))
-
-
-def _tidy(text: str) -> str:
-    return text.strip().strip("*").rstrip(".,;").strip()
-
-
-def _number_with_unit(text: str) -> Fraction | None:
-    # After the last "=", as in "3 + 4 = 7 eggs". What stands before the number, or comes right after it,
-    # may not be arithmetic: 10^2, \sqrt{16} and 3 + 4 are expressions, for Math-Verify to judge.
-    match = _NUMBER_WITH_UNIT.fullmatch(_without_latex_spacing(text.rsplit("=", 1)[-1]).strip())
-    return None if match is None else as_number(match["number"])
-
-
-def _without_latex_spacing(text: str) -> str:
-    return re.sub(r"\\[,!;:]\s*", "", text).replace("{,}", ",").replace("\\$", "$")
-
-
-def _plain(text: str) -> str:
-    text = re.sub(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}", r"\1", _without_latex_spacing(text))
-    text = re.sub(r"\\(?:left|right)(?![a-z])", "", text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
-    return re.sub(r"\s+|\$|\\[()]", "", text).rstrip(".").casefold()
+def _same_number(number: Fraction, wanted: Fraction) -> bool:
+    if number == wanted or number.denominator == wanted.denominator == 1:
+        return number == wanted
+    apart = abs(number - wanted)
+    return apart <= _ABSOLUTE and apart <= _RELATIVE * abs(wanted)
 
 
 _LONGEST = 300
 _COSTLY = re.compile(
     r"\\(?:int|sum|prod|lim)(?![a-z])"  # evaluated term by term, or for ever
-    r"|\^\s*\{?[^{}\s]*\^|\^\s*\{[^{}]*\{[^{}]*\^|\*\*[^*]*\*\*"  # a power in an exponent
+    r"|\d[\s)}]*(?:\^|\*\*)[\s({]*-?\d+[\s)}]*(?:\^|\*\*)"  # a tower of powers: 9^{9^9}, (9^9)^9
+    r"|\^\s*[{(][^{}()]*\d\s*(?:\^|\*\*)\s*[{(]*\d"  # a power of numbers in an exponent: 9^{9\cdot 9^9}
     r"|\^\s*[{(]?\s*-?\d{5}|\*\*\s*\(?-?\d{5}"  # a power of more digits than fit on a page
-    r"|\d{4,}\s*\)*!|!\s*\)*!|\\binom[^\d]*\d{4,}"
+    r"|\)\s*(?:\^|\*\*)\s*[{(]*\d{4}"  # a sum to a power that expands into thousands of terms
+    r"|\d{4,}\s*\)*!|!\s*\)*!|!\s*[)}]*\s*\^|\^[\s{(]*\d+\s*!|\\binom[^\d]*\d{4,}"
 )
+_CONGRUENCE = re.compile(r"\\equiv(?![a-z])|≡")  # Math-Verify takes all of them for equal
+_BASE = re.compile(r"\d_\{?(\d+)\}?$")
 
 
-def _costly(text: str) -> bool:
-    return len(text) > _LONGEST or _COSTLY.search(text) is not None
+def _text_only(text: str) -> bool:
+    if len(text) > _LONGEST:
+        return True
+    bare = re.sub(r"\\(?:left|right)(?![a-z])", "", text)
+    return _COSTLY.search(bare) is not None or _CONGRUENCE.search(bare) is not None
+
+
+def _unlike_bases(extracted: str, gold: str) -> bool:
+    # 52_8 and 52_9. An answer without its base is let pass: problems often name the base themselves.
+    base, wanted = _BASE.search(stated.plain(extracted)), _BASE.search(stated.plain(gold))
+    return base is not None and wanted is not None and base[1] != wanted[1]
 
 
 @functools.lru_cache(maxsize=4096)
 def _math_verify_equal(extracted: str, gold: str) -> bool:
     parse, verify = _math_verify()
-    target = _parsed(extracted, parse)
-    return bool(target) and verify(_parsed(gold, parse), target, timeout_seconds=None)
+    target, wanted = _parsed(extracted, parse), _parsed(gold, parse)
+    if not target or not verify(wanted, target, timeout_seconds=None):
+        return False
+    unsolved = [(left, right) for left in wanted for right in target if _without_solutions(left)]
+    return all(_same_sides(left, right, verify) for left, right in unsolved)
+
+
+def _without_solutions(expression: Any) -> bool:
+    # Math-Verify compares the solutions of two equations, so all equations without any are equal to it.
+    from sympy import Eq, solve  # type: ignore[import-untyped]
+
+    for equation in getattr(expression, "atoms", lambda _: ())(Eq):
+        try:
+            solutions = solve(equation, list(equation.free_symbols))
+        except Exception:  # sympy raises anything here; what it cannot solve Math-Verify did not compare so
+            continue
+        if not solutions:
+            return True
+    return False
+
+
+def _same_sides(left: Any, right: Any, verify: Callable[..., bool]) -> bool:
+    from sympy import Eq
+
+    if not isinstance(left, Eq) or not isinstance(right, Eq):
+        return bool(left == right)
+    apart = right.lhs - right.rhs
+    return verify(left.lhs - left.rhs, [apart, -apart], timeout_seconds=None)
 
 
 def _parsed(text: str, parse: Callable[..., list[Any]]) -> list[Any]:

@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Rational, Real
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 ANSWER_FORMATS = ("lab", "gsm8k", "math", "aime", "auto")
 PROBLEM_SLOT = "{problem}"
-_NUMERIC_FORMATS = ("gsm8k", "aime")
+NUMERIC_FORMATS = ("gsm8k", "aime")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class PromptContract:
     ``eos_ids``: every id that ends a response; empty until `resolve`. ``problem_column``, ``answer_column``:
     columns of a row. ``answer_format``: one of `ANSWER_FORMATS`. ``answer_before_close``: whether an answer
     that is marked as one (boxed, "the answer is") may be read from thinking that never closed.
+    ``answer_pattern``: a regular expression with one group, the answer, where responses write it in a way of
+    their own; its last match counts and nothing else does.
     """
 
     name: str
@@ -54,6 +57,7 @@ class PromptContract:
     answer_column: str = "answer"
     answer_format: str = "auto"
     answer_before_close: bool = False
+    answer_pattern: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop_strings", tuple(self.stop_strings))
@@ -69,6 +73,8 @@ class PromptContract:
             )
         if any(not text for text in self.stop_strings):
             raise ConfigError(f"stop_strings is {self.stop_strings}; an empty text would stop every response")
+        if self.answer_pattern is not None:
+            compile_answer_pattern(self.answer_pattern)
 
     @property
     def think_open(self) -> str | None:
@@ -97,6 +103,8 @@ class PromptContract:
         """Sixteen hex digits that change with any field but the name."""
         fields = self.to_dict()
         del fields["name"]
+        if self.answer_pattern is None:  # so that contracts keep the fingerprint they had before this field
+            del fields["answer_pattern"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -168,8 +176,8 @@ def render(
     cannot be continued. Raises for a missing or empty problem, a chat template that opens a thinking section
     the contract knows nothing of, and text that the tokenizer can only write as its unknown token.
     """
-    asked = contract.template.replace(PROBLEM_SLOT, _problem(contract, row))
-    text = _chat_text(contract, tokenizer, asked) if contract.chat_template else _plain_text(contract, asked)
+    asked = contract.template.replace(PROBLEM_SLOT, problem_text(contract, row))
+    text = _chat_text(contract, tokenizer, asked) if contract.chat_template else plain_text(contract, asked)
     # A chat template writes its own BOS, so special tokens are only added to plain text.
     ids = list(tokenizer(text, add_special_tokens=not contract.chat_template)["input_ids"])
     while ids and ids[-1] in (*contract.eos_ids, tokenizer.eos_token_id) and not contract.chat_template:
@@ -206,7 +214,7 @@ def read_gold(value: Any, answer_format: str, column: str = "answer") -> str:
         raise InputError(f"{column} is {value!r}; wanted text, a finite number or a list of them")
     if not text:
         raise InputError(f"{column} is {value!r}, which holds no answer; fill it in or remove the row")
-    if answer_format in _NUMERIC_FORMATS:
+    if answer_format in NUMERIC_FORMATS:
         number = as_number(text)
         if number is None:
             raise InputError(
@@ -232,31 +240,72 @@ def split_response(contract: PromptContract, text: str) -> tuple[str, str, bool]
 
 def split_thinking(text: str, opens: str | None, closes: str) -> tuple[str, str, bool]:
     """Split text that begins in its thinking, as `split_response` does; without ``opens`` none reopens."""
+    start = 0
     if opens is not None and text.lstrip().startswith(opens):
-        text = text.lstrip()[len(opens) :]  # the model wrote the mark itself
-    thinking, answer = "", ""
+        start = text.index(opens) + len(opens)  # the model wrote the mark itself
+    thinking: list[str] = []
+    answer: list[str] = []
     while True:
-        part, mark, text = text.partition(closes)
-        thinking += part
-        if not mark:
-            return thinking, "", False
-        part, mark, text = text.partition(opens) if opens is not None else (text, "", "")
-        answer += part
-        if not mark:
-            return thinking, answer, True
+        end = text.find(closes, start)
+        if end < 0:
+            return "".join([*thinking, text[start:]]), "", False
+        thinking.append(text[start:end])
+        start = end + len(closes)
+        end = text.find(opens, start) if opens is not None else -1
+        answer.append(text[start : end if end >= 0 else len(text)])
+        if opens is None or end < 0:
+            return "".join(thinking), "".join(answer), True
+        start = end + len(opens)
+
+
+def compile_answer_pattern(pattern: str) -> re.Pattern[str]:
+    """Compile an answer pattern; `ConfigError` unless it is a regular expression with exactly one group."""
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise ConfigError(
+            f"answer_pattern is {pattern!r}, which is no regular expression ({error}); for example 'Result: (.+)'"
+        ) from error
+    if compiled.groups != 1:
+        raise ConfigError(
+            f"answer_pattern is {pattern!r} with {compiled.groups} groups; it needs exactly one, the answer; "
+            "put (...) around the answer, and write other groups as (?:...)"
+        )
+    return compiled
+
+
+_BRACES = re.compile(r"(?<!\\)\\++(?P<box>(?:f?boxed|f(?:rame)?box)\s*+\{)|\\[\\{}]|[{}]")
+
+
+def boxes(text: str) -> Iterator[tuple[int, int, str]]:
+    r"""Complete ``\boxed{...}`` and ``\fbox{...}``, braces balanced, innermost only: (start, end, content).
+
+    In order of their ends, which for boxes that hold no box is the order of their starts. Linear in the text.
+    """
+    if "box" not in text:
+        return
+    open_braces: list[tuple[int, int] | None] = []
+    last = -1
+    for match in _BRACES.finditer(text):
+        token = match[0]
+        if match["box"] is not None:
+            open_braces.append((match.start(), match.end()))
+        elif token == "{":
+            open_braces.append(None)
+        elif token == "}" and open_braces:
+            box = open_braces.pop()
+            if box is not None and box[0] > last:
+                last = box[0]
+                yield box[0], match.end(), text[box[1] : match.start()].strip()
 
 
 def last_boxed(text: str) -> str | None:
     r"""Content of the last complete ``\boxed{...}`` or ``\fbox{...}``, braces balanced; ``None`` if none."""
-    for match in reversed(list(re.finditer(r"\\f?boxed\s*\{|\\f(?:rame)?box\s*\{", text))):
-        depth = 1
-        for end in range(match.end(), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0) if text[end - 1] != "\\" else 0
-            if depth == 0:
-                return text[match.end() : end].strip()
-    return None
+    last = deque(boxes(text), maxlen=1)
+    return last[0][2] if last else None
 
 
+_MOST_DIGITS = 1000
 _NUMBER = re.compile(r"([-+]?)\s*(\d{1,3}(?:,\d{3})+|\d+)?(\.\d+)?(?:/(\d+))?")
 _NOT_NUMBER = re.compile(r"\\[,!;]\s*|\\\$|[$€£¥]|\\[()]|\{,\}")
 
@@ -265,7 +314,10 @@ def as_number(text: str) -> Fraction | None:
     """Text that is one plain number, exactly; ``None`` for anything else.
 
     Takes thousands separators (``2,125``), decimals, ``3/4``, signs, currency, and LaTeX's ``$`` and spacing.
+    Text of more than 1000 characters is none: Python refuses to read such numbers, and no problem asks for one.
     """
+    if len(text) > _MOST_DIGITS:
+        return None
     bare = _NOT_NUMBER.sub(lambda m: "," if m[0] == "{,}" else "", text.strip().rstrip("."))
     match = _NUMBER.fullmatch(bare.strip().replace("−", "-"))
     if match is None or not (match[2] or match[3]):
@@ -285,7 +337,8 @@ def unknown_name(what: str, name: object, known: Any) -> str:
     return f"unknown {what} {str(name)!r}{hint} Known: {', '.join(names)}"
 
 
-def _problem(contract: PromptContract, row: Mapping[str, Any]) -> str:
+def problem_text(contract: PromptContract, row: Mapping[str, Any]) -> str:
+    """The problem of a row as it stands there; `InputError` when there is none."""
     column = contract.problem_column
     if column not in row:
         raise InputError(f"no column {column!r} in the row; it has {', '.join(map(str, row)) or 'no columns'}")
@@ -295,7 +348,8 @@ def _problem(contract: PromptContract, row: Mapping[str, Any]) -> str:
     return problem
 
 
-def _plain_text(contract: PromptContract, asked: str) -> str:
+def plain_text(contract: PromptContract, asked: str) -> str:
+    """A prompt without a chat template: what is asked between the system prompt and the pre-filled thinking."""
     before = f"{contract.system_prompt}\n\n" if contract.system_prompt else ""
     return before + asked + contract.think_prefix
 
