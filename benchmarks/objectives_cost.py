@@ -1,6 +1,6 @@
 """Time and peak memory of every objective on 1024 rows of 4096 tokens, float32, forward and backward.
 
-    python benchmarks/objectives_cost.py [--threads 2] [--repeats 5] [--json FILE]
+    python benchmarks/objectives_cost.py [--threads 2] [--repeats 5] [--rows 1024] [--tokens 4096] [--json FILE]
 
 Time is the median over the repeats, by the wall clock; processor time of all threads is kept beside it. Where the
 wall clock is far above it, other programs were running and the measurement is worth little. Memory is the highest
@@ -26,10 +26,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from _bench import facts, write_json
 from lengthwise import objectives
+from lengthwise.objectives.decoupled import SCORES
 from lengthwise.objectives.losses import AGGREGATES, KL_KINDS
 
-ROWS, TOKENS, GROUP = 1024, 4096, 16
-BUFFER = ROWS * TOKENS * 4
+GROUP, VOCABULARY = 16, 4096
 MOST_SECONDS, MOST_BUFFERS = 1.0, 6.0
 
 Call = Callable[[], object]
@@ -39,47 +39,130 @@ def gradient(loss: torch.Tensor, logp: torch.Tensor) -> torch.Tensor:
     return torch.autograd.grad(loss, logp)[0]
 
 
-def calls() -> dict[str, Call]:
-    """Every objective on one random batch; those with a gradient run forward and backward."""
-    make = torch.Generator().manual_seed(0)
-    num_tokens = torch.randint(1, TOKENS + 1, (ROWS,), generator=make)
-    mask = torch.arange(TOKENS)[None, :] < num_tokens[:, None]
-    group_ids = (torch.arange(ROWS) // GROUP)[torch.randperm(ROWS, generator=make)]
-    correct = torch.rand(ROWS, generator=make) < 0.5
-    finished = num_tokens < TOKENS
-    rewards = correct.float()
-    old = -torch.rand(ROWS, TOKENS, generator=make)
-    logp = (old + 0.3 * torch.randn(ROWS, TOKENS, generator=make)).requires_grad_()
-    by_row = objectives.group_normalised(rewards, group_ids)
-    by_token = objectives.batch_normalised(rewards, group_ids, mask)
+class Batch:
+    """One random batch: what the objectives are called with."""
 
-    def surrogate(credit: torch.Tensor, aggregate: str) -> torch.Tensor:
-        loss, _ = objectives.clipped_surrogate(logp, old, credit, mask, aggregate=aggregate, max_tokens=TOKENS)
-        return gradient(loss, logp)
+    def __init__(self, rows: int, tokens: int) -> None:
+        make = torch.Generator().manual_seed(0)
+        self.rows, self.tokens = rows, tokens
+        self.num_tokens = torch.randint(1, tokens + 1, (rows,), generator=make)
+        self.mask = torch.arange(tokens)[None, :] < self.num_tokens[:, None]
+        self.group_ids = (torch.arange(rows) // GROUP)[torch.randperm(rows, generator=make)]
+        self.correct = torch.rand(rows, generator=make) < 0.5
+        self.finished = self.num_tokens < tokens
+        self.rewards = self.correct.float()
+        self.old = -torch.rand(rows, tokens, generator=make)
+        self.logp = (self.old + 0.3 * torch.randn(rows, tokens, generator=make)).requires_grad_()
+        self.by_row = objectives.group_normalised(self.rewards, self.group_ids)
+        self.by_token = objectives.batch_normalised(self.rewards, self.group_ids, self.mask)
+        # half of every group is long, by its place in the group
+        self.is_long = torch.argsort(torch.argsort(self.group_ids, stable=True)) % 2 == 0
 
-    table: dict[str, Call] = {
-        "truncation": lambda: objectives.truncation(correct, num_tokens, finished, limit=2048),
+
+def reward_calls(b: Batch) -> dict[str, Call]:
+    """Rewards, tiers and memories: one number per row."""
+    rows, grouped = (b.correct, b.num_tokens), (b.correct, b.num_tokens, b.group_ids)
+    halves = (b.correct, b.is_long, b.group_ids)
+    tiers = objectives.difficulty_tier(b.correct, b.group_ids)
+    shortest = objectives.updated_history(torch.zeros_like(b.num_tokens), *rows, b.group_ids)
+    reference = torch.full((b.rows,), 500.0), torch.full((b.rows,), 0.5)
+    thresholds = tuple(range(1, b.tokens, max(1, b.tokens // 32)))
+    return {
+        "truncation": lambda: objectives.truncation(*rows, b.finished, limit=b.tokens // 2),
         "difficulty_truncation": lambda: objectives.difficulty_truncation(
-            correct, num_tokens, group_ids, finished, limits=(4000, 2000), thresholds=(0.5,)
+            *grouped, b.finished, limits=(b.tokens, b.tokens // 2), thresholds=(0.5,)
         ),
-        "group_normalised": lambda: objectives.group_normalised(rewards, group_ids),
-        "leave_one_out": lambda: objectives.leave_one_out(rewards, group_ids),
-        "mixed_groups": lambda: objectives.mixed_groups(correct, group_ids),
-        "loss_normaliser": lambda: objectives.loss_normaliser(mask),
+        "soft_overlong": lambda: objectives.soft_overlong(b.num_tokens, limit=b.tokens, cache=b.tokens // 4),
+        "cosine_length": lambda: objectives.cosine_length(*rows, limit=b.tokens),
+        "budget_exact": lambda: objectives.budget_exact(*rows, b.tokens // 2),
+        "budget_max": lambda: objectives.budget_max(*rows, b.tokens // 2),
+        "linear_price": lambda: objectives.linear_price(*rows, price=1e-4),
+        "reference_ratio": lambda: objectives.reference_ratio(*rows, *reference),
+        "normalised_length": lambda: objectives.normalised_length(*grouped),
+        "best_solved": lambda: objectives.best_solved(b.correct, b.group_ids),
+        "selective_length_penalty": lambda: objectives.selective_length_penalty(*grouped),
+        "shortest_correct": lambda: objectives.shortest_correct(*grouped),
+        "min_max_length": lambda: objectives.min_max_length(*grouped),
+        "adaptive_penalty": lambda: objectives.adaptive_penalty(*grouped),
+        "history_length": lambda: objectives.history_length(*rows, shortest),
+        "updated_history": lambda: objectives.updated_history(shortest, *rows, b.group_ids),
+        "step_bonus": lambda: objectives.step_bonus(*rows, b.finished, target=b.tokens // 2),
+        "difficulty_tier": lambda: objectives.difficulty_tier(b.correct, b.group_ids),
+        "tier_targets": lambda: objectives.tier_targets(
+            b.num_tokens, tiers, thresholds=thresholds, group_size=GROUP, fallback=b.tokens
+        ),
+        "adaptive_weight": lambda: objectives.adaptive_weight(*rows, weight=1e-4),
+        "updated_weight": lambda: objectives.updated_weight(1e-4, b.correct, rate=1e-5, reference_accuracy=0.5),
+        "preferred_mode": lambda: objectives.preferred_mode(*halves),
+        "mode_reward": lambda: objectives.mode_reward(*halves),
+        "group_pairs": lambda: objectives.group_pairs(b.correct, ~b.correct, seed=0),
+        "instance_pairs": lambda: objectives.instance_pairs(*rows),
+    }
+
+
+def advantage_calls(b: Batch) -> dict[str, Call]:
+    """Advantages of rows and of tokens, targets and masks."""
+    token_rewards, values = torch.zeros_like(b.old), b.old
+    lam = objectives.length_adaptive_lambda(b.num_tokens, b.finished, window=b.tokens)
+    # an unfinished row fills its window; all others of this batch are done
+    done = b.num_tokens < b.tokens
+    table: dict[str, Call] = {
+        "group_normalised": lambda: objectives.group_normalised(b.rewards, b.group_ids),
+        "leave_one_out": lambda: objectives.leave_one_out(b.rewards, b.group_ids),
+        "mixed_groups": lambda: objectives.mixed_groups(b.correct, b.group_ids),
+        "length_adaptive_lambda": lambda: objectives.length_adaptive_lambda(b.num_tokens, done, window=b.tokens),
+        "gae": lambda: objectives.gae(token_rewards, values, b.mask),
+        "egae": lambda: objectives.egae(token_rewards, values, b.mask, done, lam=lam),
+        "returns_to_go": lambda: objectives.returns_to_go(token_rewards, b.mask),
+        "window_mask": lambda: objectives.window_mask(b.mask, done, window=b.tokens, tail_ignore=8),
+        "whitened": lambda: objectives.whitened(values, b.mask),
+        "explained_variance": lambda: objectives.explained_variance(values, b.logp.detach(), b.mask),
     }
     for weights in ("tokens", "sequence"):
         table[f"batch_normalised {weights}"] = lambda weights=weights: objectives.batch_normalised(  # type: ignore[misc]
-            rewards, group_ids, mask, weights=weights
+            b.rewards, b.group_ids, b.mask, weights=weights
         )
-    for name, credit in (("A [B]", by_row), ("A [B,T]", by_token)):
+    return table
+
+
+def loss_calls(b: Batch) -> dict[str, Call]:
+    """Losses, forward and backward."""
+    logits = torch.zeros(b.rows // GROUP, VOCABULARY, requires_grad=True)
+    mode = objectives.preferred_mode(b.correct, b.is_long, b.group_ids)[: len(logits)]
+
+    def surrogate(credit: torch.Tensor, aggregate: str) -> torch.Tensor:
+        loss, _ = objectives.clipped_surrogate(b.logp, b.old, credit, b.mask, aggregate=aggregate, max_tokens=b.tokens)
+        return gradient(loss, b.logp)
+
+    def decoupled(score: str, kl_kind: str) -> torch.Tensor:
+        loss, _ = objectives.drpo(
+            b.logp, b.old, b.mask, b.correct, b.num_tokens, b.group_ids,
+            lam=0.1, max_tokens=b.tokens, score=score, kl_kind=kl_kind,
+        )  # fmt: skip
+        return gradient(loss, b.logp)
+
+    table: dict[str, Call] = {
+        "loss_normaliser": lambda: objectives.loss_normaliser(b.mask),
+        "drpo_questions": lambda: objectives.drpo_questions(b.correct, b.group_ids),
+        "drpo_weights": lambda: objectives.drpo_weights(
+            b.correct, b.num_tokens, b.group_ids, lam=0.1, max_tokens=b.tokens
+        ),
+        "clipped_value": lambda: gradient(objectives.clipped_value(b.logp, b.old, b.old, b.mask)[0], b.logp),
+        "positive_lm": lambda: gradient(objectives.positive_lm(b.logp, b.mask, b.correct), b.logp),
+        "mode_switch": lambda: gradient(objectives.mode_switch(logits, mode, long_token=0, short_token=1), logits),
+    }
+    for name, credit in (("A [B]", b.by_row), ("A [B,T]", b.by_token)):
         for aggregate in AGGREGATES:
             table[f"clipped_surrogate {name} {aggregate}"] = lambda credit=credit, aggregate=aggregate: surrogate(  # type: ignore[misc]
                 credit, aggregate
             )
     for kind in KL_KINDS:
         table[f"kl_penalty {kind}"] = lambda kind=kind: gradient(  # type: ignore[misc]
-            objectives.kl_penalty(logp, old, mask, kind=kind), logp
+            objectives.kl_penalty(b.logp, b.old, b.mask, kind=kind), b.logp
         )
+    for score in SCORES:
+        for kind in ("k1", "k3"):
+            table[f"drpo {score} {kind}"] = lambda score=score, kind=kind: decoupled(score, kind)  # type: ignore[misc]
     return table
 
 
@@ -97,7 +180,7 @@ def peak_bytes(call: Call) -> int:
     return peak
 
 
-def measure(call: Call, repeats: int) -> dict[str, Any]:
+def measure(call: Call, repeats: int, buffer: int) -> dict[str, Any]:
     call()
     seconds, processor = [], []
     for _ in range(repeats):
@@ -112,7 +195,7 @@ def measure(call: Call, repeats: int) -> dict[str, Any]:
         "seconds": seconds,
         "processor_seconds": processor,
         "peak_bytes": peak,
-        "peak_buffers": peak / BUFFER,
+        "peak_buffers": peak / buffer,
     }
 
 
@@ -120,16 +203,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each objective")
+    parser.add_argument("--rows", type=int, default=1024, help="rows of the batch, a multiple of 16")
+    parser.add_argument("--tokens", type=int, default=4096, help="tokens of the longest row")
     parser.add_argument("--json", type=Path, help="write the raw numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     load = round(os.getloadavg()[0], 2)
 
-    print(f"{ROWS} x {TOKENS} float32, {options.threads} threads, torch {torch.__version__}")
+    batch, buffer = Batch(options.rows, options.tokens), options.rows * options.tokens * 4
+    print(f"{options.rows} x {options.tokens} float32, {options.threads} threads, torch {torch.__version__}")
     print(f"{'objective':<55}{'seconds':>9}{'processor':>11}{'buffers':>9}")
     rows: dict[str, dict[str, Any]] = {}
-    for name, call in calls().items():
-        rows[name] = row = measure(call, options.repeats)
+    for name, call in (reward_calls(batch) | advantage_calls(batch) | loss_calls(batch)).items():
+        rows[name] = row = measure(call, options.repeats, buffer)
         times = f"{row['seconds_median']:>9.3f}{row['processor_seconds_median']:>11.3f}"
         print(f"{name:<55}{times}{row['peak_buffers']:>9.2f}")
     broken = [
@@ -139,8 +225,9 @@ def main() -> int:
         f"bound {MOST_SECONDS} s and {MOST_BUFFERS} buffers: {'broken by ' + ', '.join(broken) if broken else 'kept'}"
     )
     if options.json:
-        settings = {"threads": options.threads, "shape": [ROWS, TOKENS], "dtype": "float32", "load_before": load}
-        bound = {"seconds": MOST_SECONDS, "buffers": MOST_BUFFERS, "buffer_bytes": BUFFER}
+        shape = [options.rows, options.tokens]
+        settings = {"threads": options.threads, "shape": shape, "dtype": "float32", "load_before": load}
+        bound = {"seconds": MOST_SECONDS, "buffers": MOST_BUFFERS, "buffer_bytes": buffer}
         write_json(
             options.json,
             facts("lengthwise", "torch") | settings | {"bound": bound, "broken": broken, "objectives": rows},

@@ -18,18 +18,11 @@ from lengthwise.objectives import (
     mixed_groups,
     truncation,
 )
+from tensors import floats, ints
 
 
 def mask_of(num_tokens: list[int], width: int | None = None) -> torch.Tensor:
     return torch.arange(width or max(num_tokens))[None, :] < torch.tensor(num_tokens)[:, None]
-
-
-def floats(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def ints(*values: int) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.int64)
 
 
 def random_batch(seed: int, rows: int = 40) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -9,10 +9,7 @@ import torch
 
 from lengthwise.errors import ConfigError, InputError, ShapeError
 from lengthwise.objectives import difficulty_truncation, truncation
-
-
-def bools(*values: int) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.bool)
+from tensors import bools
 
 
 def random_rollouts(seed: int, rows: int = 60) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

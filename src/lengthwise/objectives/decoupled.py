@@ -316,7 +316,7 @@ def drpo(
 
     pull = kl_coef * over / kl_tokens * (1.0 if batch_kl is not None else share)
     by_row = -by_score / row_tokens / divisor
-    gradient = _gradient(excess, mask, frozen, by_row.to(logp.dtype), pull.to(logp.dtype), score, kl_kind)
+    gradient = _gradient(excess, padding, frozen, by_row.to(logp.dtype), pull.to(logp.dtype), score, kl_kind)
     stats = {"tokens": row_tokens.sum(), "kl_sum": kl_sum, "approx_kl_sum": k3_sum}
     stats |= _question_counts(weights, correct, num_tokens, group_ids, valid)
     return WithGradient.apply(logp, value.to(logp.dtype), gradient), {k: v.to(logp) for k, v in stats.items()}
@@ -324,17 +324,21 @@ def drpo(
 
 def _gradient(
     excess: torch.Tensor,
-    mask: torch.Tensor,
+    padding: torch.Tensor,
     frozen: torch.Tensor,
     by_row: torch.Tensor,
     pull: torch.Tensor,
     score: str,
     kl_kind: str,
 ) -> torch.Tensor:
-    """Return the gradient by logp [B,T]: ``by_row`` times that of the score plus ``pull`` times that of the KL."""
-    excess.masked_fill_(frozen, 0.0)
+    """Return the gradient by logp [B,T]: ``by_row`` times that of the score plus ``pull`` times that of the KL.
+
+    The score's is 1 (``log``) or the ratio, 0 where frozen; the KL's is −1 (``k1``) or ratio − 1, 0 where frozen.
+    """
     rows = by_row[:, None]
-    gradient = torch.where(mask & ~frozen if score == "ratio" else mask, rows, 0.0)
-    slope = rows * (score == "ratio") + pull * (kl_kind == "k3")
-    gradient.addcmul_(excess, slope)
-    return gradient if kl_kind == "k3" else gradient.sub_(pull * mask)
+    level = -pull if kl_kind == "k1" else torch.zeros_like(pull)
+    steep = rows * (score == "ratio") + pull * (kl_kind == "k3")
+    gradient = excess.masked_fill_(frozen, 0.0).mul_(steep).add_(level + rows)
+    if score == "ratio":
+        torch.where(frozen, level, gradient, out=gradient)
+    return gradient.masked_fill_(padding, 0.0)
