@@ -1,4 +1,4 @@
-"""Reading problems: JSONL, JSON, Parquet or a `datasets` name, into plain rows with named columns.
+"""Reading rows: JSONL, JSON, Parquet or a `datasets` name, into plain rows with named columns.
 
 Every complaint names the source, the row (counted from 1) and what was wanted, because a data file is
 where most first runs go wrong.
@@ -6,15 +6,29 @@ where most first runs go wrong.
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lengthwise.errors import InputError, MissingExtraError
 
 FILE_KINDS = (".jsonl", ".json", ".parquet")
+LINE_LIMIT = 64 * 2**20
+"""Bytes of the longest line that `stream_rows` reads; a longer one is passed over without being held."""
 _SHOWN = 60  # characters of a bad line that a message quotes
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Why a line or row cannot be used: `reason` in words that are the same for alike rows, `detail` for this one."""
+
+    reason: str
+    detail: str = ""
 
 
 def read_rows(path_or_name: str | Path, *, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -40,6 +54,29 @@ def read_rows(path_or_name: str | Path, *, columns: Sequence[str] | None = None)
     if columns is None:
         return _checked_rows(rows, str(path_or_name))
     return require_columns(rows, columns, str(path_or_name))
+
+
+def stream_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | Defect]]:
+    """Read a file row by row: ``(number, row or defect)``, numbers counted from 1.
+
+    ``.jsonl`` and ``.jsonl.gz`` files of any size are read line by line and the number is the line's; blank lines
+    and a byte order mark are passed over. A line that is no UTF-8, no JSON, no object or longer than
+    `LINE_LIMIT`, an unfinished last line and damaged compression are defects, and reading goes on where it can.
+    ``.json`` and ``.parquet`` files are read whole (see `read_rows`).
+
+    Raises `InputError` at once for a file that is missing, a folder, empty, or of another kind.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name one file inside it")
+    if not path.is_file():
+        raise InputError(f"no such file: {path}; check the path (the working folder is {Path.cwd()})")
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty; give a file with at least one row")
+        return _stream_lines(path)
+    rows = _read_file(path)
+    return ((number, row if isinstance(row, dict) else _no_object(row)) for number, row in enumerate(rows, 1))
 
 
 def require_columns(rows: Sequence[Any], needed: Sequence[str], source: str) -> list[dict[str, Any]]:
@@ -73,6 +110,46 @@ def _checked_rows(rows: Sequence[Any], source: str) -> list[dict[str, Any]]:
                 'write one {"column": value} object per row'
             )
     return list(rows)
+
+
+def _stream_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | Defect]]:
+    number = 0
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        while True:
+            number += 1
+            try:
+                line = file.readline(LINE_LIMIT + 1)
+                too_long = len(line) > LINE_LIMIT
+                rest = line
+                while too_long and rest and not rest.endswith(b"\n"):
+                    rest = file.readline(LINE_LIMIT)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                yield number, Defect("damaged compression", str(error))
+                return
+            if not line:
+                return
+            if number == 1:
+                line = line.removeprefix(_BOM)
+            if too_long:
+                yield number, Defect(f"a line of over {LINE_LIMIT >> 20} MiB")
+            elif line.strip():
+                yield number, _parse_line(line)
+
+
+def _parse_line(line: bytes) -> dict[str, Any] | Defect:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return Defect("not UTF-8 text", str(error))
+    except (ValueError, RecursionError) as error:  # also numbers of more digits than Python reads
+        if not line.endswith(b"\n"):
+            return Defect("unfinished last line", _start(line.decode("utf-8")))
+        return Defect("not JSON", f"{error}: {_start(line.decode('utf-8'))}")
+    return row if isinstance(row, dict) else _no_object(row)
+
+
+def _no_object(row: Any) -> Defect:
+    return Defect("not an object", f"{_start(str(row))} is a {type(row).__name__}")
 
 
 def _read_file(path: Path) -> list[Any]:

@@ -133,7 +133,7 @@ class Record:
             return {}
         names = np.array(self.categories)
         cut = np.array([np.mean(~np.array(row)) for row in self.finished])
-        order = sorted(set(self.categories), key=lambda c: (not c.isdigit(), int(c) if c.isdigit() else 0, c))
+        order = sorted(set(self.categories), key=lambda c: (not c.isdecimal(), int(c) if c.isdecimal() else 0, c))
         return {
             name: {
                 "accuracy": float(self.accuracies[names == name].mean()),

@@ -1,0 +1,132 @@
+"""`lengthwise grade`: where the tokens of responses that already exist go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from lengthwise.cli._console import complain, err, out, print_json
+from lengthwise.errors import ConfigError
+
+Flag = typer.Option
+SAID_EVERY = 10.0
+"""Seconds between lines where stderr is no terminal."""
+
+
+def grade(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="Responses: .jsonl, .jsonl.gz, .json or .parquet.")],
+    preset: Annotated[str, Flag(help="How answers are written: auto, gsm8k, math, aime or lab.")] = "auto",
+    think: Annotated[
+        bool | None,
+        Flag("--think/--no-think", help="Responses begin in their thinking, or have none. Default: their marks tell."),
+    ] = None,
+    answer_pattern: Annotated[
+        str | None, Flag(help="Regular expression with one group, the answer; its last match counts.")
+    ] = None,
+    grader: Annotated[str | None, Flag(help="Your own grader, module:function.")] = None,
+    tokenizer: Annotated[
+        str | None, Flag(help="Folder of the model's tokenizer: to count tokens, and to tell where they go.")
+    ] = None,
+    cap: Annotated[int | None, Flag(help="Most tokens a response could have. Default: the longest one.")] = None,
+    price: Annotated[float | None, Flag(help="Price of a million output tokens.")] = None,
+    response_column: Annotated[str, Flag(help="Column of the response.")] = "response",
+    answer_column: Annotated[str, Flag(help="Column of the right answer.")] = "answer",
+    problem_column: Annotated[str | None, Flag(help="Column of the problem's text. Default: problem.")] = None,
+    category_column: Annotated[str, Flag(help="Column of the category.")] = "category",
+    graded: Annotated[Path | None, Flag("--out", help="JSONL file for the verdict on every row.")] = None,
+    record: Annotated[Path | None, Flag(help="Record for `lengthwise compare-records`.")] = None,
+    report: Annotated[Path | None, Flag(help="HTML report to write.")] = None,
+    strict: Annotated[bool, Flag("--strict", help="The first row that cannot be used is an error.")] = False,
+    workers: Annotated[int, Flag(min=1, help="Worker processes.")] = 2,
+    seconds: Annotated[float, Flag(help="Time limit of one grading; over it a response is wrong, and counted.")] = 5.0,
+    seed: Annotated[int, Flag(min=0, help="Seed of the bootstrap.")] = 0,
+    as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
+) -> None:
+    """Grade responses that already exist and say where their tokens go. No GPU, no model."""
+    from lengthwise.evaluation.logs import GradeOptions, check_target, grade_log
+
+    for name, target in (("--out", graded), ("--record", record), ("--report", report)):
+        check_target(name, target, log)
+    contract = _contract(preset, think, answer_pattern)
+    options = GradeOptions(
+        contract=contract, detect=preset == "auto" and think is None, grader=grader, tokenizer=_folder(tokenizer),
+        cap=cap, price=price, response_column=response_column, answer_column=answer_column,
+        problem_column=problem_column, category_column=category_column, seconds=seconds, workers=workers,
+        strict=strict, seed=seed,
+    )  # fmt: skip
+    with _progress() as listener:
+        summary = grade_log(log, options, out=graded, record=record, listener=listener)
+    _show(summary, report, as_json)
+
+
+def _contract(preset: str, think: bool | None, answer_pattern: str | None) -> Any:
+    from lengthwise.evaluation.anatomy import AUTO, THINK_CLOSE
+    from lengthwise.evaluation.prompts import PRESETS, unknown_name
+    from lengthwise.evaluation.prompts import preset as named
+
+    if preset != "auto" and preset not in PRESETS:
+        raise ConfigError(unknown_name("preset", preset, ("auto", *PRESETS)))
+    changes: dict[str, Any] = {} if answer_pattern is None else {"answer_pattern": answer_pattern}
+    if think is not None:
+        changes |= {"think_close": THINK_CLOSE} if think else {"think_prefix": "", "think_close": None}
+    if preset != "auto":
+        return named(preset, **changes)
+    from dataclasses import replace
+
+    return replace(AUTO, **changes)
+
+
+def _folder(tokenizer: str | None) -> str | None:
+    if tokenizer is None:
+        return None
+    from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
+
+    return str(shipped_reasoner()) if tokenizer == SHIPPED else tokenizer
+
+
+def _show(summary: Mapping[str, Any], report: Path | None, as_json: bool) -> None:
+    from lengthwise.evaluation.grade_report import build_report, left_out_lines, text_page
+
+    if report is not None:
+        build_report(summary, report)
+    for line in left_out_lines(summary):
+        complain(line, style="yellow")
+    if as_json:
+        print_json(summary)
+        return
+    for line in text_page(summary):
+        out.print(line, markup=False, soft_wrap=True)
+    if report is not None:
+        out.print(f"report: {report}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """A listener for `grade_log`: a line on a terminal that leaves nothing behind, else one now and then."""
+    if err.is_terminal:
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=err, transient=True
+        ) as bar:
+            task = bar.add_task("grading", total=None)
+            yield lambda event, facts: bar.update(task, description=_said(facts))
+        return
+    last = time.monotonic()
+
+    def listen(event: str, facts: Mapping[str, Any]) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SAID_EVERY:
+            last = time.monotonic()
+            err.print(_said(facts), soft_wrap=True)
+
+    yield listen
+
+
+def _said(facts: Mapping[str, Any]) -> str:
+    rows = facts["rows"]
+    return f"{rows:,} rows: {facts['right'] / rows:.1%} right, {facts['tokens'] / rows:,.0f} tokens each"
