@@ -51,8 +51,8 @@ def _second(summary: Summary) -> list[str]:
     share = data.percent(summary["after_right"]["share"])
     if summary["after_right"]["share"] is not None:
         return [f"{share} of the tokens of right responses come after the right answer first appeared."]
-    # Budgets rise: the smallest that keeps nearly all, or else the largest of those that would save much.
-    smaller = [row for row in summary["curve"] if row["budget"] <= summary["cap"] / 2 and row["kept"] is not None]
+    # Budgets rise: the smallest that keeps nearly all, or else the largest below the cap.
+    smaller = [row for row in summary["curve"] if row["budget"] < summary["cap"] and row["kept"] is not None]
     enough = [row for row in smaller if row["kept"] >= KEEP] or smaller[-1:]
     return [
         f"A budget of {row['budget']:,} tokens would keep {data.percent(row['kept'])} of them." for row in enough[:1]
