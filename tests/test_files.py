@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,8 @@ def test_damaged_json_names_its_file(tmp_path, content):
         (OSError(errno.EFBIG, ""), True),
         (OSError(errno.EACCES, ""), False),
         (ValueError("full"), False),
+        (sqlite3.OperationalError("database or disk is full"), True),
+        (sqlite3.OperationalError("no such table: x"), False),
     ],
 )
 def test_disk_full(error, expected):

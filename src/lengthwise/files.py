@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,5 +113,6 @@ def read_json(path: str | Path) -> Any:
 
 def disk_full(error: BaseException) -> bool:
     """Whether an error says that the disk, the quota or the file-size limit is exhausted."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return isinstance(error, OSError) and error.errno in full
+    if isinstance(error, sqlite3.OperationalError):
+        return "full" in str(error)  # SQLite has no other word for it in this version of Python
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
