@@ -25,7 +25,7 @@ from lengthwise.engine import Method, load_policy
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.runlog import read_metrics
 from lengthwise.errors import TrainingError
-from lengthwise.evaluation.evaluate import evaluate, sample_answers
+from lengthwise.evaluation.evaluate import Sampling, evaluate, sample_answers
 from lengthwise.evaluation.metrics import removable_share
 from lengthwise.evaluation.records import compare
 from lengthwise.files import atomic_write_json, read_json
@@ -99,7 +99,7 @@ def run_sft(seed: int) -> dict[str, Any]:
     policy = load_policy(shipped_reasoner())
     count = min(TRAIN_PROBLEMS, round(dler_tokens(seed) / (8 * base_tokens())))
     problems = chain_problems(chains.problems(count, split="train", seed=seed), shipped_reasoner())
-    rollouts = sample_answers(policy, problems, cap=EVAL_CAP, temperature=1.0, samples=8, seed=seed)
+    rollouts = sample_answers(policy, problems, Sampling(EVAL_CAP, samples=8, seed=seed))
     best: dict[int, int] = {}
     for row, owner in enumerate(rollouts.problem_ids.tolist()):
         if rollouts.correct[row] and (owner not in best or rollouts.num_tokens[row] < rollouts.num_tokens[best[owner]]):
@@ -140,9 +140,9 @@ def measured(policy: Any, test: Any, seed: int) -> dict[str, Any]:
     base = load_policy(shipped_reasoner())
     found: dict[str, Any] = {}
     for suffix, temperature in (("", 1.0), ("_greedy", 0.0)):
-        options = {"data": "lab:chains", "cap": EVAL_CAP, "temperature": temperature, "seed": seed}
-        before, _ = evaluate(base, test, name="before", **options)
-        after, _ = evaluate(policy, test, name="after", **options)
+        sampling = Sampling(EVAL_CAP, temperature, seed=seed)
+        before, _ = evaluate(base, test, sampling, name="before", data="lab:chains")
+        after, _ = evaluate(policy, test, sampling, name="after", data="lab:chains")
         found[f"before{suffix}"], found[f"after{suffix}"] = before.summary(seed=seed), after.summary(seed=seed)
         found[f"difference{suffix}"] = compare(before, after, seed=seed)
     lengths = [found[name]["mean_tokens"] for name in ("before", "after")]
@@ -157,9 +157,8 @@ def run_base(seed: int) -> dict[str, Any]:
     found = {}
     for temperature in TEMPERATURES:
         record, _ = evaluate(
-            policy, test, name=f"base T={temperature}", data="lab:chains", cap=EVAL_CAP, temperature=temperature,
-            seed=seed,
-        )  # fmt: skip
+            policy, test, Sampling(EVAL_CAP, temperature, seed=seed), name=f"base T={temperature}", data="lab:chains"
+        )
         found[str(temperature)] = record.summary(seed=seed)
     return {"temperatures": found, "oracle_tokens": oracle_mean(test)}
 

@@ -16,15 +16,29 @@ from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 
 FLAGS = {
+    "compare-records": ["--allow", "--json", "--out", "--recut", "--seed", "--weights", "RECORD..."],
     "demo": ["--json", "--out", "--overwrite", "--problems", "--seed", "--steps"],
+    "evaluate": [
+        "--answer-column", "--answer-pattern", "--answer-prompt", "--answer-tokens", "--api-key-env", "--baseline",
+        "--budget", "--cap", "--chat-template", "--concise", "--concurrency", "--data", "--device", "--dtype",
+        "--early-stop", "--endpoint", "--grader", "--json", "--model", "--no-chat-template", "--no-think", "--out",
+        "--overwrite", "--preset", "--problem-column", "--prompt-template", "--retries", "--sample-rows", "--samples",
+        "--seed", "--short-of", "--system-prompt", "--temperature", "--think", "--timeout", "--tokenizer", "--top-p",
+        "--trust-remote-code", "MODEL",
+    ],
+    "grade": [
+        "--answer-column", "--answer-pattern", "--cap", "--category-column", "--grader", "--json", "--no-think",
+        "--out", "--preset", "--price", "--problem-column", "--record", "--report", "--response-column", "--seconds",
+        "--seed", "--strict", "--think", "--tokenizer", "--workers", "LOG",
+    ],
     "report": ["--out", "RUN..."],
     "shorten": [
-        "--answer-column", "--cap", "--chat-template", "--checkpoint-every", "--data", "--device", "--dry-run",
-        "--dtype", "--eval-cap", "--eval-data", "--eval-problems", "--eval-samples", "--grader",
+        "--answer-column", "--answer-pattern", "--cap", "--chat-template", "--checkpoint-every", "--data", "--device",
+        "--dry-run", "--dtype", "--eval-cap", "--eval-data", "--eval-problems", "--eval-samples", "--grader",
         "--gradient-checkpointing", "--group-size", "--json", "--lora", "--lr", "--max-draws", "--method",
         "--micro-tokens", "--no-chat-template", "--no-think", "--option", "--out", "--overwrite", "--preset",
-        "--problem-column", "--prompts", "--sample-rows", "--seed", "--steps", "--system-prompt", "--temperature",
-        "--template", "--think", "--token-budget", "--top-p", "--truncate-importance", "--trust-remote-code",
+        "--problem-column", "--prompt-template", "--prompts", "--sample-rows", "--seed", "--steps", "--system-prompt",
+        "--temperature", "--think", "--token-budget", "--top-p", "--truncate-importance", "--trust-remote-code",
         "--updates", "--warmup-steps", "MODEL",
     ],
 }  # fmt: skip
@@ -131,6 +145,16 @@ def test_dry_run_shows_prompt_sample_and_estimate(data: Path, tmp_path: Path) ->
     assert shown["verdict"]["correct"] is True
     assert shown["estimate"]["parameters"] == 605_440
     assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_says_the_answer_as_an_own_pattern_reads_it(data: Path, tmp_path: Path) -> None:
+    arguments = ["shorten", str(shipped_reasoner()), "--data", str(data), "--out", str(tmp_path / "run")]
+    more = ["--preset", "lab", "--answer-pattern", r"A:(\d+)", "--dry-run", "--json"]
+    result = CliRunner().invoke(app, [*arguments, *more])
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    assert shown["sample"] == f"A:{shown['gold']}"
+    assert shown["verdict"] == {"correct": True, "extracted": shown["gold"], "how": "answer pattern"}
 
 
 @pytest.fixture(scope="module")

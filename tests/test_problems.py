@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.graders import Verdict
+from lengthwise.evaluation.isolated import SafeGrader
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import preset, resolve
 
@@ -106,6 +108,48 @@ def test_a_fault_of_the_contract_stays_a_config_error():
         prepare(ROWS, contract, tokenizer, cap=8, positions=32, source="here")
 
 
+def test_a_name_that_comes_again_is_numbered():
+    given = [{**ROWS[0], "problem_id": name} for name in ("a", "b", "a", "a#2", "a")]
+    assert problems(given).ids == ["a", "b", "a#2", "a#2#2", "a#3"]
+    assert len(set(problems([ROWS[0]] * 3).ids)) == 3
+
+
+def test_problems_without_a_readable_reference_are_left_out_when_asked_for():
+    rows = [{"problem": "7 ?", "answer": ""}, ROWS[0], {"problem": "9 ?"}, ROWS[1]]
+    tokenizer = words()
+    contract = resolve(preset("lab"), tokenizer)
+    options: dict[str, Any] = {"cap": 8, "positions": 32, "source": "here"}
+    made = prepare(rows, contract, tokenizer, **options, skip_unreadable=True)
+    assert (made.answers, made.numbers) == (["12", "7"], [2, 4])
+    assert [text.partition(":")[0] for text in made.left_out] == ["here row 1", "here row 3"]
+    assert "no column 'answer'" in made.left_out[1]
+    with pytest.raises(InputError, match="here row 1: answer is ''"):
+        prepare(rows[:1], contract, tokenizer, **options, skip_unreadable=True)
+    # A problem that cannot be asked is an error all the same, named by its place in the file.
+    with pytest.raises(InputError, match="here row 3: the tokenizer cannot write token 1"):
+        prepare([*rows[:2], {"problem": "eight", "answer": "8"}], contract, tokenizer, **options, skip_unreadable=True)
+
+
+def test_prompts_may_be_made_under_another_contract_than_responses_are_read_under():
+    tokenizer = words()
+    contract = resolve(preset("lab"), tokenizer)
+    asking = dataclasses.replace(contract, template="{problem} =")
+    made = prepare(ROWS, contract, tokenizer, cap=8, positions=32, source="here", asking=asking)
+    assert made.texts == ["7 + 5 ? =", "9 - 2 ? ="]
+    assert made.contract is contract
+    assert made.ids == problems().ids
+
+
+def test_a_part_is_the_same_problems_fewer_of_them():
+    made = problems([{**row, "level": 2} for row in ROWS])
+    part = made.part(1, 5)
+    assert (part.ids, part.prompts, part.answers, part.categories) == (
+        made.ids[1:], made.prompts[1:], made.answers[1:], ["2"]
+    )  # fmt: skip
+    assert part.grader is made.grader
+    assert part.fingerprint() != made.fingerprint() == problems([{**row, "level": 2} for row in ROWS]).fingerprint()
+
+
 # ---- reading responses --------------------------------------------------------------------------------------
 
 
@@ -138,6 +182,27 @@ def test_an_own_grader_replaces_the_contracts_and_sees_text():
     made = problems(grader=grader)
     assert made.is_right(1, ids("A: 13 <eos>")) is True
     assert seen == [("A: 13", "7")]
+
+
+def test_what_records_call_the_grader():
+    assert problems().grader_name == "lengthwise-lab/1"
+    assert problems(grader=lambda response, answer: True).grader_name == "<lambda>"
+    assert problems(grader="operator:eq").grader_name == "operator:eq"
+    with pytest.raises(ConfigError, match="no module 'nowhere'"):
+        problems(grader="nowhere:f")
+
+
+def test_a_hostile_response_cannot_hang_training(tmp_path, monkeypatch):
+    (tmp_path / "hanging.py").write_text(
+        "def grade(response, answer):\n    while '13' in response: pass\n    return True\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    made = problems(grader="hanging:grade")
+    quick = dataclasses.replace(made, grader=SafeGrader(made.contract, grader="hanging:grade", seconds=0.5))
+    assert not quick.is_right(0, ids("A: 13 <eos>"))
+    assert quick.is_right(0, ids("A: 12 <eos>"))
+    assert quick.grader.timeouts == 1
+    quick.grader.close()
 
 
 def test_a_task_has_the_same_prompts_and_verdicts():

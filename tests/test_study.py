@@ -9,7 +9,7 @@ import pytest
 from lengthwise.engine import TrainConfig, load_policy
 from lengthwise.engine.models import read_config
 from lengthwise.errors import ConfigError, InputError
-from lengthwise.evaluation.evaluate import evaluate
+from lengthwise.evaluation.evaluate import Sampling, evaluate
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.study.autocap import choose_cap
 from lengthwise.study.demo import EVAL_CAP, first_pass, held_out, oracle_mean
@@ -50,7 +50,7 @@ def test_bad_options_are_refused(tmp_path: Path, option: str, says: str) -> None
 def test_the_first_pass_control_costs_the_oracle_length() -> None:
     policy = load_policy(shipped_reasoner(), device="cpu")
     problems, _ = held_out(24, shipped_reasoner())
-    before, _ = evaluate(policy, problems, name="before", data="d", cap=EVAL_CAP, temperature=1.0)
+    before, _ = evaluate(policy, problems, Sampling(EVAL_CAP), name="before", data="d")
     control = first_pass(policy, problems, before)
     # One pass, A:, a number and EOS: 6 n + 3 tokens each, whatever the base would have gone on to write.
     assert control.tokens.mean() == pytest.approx(oracle_mean(problems), abs=1.0)

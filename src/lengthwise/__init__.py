@@ -14,6 +14,7 @@ _WHERE = {
     "Job": "lengthwise.study",
     "Method": "lengthwise.engine",
     "Record": "lengthwise.evaluation",
+    "Sampling": "lengthwise.evaluation.evaluate",
     "TrainConfig": "lengthwise.engine",
     "build_method": "lengthwise.methods",
     "build_report": "lengthwise.evaluation.report",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from lengthwise.evaluation import compare as compare
     from lengthwise.evaluation import grade as grade
     from lengthwise.evaluation import preset as preset
+    from lengthwise.evaluation.evaluate import Sampling as Sampling
     from lengthwise.evaluation.evaluate import evaluate as evaluate
     from lengthwise.evaluation.problems import prepare as prepare
     from lengthwise.evaluation.report import build_report as build_report

@@ -35,6 +35,10 @@ class TrainingError(LengthwiseError, RuntimeError):
     """Training cannot go on: nothing mixed to learn from, or a loss that is not finite."""
 
 
+class EndpointError(LengthwiseError, RuntimeError):
+    """A server refuses a request, or does not answer however often it is asked."""
+
+
 class MissingExtraError(LengthwiseError, RuntimeError):
     """An optional dependency is needed; the message names the extra that brings it."""
 

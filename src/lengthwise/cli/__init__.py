@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import warnings
 
 import typer
 
 from lengthwise import __version__
-from lengthwise.cli import demo, report, shorten
+from lengthwise.cli import compare_records, demo, evaluate, grade, report, shorten
 from lengthwise.cli._console import complain
-from lengthwise.errors import CheckpointError, LengthwiseError, LengthwiseWarning, TrainingError
+from lengthwise.errors import CheckpointError, EndpointError, LengthwiseError, LengthwiseWarning, TrainingError
 from lengthwise.files import disk_full
 
 app = typer.Typer(
@@ -21,9 +22,12 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
+app.command("grade")(grade.grade)
+app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.command("shorten")(shorten.shorten)
 app.command("report")(report.report)
+app.command("compare-records")(compare_records.compare_records)
 
 
 def _version(wanted: bool) -> None:
@@ -51,21 +55,23 @@ def main() -> None:
     """Run a command; bad input is one line on stderr and exit code 2, a failed run exit code 1."""
     try:
         app()
-    except (TrainingError, CheckpointError) as error:
+    except (TrainingError, CheckpointError, EndpointError) as error:
         complain(f"error: {error}", style="bold red")
         sys.exit(1)
     except LengthwiseError as error:
         complain(f"error: {error}", style="bold red")
         sys.exit(2)
     except KeyboardInterrupt:
-        complain("stopped; the same command continues from the last checkpoint", style="yellow")
+        complain(
+            "stopped; give the same command again: what keeps a folder continues, the rest starts anew", style="yellow"
+        )
         sys.exit(130)
-    except OSError as error:
+    except (OSError, sqlite3.OperationalError) as error:
         if not disk_full(error):
             raise
         complain(
-            f"error: no space left while writing {error.filename or 'the run folder'}; free some and give the same "
-            "command again: it continues from the last checkpoint",
+            f"error: no space left while writing {getattr(error, 'filename', None) or 'files'}; free some and give the "
+            "same command again: what keeps a folder continues, the rest starts anew",
             style="bold red",
         )
         sys.exit(1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lengthwise.engine.models import Policy
 from lengthwise.errors import InputError
-from lengthwise.evaluation.evaluate import sample_answers
+from lengthwise.evaluation.evaluate import Sampling, sample_answers
 from lengthwise.evaluation.problems import Problems
 
 QUANTILES = (0.1, 0.25, 0.4, 0.5, 0.75, 0.9)
@@ -30,7 +30,7 @@ def choose_cap(policy: Policy, problems: Problems, *, eval_cap: int, samples: in
     Raises:
         InputError: fewer than 10 right answers, too few for a quantile.
     """
-    rollouts = sample_answers(policy, problems, cap=eval_cap, temperature=1.0, samples=samples, seed=seed)
+    rollouts = sample_answers(policy, problems, Sampling(eval_cap, samples=samples, seed=seed))
     lengths = rollouts.num_tokens[rollouts.correct].float()
     if len(lengths) < 10:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lengthwise.engine.method import Method
 from lengthwise.engine.models import Policy, load_tokenizer
 from lengthwise.engine.sampler import World
 from lengthwise.engine.trainer import TrainConfig
-from lengthwise.evaluation.evaluate import record_of, sample_answers
+from lengthwise.evaluation.evaluate import Sampling, record_of, sample_answers
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import preset, resolve
 from lengthwise.evaluation.records import Record
@@ -21,7 +22,7 @@ from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.study.shorten import Job, Listener, shorten
 
 CAP, EVAL_CAP = 50, 260
-TRAIN_PROBLEMS = 4000
+TRAIN_PROBLEMS, TEST_PROBLEMS = 4000, 500
 DATA = SHIPPED
 COMMON_LEVELS = tuple(n for n in chains.LEVELS if chains.distinct_problems(n) >= chains.FEW_PROBLEMS)
 RARE_LEVELS = tuple(n for n in chains.LEVELS if n not in COMMON_LEVELS)
@@ -39,12 +40,17 @@ def chain_problems(rows: Sequence[chains.Chain], model: Path | str) -> Problems:
     return prepare([chain.row for chain in rows], contract, tokenizer, cap=EVAL_CAP, positions=512, source=DATA)
 
 
+def measured_chains(count: int) -> list[chains.Chain]:
+    """The first test problems of the levels that can be held out, levels in turn."""
+    return chains.problems(count, split="test", seed=0, levels=COMMON_LEVELS)
+
+
 def held_out(count: int, model: Path | str) -> tuple[Problems, Problems]:
     """Test problems of the levels that can be held out, and, apart, all there are of the others.
 
     The test split is the same for every seed; seeds vary training and sampling.
     """
-    common = chains.problems(count, split="test", seed=0, levels=COMMON_LEVELS)
+    common = measured_chains(count)
     rare = chains.all_problems(RARE_LEVELS, split="test")
     return chain_problems(common, model), chain_problems(rare, model)
 
@@ -65,16 +71,10 @@ def first_pass(policy: Policy, problems: Problems, before: Record) -> Record:
         return lambda row, written: answer if len(written) == ends[owners[row]] else None
 
     context = before.context
-    settings: dict[str, Any] = {k: context[k] for k in ("cap", "temperature", "samples", "seed")}
-    rollouts = sample_answers(policy, problems, world=world, **settings)
-    return record_of(
-        rollouts,
-        problems,
-        name="control: first pass",
-        model=context["model"],
-        data=context["data"],
-        **settings,
-    )
+    sampling = Sampling(**{field.name: context[field.name] for field in fields(Sampling)})
+    rollouts = sample_answers(policy, problems, sampling, world=world)
+    name = "control: first pass"
+    return record_of(rollouts, problems, sampling, name=name, model=context["model"], data=context["data"])
 
 
 def demo(
@@ -82,7 +82,7 @@ def demo(
     *,
     seed: int = 0,
     steps: int = 120,
-    problems: int = 500,
+    problems: int = TEST_PROBLEMS,
     eval_samples: int = 1,
     cap: int = CAP,
     method: str | Method = "dler",

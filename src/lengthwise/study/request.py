@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,38 @@ LONGEST_EVAL = 32_768
 PROBED_PROBLEMS, PROBED_SAMPLES = 64, 4
 
 
+def model_folder(model: str) -> Path:
+    """The folder of a model, the shipped one under its name too."""
+    return shipped_reasoner() if model == SHIPPED else check_folder(model)
+
+
+@dataclass(frozen=True)
+class ContractRequest:
+    """The command line's words on how problems are asked and answers read, for every command that does.
+
+    ``preset``: one of `prompts.PRESETS`; ``changes``: fields of it that are given other values; ``think``: whether it
+    keeps its thinking section; ``grader``: your own, ``module:function``.
+    """
+
+    preset: str = "math"
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    think: bool = True
+    grader: str | None = None
+
+    def contract(self) -> PromptContract:
+        """The preset with the changes."""
+        unthinking = {} if self.think else {"think_prefix": "", "think_close": None}
+        return preset(self.preset, **self.changes, **unthinking)
+
+    def resolved(self, folder: Path, tokenizer: Any) -> PromptContract:
+        """The same, completed for a model or the tokenizer in a folder."""
+        from transformers import GenerationConfig
+
+        has_file = (folder / "generation_config.json").is_file()
+        generation = GenerationConfig.from_pretrained(folder) if has_file else None
+        return resolve(self.contract(), tokenizer, generation)
+
+
 @dataclass(frozen=True)
 class Request:
     """The command line's words, unresolved; see `lengthwise shorten --help` for each."""
@@ -53,10 +86,7 @@ class Request:
     eval_problems: int = 200
     eval_samples: int = 1
     eval_cap: int | None = None
-    preset: str = "math"
-    contract_changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    think: bool = True
-    grader: str | None = None
+    contract: ContractRequest = ContractRequest()
     device: str = "auto"
     dtype: str = "float32"
     lora: int = 0
@@ -80,7 +110,7 @@ class Request:
     @property
     def folder(self) -> Path:
         """The model's folder."""
-        return shipped_reasoner() if self.model == SHIPPED else check_folder(self.model)
+        return model_folder(self.model)
 
     def cap_number(self) -> int | None:
         """The cap as a number; None for auto."""
@@ -120,18 +150,6 @@ def _typed(name: str, text: str, default: Any) -> Any:
         wanted = "true or false" if isinstance(default, bool) else "a number"
         raise ConfigError(f"option {name} is {text!r}; give {wanted}") from error
     return text
-
-
-def resolve_contract(asked: Request, tokenizer: Any) -> PromptContract:
-    """The preset with the user's changes, completed for the model."""
-    from transformers import GenerationConfig
-
-    changes = dict(asked.contract_changes)
-    if not asked.think:
-        changes |= {"think_prefix": "", "think_close": None}
-    has_file = (asked.folder / "generation_config.json").is_file()
-    generation = GenerationConfig.from_pretrained(asked.folder) if has_file else None
-    return resolve(preset(asked.preset, **changes), tokenizer, generation)
 
 
 def read_problems(asked: Request, contract: PromptContract) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -175,10 +193,10 @@ def resolve_request(asked: Request) -> Resolved:
     options = asked.method_options()
     folder = asked.folder
     tokenizer = load_tokenizer(folder)
-    contract = resolve_contract(asked, tokenizer)
+    contract = asked.contract.resolved(folder, tokenizer)
     rows, held = read_problems(asked, contract)
     positions = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
-    own = load_grader(asked.grader) if asked.grader else None
+    own = asked.contract.grader
 
     def ready(these: list[dict[str, Any]], cap: int, source: str) -> Problems:
         return prepare(these, contract, tokenizer, cap=cap, positions=positions, source=source, grader=own)
@@ -190,7 +208,7 @@ def resolve_request(asked: Request) -> Resolved:
     cap = asked.cap_number()
     if cap is None:
         choice = choose_cap(
-            _policy(asked), _first(train, PROBED_PROBLEMS), eval_cap=eval_cap, samples=PROBED_SAMPLES,
+            _policy(asked), train.part(0, PROBED_PROBLEMS), eval_cap=eval_cap, samples=PROBED_SAMPLES,
             seed=asked.train.seed,
         )  # fmt: skip
         cap = choice.cap
@@ -210,14 +228,12 @@ def _policy(asked: Request) -> Policy:
 
 def _room(train: Problems, held_out: Problems, positions: int | None) -> int:
     """The longest response that fits behind every prompt, at most `LONGEST_EVAL`."""
-    longest = max(len(prompt) for prompt in (*train.prompts, *held_out.prompts))
-    return min(LONGEST_EVAL, positions - longest) if positions is not None else LONGEST_EVAL
+    return room(max(len(prompt) for prompt in (*train.prompts, *held_out.prompts)), positions)
 
 
-def _first(problems: Problems, count: int) -> Problems:
-    cut = {name: getattr(problems, name)[:count] for name in ("ids", "texts", "prompts", "answers")}
-    categories = problems.categories[:count] if problems.categories is not None else None
-    return dataclasses.replace(problems, categories=categories, **cut)
+def room(longest_prompt: int, positions: int | None) -> int:
+    """The longest response that fits behind a prompt of so many tokens, at most `LONGEST_EVAL`."""
+    return min(LONGEST_EVAL, positions - longest_prompt) if positions is not None else LONGEST_EVAL
 
 
 def carry_out(asked: Request, *, overwrite: bool = False, listener: Listener | None = None) -> dict[str, Any]:
@@ -231,14 +247,14 @@ def carry_out(asked: Request, *, overwrite: bool = False, listener: Listener | N
 
 def dry_run(asked: Request) -> dict[str, Any]:
     """One rendered prompt, its gold answer given back and graded, and an estimate; no weights are read."""
-    options = asked.method_options()
-    tokenizer = load_tokenizer(asked.folder)
-    contract = resolve_contract(asked, tokenizer)
+    options, folder = asked.method_options(), asked.folder
+    tokenizer = load_tokenizer(folder)
+    contract = asked.contract.resolved(folder, tokenizer)
     rows, held = read_problems(asked, contract)
-    config = read_config(asked.folder)
+    config = read_config(folder)
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     cap = asked.cap_number()
-    own = load_grader(asked.grader) if asked.grader else None
+    own = None if asked.contract.grader is None else load_grader(asked.contract.grader)
     train = prepare(rows, contract, tokenizer, cap=cap or 1, positions=positions, source=asked.data, grader=own)
     shown_cap = cap or _room(train, train, positions)
     sample = _gold_response(contract, train.answers[0])
@@ -269,6 +285,8 @@ def dry_run(asked: Request) -> dict[str, Any]:
 def _gold_response(contract: PromptContract, answer: str) -> str:
     """The gold answer said the way the contract reads it."""
     closed = f"...{contract.think_close}\n" if contract.think_close else ""
+    if contract.answer_pattern is not None:  # the pattern with the answer in the place of its group
+        return closed + re.sub(r"\((?!\?)[^()]*\)", lambda _: answer, contract.answer_pattern, count=1)
     said = f"A: {answer}" if contract.answer_format == "lab" else f"The answer is \\boxed{{{answer}}}."
     return closed + said
 

@@ -35,8 +35,8 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
-def open_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Start a run in `folder`, or continue the one there if its config is the same.
+def open_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool, name: str = CONFIG) -> None:
+    """Start a run in `folder`, or continue the one there if its config is the same; `name` is the config's file.
 
     Raises:
         ConfigError: the folder holds another run, or files that are no run at all.
@@ -44,14 +44,14 @@ def open_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool) -> Non
     clear_partials(folder)
     for part in (RECORDS, TEXTS):
         clear_partials(folder / part)
-    if overwrite and folder.is_dir() and (folder / CONFIG).is_file():
+    if overwrite and folder.is_dir() and (folder / name).is_file():
         shutil.rmtree(folder)
-    if (folder / CONFIG).is_file():
-        _check_same(read_json(folder / CONFIG), config, folder)
+    if (folder / name).is_file():
+        _check_same(read_json(folder / name), config, folder)
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"out is {str(folder)!r}, which holds files but no run; name an empty or new folder")
-    atomic_write_json(folder / CONFIG, dict(config))
+    atomic_write_json(folder / name, dict(config))
 
 
 def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:

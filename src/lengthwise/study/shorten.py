@@ -16,7 +16,7 @@ from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.runlog import read_metrics
 from lengthwise.engine.trainer import TrainConfig, Trainer
 from lengthwise.errors import ConfigError
-from lengthwise.evaluation.evaluate import evaluate
+from lengthwise.evaluation.evaluate import Sampling, evaluate, source_name
 from lengthwise.evaluation.problems import Problems
 from lengthwise.evaluation.records import Record
 from lengthwise.evaluation.report import build_report
@@ -171,10 +171,9 @@ def _measure_all(
             continue
         tell("phase", {"name": f"measuring {when}{suffix or '-sampling'}"})
         samples = 1 if temperature == 0 else job.eval_samples
-        record, rollouts = evaluate(
-            policy, problems, name=f"{when}{suffix}", data=job.eval_data, cap=job.eval_cap,
-            temperature=temperature, samples=samples, seed=job.train.seed,
-        )  # fmt: skip
+        sampling = Sampling(job.eval_cap, temperature, samples=samples, seed=job.train.seed)
+        name = f"{when}{suffix}"
+        record, rollouts = evaluate(policy, problems, sampling, name=name, data=source_name(job.eval_data))
         if suffix == SAMPLING:
             atomic_write_json(job.out / TEXTS / f"{when}.json", _texts(rollouts, problems, samples))
         record.save(path)

@@ -1,0 +1,161 @@
+"""`lengthwise evaluate`: accuracy and length of a model, or of one behind a server."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lengthwise.cli._console import complain, err, out, print_json
+from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, with_groups
+from lengthwise.errors import ConfigError
+
+SAID_EVERY = 10.0
+"""Seconds between lines where stderr is no terminal, and between two complaints about a server."""
+
+
+@dataclass(frozen=True)
+class SamplingFlags:
+    """How responses are drawn."""
+
+    cap: Annotated[
+        int | None, Flag(help="Most response tokens. Default: what the model allows, up to 32768; named for a server.")
+    ] = None
+    samples: Annotated[int, Flag(help="Samples per problem.")] = 1
+    temperature: Annotated[float, Flag(help="Sampling temperature; 0 is greedy.")] = 1.0
+    top_p: Annotated[float, Flag(help="Nucleus of the distribution that is drawn from.")] = 1.0
+    seed: Annotated[int | None, Flag(min=0, help="Seed. Default: 0; over an endpoint the server's own.")] = None
+    sample_rows: Annotated[int, Flag(help="Rows in flight in our own sampler.")] = 128
+
+
+@dataclass(frozen=True)
+class EndpointFlags:
+    """The server, if it is one."""
+
+    endpoint: Annotated[str | None, Flag(help="URL of an OpenAI-compatible server, in place of MODEL.")] = None
+    name: Annotated[str | None, Flag("--model", help="The model's name on that server.")] = None
+    tokenizer: Annotated[
+        str | None, Flag(help="Folder of the model's tokenizer, for --budget and --early-stop over an endpoint.")
+    ] = None
+    concurrency: Annotated[int, Flag(help="Requests at a time.")] = 16
+    retries: Annotated[int, Flag(help="Times that a failed request is tried again.")] = 10
+    timeout: Annotated[float, Flag(help="Seconds that one response may take.")] = 1800.0
+    api_key_env: Annotated[
+        str | None, Flag(help="Environment variable with the API key. Default: OPENAI_API_KEY where it is set.")
+    ] = None
+
+    def request(self) -> Any:
+        """The server for the study; None without one."""
+        if self.endpoint is None:
+            if self.name is not None:
+                raise ConfigError("--model names a model on a server; give its URL as --endpoint, or a folder as MODEL")
+            return None
+        from lengthwise.evaluation.endpoint import Endpoint
+
+        return Endpoint(self.endpoint, self.name or "", self.api_key_env, self.concurrency, self.retries, self.timeout)
+
+
+@dataclass(frozen=True)
+class InterventionFlags:
+    """Free baselines; one at a time."""
+
+    budget: Annotated[int | None, Flag(help="End the thinking after so many tokens and ask for the answer.")] = None
+    early_stop: Annotated[
+        str | None, Flag(help="'agree': end the thinking once an answer stands there twice, and ask for it.")
+    ] = None
+    short_of: Annotated[int | None, Flag(help="Draw so many at once and take the first to finish.")] = None
+    concise: Annotated[bool, Flag("--concise", help="Ask for brevity in the prompt.")] = False
+    answer_tokens: Annotated[int | None, Flag(help="Most tokens after the answer was asked for. Default: 256.")] = None
+    answer_prompt: Annotated[str | None, Flag(help="Text that asks for the answer. Default: the preset's.")] = None
+
+
+@with_groups
+def evaluate(
+    data: Annotated[str, Flag(help="Problems: .jsonl, .json, .parquet, a datasets name, or lab:chains.")],
+    sampling: SamplingFlags,
+    server: EndpointFlags,
+    intervention: InterventionFlags,
+    contract: ContractFlags,
+    machine: MachineFlags,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Folder of a model, or lab:chains.")] = None,
+    folder: Annotated[
+        Path | None, Flag("--out", help="Folder; the same command continues it. Default: a new one.")
+    ] = None,
+    baseline: Annotated[Path | None, Flag(help="Record to compare with.")] = None,
+    overwrite: Annotated[bool, Flag("--overwrite", help="Replace the evaluation in the folder.")] = False,
+    as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
+) -> None:
+    """Measure MODEL, or a model behind --endpoint. Kill it at any time; the same command continues."""
+    from lengthwise.evaluation.interventions import Intervention
+    from lengthwise.study.evaluation import Evaluation, evaluate_model
+
+    asked = Evaluation(
+        data=data, out=folder or Path(tempfile.gettempdir(), f"lengthwise-evaluate-{secrets.token_hex(4)}"),
+        contract=contract.request(), model=model, endpoint=server.request(), tokenizer=server.tokenizer,
+        intervention=Intervention(**asdict(intervention)), baseline=baseline, **asdict(sampling), **asdict(machine),
+    )  # fmt: skip
+    with _progress() as listener:
+        summary = evaluate_model(asked, overwrite=overwrite, listener=listener)
+    _show(summary, as_json)
+
+
+def _show(summary: Mapping[str, Any], as_json: bool) -> None:
+    from lengthwise.evaluation.grade_report import left_out_lines, text_page
+
+    for line in left_out_lines(summary):
+        complain(line, style="yellow")
+    if as_json:
+        print_json(summary)
+        return
+    for line in text_page(summary):
+        out.print(line, markup=False, soft_wrap=True)
+    for name in ("record", "report", "comparison"):
+        if name in summary["files"]:
+            out.print(f"{name}: {summary['files'][name]}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """A listener for `evaluate_model`: a bar on a terminal that leaves nothing behind, else a line now and then."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+        said: dict[str, float] = {}
+
+        def listen(event: str, facts: Mapping[str, Any]) -> None:
+            if event == "phase":
+                bar.reset(task, description=facts["name"], total=facts["steps"], completed=facts["done"])
+            elif event == "drawn":
+                bar.update(task, completed=facts["done"])
+            elif event == "rows":
+                bar.update(task, completed=facts["rows"])
+            now = time.monotonic()
+            line = _line(event, facts)
+            shown = event == "waiting" or not err.is_terminal
+            if shown and line and (event == "phase" or now - said.get(event, -SAID_EVERY) >= SAID_EVERY):
+                said[event] = now
+                complain(line, style="yellow" if event == "waiting" else "")
+
+        yield listen
+
+
+def _line(event: str, facts: Mapping[str, Any]) -> str:
+    if event == "phase":
+        there = f", {facts['done']} of them there" if facts["done"] else ""
+        return f"{facts['name']}: {facts['steps']} responses{there}"
+    if event == "drawn":
+        return f"{facts['done']} of {facts['of']} responses, {facts['mean_tokens']:.0f} tokens each"
+    if event == "waiting":
+        return f"the server failed ({facts['reason']}); waiting {facts['seconds']:.1f} s"
+    return f"{facts['rows']:,} rows graded"

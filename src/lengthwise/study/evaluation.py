@@ -1,0 +1,367 @@
+"""`lengthwise evaluate`: responses drawn from a model or a server into a folder, graded, and compared.
+
+The folder holds every response that was drawn; the same call draws what is missing, and grades all of them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lengthwise.data import read_rows
+from lengthwise.engine.models import DTYPES, load_policy, load_tokenizer, read_config, resolve_device
+from lengthwise.errors import ConfigError, InputError, LengthwiseWarning
+from lengthwise.evaluation.anatomy import load_words
+from lengthwise.evaluation.bootstrap import mean_interval
+from lengthwise.evaluation.compare_records import Named, build_page, claims, compare_records
+from lengthwise.evaluation.endpoint import Endpoint, ask_all
+from lengthwise.evaluation.evaluate import (
+    Sampling,
+    check_forcing,
+    complete_all,
+    context_of,
+    source_name,
+    tokenizer_name,
+)
+from lengthwise.evaluation.grade_report import build_report
+from lengthwise.evaluation.graders import grader_name, load_grader
+from lengthwise.evaluation.interventions import Intervention
+from lengthwise.evaluation.logs import GradeOptions, grade_log
+from lengthwise.evaluation.problems import Problems, Questions, prepare, read_questions
+from lengthwise.evaluation.prompts import PromptContract
+from lengthwise.evaluation.records import Record, check_comparable
+from lengthwise.evaluation.responses import Completion, ResponseLog
+from lengthwise.files import atomic_write_json, sha256_file
+from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
+from lengthwise.study.demo import TEST_PROBLEMS, measured_chains
+from lengthwise.study.request import ContractRequest, model_folder, room
+from lengthwise.study.runfolder import environment, open_run
+
+CONFIG = "evaluation.json"  # another name than a training run's, so that neither is taken for the other
+RESPONSES, GRADED, SUMMARY = "responses.jsonl", "graded.jsonl", "summary.json"
+RECORD, REPORT, COMPARISON = "record.json", "report.html", "comparison.html"
+UNCLOSED_SHARE = 0.5
+SAMPLE_ROWS = 128
+
+Listener = Callable[[str, Mapping[str, Any]], None]
+"""Told of progress: (event, facts). Events: phase, drawn, waiting, rows."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The command line's words, unresolved; see `lengthwise evaluate --help` for each.
+
+    One of ``model`` (a folder) and ``endpoint`` is given. ``tokenizer``: folder of the model's own, for an endpoint.
+    ``baseline``: file of a record.
+    """
+
+    data: str
+    out: Path
+    contract: ContractRequest = field(default_factory=ContractRequest)
+    model: str | None = None
+    endpoint: Endpoint | None = None
+    tokenizer: str | None = None
+    cap: int | None = None
+    samples: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+    intervention: Intervention = field(default_factory=Intervention)
+    baseline: Path | None = None
+    sample_rows: int = SAMPLE_ROWS
+    device: str = "auto"
+    dtype: str = "float32"
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (self.endpoint is None):
+            given = "both" if self.model else "none"
+            raise ConfigError(f"MODEL and --endpoint: {given} given; name a model's folder, or a server's URL")
+        if self.tokenizer is not None and self.endpoint is None:
+            raise ConfigError("tokenizer is for an endpoint; a model's folder has its own")
+        if self.endpoint is not None and self.cap is None:
+            raise ConfigError("cap is not given; over an endpoint name the most response tokens (--cap N)")
+        if self.sample_rows < 1:
+            raise ConfigError(f"sample_rows is {self.sample_rows}; give the rows in flight, at least 1")
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype is {self.dtype!r}; choose one of {', '.join(DTYPES)}")
+
+    def sampling(self, cap: int) -> Sampling:
+        """How responses are drawn; over an endpoint without a seed of its own, by the server's."""
+        seed = 0 if self.seed is None and self.endpoint is None else self.seed
+        return Sampling(cap, self.temperature, self.top_p, self.samples, seed)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An evaluation with everything resolved: ``fill`` draws what a log lacks.
+
+    ``config`` decides whether a folder may be continued; ``context`` goes into the record. ``tokenizer`` is the
+    folder of one, or None.
+    """
+
+    questions: Questions
+    sampling: Sampling
+    name: str
+    tokenizer: str | None
+    config: Mapping[str, Any]
+    context: Mapping[str, Any]
+    fill: Callable[[ResponseLog, Callable[[Sequence[Completion]], None], Listener], None]
+
+
+def evaluate_model(asked: Evaluation, *, overwrite: bool = False, listener: Listener | None = None) -> dict[str, Any]:
+    """Draw, grade and report; returns the summary of `logs.grade_log` with what only an evaluation knows.
+
+    Beside the summary: ``intervention``, ``forced`` (how many responses were ended), ``spent_tokens`` (of all that
+    were written beside each other, with its interval), ``problems_left_out``, ``comparison`` (see
+    `compare_records.compare_records`) and ``files``.
+
+    Raises:
+        InputError: data or a baseline that cannot be read, or a baseline that cannot be compared.
+        ConfigError: options that exclude each other, or a folder that holds another evaluation.
+        EndpointError: the server fails for good; the same call continues.
+    """
+    tell = listener or (lambda event, facts: None)
+    baseline = None if asked.baseline is None else Record.load(asked.baseline)
+    plan = _plan_endpoint(asked, asked.endpoint) if asked.endpoint is not None else _plan_model(asked)
+    if baseline is not None:
+        _check_baseline(baseline, plan, str(asked.baseline))
+    open_run(asked.out, plan.config, overwrite=overwrite, name=CONFIG)
+    with ResponseLog(asked.out / RESPONSES) as log:
+        _draw(plan, log, tell)
+    return _conclude(asked, plan, baseline, tell)
+
+
+def _draw(plan: Plan, log: ResponseLog, tell: Listener) -> None:
+    wanted = len(plan.questions) * plan.sampling.samples
+    drawn, tokens, there = 0, 0, len(log.done)
+    tell("phase", {"name": "sampling", "steps": wanted, "done": there})
+
+    def heard(found: Sequence[Completion]) -> None:
+        nonlocal drawn, tokens
+        drawn, tokens = drawn + len(found), tokens + sum(one.num_tokens for one in found)
+        tell("drawn", {"done": len(log.done), "of": wanted, "mean_tokens": tokens / drawn})
+
+    if there < wanted:
+        plan.fill(log, heard, tell)
+
+
+def _rows(data: str) -> list[dict[str, Any]]:
+    """The rows of a data source; under the shipped reasoner's name, the problems that the demo measures on."""
+    return [chain.row for chain in measured_chains(TEST_PROBLEMS)] if data == SHIPPED else read_rows(data)
+
+
+def _plan_model(asked: Evaluation) -> Plan:
+    assert asked.model is not None, "checked when it was asked"
+    folder, device = model_folder(asked.model), resolve_device(asked.device)
+    tokenizer = load_tokenizer(folder)
+    contract = asked.contract.resolved(folder, tokenizer)
+    positions = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
+    problems = _prepare(asked, contract, tokenizer, positions)
+    sampling = asked.sampling(asked.cap or room(max(map(len, problems.prompts)), positions))
+
+    def fill(log: ResponseLog, heard: Callable[[Sequence[Completion]], None], tell: Listener) -> None:
+        policy = load_policy(folder, device=asked.device, dtype=asked.dtype, trust_remote_code=asked.trust_remote_code)
+        complete_all(
+            policy, problems, sampling, log, intervention=asked.intervention, rows_at_once=asked.sample_rows, tell=heard
+        )
+
+    weights = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    own = {"weights": weights, "sample_rows": asked.sample_rows, "dtype": asked.dtype}
+    name = asked.model if asked.model == SHIPPED else folder.name
+    return _plan(asked, problems, sampling, name, str(folder), tokenizer_name(tokenizer), fill, own, str(device))
+
+
+def _plan_endpoint(asked: Evaluation, endpoint: Endpoint) -> Plan:
+    assert asked.cap is not None, "checked when it was asked"
+    sampling, counted = asked.sampling(asked.cap), "the server's own counts"
+    if asked.tokenizer is None:
+        folder, contract = None, asked.contract.contract()
+        questions = read_questions(
+            _rows(asked.data), contract, source=asked.data, skip_unreadable=True,
+            asking=asked.intervention.asking(contract),
+        )  # fmt: skip
+    else:
+        folder = str(shipped_reasoner()) if asked.tokenizer == SHIPPED else asked.tokenizer
+        tokenizer = _load_tokenizer(folder)
+        contract, counted = asked.contract.resolved(Path(folder), tokenizer), tokenizer_name(tokenizer)
+        questions = _prepare(asked, contract, tokenizer, None)
+
+    def fill(log: ResponseLog, heard: Callable[[Sequence[Completion]], None], tell: Listener) -> None:
+        ask_all(
+            endpoint, questions, sampling, log, intervention=asked.intervention, tell=heard,
+            waiting=lambda reason, seconds: tell("waiting", {"reason": reason, "seconds": seconds}),
+        )  # fmt: skip
+
+    where = {"endpoint": endpoint.base}
+    return _plan(asked, questions, sampling, endpoint.model, folder, counted, fill, where, "server")
+
+
+def _load_tokenizer(folder: str) -> Any:
+    from transformers import AutoTokenizer
+
+    load_words(folder)  # says what is wrong with it
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _prepare(asked: Evaluation, contract: PromptContract, tokenizer: Any, positions: int | None) -> Problems:
+    return prepare(
+        _rows(asked.data), contract, tokenizer, cap=asked.cap or 1, positions=positions, source=asked.data,
+        grader=asked.contract.grader, skip_unreadable=True, asking=asked.intervention.asking(contract),
+    )  # fmt: skip
+
+
+def _plan(
+    asked: Evaluation,
+    questions: Questions,
+    sampling: Sampling,
+    name: str,
+    folder: str | None,
+    counted: str,
+    fill: Callable[[ResponseLog, Callable[[Sequence[Completion]], None], Listener], None],
+    own: Mapping[str, Any],
+    device: str,
+) -> Plan:
+    check_forcing(questions, sampling, asked.intervention)
+    grader = asked.contract.grader
+    if grader is not None:
+        load_grader(grader)  # a wrong name is a complaint now, not after hours of sampling
+    context = context_of(
+        questions,
+        sampling,
+        model=asked.model or name,
+        data=source_name(asked.data),
+        grader=grader or grader_name(questions.contract.answer_format),
+        tokenizer=counted,
+        intervention=asked.intervention.to_dict(),
+    )
+    problems = {"count": len(questions), "fingerprint": questions.fingerprint(), "left_out": len(questions.left_out)}
+    config = {**context, "problems": problems, **own, "environment": environment(device)}
+    return Plan(questions, sampling, name, folder, config, context, fill)
+
+
+def _check_baseline(baseline: Record, plan: Plan, file: str) -> None:
+    """Refuse before hours of sampling what could not be compared afterwards."""
+    ids, samples = plan.questions.ids, plan.sampling.samples
+    nothing = [[False] * samples] * len(ids)
+    this = Record("this evaluation", plan.context, ids, None, nothing, nothing, [[1] * samples] * len(ids))
+    try:
+        check_comparable(baseline, this, allow=("model",))
+    except InputError as error:
+        raise InputError(
+            f"baseline is {file!r}: {error}; or leave --baseline out, and see what `lengthwise compare-records` allows"
+        ) from error
+
+
+def _conclude(asked: Evaluation, plan: Plan, baseline: Record | None, tell: Listener) -> dict[str, Any]:
+    """Grade all responses and write the summary, the record and the pages."""
+    folder, contract = asked.out, plan.questions.contract
+    options = GradeOptions(
+        contract=contract, grader=asked.contract.grader, tokenizer=plan.tokenizer, cap=plan.sampling.cap
+    )
+    tell("phase", {"name": "grading", "steps": len(plan.questions) * plan.sampling.samples, "done": 0})
+    rows: list[dict[str, Any]] = []
+    summary = grade_log(folder / RESPONSES, options, out=folder / GRADED, on_row=rows.append, listener=tell)
+    record = _record(plan, rows)
+    record.save(folder / RECORD)
+    summary["context"] |= record.context
+    summary |= _drawn_facts(folder / RESPONSES, record)
+    summary["intervention"] = record.context["intervention"]
+    left_out = plan.questions.left_out
+    summary["problems_left_out"] = {"problems": len(left_out), "first": left_out[0] if left_out else None}
+    summary["notes"] = [*_notes(summary), *summary["notes"]]
+    summary["comparison"] = None if baseline is None else _compare(baseline, record, folder, summary["notes"])
+    names = [RESPONSES, GRADED, SUMMARY, RECORD, REPORT, *([COMPARISON] if baseline is not None else [])]
+    summary["files"] = {name.partition(".")[0]: str(folder / name) for name in names}
+    _warn_of_unclosed(folder / RESPONSES, contract, summary)
+    atomic_write_json(folder / SUMMARY, summary)
+    build_report(summary, folder / REPORT)
+    return summary
+
+
+def _record(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> Record:
+    """The record of graded rows, in the order of the problems; one whose responses were all refused is not in it."""
+    by_problem: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["sample"]):
+        by_problem[row["problem_id"]].append(row)
+    kept = [place for place, name in enumerate(plan.questions.ids) if name in by_problem]
+    ids, categories = [plan.questions.ids[place] for place in kept], plan.questions.categories
+
+    def table(column: str) -> list[list[Any]]:
+        return [[row[column] for row in by_problem[name]] for name in ids]
+
+    return Record(
+        name=plan.name,
+        context=plan.context,
+        problem_ids=ids,
+        categories=None if categories is None else [categories[place] for place in kept],
+        answer_correct=table("answer_correct"),
+        finished=table("finished"),
+        num_tokens=table("num_tokens"),
+    )
+
+
+def _drawn_facts(log: Path, record: Record) -> dict[str, Any]:
+    """What the log knows beside the verdicts: how many responses were ended, and what was spent on each problem."""
+    forced, spent = 0, defaultdict(list)
+    with log.open(encoding="utf-8") as file:
+        for row in map(json.loads, file):
+            forced += row.get("forced", False)
+            if "spent_tokens" in row:
+                spent[row["problem_id"]].append(row["spent_tokens"])
+    means = np.array([np.mean(spent[name]) for name in record.problem_ids if name in spent])
+    interval = mean_interval(means, rng=np.random.default_rng(0)).to_dict() if len(means) else None
+    return {"forced": forced, "spent_tokens": interval}
+
+
+def _notes(summary: Mapping[str, Any]) -> list[str]:
+    """What an evaluation adds to the notes of a log."""
+    done, spent, left_out = summary["intervention"], summary["spent_tokens"], summary["problems_left_out"]
+    said = []
+    if done is not None:
+        said.append("intervention: " + ", ".join(f"{name} {value}" for name, value in done.items()))
+    if done is not None and "answer_tokens" in done:
+        said.append(f"{summary['forced']} of {summary['responses']} responses had their thinking ended for them")
+    if spent is not None:
+        said.append(
+            f"{spent['estimate']:,.1f} tokens are spent for a response on all that are written beside each other; "
+            "the lengths are those of the first to finish"
+        )
+    if left_out["problems"]:
+        said.append(f"{left_out['problems']} problems left out, no response could be graded: {left_out['first']}")
+    return said
+
+
+def _compare(baseline: Record, record: Record, folder: Path, notes: list[str]) -> dict[str, Any]:
+    """The comparison with the baseline; what it allows to say is added to the notes."""
+    reference = Named(f"{baseline.name} (baseline)", (baseline,))
+    result = compare_records([reference, Named(record.name, (record,))])
+    build_page(result, folder / COMPARISON)
+    for row in claims(result):
+        span = f" ({row['span']})" if row["span"] else ""
+        notes.append(f"against {result['reference']}: {row['quantity']} {row['value']}{span}: {row['claim']}")
+    return result
+
+
+def _warn_of_unclosed(log: Path, contract: PromptContract, summary: dict[str, Any]) -> None:
+    """Say so where thinking is expected and none is there: every response of such a model is graded wrong."""
+    if contract.think_close is None or (summary["unclosed_rate"] or 0.0) <= UNCLOSED_SHARE:
+        return
+    mark = json.dumps(contract.think_close)[1:-1]
+    with log.open(encoding="utf-8") as file:
+        if any(mark in line for line in file):
+            return
+    warnings.warn(
+        f"{summary['unclosed_rate']:.0%} of the responses never close their thinking, so they count as wrong, and "
+        f"{contract.think_close} stands in none: give --no-think for a model that answers directly, or raise --cap "
+        "for one that was cut in its thinking",
+        LengthwiseWarning,
+        stacklevel=2,
+    )
