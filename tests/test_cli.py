@@ -31,6 +31,7 @@ FLAGS = {
         "--out", "--preset", "--price", "--problem-column", "--record", "--report", "--response-column", "--seconds",
         "--seed", "--strict", "--think", "--tokenizer", "--workers", "LOG",
     ],
+    "methods": ["--json"],
     "report": ["--out", "RUN..."],
     "shorten": [
         "--answer-column", "--answer-pattern", "--cap", "--chat-template", "--checkpoint-every", "--data", "--device",

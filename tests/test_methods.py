@@ -151,6 +151,19 @@ def test_dler_s_limit_is_the_cap_that_a_row_was_drawn_under():
     assert method.reward(rollouts, {})[0] == 0  # right and finished, but three tokens under a cap of two
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("da-dler", {"easy_cap": 7}, "easy_cap is 7 and cap 6"),
+        ("drpo", {"lam": math.inf}, "take the method disco"),
+        ("siri", {"shortest": 7}, "shortest is 7"),
+    ],
+)
+def test_impossible_options_are_refused_when_the_method_is_made(name, options, words):
+    with pytest.raises(ConfigError, match=words):
+        build_method(name, cap=6, **options)
+
+
 def test_drpo_is_its_loss_over_whole_questions():
     method, rollouts = build_method("drpo", cap=6), batch()
     assert method.coupling == "group" and method.normaliser(rollouts) == 2

@@ -9,7 +9,7 @@ import warnings
 import typer
 
 from lengthwise import __version__
-from lengthwise.cli import compare_records, demo, evaluate, grade, report, shorten
+from lengthwise.cli import compare_records, demo, evaluate, grade, methods, report, shorten
 from lengthwise.cli._console import complain
 from lengthwise.errors import CheckpointError, EndpointError, LengthwiseError, LengthwiseWarning, TrainingError
 from lengthwise.files import disk_full
@@ -26,6 +26,7 @@ app.command("grade")(grade.grade)
 app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.command("shorten")(shorten.shorten)
+app.command("methods")(methods.methods)
 app.command("report")(report.report)
 app.command("compare-records")(compare_records.compare_records)
 

@@ -60,7 +60,7 @@ def shorten(
     measure: EvalFlags,
     contract: ContractFlags,
     machine: MachineFlags,
-    method: Annotated[str, Flag(help="dler or grpo.")] = "dler",
+    method: Annotated[str, Flag(help="A method by name; `lengthwise methods` lists them.")] = "dler",
     cap: Annotated[str, Flag(help="Most response tokens in training, or 'auto'.")] = "auto",
     top_p: Annotated[float, Flag(help="Must be 1: training samples by temperature alone.")] = 1.0,
     option: Annotated[

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Literal
 
 from lengthwise.engine.method import Method
+from lengthwise.errors import ConfigError
 from lengthwise.methods._parts import surrogate, surrogate_normaliser
 from lengthwise.objectives import batch_normalised, constant_cap, difficulty_truncation, mixed_groups, truncation
 
@@ -77,6 +78,8 @@ def da_dler(*, cap: int, easy_cap: int | None = None, threshold: float = 0.5, **
     are `dler`'s. The paper starts it from a DLER checkpoint.
     """
     easy = easy_cap or -(-cap // 2)
+    if not 1 <= easy <= cap:
+        raise ConfigError(f"easy_cap is {easy} and cap {cap}; the target of easy prompts is from 1 to the cap")
     base = dler(cap=cap, **options)
     return dataclasses.replace(
         base,

@@ -12,15 +12,18 @@ import torch
 from torch import Tensor
 
 from lengthwise.engine.method import LossInputs, Method
+from lengthwise.errors import ConfigError
 from lengthwise.objectives import constant_cap, drpo_questions, kl_penalty
 from lengthwise.objectives import drpo as drpo_loss
 
 
 def drpo(*, cap: int, lam: float = 0.1, tau: float = 10.0, kl_limit: float = 1e-4, kl_coef: float = 1e3) -> Method:
-    """Decoupled reward policy optimisation; `cap` is the C of its length reward. `lam` inf is DisCO.
+    """Decoupled reward policy optimisation; `cap` is the C of its length reward.
 
     `kl_limit` and `kl_coef` are those of the trust region. The logged accuracy of a step is unaffected by `lam`.
     """
+    if math.isinf(lam):
+        raise ConfigError("lam is inf, which is DisCO; take the method disco")
     return _decoupled(
         "drpo",
         "DRPO: Efficient Reasoning via Decoupled Reward Policy Optimization, arXiv 2510.04474",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from lengthwise.evaluation.graders import grade, load_grader
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import PromptContract, preset, resolve
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
-from lengthwise.methods import METHODS, build_method
+from lengthwise.methods import build_method, options_of
 from lengthwise.study.autocap import CapChoice, choose_cap
 from lengthwise.study.estimate import estimate
 from lengthwise.study.shorten import Job, Listener, shorten
@@ -124,8 +123,7 @@ class Request:
 
     def method_options(self) -> dict[str, Any]:
         """`--option name=value` pairs, read as the types of the method's own defaults."""
-        build_method(self.method, cap=1)
-        defaults = {name: p.default for name, p in inspect.signature(METHODS[self.method]).parameters.items()}
+        defaults = options_of(self.method)
         found = {}
         for pair in self.options:
             name, equals, text = pair.partition("=")
@@ -134,7 +132,7 @@ class Request:
             if name == "cap":
                 raise ConfigError("option names cap; give it as --cap")
             found[name] = _typed(name, text, defaults.get(name))
-        build_method(self.method, cap=1, **found)
+        build_method(self.method, cap=self.cap_number() or LONGEST_EVAL, **found)
         return found
 
 
@@ -146,6 +144,8 @@ def _typed(name: str, text: str, default: Any) -> Any:
             return {"true": True, "false": False}[text.lower()]
         if isinstance(default, int | float):
             return type(default)(text)
+        if default is None:  # a length that depends on the cap
+            return int(text)
     except (KeyError, ValueError) as error:
         wanted = "true or false" if isinstance(default, bool) else "a number"
         raise ConfigError(f"option {name} is {text!r}; give {wanted}") from error
