@@ -26,12 +26,37 @@ FLAGS = {
         "--seed", "--short-of", "--system-prompt", "--temperature", "--think", "--timeout", "--tokenizer", "--top-p",
         "--trust-remote-code", "MODEL",
     ],
+    "evaluate-context": [
+        "--api-key-env", "--chat-template", "--concurrency", "--data", "--device", "--dtype", "--endpoint", "--json",
+        "--lengths", "--lines", "--model", "--out", "--retries", "--rows", "--scheme", "--seed", "--tasks", "--text",
+        "--timeout", "--tokenizer", "--trust-remote-code", "[MODEL]...",
+    ],
+    "extend": [
+        "--batch", "--chunk", "--data", "--dtype", "--epochs", "--eval-factor", "--factor", "--json", "--link",
+        "--lora", "--lr", "--micro-batch", "--option", "--out", "--overwrite", "--power", "--scheme", "--seed", "--steps",
+        "--text-column", "--truncate-length", "--warmup-steps", "--xpos-scale-base", "MODEL",
+    ],
+    "generate": [
+        "--chat-template", "--chunk", "--device", "--dtype", "--json", "--lambda", "--max-tokens", "--n-global",
+        "--prompt", "--prompt-file", "--rule", "--seed", "--stream", "--temperature", "--top-p", "--trust-remote-code",
+        "--window", "MODEL",
+    ],
     "grade": [
         "--answer-column", "--answer-pattern", "--cap", "--category-column", "--grader", "--json", "--no-think",
         "--out", "--preset", "--price", "--problem-column", "--record", "--report", "--response-column", "--seconds",
         "--seed", "--strict", "--think", "--tokenizer", "--workers", "LOG",
     ],
+    "merge": [
+        "--base", "--density", "--dry-run", "--exclude", "--extrapolate", "--files-from", "--head", "--include",
+        "--json", "--method", "--mixed-dtype", "--no-normalize", "--out", "--out-dtype", "--overwrite", "--rescale",
+        "--scale", "--scope", "--seed", "--shard-mb", "--t", "--weights", "MODEL...",
+    ],
     "methods": ["--json"],
+    "repair": [
+        "--base", "--batch-rows", "--chat-template", "--control", "--device", "--dtype", "--fraction", "--harmful",
+        "--json", "--max-length", "--mode", "--out", "--overwrite", "--prompt-template", "--reference", "--rule",
+        "--scope", "--score", "--seed", "--target", "--tokens", "MODEL",
+    ],
     "report": ["--out", "RUN..."],
     "shorten": [
         "--answer-column", "--answer-pattern", "--cap", "--chat-template", "--checkpoint-every", "--data", "--device",

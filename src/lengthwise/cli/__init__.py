@@ -9,7 +9,20 @@ import warnings
 import typer
 
 from lengthwise import __version__
-from lengthwise.cli import compare_records, demo, evaluate, grade, methods, report, shorten
+from lengthwise.cli import (
+    compare_records,
+    demo,
+    evaluate,
+    evaluate_context,
+    extend,
+    generate,
+    grade,
+    merge,
+    methods,
+    repair,
+    report,
+    shorten,
+)
 from lengthwise.cli._console import complain
 from lengthwise.errors import CheckpointError, EndpointError, LengthwiseError, LengthwiseWarning, TrainingError
 from lengthwise.files import disk_full
@@ -27,6 +40,11 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.command("shorten")(shorten.shorten)
 app.command("methods")(methods.methods)
+app.command("generate")(generate.generate)
+app.command("extend")(extend.extend)
+app.command("evaluate-context")(evaluate_context.evaluate_context)
+app.command("merge")(merge.merge)
+app.command("repair")(repair.repair)
 app.command("report")(report.report)
 app.command("compare-records")(compare_records.compare_records)
 

@@ -1,0 +1,193 @@
+"""`lengthwise generate`: read a text of any length and write on, in constant memory with --lambda."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lengthwise.cli._console import complain, err, out, print_json
+from lengthwise.cli._flags import Flag, MachineFlags, with_groups
+from lengthwise.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from lengthwise.engine.models import Policy
+
+
+@with_groups
+def generate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a causal language model.")],
+    machine: MachineFlags,
+    prompt: Annotated[str | None, Flag(help="Text to go on from.")] = None,
+    prompt_file: Annotated[str | None, Flag(help="File with the text; - is standard input.")] = None,
+    use_lambda: Annotated[
+        bool, Flag("--lambda", help="Constant memory for any length: start tokens and a window.")
+    ] = False,
+    rule: Annotated[str | None, Flag(help="--lambda: lambda (LM-Infinite) or streaming (StreamingLLM).")] = None,
+    n_global: Annotated[int | None, Flag(help="--lambda: start tokens that stay. Default: 10, streaming 4.")] = None,
+    window: Annotated[
+        int | None, Flag(help="--lambda: last tokens that are seen. Default: the trained context, at most 4096.")
+    ] = None,
+    chunk: Annotated[int, Flag(help="Tokens of the prompt read at once.")] = 2048,
+    max_tokens: Annotated[int, Flag(help="Most new tokens; 0: until the model ends, or Ctrl-C.")] = 256,
+    temperature: Annotated[float, Flag(help="0 takes the likeliest token.")] = 0.0,
+    top_p: Annotated[float, Flag(help="Sample from the likeliest tokens of this mass.")] = 1.0,
+    seed: Annotated[int, Flag(help="Seed of sampling.")] = 0,
+    chat_template: Annotated[bool, Flag("--chat-template", help="Ask through the chat template.")] = False,
+    stream: Annotated[bool, Flag("--stream", help="Print the text as it comes.")] = False,
+    as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
+) -> None:
+    """Write on from a text. With --lambda MODEL reads and writes without end, in memory and time that stay flat."""
+    if stream and as_json:
+        raise ConfigError("--stream prints text and --json one object; give one of them")
+    given = {"rule": rule, "n_global": n_global, "window": window}
+    options = {name: value for name, value in given.items() if value is not None}
+    if options and not use_lambda:
+        raise ConfigError(f"{', '.join(options)} is set without --lambda; give --lambda too")
+    text = _prompt_text(prompt, prompt_file)
+    from transformers.utils import logging
+
+    from lengthwise.context.writing import check_sampling
+    from lengthwise.engine.models import load_policy
+
+    check_sampling(max_tokens, temperature, top_p, chunk)
+    logging.disable_progress_bar()
+    policy = load_policy(model, device=machine.device, dtype=machine.dtype, trust_remote_code=machine.trust_remote_code)
+    eos_ids, ids = _tokens(policy, text, chat_template)
+    if not use_lambda:
+        _check_room(policy.model.config, len(ids), max_tokens)
+    sampling = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "eos_ids": eos_ids}
+    with ExitStack() as stack:
+        cache = _cache(stack, policy.model, options if use_lambda else None)
+        stack.enter_context(policy.compute())
+        written = _Written(stream)
+        stopped = _run(policy, ids, cache, chunk, seed, sampling, written)
+        result = written.facts(len(ids), cache)
+    if as_json:
+        print_json({**result, "text": written.text, "stopped": stopped})
+    else:
+        out.file.write("\n" if stream else written.text + "\n")
+        complain(_summary(result), style="dim")
+    if stopped:
+        complain("stopped by Ctrl-C", style="yellow")
+        raise typer.Exit(130)
+
+
+def _prompt_text(prompt: str | None, file: str | None) -> str:
+    if (prompt is None) == (file is None):
+        raise ConfigError("give the text with --prompt or with --prompt-file, one of them")
+    if file is None:
+        return str(prompt)
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"prompt_file is {file!r}: {error.strerror or error}; give a text file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"prompt_file is {file!r}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+
+
+def _tokens(policy: Policy, text: str, chat: bool) -> tuple[tuple[int, ...], list[int]]:
+    """Every id that ends a text, and the prompt's ids."""
+    from lengthwise.evaluation.prompts import PromptContract, render, resolve
+
+    contract = resolve(PromptContract("generate", chat_template=chat), policy.tokenizer, policy.model.generation_config)
+    # A longer text than the model was trained on is what this command is for: no warning of the tokenizer's.
+    policy.tokenizer.model_max_length = sys.maxsize
+    return contract.eos_ids, render(contract, policy.tokenizer, {"problem": text})[1]
+
+
+def _check_room(config: Any, tokens: int, max_tokens: int) -> None:
+    """Without --lambda a model goes as far as it was trained, and no further."""
+    trained = getattr(config, "max_position_embeddings", None)
+    if trained is not None and (not max_tokens or tokens + max_tokens > trained):
+        wanted = "no bound on new tokens" if not max_tokens else f"up to {max_tokens} new ones"
+        raise InputError(
+            f"the prompt has {tokens} tokens and there may be {wanted}, but the model was trained to {trained} in all; "
+            "give --lambda, which reads and writes without end, or less text and a lower --max-tokens"
+        )
+
+
+def _cache(stack: ExitStack, model: Any, options: dict[str, Any] | None) -> Any:
+    """The cache to write with, and with --lambda the model under its rule until the stack closes."""
+    if options is None:
+        from transformers import DynamicCache
+
+        return DynamicCache()
+    from lengthwise.context import lambda_attention
+
+    return stack.enter_context(lambda_attention(model, **options)).new_cache()
+
+
+class _Written:
+    """The text so far, and what it took. Streamed text goes straight to stdout and is not kept."""
+
+    def __init__(self, stream: bool) -> None:
+        self.text, self.count, self.ended, self._stream = "", 0, False, stream
+        self.read_seconds, self.write_seconds = 0.0, 0.0
+
+    def add(self, text: str) -> None:
+        if self._stream:
+            out.file.write(text)
+            out.file.flush()
+        else:
+            self.text += text
+
+    def facts(self, prompt_tokens: int, cache: Any) -> dict[str, Any]:
+        held = sum(x.nbytes for layer in cache.layers for x in (layer.keys, layer.values) if x is not None)
+        return {
+            "prompt_tokens": prompt_tokens,
+            "new_tokens": self.count,
+            "finished": self.ended,
+            "cache_bytes": held,
+            "read_seconds": round(self.read_seconds, 3),
+            "write_seconds": round(self.write_seconds, 3),
+        }
+
+
+def _run(
+    policy: Policy, ids: list[int], cache: Any, chunk: int, seed: int, sampling: dict[str, Any], written: _Written
+) -> bool:
+    """Read, then write into `written`; True if Ctrl-C stopped it."""
+    import torch
+
+    from lengthwise.context.writing import TextStream, read, write
+
+    begun, text = time.perf_counter(), TextStream(policy.tokenizer)
+    try:
+        with _bar(len(ids)) as on_read:
+            logits = read(policy.model, ids, cache=cache, chunk=chunk, on_read=on_read)
+        written.read_seconds, begun = time.perf_counter() - begun, time.perf_counter()
+        generator = torch.Generator(policy.device).manual_seed(seed)
+        for token in write(policy.model, logits, cache=cache, generator=generator, **sampling):
+            written.count += 1
+            written.ended = token in sampling["eos_ids"]
+            written.add(text.push(token))
+    except KeyboardInterrupt:
+        return True
+    finally:
+        written.add(text.finish())
+        written.write_seconds = time.perf_counter() - begun
+    return False
+
+
+@contextmanager
+def _bar(tokens: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal for reading the prompt; it leaves nothing behind."""
+    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("reading", total=tokens)
+        yield lambda count: bar.advance(task, count)
+
+
+def _summary(facts: dict[str, Any]) -> str:
+    rate = facts["new_tokens"] / facts["write_seconds"] if facts["write_seconds"] else 0.0
+    return (
+        f"read {facts['prompt_tokens']} tokens in {facts['read_seconds']:.1f} s, wrote {facts['new_tokens']} "
+        f"({rate:.1f} a second); the cache holds {facts['cache_bytes'] / 2**20:.1f} MiB"
+    )

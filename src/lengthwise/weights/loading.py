@@ -1,0 +1,66 @@
+"""Loading a model, or an adapter on its base, for one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lengthwise.errors import InputError, MissingExtraError
+from lengthwise.files import read_json
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its tokenizer; ``file_name`` gives the name that a parameter has in the folder's files."""
+
+    model: Any
+    tokenizer: Any
+    file_name: Callable[[str], str]
+
+    @property
+    def pad_id(self) -> int:
+        """A token id that may stand in padding; any valid id does, masks decide."""
+        return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+
+
+def load_calibrated(folder: Path, *, adapter: bool, base: Path | None, device: str, dtype: str) -> Loaded:
+    """Load a causal language model and its tokenizer; an adapter is put on its base, not merged into it.
+
+    Raises:
+        InputError: transformers or peft cannot load it, or an adapter's base is no local folder.
+        MissingExtraError: an adapter without peft.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = _base_folder(folder, base) if adapter else folder
+    try:
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True)
+        if adapter:
+            model = _with_adapter(model, folder)
+        has_own = (folder / "tokenizer_config.json").is_file()
+        tokenizer = AutoTokenizer.from_pretrained(folder if has_own else where)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{folder} cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+    model.to(device)
+    # peft names a factor after the adapter that is loaded; its files leave that out
+    return Loaded(model, tokenizer, (lambda name: name.replace(".default.", ".")) if adapter else (lambda name: name))
+
+
+def _base_folder(folder: Path, base: Path | None) -> Path:
+    named = base or Path(str(read_json(folder / "adapter_config.json").get("base_model_name_or_path")))
+    if not (named / "config.json").is_file():
+        raise InputError(f"the base of the adapter {folder} is {str(named)!r}, which is no model folder; give its base")
+    return named
+
+
+def _with_adapter(model: Any, folder: Path) -> Any:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise MissingExtraError('a LoRA adapter needs peft; run: pip install "lengthwise[trl]"') from error
+    return PeftModel.from_pretrained(model, str(folder))
