@@ -33,8 +33,8 @@ FLAGS = {
     ],
     "extend": [
         "--batch", "--chunk", "--data", "--dtype", "--epochs", "--eval-factor", "--factor", "--json", "--link",
-        "--lora", "--lr", "--micro-batch", "--option", "--out", "--overwrite", "--power", "--scheme", "--seed", "--steps",
-        "--text-column", "--truncate-length", "--warmup-steps", "--xpos-scale-base", "MODEL",
+        "--lora", "--lr", "--micro-batch", "--option", "--out", "--overwrite", "--power", "--scheme", "--seed",
+        "--steps", "--text-column", "--truncate-length", "--warmup-steps", "--xpos-scale-base", "MODEL",
     ],
     "generate": [
         "--chat-template", "--chunk", "--device", "--dtype", "--json", "--lambda", "--max-tokens", "--n-global",
