@@ -163,7 +163,7 @@ def read_problems(asked: Request, contract: PromptContract) -> tuple[list[dict[s
     if asked.eval_data is not None:
         held = require_columns(read_rows(asked.eval_data), columns, asked.eval_data)
         return rows, held[: asked.eval_problems]
-    shares = [_share(str(row[contract.problem_column])) for row in rows]
+    shares = [share_of(str(row[contract.problem_column])) for row in rows]
     held = [row for row, share in zip(rows, shares, strict=True) if share < HELD_OUT_SHARE]
     kept = [row for row, share in zip(rows, shares, strict=True) if share >= HELD_OUT_SHARE]
     if not held or not kept:
@@ -174,7 +174,8 @@ def read_problems(asked: Request, contract: PromptContract) -> tuple[list[dict[s
     return kept, held[: asked.eval_problems]
 
 
-def _share(text: str) -> float:
+def share_of(text: str) -> float:
+    """Where a text stands in [0, 1) by its hash: the same for ever, so that a split is."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 

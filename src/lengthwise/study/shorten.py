@@ -20,7 +20,7 @@ from lengthwise.evaluation.evaluate import Sampling, evaluate, source_name
 from lengthwise.evaluation.problems import Problems
 from lengthwise.evaluation.records import Record
 from lengthwise.evaluation.report import build_report
-from lengthwise.files import atomic_write_json, read_json
+from lengthwise.files import atomic_write_json, atomic_write_text, read_json
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.methods import build_method
 from lengthwise.study.outcome import summarise
@@ -79,6 +79,7 @@ def shorten(
     extra_sets: Mapping[str, Problems] | None = None,
     oracle_tokens: float | None = None,
     levels_apart: list[str] | None = None,
+    measured: Path | None = None,
     overwrite: bool = False,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
@@ -87,7 +88,8 @@ def shorten(
     Evaluates at temperature 1 and greedily on `eval_problems`, before and after. `method` is a method of your own,
     in place of the job's named one. `extra_sets` are further sets measured at temperature 1 and reported apart;
     `controls` are measured on the untouched model. `oracle_tokens` is the mean length of the shortest sound
-    answers, where it is known. An existing folder of the same config is continued.
+    answers, where it is known. `measured` is a folder in which `measure` has measured the untouched model for the same
+    job, so that many runs from one base measure it once. An existing folder of the same config is continued.
 
     Raises:
         ConfigError: the folder holds another run, or options exclude each other.
@@ -95,18 +97,20 @@ def shorten(
     """
     tell = listener or (lambda event, facts: None)
     chosen = method or build_method(job.method, cap=job.cap, **job.method_options)
-    policy = _load(job)
+    policy = load(job)
     open_run(job.out, _config(job, chosen, policy, train_problems, eval_problems), overwrite=overwrite)
+    if measured is not None:
+        _take_over(measured, job.out)
     sets = {"": eval_problems, **{f"-{name}": problems for name, problems in (extra_sets or {}).items()}}
     sha_before = weights_sha(policy.model)
-    before = _measure_all(job, policy, sets, "before", tell)
+    before = measure(job, policy, sets, "before", tell)
     for name, control in (controls or {}).items():
         path = job.out / RECORDS / f"control-{name}.json"
         if not path.is_file():
             tell("phase", {"name": f"control: {name}"})
             control(policy, eval_problems, before[""]).save(path)
     _train(job, chosen, policy, train_problems, tell)
-    after = _measure_all(job, policy, sets, "after", tell)
+    after = measure(job, policy, sets, "after", tell)
     sha_after = weights_sha(policy.model)
     if not (job.out / MODEL).is_dir():
         save_policy(policy, job.out / MODEL)
@@ -128,7 +132,8 @@ def shorten(
     return outcome
 
 
-def _load(job: Job) -> Policy:
+def load(job: Job) -> Policy:
+    """The job's starting weights, as the job wants them."""
     return load_policy(
         shipped_reasoner() if job.model == SHIPPED else job.model,
         device=job.device,
@@ -157,10 +162,8 @@ def _config(job: Job, method: Any, policy: Policy, train_problems: Problems, eva
     }
 
 
-def _measure_all(
-    job: Job, policy: Policy, sets: Mapping[str, Problems], when: str, tell: Listener
-) -> dict[str, Record]:
-    """Records of every set by sampling, and of the main one greedily; those already there are read back."""
+def measure(job: Job, policy: Policy, sets: Mapping[str, Problems], when: str, tell: Listener) -> dict[str, Record]:
+    """Records of every set by sampling, and of the main one greedily, by suffix; those already there are read back."""
     records = {}
     plans = [(suffix, 1.0) for suffix in sets] + [(GREEDY, 0.0)]
     for suffix, temperature in plans:
@@ -181,11 +184,19 @@ def _measure_all(
     return records
 
 
+def _take_over(measured: Path, out: Path) -> None:
+    """Copy what was measured of the untouched model and is not there yet."""
+    for part in (RECORDS, TEXTS):
+        for found in sorted((measured / part).glob("before*.json")):
+            if not (out / part / found.name).is_file():
+                atomic_write_text(out / part / found.name, found.read_text(encoding="utf-8"))
+
+
 def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: Listener) -> None:
     reference = None
     if method.kl_coef > 0:
         # The run continues from checkpoints, so the reference is always loaded anew from the starting weights.
-        reference = _load(job).model
+        reference = load(job).model
         reference.requires_grad_(False)
     trainer = Trainer(
         policy.model,
