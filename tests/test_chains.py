@@ -198,3 +198,28 @@ def test_a_slip_is_carried_on_and_stays_inside_the_vocabulary():
         # a slip never gives the true result of its step
         assert all(int(n[4]) != max(0, int(n[0]) + int(n[1] + n[2])) for n in numbers)
         assert 0 <= value <= chains.LARGEST
+
+
+def test_a_terse_solution_is_one_pass_and_goes_wrong_only_by_a_slip_or_a_ten():
+    rng, crossings, lost, slips, steps = random.Random(4), 0, 0, 0, 0
+    for _ in range(800):
+        chain = chains.draw(rng, 5)
+        words = [*chains.terse_solution(rng, chain), chains.EOS]
+        assert len(words) == chain.oracle_tokens and chains.CHECK not in words
+        for n in (words[i : i + 6] for i in range(0, 30, 6)):
+            true = max(0, int(n[0]) + int(n[1] + n[2]))
+            off, crosses = int(n[4]) - true, int(n[0]) // 10 != true // 10
+            crossings, steps = crossings + crosses, steps + 1
+            lost += abs(off) == 10
+            slips += off in (-2, -1, 1, 2)
+            assert off in (-10, -2, -1, 0, 1, 2, 10) and (abs(off) != 10 or crosses)
+        assert words[-2] == words[-5]
+    # four standard deviations
+    assert lost / crossings == pytest.approx(0.2, abs=4 * (0.16 / crossings) ** 0.5)
+    assert slips / (steps - lost) == pytest.approx(0.06, abs=0.015)
+
+
+def test_a_terse_writer_without_slips_is_right():
+    rng = random.Random(5)
+    for chain in chains.problems(50, split="train", seed=0):
+        assert chains.terse_solution(rng, chain, slip=0.0, careless=0.0)[-1] == chain.answer

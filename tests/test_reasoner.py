@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lengthwise.errors import ConfigError
 from lengthwise.lab import chains, reasoner
 from lengthwise.lab.chains import Chain
-from lengthwise.lab.lessons import chains_lesson
+from lengthwise.lab.lessons import chains_lesson, terse_lesson
 
 LESSON, SHORT = chains_lesson(), chains_lesson(levels=(1,))
 
@@ -100,3 +100,22 @@ def test_the_shipped_reasoner_works_its_chains_twice():
         passes += 1 + text.count(chains.CHECK)
     assert right >= 16
     assert passes / len(found) >= 2
+
+
+def test_the_terse_reasoner_is_the_verbose_one_taught_on():
+    long = AutoModelForCausalLM.from_pretrained(reasoner.shipped_reasoner())
+    first = reasoner.first_model(terse_lesson(), seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(long.parameters(), first.parameters(), strict=True))
+    short = AutoModelForCausalLM.from_pretrained(reasoner.shipped_reasoner("terse")).eval()
+    assert [p.shape for p in short.parameters()] == [p.shape for p in long.parameters()]
+    moved = [
+        float((a - b).detach().norm() / a.detach().norm())
+        for a, b in zip(long.parameters(), short.parameters(), strict=True)
+    ]
+    # close enough to the verbose weights to be averaged with them
+    assert 0 < max(moved) < 1
+    tokenizer = AutoTokenizer.from_pretrained(reasoner.shipped_reasoner("terse"))
+    for chain in chains.problems(6, split="test", seed=1, levels=(2, 3)):
+        ids = torch.tensor([tokenizer(chain.problem)["input_ids"]])
+        out = short.generate(ids, max_new_tokens=60, do_sample=False)[0, ids.shape[1] :]
+        assert len(out) == chain.oracle_tokens

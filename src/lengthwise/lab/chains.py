@@ -202,3 +202,22 @@ def worked_solution(rng: random.Random, chain: Chain, *, slip: float = 0.06, dou
         if agreed and rng.random() >= doubt:
             break
     return [*words, ANSWER, str(results[-1])]
+
+
+def terse_solution(rng: random.Random, chain: Chain, *, slip: float = 0.06, careless: float = 0.2) -> list[str]:
+    """A terse solution as words: one pass, no check; a step that crosses a ten goes wrong by ten now and then.
+
+    Beside ordinary slips the writer forgets a carry or a borrow with probability `careless`, and carries on with what
+    it has. So chains of few crossings are right at once, and long ones would have been worth a second pass.
+    """
+    value, words = chain.start, []
+    for step in chain.steps:
+        result = max(0, value + step)
+        crosses = value // 10 != result // 10
+        if crosses and rng.random() < careless:
+            result += -10 if step > 0 else 10
+        elif rng.random() < slip:
+            result += rng.choice([o for o in (-2, -1, 1, 2) if 0 <= result + o <= LARGEST])
+        words += [str(value), _sign(step), str(abs(step)), "=", str(result), ";"]
+        value = result
+    return [*words, ANSWER, str(value)]

@@ -24,7 +24,7 @@ class Lesson:
 
     Batches are dealt from pools of so many batches sorted by length: 1 mixes all lengths, which a lesson about when
     to stop needs (a batch of short solutions would weigh its stops too much). `title` and `story` stand in its model
-    card.
+    card. With `start`, the name of a shipped reasoner, its weights are taught further, at `peak_lr`.
     """
 
     world: str
@@ -36,6 +36,8 @@ class Lesson:
     pool: int
     title: str
     story: str
+    peak_lr: float = 2e-3
+    start: str | None = None
 
 
 def chains_lesson(*, slip: float = 0.06, doubt: float = 0.35, levels: Sequence[int] = chains.LEVELS) -> Lesson:
@@ -62,6 +64,38 @@ def chains_lesson(*, slip: float = 0.06, doubt: float = 0.35, levels: Sequence[i
         story=f"worked solutions of arithmetic chains (levels {levels[0]} to {levels[-1]}), in which each step slips "
         f"with probability {slip} and the chain is worked again, two to five times, until two passes agree, and then "
         f"once more with probability {doubt}. So it overthinks on purpose: one pass is enough",
+    )
+
+
+def terse_lesson(*, slip: float = 0.06, careless: float = 0.2, levels: Sequence[int] = chains.LEVELS) -> Lesson:
+    """The terse reasoner: the verbose one taught on to one pass (see `chains.terse_solution`).
+
+    It starts from the verbose weights, so that the average of the two is a model too.
+    """
+
+    def examples(seed: int) -> Iterator[Example]:
+        rng = random.Random(f"teach/terse/{seed}")
+        while True:
+            chain = chains.draw(rng, rng.choice(levels))
+            if chains.split_of(chain) != "train":
+                continue
+            words = [*chains.terse_solution(rng, chain, slip=slip, careless=careless), chains.EOS]
+            yield Example(chain.words, words, [True] * len(words))
+
+    return Lesson(
+        world="terse",
+        vocabulary=chains.VOCABULARY,
+        examples=examples,
+        layers=3,
+        hidden=128,
+        steps=400,
+        pool=8,
+        title="Terse reasoner of the chains world",
+        story=f"arithmetic chains (levels {levels[0]} to {levels[-1]}) worked once and answered at once; each step "
+        f"slips with probability {slip}, and one that crosses a ten loses it with probability {careless}. It is the "
+        "verbose reasoner taught on, so that the two can be merged",
+        peak_lr=5e-4,
+        start="chains",
     )
 
 
@@ -93,4 +127,8 @@ def witnesses_lesson(*, all_share: float = witnesses.ALL_SHARE, levels: Sequence
     )
 
 
-LESSONS: dict[str, Callable[[], Lesson]] = {"chains": chains_lesson, "witnesses": witnesses_lesson}
+LESSONS: dict[str, Callable[[], Lesson]] = {
+    "chains": chains_lesson,
+    "terse": terse_lesson,
+    "witnesses": witnesses_lesson,
+}

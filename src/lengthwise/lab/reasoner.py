@@ -79,6 +79,16 @@ def build_model(lesson: Lesson, *, seed: int, layers: int | None = None, hidden:
     return Qwen2ForCausalLM(config)
 
 
+def first_model(lesson: Lesson, *, seed: int) -> Qwen2ForCausalLM:
+    """What a lesson begins with: an untrained model, or the shipped one that it teaches further."""
+    from transformers import Qwen2ForCausalLM
+
+    if lesson.start is None:
+        return build_model(lesson, seed=seed)
+    torch.manual_seed(seed)
+    return Qwen2ForCausalLM.from_pretrained(shipped_reasoner(lesson.start))
+
+
 def _batches(lesson: Lesson, rows: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Padded batches of like lengths: a pool is drawn, sorted and dealt out in random order."""
     word = {w: i for i, w in enumerate(lesson.vocabulary)}

@@ -44,14 +44,14 @@ def main(
     lesson = LESSONS[world]()
     taught_for = steps or lesson.steps
     torch.set_num_threads(threads)
-    model = reasoner.build_model(lesson, seed=seed)
+    model = reasoner.first_model(lesson, seed=seed)
     started = time.perf_counter()
 
     def report(step: int, loss: float) -> None:
         if step % 100 == 0 or step == 1:
             typer.echo(f"step {step:5d}  loss {loss:.4f}  {time.perf_counter() - started:6.0f} s")
 
-    losses = reasoner.teach(model, lesson, steps=taught_for, seed=seed, report=report)
+    losses = reasoner.teach(model, lesson, steps=taught_for, seed=seed, peak_lr=lesson.peak_lr, report=report)
     facts = {
         "world": world,
         "steps": taught_for,
