@@ -1,17 +1,18 @@
 """What is forgotten: answers to a line read `distance` tokens ago, beside full attention, StreamingLLM and top-k.
 
-    python benchmarks/context_studies/lines.py      # seeds 0, 1, 2; needs no data
+    python benchmarks/context_studies/lines.py                    # seeds 0, 1, 2; needs no data
+    python benchmarks/context_studies/lines.py --device cuda      # on an accelerator
 
-One thread; killed and started again it continues. What is expected stands in expected.json, written before the runs.
+Killed and started again it continues. What is expected stands in expected.json, written before the runs.
 """
 
 from __future__ import annotations
 
-import argparse
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from small import SEEDS, TRAINED, done, save, trained
+from small import TRAINED, parser_of, save, trained
 from torch import Tensor
 
 from lengthwise.context import TopK, lambda_attention
@@ -20,7 +21,7 @@ START, LINE, ASK, FILLER, KEYS, VALUES = 0, 1, 2, 3, 35, 99
 """Ids: three marks, 32 fillers, 64 keys, 64 values."""
 WORDS = 163
 DISTANCES = (16, 64, 128, 192, 224, 288, 512, 1024, 2048, 3840)
-LONG, QUESTIONS, OTHERS = 4096, 64, 12
+LONG, QUESTIONS, AT_ONCE, OTHERS = 4096, 128, 16, 12
 SIDES: dict[str, dict[str, Any] | None] = {
     "full": None,
     "lambda": {"n_global": 10, "window": TRAINED},
@@ -30,23 +31,21 @@ SIDES: dict[str, dict[str, Any] | None] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
-    parser.add_argument("--steps", type=int, default=3000)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    options = parser_of(__doc__, steps=5000, rows=64).parse_args()
+    torch.set_num_threads(options.threads)
     for seed in map(int, options.seeds.split(",")):
-        if done("lines", seed):
+        path = options.results / f"lines-{seed}.json"
+        if path.is_file():
             continue
-        net, training = trained("lines", WORDS, seed, batch, steps=options.steps)
+        net, training = trained("lines", WORDS, seed, lambda dice: batch(dice, options.rows), options)
         found: dict[str, Any] = {"short_context": {}, "long_context": {}}
         for name, side in SIDES.items():
             found["short_context"][name] = answered(net, side, TRAINED, [d for d in DISTANCES if d < TRAINED - 16])
             found["long_context"][name] = answered(net, side, LONG, DISTANCES)
-        save("lines", seed, {"training": training, "questions": QUESTIONS, "answered": found})
+        save(path, seed, {"training": training, "questions": QUESTIONS, "answered": found}, options)
 
 
-def batch(generator: torch.Generator, rows: int = 16) -> tuple[Tensor, Tensor]:
+def batch(generator: torch.Generator, rows: int) -> tuple[Tensor, Tensor]:
     """Rows of 256 tokens with their labels: every second one holds lines and questions, the others are rehearsal."""
     drawn = [(repeated if row % 2 else lines)(generator) for row in range(rows)]
     ids, labels = zip(*drawn, strict=True)
@@ -112,22 +111,23 @@ def question(context: int, distance: int, generator: torch.Generator) -> tuple[T
 @torch.no_grad()
 def answered(net: Any, side: dict[str, Any] | None, context: int, distances: Any) -> dict[str, float]:
     """Share of questions answered right, by distance; chance is 1/64."""
-    reader, shares = None if side is None else lambda_attention(net, **side), {}
-    if reader is not None:
-        reader.enable()
-    for distance in distances:
-        dice, right = torch.Generator().manual_seed(distance * 10_000 + context), 0
-        for _ in range(QUESTIONS):
-            ids, answer = question(context, distance, dice)
-            # The question comes token by token, as in decoding: top-k serves the last query of a call.
-            out = net(input_ids=ids[None, :-2], use_cache=True, past_key_values=reader.new_cache() if reader else None)
-            for token in ids[-2:]:
-                out = net(input_ids=token[None, None], past_key_values=out.past_key_values, use_cache=True)
-            right += int(out.logits[0, -1].argmax()) == answer
-        shares[str(distance)] = right / QUESTIONS
-    if reader is not None:
-        reader.disable()
-    return shares
+    with nullcontext() if side is None else lambda_attention(net, **side) as reader:
+        return {str(distance): share(net, reader, context, distance) for distance in distances}
+
+
+def share(net: Any, reader: Any, context: int, distance: int) -> float:
+    dice, right = torch.Generator().manual_seed(distance * 10_000 + context), 0
+    for _ in range(QUESTIONS // AT_ONCE):
+        drawn = [question(context, distance, dice) for _ in range(AT_ONCE)]
+        ids = torch.stack([ids for ids, _ in drawn]).to(net.device)
+        wanted = torch.tensor([answer for _, answer in drawn], device=net.device)
+        # The question comes token by token, as in decoding: top-k serves the last query of a call.
+        cache = reader.new_cache() if reader else None
+        for part in ids.split([context - 2, 1, 1], 1):
+            out = net(input_ids=part, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache = out.past_key_values
+        right += int((out.logits[:, -1].argmax(-1) == wanted).sum())
+    return right / QUESTIONS
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import math
 import sys
@@ -20,9 +21,21 @@ from _bench import RESULTS, ROOT, provenance, write_json
 HERE = Path(__file__).resolve().parent
 EXPECTED = HERE / "expected.json"
 TRAINED, SEEDS = 256, (0, 1, 2)
-RUNS = ROOT / "runs" / "context_studies"
 Batch = Callable[[torch.Generator], tuple[Tensor, Tensor]]
-"""Draws ids [B, n] and labels [B, n] (-100: no loss) of one step."""
+"""Draws ids [B, n] and labels [B, n] (-100: no loss) of one step, on the CPU."""
+
+
+def parser_of(docstring: str, *, steps: int, rows: int) -> argparse.ArgumentParser:
+    """The flags that both studies share."""
+    parser = argparse.ArgumentParser(description=docstring.splitlines()[0])
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--rows", type=int, default=rows, help="rows of 256 tokens in a step")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--results", type=Path, default=RESULTS / "context_studies", help="folder of the raw numbers")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "context_studies", help="folder of the weights")
+    return parser
 
 
 def build(words: int, seed: int) -> Any:
@@ -35,54 +48,80 @@ def build(words: int, seed: int) -> Any:
     return LlamaForCausalLM(config)
 
 
-def trained(
-    name: str, words: int, seed: int, draw: Batch, *, steps: int, lr: float = 1e-3
-) -> tuple[Any, dict[str, Any]]:
-    """The model after `steps` steps of AdamW (warm-up, then cosine); continues from its last piece."""
-    net, generator = build(words, seed), torch.Generator().manual_seed(1000 + seed)
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95))
-    path, step, losses, spent = RUNS / f"{name}-{seed}.pt", 0, [], 0.0
-    if path.is_file():
-        kept = torch.load(path, weights_only=True)
-        net.load_state_dict(kept["net"])
-        optimizer.load_state_dict(kept["optimizer"])
-        generator.set_state(kept["generator"])
-        step, losses, spent = kept["step"], kept["losses"], kept["spent"]
-    begun = time.perf_counter()
-    net.train()
-    while step < steps:
-        for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / 100) * (0.55 + 0.45 * math.cos(math.pi * step / steps))
-        ids, labels = draw(generator)
-        logits = net(input_ids=ids, use_cache=False).logits[:, :-1]
+class Training:
+    """A model, its optimizer and its dice, which go on from the last piece that was kept."""
+
+    def __init__(self, path: Path, words: int, seed: int, device: str, lr: float) -> None:
+        self.path, self.lr, self.device = path, lr, torch.device(device)
+        self.net, self.generator = build(words, seed).to(self.device), torch.Generator().manual_seed(1000 + seed)
+        decayed = [p for p in self.net.parameters() if p.ndim > 1]
+        others = [p for p in self.net.parameters() if p.ndim < 2]
+        groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95))
+        self.losses: list[float] = []
+        self.spent = 0.0
+        if path.is_file():
+            kept = torch.load(path, weights_only=True, map_location="cpu")
+            self.net.load_state_dict(kept["net"])
+            self.optimizer.load_state_dict(kept["optimizer"])
+            self.generator.set_state(kept["generator"])
+            self.losses, self.spent = kept["losses"], kept["spent"]
+
+    def step(self, draw: Batch, steps: int) -> None:
+        """One step of AdamW: warm-up, then a cosine down to a tenth."""
+        number = len(self.losses)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * min(1.0, (number + 1) / 100) * (0.55 + 0.45 * math.cos(math.pi * number / steps))
+        ids, labels = (x.to(self.device) for x in draw(self.generator))
+        logits = self.net(input_ids=ids, use_cache=False).logits[:, :-1]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
-        optimizer.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        losses.append(round(loss.item(), 4))
-        step += 1
-        if step % 100 == 0 or step == steps:
-            print(f"{name}-{seed} step {step} loss {sum(losses[-100:]) / len(losses[-100:]):.4f}", flush=True)
-            RUNS.mkdir(parents=True, exist_ok=True)
-            now = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "generator": generator.get_state()}
-            now |= {"step": step, "losses": losses, "spent": spent + time.perf_counter() - begun}
-            torch.save(now, path.with_suffix(".partial"))
-            path.with_suffix(".partial").replace(path)
-    curve = [round(sum(losses[i : i + 100]) / len(losses[i : i + 100]), 4) for i in range(0, steps, 100)]
-    return net.eval(), {"steps": steps, "lr": lr, "loss_per_100_steps": curve, "seconds": round(spent, 1)}
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+        self.losses.append(round(loss.item(), 4))
+
+    def keep(self, spent: float) -> None:
+        """Write everything that the next piece needs, whole or not at all."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        now = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+        now |= {"generator": self.generator.get_state(), "losses": self.losses, "spent": spent}
+        torch.save(now, self.path.with_suffix(".partial"))
+        self.path.with_suffix(".partial").replace(self.path)
 
 
-def save(name: str, seed: int, result: dict[str, Any]) -> None:
+def trained(
+    name: str, words: int, seed: int, draw: Batch, options: argparse.Namespace, *, lr: float = 1e-3
+) -> tuple[Any, dict[str, Any]]:
+    """The model after its steps, in evaluation mode, and how it was trained; continues from its last piece."""
+    run = Training(options.runs / f"{name}-{seed}.pt", words, seed, options.device, lr)
+    steps, begun, before = options.steps, time.perf_counter(), run.spent
+    run.net.train()
+    while len(run.losses) < steps:
+        run.step(draw, steps)
+        if len(run.losses) % 100 == 0 or len(run.losses) == steps:
+            last = run.losses[-100:]
+            print(f"{name}-{seed} step {len(run.losses)} loss {sum(last) / len(last):.4f}", flush=True)
+            run.spent = before + time.perf_counter() - begun
+            run.keep(run.spent)
+    curve = [round(sum(part) / len(part), 4) for i in range(0, steps, 100) if (part := run.losses[i : i + 100])]
+    facts = {
+        "steps": steps,
+        "rows": options.rows,
+        "lr": lr,
+        "loss_per_100_steps": curve,
+        "seconds": round(run.spent, 1),
+    }
+    return run.net.eval(), facts
+
+
+def save(path: Path, seed: int, result: dict[str, Any], options: argparse.Namespace) -> None:
     """Write one seed's raw numbers beside the hash of what was registered."""
     sha = hashlib.sha256(EXPECTED.read_bytes()).hexdigest()
-    head = {**provenance(), "seed": seed, "threads": torch.get_num_threads(), "expected_sha256": sha}
-    write_json(RESULTS / "context_studies" / f"{name}-{seed}.json", {**head, **result})
+    head = {**provenance(), "device": device_name(options.device), "seed": seed, "threads": options.threads}
+    write_json(path, {**head, "expected_sha256": sha, **result})
 
 
-def done(name: str, seed: int) -> bool:
-    """Whether this seed's result is there."""
-    return (RESULTS / "context_studies" / f"{name}-{seed}.json").is_file()
+def device_name(device: str) -> str:
+    """cpu, or what the accelerator calls itself."""
+    return "cpu" if torch.device(device).type == "cpu" else torch.cuda.get_device_name(torch.device(device))
