@@ -18,15 +18,22 @@ from lengthwise.files import replacing
 Values = Sequence[float | None]
 CHARACTER = 7.8
 """Width of a bold character of a label, generously, in the chart's units."""
+RADII = {"dot": 5, "ring": 8, "speck": 2.5}
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
+RUN_COLOURS = ("#0f766e", "#c2410c", "#6d4aa8", "#2563a8", "#a1700c", "#b0306a")
+"""The page's colours of runs beside each other: CSS classes c-run0 to c-run5, on white."""
 PNG_COLOURS = {"c-before": "#7d838c", "c-after": "#0f766e", "c-control": "#3f454d"}
-PNG_SHAPES = {"dot": "o", "ring": "o", "square": "s", "diamond": "D"}
+PNG_COLOURS |= {f"c-run{place}": colour for place, colour in enumerate(RUN_COLOURS)}
+PNG_SHAPES = {"dot": "o", "ring": "o", "square": "s", "diamond": "D", "speck": "."}
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A point with its intervals. `shape` is dot, ring, square or diamond; `kind` a CSS class."""
+    """A point with its intervals. `shape` is dot, ring, square, diamond or speck; `kind` a CSS class.
+
+    A point without a label gets neither a text nor a place in the legend.
+    """
 
     x: float
     y: float
@@ -240,12 +247,12 @@ def picture(marks: Sequence[Mark], curves: Sequence[Curve], path: Path, *, oracl
             xerr=errors[0],
             yerr=errors[1],
             fmt=PNG_SHAPES[mark.shape],
-            ms=10 if ring else 6,
+            ms=10 if ring else 5 if mark.shape == "speck" else 6,
             mfc="none" if ring else colour,
             color=colour,
             capsize=3,
             lw=1,
-            label=mark.label,
+            label=mark.label or None,
         )
     if oracle is not None:
         axes.axvline(oracle, color=PNG_COLOURS["c-after"], ls=":", lw=1, zorder=0)
@@ -332,9 +339,9 @@ def _whiskers(frame: Frame, mark: Mark) -> Markup:
 def _shape(frame: Frame, mark: Mark) -> Markup:
     x, y = frame.x(mark.x), frame.y(mark.y)
     tip = _tip(f"{mark.label}: accuracy {mark.y:.1%}, {mark.x:.1f} tokens")
-    if mark.shape in ("dot", "ring"):
+    if mark.shape in RADII:
         whole = Markup('<circle class="{} {}" cx="{:.1f}" cy="{:.1f}" r="{}">{}</circle>')
-        return whole.format(mark.shape, mark.kind, x, y, 5 if mark.shape == "dot" else 8, tip)
+        return whole.format("ring" if mark.shape == "ring" else "dot", mark.kind, x, y, RADII[mark.shape], tip)
     turn = Markup(' transform="rotate(45 {:.1f} {:.1f})"').format(x, y) if mark.shape == "diamond" else ""
     whole = Markup('<rect class="dot {}" x="{:.1f}" y="{:.1f}" width="9" height="9"{}>{}</rect>')
     return whole.format(mark.kind, x - 4.5, y - 4.5, turn, tip)
@@ -344,7 +351,7 @@ def _labels(frame: Frame, marks: Sequence[Mark], taken: Sequence[Box]) -> tuple[
     """Each mark's label at the first free place around it, and the marks that found none."""
     full = [*taken, *((frame.x(m.x) - 9, frame.y(m.y) - 9, frame.x(m.x) + 9, frame.y(m.y) + 9) for m in marks)]
     parts, unplaced = [], []
-    for mark in marks:
+    for mark in (mark for mark in marks if mark.label):
         x, y, long = frame.x(mark.x), frame.y(mark.y), CHARACTER * len(mark.label)
         ends = mark.x_span or (mark.x, mark.x)
         right, left = max(14.0, frame.x(ends[1]) - x + 7), max(14.0, x - frame.x(ends[0]) + 7)

@@ -1,0 +1,40 @@
+"""Where a comparison keeps what: one folder for the untouched model by seed, one for every run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lengthwise.evaluation.records import Record
+from lengthwise.study.compare_arms import Arm
+from lengthwise.study.runfolder import OUTCOME, RECORDS
+
+SHARED, REQUEST, PLAN, RESULT = "comparison.json", "request.json", "plan.json", "result.json"
+REPORT, LOGS, LOCK, FAILED = "report.html", "logs", ".lock", "failed.json"
+BASELINE = "baseline-"
+
+
+def base_folder(out: Path, seed: int) -> Path:
+    """Where the untouched model is measured with one seed."""
+    return out / "base" / f"seed-{seed}"
+
+
+def run_folder(out: Path, arm: Arm, setting: int, seed: int) -> Path:
+    """The run folder of one setting of an arm with one seed, named by what was set."""
+    value = re.sub(r"[^\w.+-]", "_", str(arm.values[setting]))
+    return out / "runs" / arm.name / f"{arm.knob}={value}" / f"seed-{seed}"
+
+
+def baseline_file(out: Path, seed: int, name: str) -> Path:
+    """The record of a free baseline."""
+    return base_folder(out, seed) / RECORDS / f"{BASELINE}{name.replace(' ', '-')}.json"
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a run has its outcome, or the reason why it has none."""
+    return (folder / OUTCOME).is_file() or (folder / FAILED).is_file()
+
+
+def load_record(folder: Path, name: str) -> Record:
+    """One record of a run's folder."""
+    return Record.load(folder / RECORDS / f"{name}.json")

@@ -1,0 +1,180 @@
+"""Many methods, one protocol: the same weights, problems, sampled tokens and evaluation; knobs chosen on validation.
+
+`compare_methods` measures the untouched model, trains every setting of every arm with every seed side by side, and
+says what may be claimed. A folder that is there is continued: with more seeds or more methods, too.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lengthwise.errors import ConfigError
+from lengthwise.files import atomic_write_json, read_json
+from lengthwise.study.compare_arms import Arm, Facts, built, resolved, settings_of
+from lengthwise.study.compare_folder import (
+    PLAN,
+    REPORT,
+    REQUEST,
+    RESULT,
+    SHARED,
+    base_folder,
+    baseline_file,
+    is_done,
+    load_record,
+    run_folder,
+)
+from lengthwise.study.compare_jobs import Piece, alone_in, run_pieces, usable_cpus
+from lengthwise.study.compare_page import build_page
+from lengthwise.study.compare_request import Comparison
+from lengthwise.study.compare_result import result_of
+from lengthwise.study.compare_worlds import Arena, open_arena
+from lengthwise.study.runfolder import CONFIG, MODEL, OUTCOME, RECORDS, environment, open_run
+
+Listener = Callable[[str, Mapping[str, Any]], None]
+"""Told of progress: (event, facts). Events: phase (name, steps), done (name, done, of), tick."""
+
+
+def compare_methods(
+    asked: Comparison,
+    *,
+    jobs: int | None = None,
+    overwrite: bool = False,
+    keep_models: bool = False,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Compare methods in ``asked.out`` and return the result, JSON-ready (see `compare_result.result_of`).
+
+    ``jobs``: processes side by side, by default one per usable core, on an accelerator one. Models of settings that
+    were not chosen are removed unless ``keep_models``. A run that ends for want of anything to learn is a result and
+    shown as failed.
+
+    Raises:
+        InputError: data, or a model whose answers are too rarely right to set caps by.
+        ConfigError: options that exclude each other, or a folder that holds another comparison.
+        TrainingError: a run crashed or was killed; the same call continues.
+    """
+    tell = listener or (lambda event, facts: None)
+    arena = open_arena(asked)
+    count = jobs if jobs is not None else (usable_cpus() if asked.device in ("auto", "cpu") else 1)
+    if count < 1:
+        raise ConfigError(f"jobs is {count}; give at least 1 process")
+    with alone_in(asked.out):
+        _open(asked, arena, overwrite=overwrite)
+        bases = [Piece(f"base seed {seed}", ("base", str(seed))) for seed in asked.seed_numbers]
+        _work(asked, "measuring the untouched model", bases, lambda piece: _measured(asked, arena, piece), count, tell)
+        plan = make_plan(asked, arena, facts_of(asked))
+        atomic_write_json(asked.out / PLAN, plan)
+        for arm in asked.arms:
+            _check_done(asked, arm, plan["settings"][arm.name])
+        runs = [
+            Piece(f"{arm.name} {arm.knob}={arm.values[k]} seed {seed}", ("run", arm.name, str(k), str(seed)))
+            for k in range(len(asked.arms[0].values)) for seed in asked.seed_numbers for arm in asked.arms
+        ]  # fmt: skip
+        _work(asked, "training", runs, lambda piece: _trained(asked, piece), count, tell)
+        tell("phase", {"name": "comparing"})
+        result = result_of(asked, arena, plan)
+        atomic_write_json(asked.out / RESULT, result)
+        build_page(result, asked.out / REPORT)
+        if not keep_models:
+            _drop_models(asked, result)
+    return result
+
+
+def _open(asked: Comparison, arena: Arena, *, overwrite: bool) -> None:
+    problems = {"validation": arena.validation, "test": arena.test}
+    shared = {
+        **asked.shared(),
+        "problems": {name: [len(these), these.fingerprint()] for name, these in problems.items()},
+        "eval_cap": arena.eval_cap,
+        "environment": environment(asked.device),
+    }
+    lock = [path for path in asked.out.iterdir() if path.name != ".lock"]
+    if not (asked.out / SHARED).is_file() and lock:
+        raise ConfigError(
+            f"out is {str(asked.out)!r}, which holds files but no comparison; name an empty or new folder"
+        )
+    if overwrite and (asked.out / SHARED).is_file():
+        for path in lock:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not (asked.out / SHARED).is_file():
+        atomic_write_json(asked.out / SHARED, shared)
+    open_run(asked.out, shared, overwrite=False, name=SHARED)
+    atomic_write_json(asked.out / REQUEST, asked.to_dict())
+
+
+def _work(
+    asked: Comparison, name: str, pieces: Sequence[Piece], is_there: Callable[[Piece], bool], jobs: int, tell: Listener
+) -> None:
+    missing = [piece for piece in pieces if not is_there(piece)]
+    there = len(pieces) - len(missing)
+    tell("phase", {"name": name, "steps": len(pieces), "done": there})
+
+    def heard(piece: Piece) -> None:
+        nonlocal there
+        there += 1
+        tell("done", {"name": piece.name, "done": there, "of": len(pieces)})
+
+    run_pieces(asked.out, missing, jobs=jobs, done=heard, tick=lambda: tell("tick", {}))
+
+
+def _measured(asked: Comparison, arena: Arena, piece: Piece) -> bool:
+    seed = int(piece.words[1])
+    names = ("before", "before-test", "before-greedy")
+    own = [base_folder(asked.out, seed) / RECORDS / f"{name}.json" for name in names]
+    return all(path.is_file() for path in [*own, *(baseline_file(asked.out, seed, n) for n in arena.baselines)])
+
+
+def _trained(asked: Comparison, piece: Piece) -> bool:
+    _, name, setting, seed = piece.words
+    arm = next(arm for arm in asked.arms if arm.name == name)
+    return is_done(run_folder(asked.out, arm, int(setting), int(seed)))
+
+
+def facts_of(asked: Comparison) -> Facts:
+    """What the values of knobs follow from: the first seed's record of the untouched model on validation."""
+    record = load_record(base_folder(asked.out, asked.train.seed), "before")
+    lengths = np.concatenate(
+        [np.asarray(row)[right] for row, right in zip(record.num_tokens, record.correct, strict=True)]
+    )
+    return Facts(lengths.tolist(), float(record.tokens.mean()), float(record.accuracies.mean()), asked.train.steps)
+
+
+def make_plan(asked: Comparison, arena: Arena, facts: Facts) -> dict[str, Any]:
+    """Every setting's options and the sampled tokens that each run may spend."""
+    cap = min(arena.eval_cap, int(resolved(asked.cap, facts)))
+    rows = asked.train.prompts * asked.train.group_size
+    return {
+        "cap": cap,
+        "mean_tokens": facts.mean_tokens,
+        "accuracy": facts.accuracy,
+        "token_budget": asked.train.token_budget or round(asked.train.steps * rows * facts.mean_tokens),
+        "settings": {arm.name: settings_of(arm, cap=cap, facts=facts) for arm in asked.arms},
+    }
+
+
+def _check_done(asked: Comparison, arm: Arm, settings: Sequence[Mapping[str, Any]]) -> None:
+    """A run that is there must have been this one: options that were fixed otherwise give another run."""
+    for place, options in enumerate(settings):
+        wanted = json.loads(json.dumps(dict(built(arm, options).options)))
+        for seed in asked.seed_numbers:
+            path = run_folder(asked.out, arm, place, seed) / CONFIG
+            there = read_json(path)["method"]["options"] if path.is_file() else wanted
+            if there != wanted:
+                differing = [f"{k}: {there.get(k)!r} there, {v!r} now" for k, v in wanted.items() if there.get(k) != v]
+                raise ConfigError(
+                    f"{path.parent} holds a run with other options ({'; '.join(differing)}); give the same ones, or "
+                    "name another folder with --out"
+                )
+
+
+def _drop_models(asked: Comparison, result: Mapping[str, Any]) -> None:
+    chosen = {row["name"]: row["chosen"] for row in result["arms"]}
+    for arm in asked.arms:
+        for setting in range(len(arm.values)):
+            for seed in asked.seed_numbers:
+                folder = run_folder(asked.out, arm, setting, seed)
+                if setting != chosen[arm.name] and (folder / OUTCOME).is_file():
+                    shutil.rmtree(folder / MODEL, ignore_errors=True)

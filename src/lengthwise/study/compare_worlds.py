@@ -1,0 +1,198 @@
+"""Where methods are compared: a model, problems to practise, to choose settings on and to report on, free baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lengthwise.data import read_rows, require_columns
+from lengthwise.engine.models import Policy, load_tokenizer, read_config
+from lengthwise.engine.sampler import World
+from lengthwise.errors import ConfigError, InputError
+from lengthwise.evaluation.problems import Problems, prepare
+from lengthwise.evaluation.prompts import preset, resolve
+from lengthwise.lab import chains, witnesses
+from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.study.compare_baselines import Baseline, baselines_for, forced, temperatures_for
+from lengthwise.study.compare_request import LAB, Comparison
+from lengthwise.study.demo import COMMON_LEVELS, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, first_pass, oracle_mean
+from lengthwise.study.request import HELD_OUT_SHARE, model_folder, room, share_of
+
+
+@dataclass(frozen=True)
+class Arena:
+    """What every run shares but for the seed.
+
+    ``train`` makes the problems to practise from a seed; settings are chosen on ``validation``, all that is reported is
+    measured on ``test``. ``baselines`` need no training. ``oracle_tokens``: mean length of the shortest sound answers
+    to ``test``; ``frontier``: (tokens, accuracy) that nothing can surpass, where either is known.
+    """
+
+    folder: Path
+    train: Callable[[int], Problems]
+    validation: Problems
+    test: Problems
+    eval_cap: int
+    source: str
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    oracle_tokens: float | None = None
+    frontier: Sequence[tuple[float, float]] | None = None
+    lab: bool = False
+
+
+def open_arena(asked: Comparison) -> Arena:
+    """Read model and problems, or the world of the lab that is named.
+
+    Raises:
+        ConfigError: no such world.
+        InputError: a file, a row or a column is not what is wanted, or too few rows to hold any out.
+    """
+    if not asked.source.startswith(LAB):
+        return _of_files(asked)
+    world = asked.source.removeprefix(LAB)
+    if world not in WORLDS:
+        raise ConfigError(
+            f"{asked.source!r} is no world of the lab; choose {' or '.join(LAB + name for name in WORLDS)}"
+        )
+    if asked.test_data is not None:
+        raise ConfigError(f"test_data is given, but {asked.source} has its own test problems; leave one of them out")
+    return WORLDS[world](asked)
+
+
+def lab_folder(asked: Comparison) -> Path:
+    """The folder of a comparison's model, a shipped one under its name."""
+    if not asked.model.startswith(LAB):
+        return model_folder(asked.model)
+    folder = shipped_reasoner(asked.model.removeprefix(LAB))
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"MODEL is {asked.model!r}; the lab ships {' and '.join(LAB + name for name in WORLDS)}")
+    return folder
+
+
+def _of_files(asked: Comparison) -> Arena:
+    folder = lab_folder(asked)
+    tokenizer = load_tokenizer(folder)
+    contract = asked.contract.resolved(folder, tokenizer)
+    columns = [contract.problem_column, contract.answer_column]
+    rows = require_columns(read_rows(asked.source), columns, asked.source)
+    parts = _parts(rows, contract.problem_column, asked)
+    source = asked.test_data or asked.source
+    if asked.test_data is not None:
+        parts["test"] = require_columns(read_rows(asked.test_data), columns, asked.test_data)[: asked.test_problems]
+    positions = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
+
+    def ready(name: str, cap: int) -> Problems:
+        where = source if name == "test" else asked.source
+        grader = asked.contract.grader
+        return prepare(parts[name], contract, tokenizer, cap=cap, positions=positions, source=where, grader=grader)
+
+    found = {name: ready(name, 1) for name in parts}
+    cap = asked.eval_cap or room(max(len(prompt) for one in found.values() for prompt in one.prompts), positions)
+    if asked.eval_cap is not None:
+        found = {name: ready(name, cap) for name in parts}
+    return Arena(
+        folder, lambda seed: found["train"], found["validation"], found["test"], cap, source,
+        baselines=baselines_for(found["test"]),
+    )  # fmt: skip
+
+
+def _parts(rows: Sequence[dict[str, Any]], column: str, asked: Comparison) -> dict[str, list[dict[str, Any]]]:
+    """Rows by use: a tenth to choose settings on, and without test data another to report on."""
+    tenths = 1 if asked.test_data is not None else 2
+    parts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("validation", "test", "train")}
+    for row in rows:
+        place = int(share_of(str(row[column])) / HELD_OUT_SHARE)
+        parts["train" if place >= tenths else ("validation", "test")[place]].append(row)
+    if tenths == 1:
+        del parts["test"]
+    if not all(parts.values()):
+        raise InputError(
+            f"data is {asked.source!r} with {len(rows)} rows, too few to hold a tenth out for the choice of settings"
+            + (" and another for the report; name other problems with --test-data" if tenths == 2 else "")
+        )
+    limits = {"validation": asked.validation_problems, "test": asked.test_problems}
+    return {name: part[: limits.get(name)] for name, part in parts.items()}
+
+
+def _chains(asked: Comparison) -> Arena:
+    folder = lab_folder(asked)
+
+    def held_out(split: chains.Split, count: int) -> Problems:
+        return chain_problems(chains.problems(count, split=split, seed=0, levels=COMMON_LEVELS), folder)
+
+    test = held_out("test", asked.test_problems)
+    return Arena(
+        folder,
+        lambda seed: chain_problems(chains.problems(TRAIN_PROBLEMS, split="train", seed=seed), folder),
+        held_out("validation", asked.validation_problems),
+        test,
+        asked.eval_cap or EVAL_CAP,
+        asked.source,
+        baselines={"first pass": first_pass, **baselines_for(test)},
+        oracle_tokens=oracle_mean(test),
+        lab=True,
+    )
+
+
+class WitnessProblems(Problems):
+    """Problems whose readings come from the world while the response is written."""
+
+    def stops(self, owners: Sequence[int], generator: torch.Generator) -> World | None:
+        """What writes the readings of each row's bit."""
+        assert self.categories is not None, "witnesses always name their level"
+        rows = [witnesses.Witness(float(self.categories[o]), self.answers[o] == witnesses.YES, o) for o in owners]
+        return witnesses.world(rows, self.tokenizer.get_vocab(), generator)
+
+
+def witness_problems(rows: Sequence[witnesses.Witness], folder: Path) -> WitnessProblems:
+    """Witnesses as problems for the shipped asker, under the `lab` contract."""
+    tokenizer = load_tokenizer(folder)
+    contract = resolve(preset("lab"), tokenizer)
+    found = prepare(
+        [row.row for row in rows], contract, tokenizer, cap=WITNESS_CAP, positions=512, source=f"{LAB}witnesses"
+    )
+    return WitnessProblems(**vars(found))
+
+
+WITNESS_CAP = witnesses.TOKENS_AROUND + witnesses.TOKENS_PER_READING * witnesses.MOST_READINGS
+FIXED_READINGS = (3, 7, 15)
+_SEEDS = {"validation": 1_000_001, "test": 1_000_002}
+
+
+def readings(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
+    """Free baseline: the untouched model, made to answer after so many readings at the latest."""
+    stop = problems.tokenizer.convert_tokens_to_ids(witnesses.ANSWER)
+    due = witnesses.TOKENS_PER_READING * most
+
+    def world(owners: Sequence[int], generator: torch.Generator) -> World:
+        inner = problems.stops(owners, generator)
+        assert inner is not None, "witnesses have readings"
+        return lambda row, written: stop if len(written) == due else inner(row, written)
+
+    return forced(policy, problems, before, f"at most {most} readings", world)
+
+
+def _witnesses(asked: Comparison) -> Arena:
+    folder = lab_folder(asked)
+    test = witness_problems(witnesses.problems(asked.test_problems, seed=_SEEDS["test"]), folder)
+    corners = witnesses.frontier()
+    return Arena(
+        folder,
+        lambda seed: witness_problems(witnesses.problems(TRAIN_PROBLEMS, seed=seed), folder),
+        witness_problems(witnesses.problems(asked.validation_problems, seed=_SEEDS["validation"]), folder),
+        test,
+        asked.eval_cap or WITNESS_CAP,
+        asked.source,
+        baselines={**temperatures_for(), **{f"at most {n} readings": partial(readings, n) for n in FIXED_READINGS}},
+        frontier=[(witnesses.TOKENS_AROUND + witnesses.TOKENS_PER_READING * p.readings, p.accuracy) for p in corners],
+        lab=True,
+    )
+
+
+WORLDS: dict[str, Callable[[Comparison], Arena]] = {"chains": _chains, "witnesses": _witnesses}
+"""The lab's worlds by name: what ``lab:NAME`` opens."""
