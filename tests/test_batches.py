@@ -13,6 +13,7 @@ from lengthwise.engine.batches import (
     problem_at,
     step_generator,
 )
+from lengthwise.engine.method import Asked
 from lengthwise.engine.sampler import Sampler
 from lengthwise.errors import ConfigError, TrainingError
 from lengthwise.methods import build_method
@@ -112,7 +113,7 @@ def test_nothing_mixed_is_an_error_with_the_way_out(grade, cap, advice):
 
 def test_a_method_may_ask_a_problem_in_several_ways():
     method = build_method("grpo", cap=5)
-    method = type(method)(**{**method.__dict__, "prompts": lambda prompt: [[20, *prompt], [21, *prompt]]})
+    method = type(method)(**{**method.__dict__, "prompts": lambda ask: [Asked([20, *ask("")]), Asked([21, *ask("")])]})
     found = draw(tiny.task(), method=method)
     for group in range(4):
         rows = [r for r in range(16) if int(found.kept.group_ids[r]) == group]

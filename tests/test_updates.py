@@ -103,7 +103,8 @@ def test_rows_without_signal_are_skipped_and_change_nothing(net):
     # each row is scored once for old_logp and once for the update
     live = len(rollouts) - silent
     assert sum(scored[: len(scored) // 2]) == 2 * live and sum(scored) == 2 * live + 2 * len(rollouts)
-    assert alike(*changes)
+    # Weights move by up to 2.5, and other batches are summed in another order: a few units in the last place.
+    assert alike(*changes, atol=1e-5)
 
 
 def test_a_batch_without_any_signal_moves_nothing(net):

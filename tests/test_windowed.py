@@ -15,7 +15,7 @@ from lengthwise.engine import Task, windowed
 from lengthwise.engine.batches import world_generator
 from lengthwise.engine.checkpoint import newest_checkpoint
 from lengthwise.engine.critic import Critic
-from lengthwise.engine.method import Observation
+from lengthwise.engine.method import Asked, Observation
 from lengthwise.engine.runlog import read_metrics
 from lengthwise.engine.windowed import Windowed, Windows, decode_steps
 from lengthwise.errors import ConfigError, LengthwiseWarning
@@ -493,7 +493,7 @@ def test_responses_are_begun_problem_by_problem_in_groups(tmp_path):
 
 
 def test_a_method_that_asks_in_two_ways_shares_the_group_between_them(tmp_path):
-    method = replace(t_ppo(cap=9, critic_warmup=0), prompts=lambda prompt: [[*prompt, 3], [*prompt, 4]])
+    method = replace(t_ppo(cap=9, critic_warmup=0), prompts=lambda ask: [Asked([*ask(""), 3]), Asked([*ask(""), 4])])
     made, _ = windows.run(tmp_path, steps=1, method=method)
     assert [one.prompt[-1] for one in made.batches[0]] == [3, 3, 4, 4] * 4
 

@@ -80,6 +80,8 @@ def _say(event: str, facts: Mapping[str, Any]) -> None:
 
 
 def _step_facts(facts: Mapping[str, Any]) -> str:
+    if facts["accuracy"] is None:  # a step of windows in which no response was done
+        return f"{facts['going_on']} responses go on"
     return f"{facts['mean_tokens']:.0f} tokens, {facts['accuracy']:.0%} right"
 
 

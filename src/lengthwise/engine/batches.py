@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lengthwise.engine.method import Method, State
-from lengthwise.engine.rollouts import Rollouts, join
-from lengthwise.engine.sampler import Sampler, World
+from lengthwise.engine.method import Asked, Method, State
+from lengthwise.engine.rollouts import NO_TOKEN, Rollouts, join
+from lengthwise.engine.sampler import Sampler, World, pad_left
 from lengthwise.errors import ConfigError, TrainingError
 
 TaskWorld = Callable[[Sequence[int], torch.Generator], World | None]
@@ -25,12 +25,15 @@ class Task:
     """What is practised: prompts as token ids and a grader of (problem number, response token ids).
 
     `world`, if any, makes from the problem of every row, and a generator for what is left to chance, what may write
-    tokens into the responses.
+    tokens into the responses. `instruct(problem, words)` is the prompt with words before the problem, and
+    `token_id(text)` the one token that a text is: for methods that speak to the model.
     """
 
     prompts: Sequence[Sequence[int]]
     grade: Callable[[int, list[int]], bool]
     world: TaskWorld | None = None
+    instruct: Callable[[int, str], list[int]] | None = None
+    token_id: Callable[[str], int] | None = None
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -105,7 +108,7 @@ def collect(
         ask = min(prompts, math.ceil((prompts - found) / max(share, 0.25))) if drawn else prompts
         rows, owners, groups = _ask(task, method, cursor, ask, group_size, asked, seed)
         batch = sampler.generate(
-            rows,
+            [row.prompt for row in rows],
             caps=cap,
             generator=step_generator(seed, step, stage + len(drawn), sampler.model.device),
             temperature=temperature,
@@ -114,7 +117,7 @@ def collect(
             policy_version=step,
             world=None if task.world is None else task.world(owners, world_generator(seed, step, stage + len(drawn))),
         )
-        batch = grade_rollouts(batch, task)
+        batch = _with_needs(grade_rollouts(batch, task), task, method, rows)
         cursor, asked = cursor + ask, asked + ask
         drawn.append(batch)
         good = batch if method.keep is None else batch.select(method.keep(batch))
@@ -127,26 +130,65 @@ def collect(
     return Collected(everything, _first_groups(join(kept), prompts), len(drawn), cursor)
 
 
+def ask_problem(task: Task, method: Method, problem: int, group_size: int) -> list[Asked]:
+    """The prompts of one group of rollouts, a method's ways of asking in turn, each as often as the others.
+
+    Raises:
+        ConfigError: the group cannot be shared out, or the task cannot put words before a problem.
+    """
+
+    def ask(words: str) -> list[int]:
+        if not words:
+            return list(task.prompts[problem])
+        if task.instruct is None:
+            raise ConfigError(f"method {method.name!r} puts words before a problem, but this task's prompts are fixed")
+        return task.instruct(problem, words)
+
+    asked = method.prompts(ask)
+    if group_size % len(asked):
+        raise ConfigError(
+            f"group_size is {group_size} but method {method.name!r} asks each problem in {len(asked)} ways; "
+            f"give a multiple of {len(asked)}"
+        )
+    return [one for one in asked for _ in range(group_size // len(asked))]
+
+
 def _ask(
     task: Task, method: Method, cursor: int, count: int, group_size: int, first_group: int, seed: int
-) -> tuple[list[list[int]], list[int], list[int]]:
-    rows: list[list[int]] = []
+) -> tuple[list[Asked], list[int], list[int]]:
+    rows: list[Asked] = []
     owners: list[int] = []
     groups: list[int] = []
     for offset in range(count):
         problem = problem_at(cursor + offset, len(task.prompts), seed)
-        asked = method.prompts(list(task.prompts[problem]))
-        if group_size % len(asked):
-            raise ConfigError(
-                f"group_size is {group_size} but method {method.name!r} asks each problem in {len(asked)} ways; "
-                f"give a multiple of {len(asked)}"
-            )
-        for prompt in asked:
-            for _ in range(group_size // len(asked)):
-                rows.append(prompt)
-                owners.append(problem)
-                groups.append(first_group + offset)
+        group = ask_problem(task, method, problem, group_size)
+        rows += group
+        owners += [problem] * len(group)
+        groups += [first_group + offset] * len(group)
     return rows, owners, groups
+
+
+def _with_needs(batch: Rollouts, task: Task, method: Method, rows: Sequence[Asked]) -> Rollouts:
+    """The batch with the optional fields that its method needs."""
+    fields: dict[str, Tensor] = {}
+    device = batch.num_tokens.device
+    if "is_long" in method.needs:
+        fields["is_long"] = torch.tensor([bool(row.is_long) for row in rows], device=device)
+    if "bare_prompt_ids" in method.needs:
+        bare = [task.prompts[problem] for problem in batch.problem_ids.tolist()]
+        fields["bare_prompt_ids"] = pad_left(bare, NO_TOKEN, device)[0]
+    return batch.with_fields(**fields) if fields else batch
+
+
+def check_needs(task: Task, method: Method, group_size: int) -> None:
+    """See before the first step that a task can give what a method needs.
+
+    Raises:
+        ConfigError: it cannot; the message names what is missing.
+    """
+    group = ask_problem(task, method, 0, group_size)
+    if "is_long" in method.needs and any(row.is_long is None for row in group):
+        raise ConfigError(f"method {method.name!r} needs is_long, but its prompts do not say which mode they ask for")
 
 
 def _first_groups(rollouts: Rollouts, count: int) -> Rollouts:

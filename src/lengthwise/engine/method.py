@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from lengthwise.engine.rollouts import Rollouts
+from lengthwise.engine.rollouts import OPTIONAL_FIELDS, Rollouts
 from lengthwise.errors import ConfigError
 
 State = Mapping[str, Any]
 """A method's memory between steps: JSON values only, saved in every checkpoint."""
+Ask = Callable[[str], list[int]]
+"""Words that are to stand before the problem -> the prompt's token ids; without words it is the bare prompt."""
+
+
+class Asked(NamedTuple):
+    """One of the prompts in which a problem is asked; `is_long` is the mode that it asks for, where there are modes."""
+
+    prompt: list[int]
+    is_long: bool | None = None
 
 
 class LossInputs(NamedTuple):
@@ -30,6 +40,33 @@ class LossInputs(NamedTuple):
     shared: Any = None
 
 
+class BarePrompts(NamedTuple):
+    """What an extra loss is given for one mini-batch of P prompts.
+
+    `first_logits` float [P, V] predict the first token after each bare prompt; `rollouts` are all rows of the
+    mini-batch, `rows` int [P] one of each prompt; `tokens` are the ids of the loss's words.
+    """
+
+    first_logits: Tensor
+    rollouts: Rollouts
+    rows: Tensor
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ExtraLoss:
+    """A loss beside the main one, once for each bare prompt of a mini-batch; `weight` times it is added.
+
+    `words` are texts of one token each, of which the loss speaks; a model without them is refused. The method must
+    need `bare_prompt_ids`.
+    """
+
+    name: str
+    weight: float
+    function: Callable[[BarePrompts], Tensor]
+    words: tuple[str, ...] = ()
+
+
 class Observation(NamedTuple):
     """A fixed set that is watched: every `every` steps `prompts` problems are sampled and told to the method.
 
@@ -41,11 +78,45 @@ class Observation(NamedTuple):
     update: Callable[[State, Rollouts], State]
 
 
+@dataclass(frozen=True)
+class StageInputs:
+    """What a stage is given: where it stands, what it may read, and where its model goes.
+
+    `base` is the folder of the untouched model, `model` that of the model so far, both in Hugging Face format. The
+    stage writes its own to `out`, whole or not at all. `work` is a folder of its own that survives a kill. `problems`
+    are those trained on, as `evaluation.problems.Problems`; `train` is the run's `TrainConfig`. `tell(text)` says
+    what it is at.
+    """
+
+    base: Path
+    model: Path
+    out: Path
+    work: Path
+    problems: Any
+    cap: int
+    train: Any
+    device: str
+    dtype: str
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage before or after the loop: it makes one model folder of another.
+
+    `run(inputs)` returns JSON facts that are kept with the run; `sampled_tokens` among them count as the run's. A
+    stage whose `out` is there is finished; after a kill it is run again, with the same `work`.
+    """
+
+    name: str
+    run: Callable[[StageInputs], Mapping[str, Any]]
+
+
 Loss = Callable[[LossInputs], tuple[Tensor, dict[str, Tensor]]]
 
 
-def _ask_as_is(prompt: list[int]) -> list[list[int]]:
-    return [prompt]
+def _ask_as_is(ask: Ask) -> list[Asked]:
+    return [Asked(ask(""))]
 
 
 def _no_state() -> dict[str, Any]:
@@ -56,36 +127,50 @@ def _same_state(state: State, rollouts: Rollouts) -> State:
     return state
 
 
-@dataclass(frozen=True)
-class Method:
-    """A method, named by its parts. The engine calls them in this order in every step.
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A method by name, with stages: those of `prepare` run before the loop, those of `finish` after it.
 
-    `prompts` turns one prompt into the prompts actually asked (mode prefixes). `cap(step, state)` is the most
-    response tokens, a real number that the engine rounds half up. `keep(rollouts)` is the bool [B] mask of rows
-    worth learning from; groups are kept whole and drawn again until enough are found; None keeps all.
-    `reward(rollouts, state)` gives float [B] over whole groups, `advantage(rewards, rollouts)` float [B] or [B, T]
-    over the whole batch. `loss(inputs)` gives a scalar and statistics that add up over micro-batches;
-    `normaliser(rollouts)` is its denominator over a mini-batch. `coupling` "group" keeps groups whole in a
-    micro-batch. `shared(logp, old_logp, mask)` is a fact of the whole
-    mini-batch under the present weights (a KL) that the loss of each of its parts is given; it costs a forward pass.
-    `kl_coef` and `kl_kind` add a penalty against the starting weights. `initial_state` and
-    `update_state` carry memory from batch to batch (JSON values, saved in every checkpoint). `observe` watches a
-    fixed set of problems every few steps, before the batch.
+    A plain `Recipe` has no loop: its stages are all there is.
     """
 
     name: str
     paper: str
     summary: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    prepare: tuple[Stage, ...] = ()
+    finish: tuple[Stage, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Recipe):
+    """A method with a training loop, named by its parts. The engine calls them in this order in every step.
+
+    `prompts(ask)` gives the prompts in which a problem is asked, `ask` being what renders it behind the method's own
+    words (mode prefixes); a group is shared out among them evenly. `needs` names the optional fields of `Rollouts`
+    that other parts read. `cap(step, state)` is the most response tokens, a real number that the engine rounds half
+    up. `keep(rollouts)` is the bool [B] mask of rows worth learning from; groups are kept whole and drawn again until
+    enough are found; None keeps all. `reward(rollouts, state)` gives float [B] over whole groups,
+    `advantage(rewards, rollouts)` float [B] or [B, T] over the whole batch. `loss(inputs)` gives a scalar and
+    statistics that add up over micro-batches; `normaliser(rollouts)` is its denominator over a mini-batch. `coupling`
+    "group" keeps groups whole in a micro-batch. `shared(logp, old_logp, mask)` is a fact of the whole mini-batch
+    under the present weights (a KL) that the loss of each of its parts is given; it costs a forward pass.
+    `extra_losses` act on the bare prompts of a mini-batch. `kl_coef` and `kl_kind` add a penalty against the starting
+    weights. `initial_state` and `update_state` carry memory from batch to batch (JSON values, saved in every
+    checkpoint). `observe` watches a fixed set of problems every few steps, before the batch.
+    """
+
     cap: Callable[[int, State], float]
     reward: Callable[[Rollouts, State], Tensor]
     advantage: Callable[[Tensor, Rollouts], Tensor]
     loss: Loss
     normaliser: Callable[[Rollouts], float]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    prompts: Callable[[list[int]], list[list[int]]] = _ask_as_is
+    prompts: Callable[[Ask], list[Asked]] = _ask_as_is
+    needs: tuple[str, ...] = ()
     keep: Callable[[Rollouts], Tensor] | None = None
     coupling: Literal["row", "group"] = "row"
     shared: Callable[[Tensor, Tensor, Tensor], Any] | None = None
+    extra_losses: tuple[ExtraLoss, ...] = ()
     kl_coef: float = 0.0
     kl_kind: Literal["k1", "k2", "k3"] = "k2"
     initial_state: Callable[[], State] = _no_state
@@ -102,4 +187,11 @@ class Method:
         if self.observe is not None and (self.observe.every < 1 or self.observe.prompts < 1):
             raise ConfigError(
                 f"observe is every {self.observe.every} steps of {self.observe.prompts} prompts; at least 1"
+            )
+        for name in self.needs:
+            if name not in OPTIONAL_FIELDS:
+                raise ConfigError(f"needs names {name!r}; the optional fields are {', '.join(OPTIONAL_FIELDS)}")
+        if self.extra_losses and "bare_prompt_ids" not in self.needs:
+            raise ConfigError(
+                f"method {self.name!r} has extra losses on the bare prompt; add 'bare_prompt_ids' to its needs"
             )

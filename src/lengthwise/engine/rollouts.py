@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,9 @@ from lengthwise.errors import ShapeError
 
 PROMPT_FIELDS = ("prompt_ids", "prompt_mask")
 RESPONSE_FIELDS = ("completion_ids", "mask", "train_mask", "logp", "policy_version")
+OPTIONAL_FIELDS = ("is_long", "bare_prompt_ids")
+NO_TOKEN = -1
+"""Padding of `bare_prompt_ids`, on the left."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class Rollouts:
     prompt's group in this batch, `problem_ids` int [B] the problem for ever. `cap` int [B] is the cap each row
     was drawn under. `logp` float32 [B, T] is the behaviour log-probability under softmax(logits / temperature)
     before top-p. `policy_version` int [B, T] says which weights wrote each token.
+
+    Optional, for methods that need them: `is_long` bool [B] is the mode that the row's prompt asked for,
+    `bare_prompt_ids` int [B, Q] the prompt without the method's own words, padded on the left with `NO_TOKEN`.
     """
 
     prompt_ids: Tensor
@@ -42,6 +48,8 @@ class Rollouts:
     cap: Tensor
     logp: Tensor
     policy_version: Tensor
+    is_long: Tensor | None = None
+    bare_prompt_ids: Tensor | None = None
 
     def __post_init__(self) -> None:
         rows, width = self.completion_ids.shape
@@ -51,8 +59,8 @@ class Rollouts:
                     f"{name} has shape {tuple(getattr(self, name).shape)} but completion_ids has {(rows, width)}; "
                     "give one entry per response token"
                 )
-        for name in ("num_tokens", "finished", "done", "answer_correct", "group_ids", "problem_ids", "cap"):
-            if getattr(self, name).shape != (rows,):
+        for name in ("num_tokens", "finished", "done", "answer_correct", "group_ids", "problem_ids", "cap", "is_long"):
+            if getattr(self, name) is not None and getattr(self, name).shape != (rows,):
                 raise ShapeError(
                     f"{name} has shape {tuple(getattr(self, name).shape)} but there are {rows} rows; "
                     "give one entry per row"
@@ -70,7 +78,7 @@ class Rollouts:
 
     def select(self, rows: Tensor) -> Rollouts:
         """The named rows (bool [B] or int [k]) as a batch of their own; ids stay as they are."""
-        return Rollouts(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return Rollouts(**{field.name: getattr(self, field.name)[rows] for field in _present(self)})
 
     def trim(self) -> Rollouts:
         """The same rows without the columns that are padding in all of them."""
@@ -101,12 +109,18 @@ def join(batches: list[Rollouts]) -> Rollouts:
     if not batches:
         raise ShapeError("join got no batches; give at least one")
     joined = {}
-    for field in fields(Rollouts):
+    for field in _present(batches[0]):
         parts = [getattr(batch, field.name) for batch in batches]
-        if field.name in PROMPT_FIELDS + RESPONSE_FIELDS:
+        if parts[0].dim() == 2:
             width = max(part.shape[1] for part in parts)
-            left = field.name in PROMPT_FIELDS
+            left = field.name not in RESPONSE_FIELDS
+            fill = NO_TOKEN if field.name == "bare_prompt_ids" else 0
             pads = [(width - p.shape[1], 0) if left else (0, width - p.shape[1]) for p in parts]
-            parts = [torch.nn.functional.pad(p, pad) for p, pad in zip(parts, pads, strict=True)]
+            parts = [torch.nn.functional.pad(p, pad, value=fill) for p, pad in zip(parts, pads, strict=True)]
         joined[field.name] = torch.cat(parts)
     return Rollouts(**joined)
+
+
+def _present(rollouts: Rollouts) -> list[Field[Any]]:
+    """The fields that a batch has, the optional ones only where they are given."""
+    return [field for field in fields(rollouts) if getattr(rollouts, field.name) is not None]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lengthwise.engine.rollouts import Rollouts
+from lengthwise.engine.rollouts import NO_TOKEN, Rollouts
 
 # Bytes of float32 logits held at once; above it, chunks are recomputed in the backward pass.
 CHUNK_BYTES = 64 << 20
@@ -68,6 +68,21 @@ class Scorer:
             logp, entropy = _log_prob_and_entropy(logits, targets, self.temperature)
         blank = torch.zeros(rollouts.mask.shape, dtype=torch.float32, device=ids.device)
         return blank.masked_scatter(rollouts.mask, logp), blank.masked_scatter(rollouts.mask, entropy)
+
+    def first_logits(self, prompts: Tensor) -> Tensor:
+        """What predicts the first token after each prompt: float32 [P, V]. `prompts` [P, Q] as `bare_prompt_ids`."""
+        lengths = (prompts != NO_TOKEN).sum(1)
+        column = torch.arange(prompts.shape[1], device=prompts.device)[None]
+        # Padding moves to the right, where causal attention never looks.
+        ids = torch.zeros_like(prompts)
+        ids[column < lengths[:, None]] = prompts[prompts != NO_TOKEN]
+        rows = torch.arange(len(prompts), device=prompts.device)
+        if self.split:
+            hidden = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
+            found: Tensor = self.head(hidden[rows, lengths - 1])
+        else:
+            found = self.model(input_ids=ids, use_cache=False).logits[rows, lengths - 1]
+        return found.float()
 
     def _chunked(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         rows = max(1, self.chunk_bytes // (4 * self.head.weight.shape[0]))

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lengthwise.engine.batches import OBSERVE_STAGE, Collected, Task, collect, step_generator
+from lengthwise.engine.batches import OBSERVE_STAGE, Collected, Task, check_needs, collect, step_generator
 from lengthwise.engine.checkpoint import newest_checkpoint, restore, save_checkpoint
+from lengthwise.engine.extras import resolve_extras
 from lengthwise.engine.method import Method, State
 from lengthwise.engine.runlog import RunLog
 from lengthwise.engine.sampler import Sampler
@@ -104,7 +105,9 @@ class Trainer:
     ) -> None:
         if method.kl_coef > 0 and reference is None:
             raise ConfigError(f"method {method.name!r} has kl_coef {method.kl_coef} but no reference model is given")
+        check_needs(task, method, config.group_size)
         self.model, self.method, self.task, self.config = model, method, task, config
+        self.extras = resolve_extras(method, task)
         self.folder, self.compute = folder, compute
         self.sampler = Sampler(model, eos_ids=eos_ids, pad_id=pad_id, max_rows=config.sample_rows)
         self.scorer = Scorer(model, temperature=config.temperature)
@@ -223,7 +226,7 @@ class Trainer:
         return update_policy(
             self.scorer, self.optimizer, self.parameters, self.method, batch.kept, advantages, self.plan,
             generator=step_generator(self.config.seed, self.step, UPDATE_STAGE, torch.device("cpu")),
-            reference=self.reference,
+            reference=self.reference, extras=self.extras,
         )  # fmt: skip
 
 

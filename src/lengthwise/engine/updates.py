@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lengthwise.engine.batches import micro_batches, mini_batches
+from lengthwise.engine.extras import Resolved, add_extras
 from lengthwise.engine.method import LossInputs, Method
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.scoring import Scorer
@@ -51,6 +53,7 @@ def update_policy(
     *,
     generator: torch.Generator,
     reference: Scorer | None = None,
+    extras: Sequence[Resolved] = (),
 ) -> dict[str, float]:
     """Take `plan.updates` optimizer steps on one batch; returns statistics over all its trained tokens.
 
@@ -80,6 +83,11 @@ def update_policy(
             loss += _accumulate(
                 scorer, method, rollouts, advantages, part, old, ref, normaliser, shared, mini_tokens, plan, totals
             )
+        if extras:
+            more, values = add_extras(scorer, extras, rollouts.select(mini), micro_tokens=plan.micro_tokens)
+            loss += more
+            for name, value in values.items():
+                totals[name] = totals.get(name, 0.0) + value
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, plan.grad_clip))
         if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(torch.tensor(norm))):
             optimizer.zero_grad(set_to_none=True)
@@ -87,7 +95,8 @@ def update_policy(
         optimizer.step()
         norms.append(norm)
         losses.append(loss)
-    return _statistics(totals, losses, norms)
+    own = {extra.name: totals[extra.name] / len(norms) for extra, _ in extras}
+    return _statistics(totals, losses, norms) | own
 
 
 def _shared(

@@ -16,7 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lengthwise.engine.batches import Collected, grade_rollouts, problem_at, step_generator, world_generator
+from lengthwise.engine.batches import (
+    Collected,
+    ask_problem,
+    grade_rollouts,
+    problem_at,
+    step_generator,
+    world_generator,
+)
 from lengthwise.engine.critic import Critic, estimate, update_critic
 from lengthwise.engine.method import Loss, LossInputs, Method
 from lengthwise.engine.pool import Pool, Response, as_rollouts, padded
@@ -94,7 +101,8 @@ class Windowed(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, kept in (("keep", None), ("coupling", "row"), ("observe", None)):
+        plain = {"keep": None, "coupling": "row", "observe": None, "needs": (), "extra_losses": ()}
+        for name, kept in plain.items():
             if getattr(self, name) != kept:
                 raise ConfigError(
                     f"method {self.name!r} has its own {name}, but windows train on every response and end a group's "
@@ -172,8 +180,7 @@ class WindowedTrainer(Trainer):
         for serial in range(self.cursor, self.cursor + count):
             group, sample = divmod(serial, size)
             problem = problem_at(group, len(self.task.prompts), seed)
-            asked = self.method.prompts(list(self.task.prompts[problem]))
-            prompt = list(asked[sample * len(asked) // size])
+            prompt = ask_problem(self.task, self.method, problem, size)[sample].prompt
             begun.append(Response(serial=serial, problem=problem, group=group, cap=cap, prompt=prompt))
         self.cursor += count
         return begun

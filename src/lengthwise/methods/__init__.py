@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from lengthwise.engine.method import Method
+from lengthwise.engine.method import Recipe
 from lengthwise.errors import ConfigError
 from lengthwise.methods._parts import group_relative
 from lengthwise.methods.a_dlp import a_dlp
@@ -26,14 +26,17 @@ from lengthwise.methods.rloo import rloo, rloo_lp
 from lengthwise.methods.shorter_better import shorter_better
 from lengthwise.methods.siri import siri
 from lengthwise.methods.soft_overlong import soft_overlong
+from lengthwise.methods.t_ppo import ppo, t_ppo
 
-METHODS: dict[str, Callable[..., Method]] = {
+METHODS: dict[str, Callable[..., Recipe]] = {
     "dler": dler,
     "da-dler": da_dler,
     "drpo": drpo,
     "disco": disco,
     "siri": siri,
     "grpo-lambda": grpo_lambda,
+    "t-ppo": t_ppo,
+    "ppo": ppo,
     "grpo": grpo,
     "dr-grpo": dr_grpo,
     "rloo": rloo,
@@ -71,7 +74,7 @@ def options_of(name: str) -> dict[str, Any]:
     return found
 
 
-def build_method(name: str, **options: Any) -> Method:
+def build_method(name: str, **options: Any) -> Recipe:
     """Make a method by its name with its own options.
 
     Raises:

@@ -6,15 +6,16 @@ Every phase leaves files that are whole or absent, so the same call continues wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lengthwise.engine.method import Method
+from lengthwise.engine.method import Method, Recipe, StageInputs
 from lengthwise.engine.models import Policy, load_policy, save_policy, weights_sha
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.runlog import read_metrics
 from lengthwise.engine.trainer import TrainConfig, Trainer
+from lengthwise.engine.windowed import Windowed, WindowedTrainer
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.evaluate import Sampling, evaluate, source_name
 from lengthwise.evaluation.problems import Problems
@@ -25,9 +26,11 @@ from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.methods import build_method
 from lengthwise.study.outcome import summarise
 from lengthwise.study.runfolder import MODEL, OUTCOME, RECORDS, TEXTS, environment, open_run
+from lengthwise.study.stages import FOLDER, check_names, merge_back, run_stages, stage_facts
 
 KEPT_TEXTS = 40
 SAMPLING, GREEDY = "", "-greedy"
+TRAINED = "trained"
 Listener = Callable[[str, Mapping[str, Any]], None]
 """Told of progress: (event, facts). Events: phase, step."""
 Control = Callable[[Policy, Problems, Record], Record]
@@ -39,7 +42,8 @@ class Job:
     """What `shorten` is asked to do; every field is written to the run's config.json.
 
     `cap` is the response cap in training, `eval_cap` in every evaluation. `data` and `eval_data` only name the
-    sources; the problems themselves are passed beside. `lab` marks runs on the shipped tiny models.
+    sources; the problems themselves are passed beside. `merge_back` (density, scale) ends the run with an
+    update-selective merge into the untouched model. `lab` marks runs on the shipped tiny models.
     """
 
     model: str
@@ -57,6 +61,7 @@ class Job:
     lora: int = 0
     gradient_checkpointing: bool = False
     trust_remote_code: bool = False
+    merge_back: tuple[float, float] | None = None
     lab: bool = False
 
     def __post_init__(self) -> None:
@@ -74,7 +79,7 @@ def shorten(
     train_problems: Problems,
     eval_problems: Problems,
     *,
-    method: Method | None = None,
+    method: Recipe | None = None,
     controls: Mapping[str, Control] | None = None,
     extra_sets: Mapping[str, Problems] | None = None,
     oracle_tokens: float | None = None,
@@ -86,10 +91,11 @@ def shorten(
     """Shorten a model and return the outcome: the numbers before, after and of the controls, and the report.
 
     Evaluates at temperature 1 and greedily on `eval_problems`, before and after. `method` is a method of your own,
-    in place of the job's named one. `extra_sets` are further sets measured at temperature 1 and reported apart;
-    `controls` are measured on the untouched model. `oracle_tokens` is the mean length of the shortest sound
-    answers, where it is known. `measured` is a folder in which `measure` has measured the untouched model for the same
-    job, so that many runs from one base measure it once. An existing folder of the same config is continued.
+    in place of the job's named one; its stages run before and after the training. `extra_sets` are further sets
+    measured at temperature 1 and reported apart; `controls` are measured on the untouched model. `oracle_tokens` is
+    the mean length of the shortest sound answers, where it is known. `measured` is a folder in which `measure` has
+    measured the untouched model for the same job, so that many runs from one base measure it once. An existing
+    folder of the same config is continued.
 
     Raises:
         ConfigError: the folder holds another run, or options exclude each other.
@@ -97,6 +103,9 @@ def shorten(
     """
     tell = listener or (lambda event, facts: None)
     chosen = method or build_method(job.method, cap=job.cap, **job.method_options)
+    if job.merge_back is not None:
+        chosen = replace(chosen, finish=(*chosen.finish, merge_back(*job.merge_back)))
+    check_names((*chosen.prepare, *chosen.finish))
     policy = load(job)
     open_run(job.out, _config(job, chosen, policy, train_problems, eval_problems), overwrite=overwrite)
     if measured is not None:
@@ -109,7 +118,7 @@ def shorten(
         if not path.is_file():
             tell("phase", {"name": f"control: {name}"})
             control(policy, eval_problems, before[""]).save(path)
-    _train(job, chosen, policy, train_problems, tell)
+    policy = _carry_out(job, chosen, policy, train_problems, eval_problems, tell)
     after = measure(job, policy, sets, "after", tell)
     sha_after = weights_sha(policy.model)
     if not (job.out / MODEL).is_dir():
@@ -118,12 +127,14 @@ def shorten(
     before[""].recut(budget).save(job.out / RECORDS / "control-cut.json")
     _write_samples(job.out, eval_problems)
     outcome = summarise(job.out, seed=job.train.seed, oracle_tokens=oracle_tokens, levels_apart=levels_apart)
-    metrics = read_metrics(job.out)
+    metrics, stages = read_metrics(job.out), stage_facts((*chosen.prepare, *chosen.finish), job.out)
+    looped = metrics[-1] if metrics else {"seconds": 0.0, "sampled_tokens": 0}
     outcome |= {
         "weights_sha_before": sha_before,
         "weights_sha_after": sha_after,
-        "train_seconds": metrics[-1]["seconds"],
-        "sampled_tokens": metrics[-1]["sampled_tokens"],
+        "train_seconds": looped["seconds"] + sum(found["seconds"] for found in stages.values()),
+        "sampled_tokens": looped["sampled_tokens"] + sum(found.get("sampled_tokens", 0) for found in stages.values()),
+        "stages": stages,
         "model": str(job.out / MODEL),
         "report": str(job.out / "report.html"),
     }
@@ -132,10 +143,36 @@ def shorten(
     return outcome
 
 
-def load(job: Job) -> Policy:
-    """The job's starting weights, as the job wants them."""
+def _carry_out(
+    job: Job, chosen: Recipe, policy: Policy, problems: Problems, eval_problems: Problems, tell: Listener
+) -> Policy:
+    """The stages before, the training loop if there is one, the stages after; what is finished is not done again."""
+    base = policy.folder
+
+    def given(model: Path, out: Path, work: Path) -> StageInputs:
+        return StageInputs(
+            base=base, model=model, out=out, work=work, problems=problems, cap=job.cap, train=job.train,
+            device=job.device, dtype=job.dtype, tell=lambda text: tell("phase", {"name": text}),
+        )  # fmt: skip
+
+    if chosen.prepare:
+        policy = load(job, run_stages(chosen.prepare, base, job.out, given))
+        _measure(job, policy, eval_problems, "prepared", 1.0, tell)
+    if isinstance(chosen, Method):
+        _train(job, chosen, policy, problems, tell)
+    if chosen.finish:
+        trained = job.out / FOLDER / TRAINED / MODEL
+        if not trained.is_dir():
+            save_policy(policy, trained)
+        # An adapter was merged when the model was saved.
+        policy = load(replace(job, lora=0), run_stages(chosen.finish, trained, job.out, given))
+    return policy
+
+
+def load(job: Job, folder: Path | None = None) -> Policy:
+    """The job's starting weights, or those in another folder, as the job wants them."""
     return load_policy(
-        shipped_reasoner() if job.model == SHIPPED else job.model,
+        folder or (shipped_reasoner() if job.model == SHIPPED else job.model),
         device=job.device,
         dtype=job.dtype,
         lora_rank=job.lora,
@@ -168,20 +205,27 @@ def measure(job: Job, policy: Policy, sets: Mapping[str, Problems], when: str, t
     plans = [(suffix, 1.0) for suffix in sets] + [(GREEDY, 0.0)]
     for suffix, temperature in plans:
         problems = sets[SAMPLING if suffix == GREEDY else suffix]
-        path = job.out / RECORDS / f"{when}{suffix}.json"
-        if path.is_file():
-            records[suffix] = Record.load(path)
-            continue
-        tell("phase", {"name": f"measuring {when}{suffix or '-sampling'}"})
-        samples = 1 if temperature == 0 else job.eval_samples
-        sampling = Sampling(job.eval_cap, temperature, samples=samples, seed=job.train.seed)
-        name = f"{when}{suffix}"
-        record, rollouts = evaluate(policy, problems, sampling, name=name, data=source_name(job.eval_data))
-        if suffix == SAMPLING:
-            atomic_write_json(job.out / TEXTS / f"{when}.json", _texts(rollouts, problems, samples))
-        record.save(path)
-        records[suffix] = record
+        records[suffix] = _measure(
+            job, policy, problems, f"{when}{suffix}", temperature, tell, texts=suffix == SAMPLING
+        )
     return records
+
+
+def _measure(
+    job: Job, policy: Policy, problems: Problems, name: str, temperature: float, tell: Listener, *, texts: bool = False
+) -> Record:
+    """One record by its name, read back if it is there; with `texts` some responses are kept as text."""
+    path = job.out / RECORDS / f"{name}.json"
+    if path.is_file():
+        return Record.load(path)
+    tell("phase", {"name": f"measuring {name}{'-sampling' if texts else ''}"})
+    samples = 1 if temperature == 0 else job.eval_samples
+    sampling = Sampling(job.eval_cap, temperature, samples=samples, seed=job.train.seed)
+    record, rollouts = evaluate(policy, problems, sampling, name=name, data=source_name(job.eval_data))
+    if texts:
+        atomic_write_json(job.out / TEXTS / f"{name}.json", _texts(rollouts, problems, samples))
+    record.save(path)
+    return record
 
 
 def _take_over(measured: Path, out: Path) -> None:
@@ -196,9 +240,10 @@ def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: L
     reference = None
     if method.kl_coef > 0:
         # The run continues from checkpoints, so the reference is always loaded anew from the starting weights.
-        reference = load(job).model
+        reference = load(job, policy.folder).model
         reference.requires_grad_(False)
-    trainer = Trainer(
+    kind: Any = WindowedTrainer if isinstance(method, Windowed) else Trainer
+    trainer = kind(
         policy.model,
         method=method,
         task=problems.task(),
