@@ -10,6 +10,7 @@ import typer
 
 from lengthwise import __version__
 from lengthwise.cli import (
+    compare,
     compare_records,
     demo,
     evaluate,
@@ -39,6 +40,7 @@ app.command("grade")(grade.grade)
 app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.command("shorten")(shorten.shorten)
+app.command("compare")(compare.compare)
 app.command("methods")(methods.methods)
 app.command("generate")(generate.generate)
 app.command("extend")(extend.extend)

@@ -44,6 +44,8 @@ KNOBS: dict[str, Knob] = {
     "disco": Knob("cap", _CAPS),
     "siri": Knob("shortest", _CAPS, {"cycle": "0.5*steps"}),
     "grpo-lambda": Knob("alpha", (0.2, 0.4, 0.1, 0.6)),
+    "t-ppo": Knob("cap", _CAPS),
+    "ppo": Knob("cap", _CAPS),
     "grpo": Knob("cap", _CAPS),
     "dr-grpo": Knob("cap", _CAPS),
     "rloo": Knob("cap", _CAPS),
@@ -184,10 +186,11 @@ def _split(text: str, flag: str, methods: Sequence[str]) -> tuple[str, str, tupl
         raise ConfigError(f"{flag} is {text!r}; write {form}")
     if name not in methods:
         raise ConfigError(f"{flag} is {text!r}, but {name!r} is not compared; methods are {', '.join(methods)}")
-    return name, option, tuple(_value(part) for part in values.split(","))
+    return name, option, tuple(read_value(part) for part in values.split(","))
 
 
-def _value(text: str) -> Value:
+def read_value(text: str) -> Value:
+    """A value from the command line: a number if it is one."""
     for kind in (int, float):
         try:
             return kind(text)

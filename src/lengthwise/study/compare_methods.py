@@ -11,9 +11,10 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lengthwise.engine.models import resolve_device
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, read_json
-from lengthwise.study.compare_arms import Arm, Facts, built, resolved, settings_of
+from lengthwise.study.compare_arms import Arm, built
 from lengthwise.study.compare_folder import (
     PLAN,
     REPORT,
@@ -23,11 +24,11 @@ from lengthwise.study.compare_folder import (
     base_folder,
     baseline_file,
     is_done,
-    load_record,
     run_folder,
 )
 from lengthwise.study.compare_jobs import Piece, alone_in, run_pieces, usable_cpus
 from lengthwise.study.compare_page import build_page
+from lengthwise.study.compare_plan import check_arms, facts_of, make_plan
 from lengthwise.study.compare_request import Comparison
 from lengthwise.study.compare_result import result_of
 from lengthwise.study.compare_worlds import Arena, open_arena
@@ -58,9 +59,8 @@ def compare_methods(
     """
     tell = listener or (lambda event, facts: None)
     arena = open_arena(asked)
-    count = jobs if jobs is not None else (usable_cpus() if asked.device in ("auto", "cpu") else 1)
-    if count < 1:
-        raise ConfigError(f"jobs is {count}; give at least 1 process")
+    check_arms(asked, arena)
+    count = job_count(asked, jobs)
     with alone_in(asked.out):
         _open(asked, arena, overwrite=overwrite)
         bases = [Piece(f"base seed {seed}", ("base", str(seed))) for seed in asked.seed_numbers]
@@ -76,11 +76,19 @@ def compare_methods(
         _work(asked, "training", runs, lambda piece: _trained(asked, piece), count, tell)
         tell("phase", {"name": "comparing"})
         result = result_of(asked, arena, plan)
+        result |= {"report": str(asked.out / REPORT), "picture": str((asked.out / REPORT).with_suffix(".png"))}
         atomic_write_json(asked.out / RESULT, result)
         build_page(result, asked.out / REPORT)
         if not keep_models:
             _drop_models(asked, result)
     return result
+
+
+def job_count(asked: Comparison, jobs: int | None) -> int:
+    """Processes side by side: as many as asked for, else one per usable core, on an accelerator one."""
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs is {jobs}; give at least 1 process")
+    return jobs or (usable_cpus() if resolve_device(asked.device).type == "cpu" else 1)
 
 
 def _open(asked: Comparison, arena: Arena, *, overwrite: bool) -> None:
@@ -131,28 +139,6 @@ def _trained(asked: Comparison, piece: Piece) -> bool:
     _, name, setting, seed = piece.words
     arm = next(arm for arm in asked.arms if arm.name == name)
     return is_done(run_folder(asked.out, arm, int(setting), int(seed)))
-
-
-def facts_of(asked: Comparison) -> Facts:
-    """What the values of knobs follow from: the first seed's record of the untouched model on validation."""
-    record = load_record(base_folder(asked.out, asked.train.seed), "before")
-    lengths = np.concatenate(
-        [np.asarray(row)[right] for row, right in zip(record.num_tokens, record.correct, strict=True)]
-    )
-    return Facts(lengths.tolist(), float(record.tokens.mean()), float(record.accuracies.mean()), asked.train.steps)
-
-
-def make_plan(asked: Comparison, arena: Arena, facts: Facts) -> dict[str, Any]:
-    """Every setting's options and the sampled tokens that each run may spend."""
-    cap = min(arena.eval_cap, int(resolved(asked.cap, facts)))
-    rows = asked.train.prompts * asked.train.group_size
-    return {
-        "cap": cap,
-        "mean_tokens": facts.mean_tokens,
-        "accuracy": facts.accuracy,
-        "token_budget": asked.train.token_budget or round(asked.train.steps * rows * facts.mean_tokens),
-        "settings": {arm.name: settings_of(arm, cap=cap, facts=facts) for arm in asked.arms},
-    }
 
 
 def _check_done(asked: Comparison, arm: Arm, settings: Sequence[Mapping[str, Any]]) -> None:

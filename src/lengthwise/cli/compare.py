@@ -1,0 +1,168 @@
+"""`lengthwise compare`: methods beside each other under one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from lengthwise.cli._console import err, out, print_json
+from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, with_groups
+from lengthwise.cli.shorten import TrainFlags
+
+LAB_LR, OTHER_LR = 1e-4, 1e-6
+
+
+@dataclass(frozen=True)
+class SharedTrainFlags(TrainFlags):
+    """Fields of `TrainConfig`, the same for all methods."""
+
+    steps: Annotated[int, Flag(help="Batches of the untouched model's length that a run's tokens pay for.")] = 100
+    lr: Annotated[float | None, Flag(help="Learning rate (AdamW). Default: 1e-6, with a lab model 1e-4.")] = None  # type: ignore[assignment]
+    token_budget: Annotated[
+        int | None, Flag(help="Sampled tokens that each run may spend. Default: what --steps come to.")
+    ] = None
+    seed: Annotated[int, Flag(help="The first seed.")] = 0
+
+
+@dataclass(frozen=True)
+class SplitFlags:
+    """What settings are chosen on, and what is reported."""
+
+    test_data: Annotated[
+        str | None, Flag(help="Problems to report on. Default: a tenth of --data, split by a hash.")
+    ] = None
+    validation_problems: Annotated[int, Flag(help="At most this many problems to choose settings on.")] = 200
+    test_problems: Annotated[int, Flag(help="At most this many problems to report on.")] = 500
+    eval_samples: Annotated[int, Flag(help="Samples per problem.")] = 1
+    eval_cap: Annotated[
+        int | None, Flag(help="Most response tokens in evaluation. Default: what the model allows, up to 32768.")
+    ] = None
+    choose: Annotated[str, Flag(help="How settings are chosen on validation: aes or shortest.")] = "aes"
+    margin: Annotated[float, Flag(help="Accuracy that may be lost without being inferior.")] = 0.01
+
+
+@with_groups
+def compare(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Folder of a causal language model, lab:chains or lab:witnesses.")
+    ],
+    methods: Annotated[str, Flag(help="Methods by name, with commas; `lengthwise methods` lists them.")],
+    folder: Annotated[
+        Path, Flag("--out", help="Folder; the same command continues it, with more seeds or methods too.")
+    ],
+    train: SharedTrainFlags,
+    split: SplitFlags,
+    contract: ContractFlags,
+    machine: MachineFlags,
+    data: Annotated[
+        str | None, Flag(help="Problems: .jsonl, .json, .parquet or a datasets name. A lab model has its own.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        Flag("--sweep", help="A method's knob and its values, METHOD:KNOB=V1,V2,...; repeat as needed."),
+    ] = None,
+    option: Annotated[
+        list[str] | None, Flag("--option", help="An option for all settings of a method, METHOD:NAME=VALUE.")
+    ] = None,
+    settings: Annotated[
+        int | None, Flag(help="Settings of each method. Default: as many as --sweep names, or 3.")
+    ] = None,
+    seeds: Annotated[int, Flag(help="Seeds of every setting.")] = 3,
+    cap: Annotated[str, Flag(help="Training cap of methods whose knob is another: tokens, p95, 0.8L.")] = "p95",
+    lora: Annotated[int, Flag(help="Rank of a LoRA adapter; 0 trains all weights.")] = 0,
+    gradient_checkpointing: Annotated[
+        bool, Flag("--gradient-checkpointing", help="Recompute activations: less memory, slower.")
+    ] = False,
+    jobs: Annotated[int | None, Flag(help="Runs side by side, one thread each. Default: one per core.")] = None,
+    keep_models: Annotated[bool, Flag("--keep-models", help="Keep models of settings that were not chosen.")] = False,
+    overwrite: Annotated[bool, Flag("--overwrite", help="Replace the comparison in the folder.")] = False,
+    dry_run: Annotated[bool, Flag("--dry-run", help="Show runs, tokens and an estimate; do nothing.")] = False,
+    as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
+) -> None:
+    """Compare methods on MODEL: same weights, problems, sampled tokens and evaluation; knobs chosen on validation."""
+    from lengthwise.engine.trainer import TrainConfig
+    from lengthwise.study import compare_plan
+    from lengthwise.study.compare_arms import read_arms, read_value
+    from lengthwise.study.compare_methods import compare_methods, job_count
+    from lengthwise.study.compare_request import LAB, Comparison
+
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    given = asdict(train)
+    given["lr"] = train.lr if train.lr is not None else LAB_LR if model.startswith(LAB) else OTHER_LR
+    asked = Comparison(
+        model=model, arms=read_arms(names, sweep or (), option or (), settings), out=folder,
+        train=TrainConfig(**given), seeds=seeds, data=data, cap=read_value(cap), contract=contract.request(),
+        lora=lora, gradient_checkpointing=gradient_checkpointing, **asdict(split), **asdict(machine),
+    )  # fmt: skip
+    if dry_run:
+        shown = compare_plan.dry_run(asked)
+        if as_json:
+            print_json(shown)
+            return
+        for line in compare_plan.dry_run_lines(shown, job_count(asked, jobs)):
+            out.print(Text(line), soft_wrap=True)
+        return
+    with _progress() as listener:
+        result = compare_methods(asked, jobs=jobs, overwrite=overwrite, keep_models=keep_models, listener=listener)
+    if as_json:
+        print_json(result)
+        return
+    _show(result)
+
+
+def _show(result: Mapping[str, Any]) -> None:
+    out.print(_table(result))
+    out.print()
+    for text in [*result["findings"], f"report: {result['report']}"]:
+        out.print(Text(text), soft_wrap=True)
+
+
+def _table(result: Mapping[str, Any]) -> Table:
+    from lengthwise.evaluation import report_data as data
+
+    # No frame: the table must fit a terminal of 80 columns.
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("", overflow="fold")
+    for name in ("accuracy", "95 % interval", "tokens", "against base", "front"):
+        table.add_column(name, justify="right", no_wrap=True)
+    chosen = {arm["name"]: arm for arm in result["arms"] if arm["chosen"] is not None}
+    for row in result["table"]["records"] if result["table"] else ():
+        summary, arm = row["summary"], chosen.get(row["name"])
+        setting = "" if arm is None else f", {arm['knob']} {arm['settings'][arm['chosen']]['value']}"
+        against = row["against_reference"]
+        table.add_row(
+            Text(row["name"] + setting),
+            data.percent(summary["accuracy"]),
+            data.span(summary["accuracy_interval"], data.percent),
+            data.number(summary["mean_tokens"]),
+            data.points(against["accuracy_difference"]["estimate"]) if against else "",
+            "yes" if row["name"] in result["table"]["front"] else "",
+        )
+    return table
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """A listener for `compare_methods`: a bar on a terminal that leaves nothing behind, else a line per piece."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def listen(event: str, facts: Mapping[str, Any]) -> None:
+            if event == "phase":
+                bar.reset(task, description=facts["name"], total=facts.get("steps"), completed=facts.get("done", 0))
+            elif event == "done":
+                bar.update(task, completed=facts["done"])
+            if not err.is_terminal and event != "tick":
+                count = f": {facts['done']} of {facts['of']}" if event == "done" else ""
+                err.print(Text(f"{facts['name']}{count}"), soft_wrap=True)
+
+        yield listen
