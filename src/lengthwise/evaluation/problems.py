@@ -82,7 +82,25 @@ class Problems(Questions):
 
     def task(self) -> Task:
         """The same problems as something to train on."""
-        return Task(self.prompts, self.is_right, self.stops)
+        return Task(self.prompts, self.is_right, self.stops, self.instructed, self.token_id)
+
+    def instructed(self, problem: int, words: str) -> list[int]:
+        """The prompt of a problem with words before the problem, as token ids."""
+        return render(self.contract, self.tokenizer, {self.contract.problem_column: words + self.questions[problem]})[1]
+
+    def token_id(self, text: str) -> int:
+        """The one token that a text is.
+
+        Raises:
+            ConfigError: the tokenizer writes it as several, as none, or as its unknown token.
+        """
+        ids = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
+            raise ConfigError(
+                f"{text!r} is {self.tokenizer.convert_ids_to_tokens(ids)} to this model's tokenizer; name a text that "
+                "is one token that it knows"
+            )
+        return int(ids[0])
 
     def stops(self, owners: Sequence[int], generator: torch.Generator) -> World | None:
         """`stop_world`, whatever the problems of the rows; nothing is left to chance."""

@@ -1,0 +1,49 @@
+"""Parts mixed: any method under a moving cap, with the mixes that mean nothing refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from lengthwise.engine.method import Method, Recipe
+from lengthwise.errors import ConfigError
+from lengthwise.methods._parts import cap_schedule
+
+NEEDS_ONE_CAP = {
+    "da-dler": "its easy target is a part of one fixed cap",
+    "soft-overlong": "its penalty begins at a fixed distance before one cap, which a moving cap never reaches",
+    "laser-d": "its targets are chosen from a set that is sampled under one fixed cap",
+    "laser-de": "its targets are chosen from a set that is sampled under one fixed cap",
+}
+
+
+def under_schedule(
+    method: Recipe, shape: str, *, longest: int, shortest: int | None = None, cycle: int = 640
+) -> Method:
+    """The method, made with `longest` as its cap, under a cap that moves between `longest` and `shortest` and back.
+
+    `shape`: cosine, stair or stair-cosine; `shortest` is half of `longest` unless given; `cycle` is in steps (SIRI:
+    640).
+
+    Raises:
+        ConfigError: no such shape, lengths or a cycle that the schedule refuses, or a method whose parts rely on a cap
+            that does not move; the reason is given.
+    """
+    least = -(-longest // 2) if shortest is None else shortest
+    schedule = cap_schedule(shape, longest=longest, shortest=least, cycle=cycle)
+    if not isinstance(method, Method):
+        raise ConfigError(
+            f"method {method.name!r} has no training loop, so no cap can move; give --cap a number"
+        )
+    if method.name in NEEDS_ONE_CAP:
+        raise ConfigError(
+            f"method {method.name!r} does not go with a moving cap: {NEEDS_ONE_CAP[method.name]}; give --cap a number, "
+            "or take another method, for example drpo or dler"
+        )
+    target = method.options.get("target")
+    if target is not None and target > least:
+        raise ConfigError(
+            f"method {method.name!r} has a target of {target} tokens, which no answer can use under a cap of {least}; "
+            "give a smaller target or a larger shortest cap"
+        )
+    parts = {"shape": shape, "shortest": least, "cycle": cycle}
+    return dataclasses.replace(method, cap=schedule, options={**method.options, **parts})
