@@ -46,6 +46,7 @@ class SplitFlags:
         int | None, Flag(help="Most response tokens in evaluation. Default: what the model allows, up to 32768.")
     ] = None
     choose: Annotated[str, Flag(help="How settings are chosen on validation: aes or shortest.")] = "aes"
+    baselines: Annotated[bool, Flag("--baselines/--no-baselines", help="Measure what needs no training, too.")] = True
     margin: Annotated[float, Flag(help="Accuracy that may be lost without being inferior.")] = 0.01
 
 

@@ -151,6 +151,8 @@ def read_arms(
     """
     if not methods:
         raise ConfigError("methods is empty; name at least one, `lengthwise methods` lists them")
+    if settings is not None and settings < 1:
+        raise ConfigError(f"settings is {settings}; give every method at least 1")
     for name in methods:
         options_of(name)
         if list(methods).count(name) > 1:
@@ -158,7 +160,7 @@ def read_arms(
     swept = {name: (option, values) for name, option, values in (_split(text, "sweep", methods) for text in sweeps)}
     sizes = {name: len(values) for name, (_, values) in swept.items()}
     count = settings or next(iter(sizes.values()), SETTINGS)
-    if count < 1 or any(size != count for size in sizes.values()):
+    if any(size != count for size in sizes.values()):
         said = ", ".join(f"{name} {size}" for name, size in sizes.items())
         asked = f"; --settings asks for {settings}" if settings is not None else ""
         raise ConfigError(

@@ -48,8 +48,8 @@ def make_plan(asked: Comparison, arena: Arena, facts: Facts) -> dict[str, Any]:
 def _check_cap(arm: Arm, cap: Any, arena: Arena) -> None:
     if isinstance(cap, int) and cap > arena.eval_cap:
         raise ConfigError(
-            f"{arm.name}: cap is {cap}, above the evaluation cap {arena.eval_cap}, which is the same for all; lower it, "
-            "or raise --eval-cap"
+            f"{arm.name}: cap is {cap}, above the evaluation cap {arena.eval_cap}, which is the same for all; lower "
+            "it, or raise --eval-cap"
         )
 
 
@@ -141,11 +141,11 @@ def dry_run_lines(shown: Mapping[str, Any], jobs: int) -> list[str]:
             )
     bound = "at most " if shown["token_budget_is_bound"] else ""
     minutes = shown["seconds_per_run"] * shown["runs"] / jobs / 60
+    runs, seeds = _counted(shown["runs"], "run"), _counted(len(shown["seeds"]), "seed")
     return [
         *lines,
-        f"free baselines: {', '.join(shown['baselines'])}",
-        f"{shown['runs']} runs ({_counted(len(shown['seeds']), 'seed')}) of {bound}{shown['token_budget']:,} sampled tokens, "
-        f"{bound}{shown['tokens']:,} in all",
-        f"{bound or 'about '}{shown['seconds_per_run'] / 60:,.1f} min a run, {minutes:,.1f} min with {jobs} side by side, "
+        f"free baselines: {', '.join(shown['baselines']) or 'none'}",
+        f"{runs} ({seeds}) of {bound}{shown['token_budget']:,} sampled tokens, {bound}{shown['tokens']:,} in all",
+        f"{bound or 'about '}{shown['seconds_per_run'] / 60:,.1f} min a run, {minutes:,.1f} min with {jobs} at a time, "
         f"and {shown['memory_bytes_per_run'] / 2**20:,.0f} MiB each (rough; evaluations come on top)",
     ]

@@ -29,7 +29,7 @@ class Comparison:
     ``token_budget`` gives them; a method that shortens takes more steps for the same tokens, at most four times as
     many. ``cap`` is the training cap of methods whose knob is not the cap. ``margin``: how much accuracy a method may
     lose and still count as not inferior. ``choose``: how a setting is chosen on validation, aes or shortest (see
-    `compare_result.choose`).
+    `compare_result.choose`). ``baselines``: whether what needs no training is measured too.
 
     Without ``data`` a lab model practises in its own world. A tenth of ``data`` is held out for the choice of settings,
     and without ``test_data`` another for the report, by a hash of the problem.
@@ -52,6 +52,7 @@ class Comparison:
     cap: Value = "p95"
     margin: float = MARGIN
     choose: str = "aes"
+    baselines: bool = True
     contract: ContractRequest = field(default_factory=ContractRequest)
     device: str = "auto"
     dtype: str = "float32"
@@ -102,7 +103,7 @@ class Comparison:
     def shared(self) -> dict[str, Any]:
         """What may not change when a folder is continued: everything but the arms and the number of seeds."""
         fields = self.to_dict()
-        for name in ("arms", "seeds", "out", "margin", "choose", "device"):
+        for name in ("arms", "seeds", "out", "margin", "choose", "baselines", "device"):
             del fields[name]
         return fields
 

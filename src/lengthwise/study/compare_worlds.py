@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,11 @@ def open_arena(asked: Comparison) -> Arena:
         ConfigError: no such world.
         InputError: a file, a row or a column is not what is wanted, or too few rows to hold any out.
     """
+    arena = _open(asked)
+    return arena if asked.baselines else replace(arena, baselines={})
+
+
+def _open(asked: Comparison) -> Arena:
     if not asked.source.startswith(LAB):
         return _of_files(asked)
     world = asked.source.removeprefix(LAB)
