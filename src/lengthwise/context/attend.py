@@ -19,8 +19,9 @@ from lengthwise.errors import InputError, UnsupportedModelError
 
 CHANGES_SCORES = ("softcap", "s_aux", "sliding_window", "position_bias", "head_mask", "alibi")
 """Arguments of attention functions that change scores in a way that is not served."""
-ROWS = 512
-"""Query rows of one attention call, times query heads per key head: enough for a fused kernel, few masked keys."""
+ROWS, ROWS_ACCELERATED = 512, 2048
+"""Query rows of one attention call, times query heads per key head: enough for a fused kernel, few masked keys. An
+accelerator wants more of them, because each call costs its launch."""
 STATE = "lengthwise_lambda"
 """Name of the attribute that holds an attention module's `State`."""
 
@@ -91,10 +92,13 @@ def prefill(columns: Columns, query: Tensor, scale: float, dropout: float) -> Te
         lo = min(total, rule.window)
         key, value = columns.local(0, lo, 0)
         near = columns.rotation.at(query[:, :, :lo], columns.angles(0, lo))
-        grouped = near.shape[1] != key.shape[1]
+        groups = near.shape[1] // key.shape[1]
+        if near.device.type != "cpu" and near.dtype == torch.float32:
+            # Accelerators have no fused kernel for grouped heads in float32.
+            key, value, groups = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1), 1
         outs.append(
             F.scaled_dot_product_attention(
-                near, key, value, is_causal=True, dropout_p=dropout, scale=scale, enable_gqa=grouped
+                near, key, value, is_causal=True, dropout_p=dropout, scale=scale, enable_gqa=groups > 1
             )
         )
     while lo < total:
@@ -118,6 +122,10 @@ def _frame(columns: Columns, query: Tensor, lo: int, stop: int, scale: float, dr
     start_key, start_value = columns.start(far)
     if far:
         extra, start_key = _start_branch(columns.far_query(query, lo), start_key)
+        if near.device.type != "cpu":
+            # Fused kernels want a head dimension in whole eights.
+            missing = (0, -(d + extra.shape[-1]) % 8)
+            extra, start_key = F.pad(extra, missing), F.pad(start_key, missing)
         near = torch.cat([near, extra], -1)
         key, start_key = F.pad(key, (0, extra.shape[-1])), F.pad(start_key, (d, 0))
     if near.device.type == "cpu" and near.shape[-1] > value.shape[-1]:
@@ -125,7 +133,8 @@ def _frame(columns: Columns, query: Tensor, lo: int, stop: int, scale: float, dr
         wider = (0, near.shape[-1] - value.shape[-1])
         value, start_value = F.pad(value, wider), F.pad(start_value, wider)
     groups = query.shape[1] // key.shape[1]
-    rows = max(16, min(ROWS // groups, rule.window // 4))
+    most = ROWS if near.device.type == "cpu" else ROWS_ACCELERATED
+    rows = max(16, min(most // groups, rule.window // 4))
     for begin in range(lo, stop, rows):
         end, oldest = min(stop, begin + rows), max(0, begin - rule.window + 1)
         seen = slice(oldest - first, end - first)
