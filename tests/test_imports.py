@@ -19,14 +19,17 @@ BELOW: dict[str, set[str]] = {
     "data": {"errors", "files"},
     "objectives": {"errors"},
     "weights": BASE,
-    "context": BASE,
-    "lab": BASE,
+    "context": BASE | {"registering"},
+    "lab": BASE | {"context"},
+    "registering": set(),
     "engine": BASE | {"objectives"},
     "evaluation": BASE | {"objectives", "engine"},
-    "methods": BASE | {"objectives", "engine", "evaluation"},
+    "methods": BASE | {"objectives", "engine", "evaluation", "weights"},
     "study": BASE | {"objectives", "engine", "evaluation", "methods", "lab", "weights", "context", "__version__"},
+    "adapters": BASE | {"objectives", "engine", "evaluation", "methods", "study", "lab", "__version__"},
     "cli": BASE
-    | {"objectives", "engine", "evaluation", "methods", "study", "lab", "weights", "context", "__version__"},
+    | {"objectives", "engine", "evaluation", "methods", "study", "lab", "weights", "context", "__version__"}
+    | {"adapters"},
 }
 PURE = {"__future__", "torch", "math", "typing", "collections", "dataclasses", "itertools", "functools", "lengthwise"}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -1,0 +1,107 @@
+"""Which method runs inside which engine, and how: read off what a method says, not off its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lengthwise.engine.method import Method
+from lengthwise.errors import ConfigError
+from lengthwise.methods import METHODS, build_method
+
+ENGINES = ("trl", "verl")
+LOOKED_AT = 2_000
+"""Steps over which a cap is looked at for whether it moves."""
+
+
+def why_not(engine: str, method: Any) -> str | None:
+    """Why a method cannot run inside an engine, with the alternative; None where it can."""
+    if not isinstance(method, Method):
+        return "it has stages and no training loop; use `lengthwise shorten`"
+    if hasattr(method, "windows"):
+        return (
+            "it learns from unfinished responses that go on under the next weights, and these engines end every "
+            "response; use `lengthwise shorten` on one device, or the method grpo or dler"
+        )
+    if method.extra_losses or method.needs or method.prepare or method.finish:
+        return (
+            "it has stages of its own, or a loss on the bare prompt's first token, for which these engines have no "
+            "place; use `lengthwise shorten` on one device"
+        )
+    return None if engine == "trl" else _why_not_verl(method)
+
+
+def _why_not_verl(method: Method) -> str | None:
+    if method.coupling == "group" or method.shared is not None:
+        return "its loss couples the rows of a group, and verl's policy loss sees no group ids; use TRL"
+    if len({method.cap(step, method.initial_state()) for step in range(LOOKED_AT)}) > 1:
+        return "its cap moves, and verl's response length is fixed for a run; use TRL"
+    if method.observe is not None or dict(method.initial_state()):
+        return "it remembers, and verl's estimators have no place in a checkpoint; use TRL"
+    if method.kl_coef and method.options.get("aggregate") != "token-mean":
+        return (
+            "its KL is a token mean and its loss is not, and verl averages both alike; set kl_coef=0 or "
+            "aggregate=token-mean, or use TRL"
+        )
+    return None
+
+
+def refuse(engine: str, method: Any) -> None:
+    """See that a method can run inside an engine.
+
+    Raises:
+        ConfigError: it cannot; the message says why and what does.
+    """
+    reason = why_not(engine, method)
+    if reason is not None:
+        raise ConfigError(f"method {method.name!r} does not run inside {engine}: {reason}")
+
+
+def chosen(engine: str, method: Any, options: dict[str, Any], cap: int) -> Method:
+    """A method by name or value, made with the run's cap and found fit for an engine.
+
+    Raises:
+        ConfigError: no such method or option, options for a method that is made already, or an engine that cannot.
+    """
+    if isinstance(method, str):
+        method = build_method(method, cap=cap, **options)
+    elif options:
+        raise ConfigError(
+            f"method_options is {options} but method {method.name!r} is made already; give its name, or make it with "
+            "these options"
+        )
+    refuse(engine, method)
+    return method
+
+
+def how(engine: str, method: Any) -> str:
+    """In a few words how an engine carries a method out."""
+    reason = why_not(engine, method)
+    if reason is not None:
+        return "refused: " + reason.split(", and ")[0].split("; use")[0]
+    parts = []
+    if engine == "trl":
+        parts.append("loss over the whole mini-batch" if method.coupling == "group" else "loss")
+        if method.keep is not None:
+            parts.append("groups drawn again")
+        if len({method.cap(step, method.initial_state()) for step in range(LOOKED_AT)}) > 1:
+            parts.append("cap moves")
+        if dict(method.initial_state()):
+            parts.append("state in the checkpoint")
+        if method.observe is not None:
+            parts.append("watched set")
+    else:
+        parts += ["reward manager", "estimator", "policy loss"]
+        if method.keep is not None:
+            parts.append("verl's filter_groups")
+    if method.kl_coef:
+        parts.append("KL")
+    return ", ".join(parts)
+
+
+def table(cap: int = 4_000) -> list[tuple[str, str, str]]:
+    """Every method with how TRL and how verl carry it out: the table of docs/engines.md."""
+    rows = []
+    for name in METHODS:
+        method = build_method(name, cap=cap)
+        rows.append((name, *(how(engine, method) for engine in ENGINES)))
+    return rows

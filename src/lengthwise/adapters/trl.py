@@ -1,0 +1,375 @@
+"""TRL's GRPOTrainer with this package's methods: more devices by accelerate, DeepSpeed or FSDP, sampling by vLLM.
+
+TRL draws and scores responses; what is made of them is the method's: which groups are kept, reward, advantage, loss,
+cap and state, over the whole batch of all processes. The adapter wraps TRL and copies nothing of it: what it touches
+that TRL does not promise is listed in `names`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lengthwise.adapters.dealing import Batch, Mini, deal, join_batches, part_loss, sees_all, verdicts_of
+from lengthwise.adapters.grading import as_dataset, prompt_rows, stable_id, verdict_function
+from lengthwise.adapters.names import (
+    TRL_ATTRIBUTES,
+    TRL_METHODS,
+    TRL_OPTIONAL_ROWS,
+    TRL_ROWS,
+    check_attributes,
+    check_methods,
+    installed,
+)
+from lengthwise.adapters.support import chosen
+from lengthwise.engine.batches import Collected, problem_at, step_generator
+from lengthwise.engine.method import Method, State
+from lengthwise.engine.rollouts import Rollouts
+from lengthwise.engine.trainer import UPDATE_STAGE, _rollout_metrics
+from lengthwise.engine.watch import Watch
+from lengthwise.errors import CheckpointError, ConfigError, LengthwiseWarning, MissingExtraError, TrainingError
+from lengthwise.evaluation.problems import Problems
+from lengthwise.files import atomic_write_json, read_json
+from lengthwise.objectives import round_half_up
+
+try:
+    from trl import GRPOConfig, GRPOTrainer
+except ImportError as missing:
+    raise MissingExtraError('TRL is not installed; install it with: pip install "lengthwise[trl]"') from missing
+
+REPLACED = (
+    "loss_type", "epsilon", "epsilon_high", "delta", "scale_rewards", "importance_sampling_level", "reward_weights",
+    "multi_objective_aggregation", "mask_truncated_completions", "top_entropy_quantile", "entropy_coef",
+    "use_adaptive_entropy", "off_policy_mask_threshold", "sync_ref_model",
+)  # fmt: skip
+"""Settings of GRPOConfig in whose place the method speaks."""
+SAMPLING = ("top_p", "top_k", "min_p", "repetition_penalty", "generation_kwargs")
+"""Settings that would make TRL sample by something else than temperature."""
+STATE = "lengthwise.json"
+IDS = ("group_ids", "problem_ids", "cap", "finished", "answer_correct")
+
+
+class LengthwiseGRPOTrainer(GRPOTrainer):
+    """TRL's GRPOTrainer, carrying out one of this package's methods.
+
+    `method` is a name, made with `args.max_completion_length` as its cap and with `method_options`, or a `Method`.
+    `problems` gives data set and grader under our prompt contract; without it `train_dataset` and `reward_funcs` are
+    TRL's, of which the one function returns 1 for a right answer and 0 for a wrong one, cut or not, and a column
+    `problem_id` names problems for ever. `max_draws` bounds dynamic sampling: groups that the method does not keep are
+    drawn again, with other prompts of the data set; of an iterable data set they are only filtered.
+
+    One batch is a generation batch of TRL: `steps_per_generation / gradient_accumulation_steps` updates are taken on
+    it, times `num_iterations`. Everything else is TRL's own.
+
+    Raises:
+        ConfigError: a method that TRL cannot carry, or a setting of `args` that the method replaces.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: Any = None,
+        args: Any = None,
+        train_dataset: Any = None,
+        *,
+        method: str | Method,
+        method_options: dict[str, Any] | None = None,
+        problems: Problems | None = None,
+        max_draws: int = 8,
+        **named: Any,
+    ) -> None:
+        installed("trl")
+        check_methods("trl", GRPOTrainer, TRL_METHODS)
+        args = copy.copy(args) if args is not None else GRPOConfig()
+        if max_draws < 1:
+            raise ConfigError(f"max_draws is {max_draws}; give at least 1")
+        self.method = chosen("trl", method, method_options or {}, args.max_completion_length)
+        _check(args, self.method)
+        args.beta = self.method.kl_coef
+        if problems is not None:
+            if train_dataset is not None or reward_funcs is not None:
+                raise ConfigError("problems is given, and so are train_dataset or reward_funcs; give one or the other")
+            train_dataset, reward_funcs = as_dataset(prompt_rows(problems)), verdict_function(problems)
+            named.setdefault("processing_class", problems.tokenizer)
+        self.max_draws, self.watch = max_draws, Watch()
+        self.method_state: State = self.method.initial_state()
+        self._verdicts = torch.zeros(0, dtype=torch.bool)
+        self._weights_before: float | None = None
+        super().__init__(
+            model=model, reward_funcs=reward_funcs, args=args, train_dataset=train_dataset, **named
+        )  # fmt: skip
+        sampler = ("vllm_generation",) if self.use_vllm else ("generation_config", "generation_kwargs")
+        check_attributes("trl", self, TRL_ATTRIBUTES + sampler)
+
+    # What is drawn.
+
+    @property
+    def batches_done(self) -> int:
+        """Batches learnt from so far: the step that schedules count; read off TRL's own counter of updates."""
+        updates = self.args.steps_per_generation // self.args.gradient_accumulation_steps
+        return int(self.state.global_step) // (updates * self.num_iterations)
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        if not self.model.training:
+            batch = self._draw(generation_batch, self.max_completion_length, 0, self.num_generations_eval)
+            return {"mini": self._deal(batch, self._rewards(batch), updates=1, micro=1)[0], "micro": 0}
+        every = self.args.steps_per_generation * self.num_iterations
+        if self._step % every == 0 or self._buffered_inputs is None:
+            self._buffered_inputs = self._next_batch(generation_batch)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _next_batch(self, inputs: Any) -> list[dict[str, Any]]:
+        step, accumulate = self.batches_done, self.args.gradient_accumulation_steps
+        cap = self._cap(step)
+        watched = self.method.observe
+        if watched is not None and step % watched.every == 0:
+            seen = self._draw(self._rows(range(watched.prompts)), cap, 0)
+            self.method_state = watched.update(self.method_state, seen.rollouts)
+        drawn, kept = self._collect(inputs, step, cap)
+        rewards = self._rewards(kept)
+        minis = self._deal(kept, rewards, updates=self.args.steps_per_generation // accumulate, micro=accumulate)
+        everything = join_batches(drawn).rollouts
+        self._report(Collected(everything, kept.rollouts, len(drawn), 0), rewards, cap)
+        self.method_state = self.method.update_state(self.method_state, everything)
+        return [{"mini": mini, "micro": micro} for mini in minis for micro in range(accumulate)]
+
+    def _cap(self, step: int) -> int:
+        """This step's cap, made TRL's."""
+        cap = round_half_up(self.method.cap(step, self.method_state))
+        if not 1 <= cap <= self.max_completion_length:
+            raise ConfigError(
+                f"the cap of step {step} is {cap}, but max_completion_length is {self.max_completion_length}; make "
+                "that the method's longest cap"
+            )
+        if self.use_vllm:
+            self.vllm_generation.max_completion_length = cap
+        else:
+            self.generation_config.max_new_tokens = self.generation_kwargs["max_new_tokens"] = cap
+        return cap
+
+    def _collect(self, inputs: Any, step: int, cap: int) -> tuple[list[Batch], Batch]:
+        """All that was drawn, and the kept groups: drawn again while there are too few, as our engine does."""
+        wanted = self.args.generation_batch_size // self.num_generations
+        drawn, kept, found, asked = [], [], 0, 0
+        while found < wanted and len(drawn) < self.max_draws:
+            share = found / asked if found else 0.5
+            ask = min(wanted, math.ceil((wanted - found) / max(share, 0.25)))
+            batch = self._draw(self._more(step, asked, ask) if drawn else inputs, cap, asked)
+            asked += len(batch.rollouts.group_ids.unique())
+            drawn.append(batch)
+            rows = None if self.method.keep is None else self.method.keep(batch.rollouts)
+            kept.append(batch if rows is None else batch.select(rows))
+            found += len(kept[-1].rollouts.group_ids.unique())
+            if not hasattr(self.train_dataset, "__getitem__"):
+                break  # an iterable data set is read in order: filtered, not refilled
+        if found == 0:
+            raise TrainingError(
+                f"kept 0 of {asked} prompts in {len(drawn)} draws at cap {cap}: every group is all right or all wrong; "
+                "use other problems or another cap, or raise num_generations or max_draws"
+            )
+        everything = join_batches([batch for batch in kept if len(batch)])
+        groups = everything.rollouts.group_ids
+        return drawn, everything.select(torch.isin(groups, groups.unique()[:wanted]))
+
+    def _more(self, step: int, asked: int, ask: int) -> Any:
+        """Rows of other prompts for this process, each as often as a group is large."""
+        size, processes = self.num_generations, self.accelerator.num_processes
+        unit = processes // math.gcd(processes, size)  # so many groups are shared out evenly
+        ask = -(-ask // unit) * unit
+        wanted = self.args.generation_batch_size // size
+        first = step * wanted * self.max_draws + asked
+        count = len(self.train_dataset)
+        return self._rows(problem_at(first + i, count, self.args.seed + 1) for i in range(ask))
+
+    def _rows(self, places: Any) -> Any:
+        """This process's share of the named rows of the data set, each as often as a group is large."""
+        count = len(self.train_dataset)
+        rows = [self.train_dataset[place % count] for place in places for _ in range(self.num_generations)]
+        each = len(rows) // self.accelerator.num_processes
+        if each * self.accelerator.num_processes != len(rows):
+            raise ConfigError(
+                f"{len(rows)} rows cannot be shared out over {self.accelerator.num_processes} processes; make the "
+                "method's watched set, or num_generations, a multiple of them"
+            )
+        return rows[each * self.accelerator.process_index :][:each]
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._verdicts = verdicts_of(rewards)
+        return rewards
+
+    def _draw(self, inputs: Any, cap: int, first_group: int, size: int | None = None) -> Batch:
+        """One sampling by TRL, over all processes: every process holds all rows, on the CPU."""
+        out = super()._generate_and_score_completions(inputs)
+        if "pixel_values" in out:
+            raise ConfigError("the data set has images; the adapter takes text alone")
+        prompt_ids, prompt_mask, completion_ids, mask = (out[name] for name in TRL_ROWS)
+        beside = {name: out[key] for name, key in TRL_OPTIONAL_ROWS.items() if key in out}
+        ids = torch.tensor([stable_id(row) for row in inputs], device=mask.device)
+        mask, learnt = mask.bool(), (mask * beside.pop("tool_mask", 1)).bool()
+        last = completion_ids.gather(1, (mask.sum(1, keepdim=True) - 1).clamp(min=0))[:, 0]
+        ended = torch.isin(last, torch.tensor(self.eos_token_ids, device=mask.device))
+        prompt_ids, prompt_mask = (self._gather(t, first=True) for t in (prompt_ids, prompt_mask.bool()))
+        completion_ids, mask, learnt = (self._gather(t) for t in (completion_ids, mask, learnt))
+        beside = {name: self._gather(value.float().expand(len(ids), -1)) for name, value in beside.items()}
+        rows, width = mask.shape
+        if int(mask.sum(1).max()) > cap:
+            raise ConfigError(f"TRL sampled {int(mask.sum(1).max())} tokens under a cap of {cap}; see docs/engines.md")
+        if "importance" in beside:
+            beside["importance"] = beside["importance"].expand(rows, width)
+        finished = self._gather(ended)
+        rollouts = Rollouts(
+            prompt_ids=prompt_ids, prompt_mask=prompt_mask, completion_ids=completion_ids, mask=mask,
+            train_mask=learnt, num_tokens=mask.sum(1), finished=finished,
+            done=finished | (mask.sum(1) >= cap), answer_correct=self._verdicts.cpu(),
+            group_ids=first_group + torch.arange(rows) // (size or self.num_generations),
+            problem_ids=self._gather(ids), cap=torch.full((rows,), cap),
+            logp=beside.pop("sampled", beside.get("old", torch.zeros(rows, width))).nan_to_num(),
+            policy_version=torch.full((rows, 1), self.batches_done).expand(rows, width),
+        )  # fmt: skip
+        return Batch(rollouts, beside)
+
+    def _gather(self, value: Tensor, *, first: bool = False) -> Tensor:
+        # Accelerate pads a bool tensor by adding a whole number, which makes it one of whole numbers on some processes.
+        moved = value.to(torch.uint8) if value.dtype is torch.bool else value
+        if moved.dim() == 2:
+            moved = self.accelerator.pad_across_processes(moved, dim=1, pad_first=first)
+        return self.accelerator.gather(moved.contiguous()).to(value.dtype).cpu()
+
+    # What is learnt from it.
+
+    def _rewards(self, batch: Batch) -> Tensor:
+        return self.method.reward(batch.rollouts, self.method_state)
+
+    def _deal(self, batch: Batch, rewards: Tensor, *, updates: int, micro: int) -> list[Mini]:
+        return deal(
+            batch, self.method.advantage(rewards, batch.rollouts), self.method, updates=updates, micro=micro,
+            processes=self.accelerator.num_processes,
+            generator=step_generator(self.args.seed, self.batches_done, UPDATE_STAGE, torch.device("cpu")),
+        )  # fmt: skip
+
+    def _compute_loss(self, model: Any, inputs: Any) -> Tensor:
+        mini, micro = inputs["mini"], inputs["micro"]
+        rows = mini.parts[micro][self.accelerator.process_index]
+        if sees_all(self.method) and mini.pieces > 1 and micro == 0:
+            mini.whole = self._score_all(model, mini)
+        # An empty part still goes forward and backward: the processes meet there.
+        part = mini.batch.select(rows if len(rows) else torch.tensor([0])).trim().to(self.accelerator.device)
+        logp, entropy, aux = self._score(model, part.rollouts, entropy=True)
+        loss, stats = logp.sum() * 0, {}
+        if len(rows):
+            loss, stats = part_loss(self.method, mini, rows, part, logp)
+        self._note(stats, entropy, part.rollouts.train_mask if len(rows) else part.rollouts.train_mask & False)
+        loss = loss * self.accelerator.num_processes  # DDP, FSDP and DeepSpeed average over the processes
+        if self.aux_loss_enabled:
+            loss = loss + self.router_aux_loss_coef * aux / len(mini.parts)
+        return loss
+
+    def _score(self, model: Any, rollouts: Rollouts, *, entropy: bool) -> tuple[Tensor, Any, Any]:
+        logp, entropies, aux = self._get_per_token_logps_and_entropies(
+            model,
+            torch.cat([rollouts.prompt_ids, rollouts.completion_ids], 1),
+            torch.cat([rollouts.prompt_mask, rollouts.mask], 1).long(),
+            rollouts.mask.shape[1],
+            compute_entropy=entropy,
+            compute_aux_loss=self.aux_loss_enabled and entropy,
+        )
+        return logp.float(), entropies, aux
+
+    @torch.no_grad()
+    def _score_all(self, model: Any, mini: Mini) -> Tensor:
+        """Log-probabilities [B, T] of a whole mini-batch under the present weights, each process scoring its rows."""
+        whole = torch.zeros(mini.batch.rollouts.mask.shape, device=self.accelerator.device)
+        for parts in mini.parts:
+            rows = parts[self.accelerator.process_index]
+            part = mini.batch.select(rows if len(rows) else torch.tensor([0])).trim().to(self.accelerator.device)
+            logp = self._score(model, part.rollouts, entropy=False)[0]
+            whole[rows.to(whole.device), : logp.shape[1]] = logp[: len(rows)]
+        return self.accelerator.reduce(whole, "sum")
+
+    # What is said and kept.
+
+    def _note(self, stats: dict[str, Tensor], entropy: Tensor, mask: Tensor) -> None:
+        """Shares of tokens over all processes, for TRL's log."""
+        names = ("tokens", "clipped_high", "clipped_low", "dual_clipped", "approx_kl_sum")
+        own = torch.stack([torch.as_tensor(float(stats.get(name, 0.0))) for name in names])
+        own = torch.cat([own, torch.stack([(entropy.detach().float() * mask).sum().cpu(), mask.sum().float().cpu()])])
+        total = self.accelerator.reduce(own.to(self.accelerator.device), "sum").cpu()
+        log = self._metrics["train" if self.model.training else "eval"]
+        for name, value in zip(names[1:], total[1:5], strict=True):
+            log[f"lengthwise/{name.removesuffix('_sum')}"].append(float(value / total[0].clamp(min=1)))
+        log["entropy"].append(float(total[5] / total[6].clamp(min=1)))
+
+    def _report(self, batch: Collected, rewards: Tensor, cap: int) -> None:
+        """This batch's facts for TRL's log, and a warning where nothing can be learnt from it."""
+        facts = {"cap": cap, **_rollout_metrics(batch, rewards, self.method.advantage(rewards, batch.kept))}
+        for name, value in facts.items():
+            self._metrics["train"][f"lengthwise/{name}"].append(float(value))
+        wanted = self.args.generation_batch_size // self.num_generations
+        facts |= {"groups_wanted": wanted, "updates": 1, "clip_low_share": 1.0, "weights_moved": self._moved()}
+        for text in self.watch.look(facts):
+            warnings.warn(f"batch {self.batches_done}: {text}", LengthwiseWarning, stacklevel=2)
+
+    @torch.no_grad()
+    def _moved(self) -> float:
+        """How far the weights that draw have moved since the last batch; 1 where there was none."""
+        own = [p.double().abs().sum() for p in self.model.parameters() if p.requires_grad and p.numel()]
+        here = torch.stack(own).sum() if own else torch.zeros((), dtype=torch.double)
+        now = float(self.accelerator.reduce(here.to(self.accelerator.device), "sum"))
+        before, self._weights_before = self._weights_before, now
+        return 1.0 if before is None else abs(now - before)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+            kept = {"method": self.method.name, "state": dict(self.method_state), "watch": self.watch.state}
+            atomic_write_json(folder / STATE, kept)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        path = Path(checkpoint) / STATE
+        if not path.is_file():
+            raise CheckpointError(f"{checkpoint} has no {STATE}; it is no checkpoint of a LengthwiseGRPOTrainer")
+        kept = read_json(path)
+        if kept["method"] != self.method.name:
+            raise CheckpointError(f"{checkpoint} is of method {kept['method']!r}, not {self.method.name!r}")
+        self.method_state, self.watch = kept["state"], Watch(kept["watch"])
+
+
+def _check(args: Any, method: Method) -> None:
+    """Refuse settings that would be ignored, or would change what the method says."""
+    defaults = {field.name: field.default for field in fields(GRPOConfig)}
+    for name in (*REPLACED, *SAMPLING):
+        value = getattr(args, name)
+        if value != defaults[name]:
+            why = (
+                "training samples by temperature alone"
+                if name in SAMPLING
+                else f"method {method.name!r} says that itself; see its options"
+            )
+            raise ConfigError(f"args.{name} is {value!r}, but {why}; leave it at {defaults[name]!r}")
+    if args.beta not in (0.0, method.kl_coef):
+        raise ConfigError(
+            f"args.beta is {args.beta}, but method {method.name!r} has kl_coef {method.kl_coef}; leave beta out and "
+            "set the method's kl_coef"
+        )
+    if args.steps_per_generation % args.gradient_accumulation_steps:
+        raise ConfigError(
+            f"steps_per_generation is {args.steps_per_generation}, no multiple of gradient_accumulation_steps "
+            f"{args.gradient_accumulation_steps}; an update must not span two batches"
+        )
+    if method.coupling == "group" and args.use_vllm and args.vllm_importance_sampling_correction:
+        raise ConfigError(
+            f"args.vllm_importance_sampling_correction is True, but the loss of method {method.name!r} takes no "
+            "importance weights; set it to False"
+        )
