@@ -63,6 +63,19 @@ def test_a_dry_run_writes_nothing(
     printed = capsys.readouterr().out
     assert json.loads(printed)["tensors"] == 38 if as_json else "38 of 38 tensors" in printed
     assert list(tmp_path.iterdir()) == []
+    if not as_json:
+        # `changed` adds noise of 0.01 to 605,440 numbers: a norm of 0.01 * sqrt(605440) = 7.781
+        (row,) = [line.split() for line in printed.splitlines() if line.startswith("all ")]
+        assert float(row[2]) == pytest.approx(7.781, rel=0.01)
+        assert row[4] == "0.00%"
+        return
+    # the merge itself says the same
+    assert call(monkeypatch, "merge", "lab:chains", tuned, "--out", tmp_path / "out", *options[:2], "--json") == 0
+    merged, changes = json.loads(capsys.readouterr().out), json.loads(printed)["changes"]
+    assert changes == {name: merged[name] for name in ("base", "models", "total", "layers")} | {
+        "total": merged["total"] | {"moved": 0.0, "lost": None},
+        "layers": {name: row | {"moved": 0.0, "lost": None} for name, row in merged["layers"].items()},
+    }
 
 
 def test_every_finding_is_listed(

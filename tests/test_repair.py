@@ -147,6 +147,15 @@ def test_antidote_10_11_controls_remove_as_many(tuned: Path, rows: Path, tmp_pat
     assert not same_bits(read_model(tmp_path / "other"), read_model(tmp_path / "random"))
 
 
+def test_antidote_5_the_authors_control_counts_over_whole_tensors(tuned: Path, rows: Path, tmp_path: Path) -> None:
+    report = repair_folder(job(tuned, rows, tmp_path / "out", control="official-random", seed=3, targets=("q_proj",)))
+    found = masks(tmp_path / "out")
+    # int(0.1 * 128 * 128) = 1638 of every tensor, unlike numbers of its rows
+    assert [int(mask.sum()) for mask in found.values()] == [1638] * 3
+    assert all(len(set(mask.sum(1).tolist())) > 1 for mask in found.values())
+    assert report["removed"] == 3 * 1638
+
+
 def test_the_whole_model_is_reset_or_left(tuned: Path, rows: Path, tmp_path: Path) -> None:
     base = shipped_reasoner()
     repair_folder(job(tuned, rows, tmp_path / "all", fraction=1.0, reference=base, score="difference"))
@@ -171,7 +180,7 @@ def test_a_fraction_that_removes_nothing_warns_once_per_size(tuned: Path, rows: 
         ({"mode": "zero", "reference": Path("x")}, ConfigError, "reference is given, but mode zero"),
         ({"mode": "scale"}, ConfigError, "mode is 'scale'; choose one of zero, reset"),
         ({"score": "W"}, ConfigError, "score is 'W'"),
-        ({"control": "bottom"}, ConfigError, "control is 'bottom'; choose one of random, magnitude"),
+        ({"control": "bottom"}, ConfigError, "control is 'bottom'; choose one of random, magnitude, official-random"),
         ({"dtype": "int8"}, ConfigError, "dtype is 'int8'"),
         ({"tokens": "last"}, ConfigError, "tokens is 'last'"),
         ({"template": "hello"}, ConfigError, "must hold {prompt}"),

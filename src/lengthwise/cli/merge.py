@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from lengthwise.weights.preflight import MergeJob, Plan
 
 Flag = typer.Option
+CHANGES = {"change": "norm", "of base": "relative", "zero": "zeros"}
+TAKEN = {"kept": "kept", "energy kept": "kept_energy", "undone": "lost"}
+"""Columns of the tables: their titles and the facts in them."""
 
 
 def merge(
@@ -59,7 +62,7 @@ def merge(
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Merge models into a new folder, tensor by tensor, with memory that does not grow with their size."""
-    from lengthwise.weights.folders import merge_folders
+    from lengthwise.weights.folders import differences, merge_folders
     from lengthwise.weights.methods import build_merge
     from lengthwise.weights.preflight import MergeJob, preflight
 
@@ -77,14 +80,14 @@ def merge(
     plan = preflight(job)
     _show_findings(plan)
     if dry_run:
-        _show_plan(plan, job, as_json=as_json)
+        _show_plan(plan, job, differences(job, plan), as_json=as_json)
         return
     with _progress() as listener:
         report = merge_folders(job, plan=plan, listener=listener)
     if as_json:
         print_json(report)
         return
-    out.print(_layers(report))
+    out.print(_layers(report, CHANGES | TAKEN))
     for line in _cosines(report):
         out.print(line, soft_wrap=True, markup=False)
     for note in report["notes"]:
@@ -120,14 +123,18 @@ def _show_findings(plan: Plan) -> None:
     raise InputError(f"{len(plan.errors)} things do not fit, each named above; nothing was written")
 
 
-def _show_plan(plan: Plan, job: MergeJob, *, as_json: bool) -> None:
+def _show_plan(plan: Plan, job: MergeJob, found: dict[str, Any], *, as_json: bool) -> None:
     from lengthwise.weights.preflight import summary_lines
 
-    lines = summary_lines(plan, job.out)
     if as_json:
-        print_json({"fits": True, "warnings": plan.warnings, "bytes": plan.nbytes, "tensors": len(plan.outputs)})
+        shown = {"fits": True, "warnings": plan.warnings, "bytes": plan.nbytes, "tensors": len(plan.outputs)}
+        print_json({**shown, "changes": found})
         return
-    for line in lines:
+    for line in summary_lines(plan, job.out):
+        out.print(line, soft_wrap=True, markup=False)
+    if found["models"]:
+        out.print(_layers(found, CHANGES))
+    for line in _cosines(found):
         out.print(line, soft_wrap=True, markup=False)
 
 
@@ -141,20 +148,18 @@ def _progress() -> Iterator[Listener | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _layers(report: dict[str, Any]) -> Table:
+def _layers(report: dict[str, Any], columns: dict[str, str]) -> Table:
     """What the models change, and what the merge takes of it, layer by layer."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("layer", no_wrap=True)
-    table.add_column("model", no_wrap=True)
-    for name in ("change", "of base", "zero", "kept", "energy kept", "undone"):
+    for name in ("layer", "model"):
+        table.add_column(name, no_wrap=True)
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for layer, row in [*report["layers"].items(), ("all", report["total"])]:
         for number, model in enumerate(row["models"]):
-            table.add_row(
-                "" if number else layer, report["models"][number], f"{model['norm']:.4g}",
-                *(_percent(model[key]) for key in ("relative", "zeros", "kept", "kept_energy")),
-                "" if number else _percent(row["lost"]),
-            )  # fmt: skip
+            facts = {**model, "lost": None if number else row["lost"]}
+            cells = [f"{facts[key]:.4g}" if key == "norm" else _percent(facts[key]) for key in columns.values()]
+            table.add_row("" if number else layer, report["models"][number], *cells)
     return table
 
 

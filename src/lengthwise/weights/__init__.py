@@ -22,7 +22,7 @@ from lengthwise.weights.preflight import preflight as preflight
 _WITH_TORCH = {
     "Activity": "activity",
     "Calibration": "calibration",
-    "RepairJob": "repairing",
+    "RepairJob": "repair_job",
     "Selection": "antidote",
     "activation_scores": "activity",
     "repair": "antidote",
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lengthwise.weights.antidote import top_mask as top_mask
     from lengthwise.weights.antidote import weight_scores as weight_scores
     from lengthwise.weights.calibration import Calibration as Calibration
-    from lengthwise.weights.repairing import RepairJob as RepairJob
+    from lengthwise.weights.repair_job import RepairJob as RepairJob
     from lengthwise.weights.repairing import repair_folder as repair_folder
 
 __all__ = [

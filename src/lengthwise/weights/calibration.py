@@ -68,6 +68,16 @@ def harmful_rows(path: Path) -> list[tuple[str, str]]:
     return pairs
 
 
+def prompts_of(path: Path) -> list[str]:
+    """The prompts of a file, each once; responses, where there are any, are passed over.
+
+    Raises:
+        InputError: an unreadable file, or a row without a prompt.
+    """
+    rows = [row if "prompt" in row else {"prompt": row.get("instruction"), **row} for row in read_rows(path)]
+    return list(dict.fromkeys(str(row["prompt"]) for row in require_columns(rows, ("prompt",), str(path))))
+
+
 def encode(tokenizer: Any, pairs: Sequence[tuple[str, str]], how: Calibration) -> list[tuple[list[int], int]]:
     """Token ids of each row, cut at its longest, and how many of them are the prompt's."""
     encoded = []

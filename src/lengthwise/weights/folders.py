@@ -11,7 +11,7 @@ from typing import Any
 from lengthwise.errors import InputError
 from lengthwise.files import atomic_write_json
 from lengthwise.weights.card import copy_settings, write_card
-from lengthwise.weights.merging import BLOCK, Change, merge
+from lengthwise.weights.merging import BLOCK, Change, measure, merge
 from lengthwise.weights.preflight import MergeJob, Plan, preflight
 from lengthwise.weights.reading import CHECKSUMS
 from lengthwise.weights.sources import Models
@@ -73,11 +73,36 @@ def merge_folders(
     return report
 
 
-def _report(job: MergeJob, plan: Plan, changes: dict[str, Change]) -> dict[str, Any]:
+def differences(job: MergeJob, plan: Plan, *, elements: int = BLOCK) -> dict[str, Any]:
+    """What the models of a job change, per layer and in all, read once and merged nowhere; names as in the report.
+
+    Raises:
+        InputError: what the preflight found, or NaN or infinity in a model.
+    """
+    if plan.errors:
+        raise InputError("; ".join(plan.errors))
+    base, *others = plan.sources
+    changes = dict(measure(Models(base, others, elements, plan.chosen)))
     labels = [folder.resolve().name for folder in job.folders]
-    total = Change.none(len(labels) - 1)
+    total = _total(changes, len(others))
+    return {
+        "base": labels[0],
+        "models": labels[1:],
+        "total": facts(total),
+        "layers": {name: facts(change) for name, change in by_layer(changes).items()},
+    }
+
+
+def _total(changes: dict[str, Change], models: int) -> Change:
+    total = Change.none(models)
     for change in changes.values():
         total.add(change)
+    return total
+
+
+def _report(job: MergeJob, plan: Plan, changes: dict[str, Change]) -> dict[str, Any]:
+    labels = [folder.resolve().name for folder in job.folders]
+    total = _total(changes, len(labels) - 1)
     return {
         "lengthwise": metadata.version("lengthwise"),
         "method": job.method.name,

@@ -15,11 +15,16 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with its tokenizer; ``file_name`` gives the name that a parameter has in the folder's files."""
+    """A model with its tokenizer.
+
+    ``file_name`` gives the name that a parameter has in the folder's files; ``files`` is the folder of the model's
+    settings, the base's for an adapter.
+    """
 
     model: Any
     tokenizer: Any
     file_name: Callable[[str], str]
+    files: Path
 
     @property
     def pad_id(self) -> int:
@@ -48,7 +53,8 @@ def load_calibrated(folder: Path, *, adapter: bool, base: Path | None, device: s
         raise InputError(f"{folder} cannot be loaded ({str(error).strip().splitlines()[0]})") from error
     model.to(device)
     # peft names a factor after the adapter that is loaded; its files leave that out
-    return Loaded(model, tokenizer, (lambda name: name.replace(".default.", ".")) if adapter else (lambda name: name))
+    named = (lambda name: name.replace(".default.", ".")) if adapter else (lambda name: name)
+    return Loaded(model, tokenizer, named, where)
 
 
 def _base_folder(folder: Path, base: Path | None) -> Path:

@@ -79,6 +79,25 @@ def merge(
         yield name, change
 
 
+def measure(models: Models) -> Iterator[tuple[str, Change]]:
+    """What the models change in each chosen floating tensor, without merging anything.
+
+    Raises:
+        InputError: NaN or infinity in a model.
+    """
+    for name, info in models.base.infos.items():
+        if name not in models.chosen or not info.dtype.floating:
+            continue
+        change = Change.none(len(models.others))
+        for block in ahead(models.changes(name)):
+            with np.errstate(all="ignore"):
+                part = _measure(block, block.base, None)
+            if not np.isfinite(part.base + part.products.trace()):
+                _check_inputs(name, block, models)
+            change.add(part)
+        yield name, change
+
+
 def _merged(
     method: Merge, rule: Rule, block: Block, name: str, models: Models, info: TensorInfo
 ) -> tuple[Array, Change]:

@@ -1,0 +1,77 @@
+"""What a repair is asked to do, and what of it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lengthwise.errors import ConfigError
+from lengthwise.weights.antidote import Selection
+from lengthwise.weights.calibration import Calibration
+from lengthwise.weights.loading import DTYPES
+from lengthwise.weights.options import check_choice
+
+CONTROLS = ("random", "magnitude", "official-random")
+SCORES = ("weight", "difference")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairJob:
+    """What to repair and how.
+
+    ``model`` is a full model or a LoRA adapter (``base`` in place of the base model that it names). ``reference`` is
+    the aligned model or adapter, for ``mode`` reset (the default where it is given) and ``score`` difference.
+    ``control`` replaces the score: ``random`` numbers or ``magnitude`` \\|W\\|, with the same counts in every group;
+    ``official-random`` is the authors', which draws its count over each whole tensor, whatever the scope.
+    """
+
+    model: Path
+    out: Path
+    calibration: Calibration
+    selection: Selection = field(default_factory=Selection)
+    reference: Path | None = None
+    base: Path | None = None
+    mode: str | None = None
+    score: str = "weight"
+    control: str | None = None
+    seed: int = 0
+    targets: tuple[str, ...] = ("*",)
+    device: str = "cpu"
+    dtype: str = "auto"
+    overwrite: bool = False
+
+    @property
+    def adapter(self) -> bool:
+        """Whether the model is a LoRA adapter."""
+        return (self.model / "adapter_config.json").is_file()
+
+    @property
+    def stem(self) -> str:
+        """The name of its weight files."""
+        return "adapter_model" if self.adapter else "model"
+
+    @property
+    def way(self) -> str:
+        """The mode, with its default settled."""
+        return self.mode or ("zero" if self.reference is None else "reset")
+
+    def check(self) -> None:
+        """Refuse options that are out of range, and those that exclude each other.
+
+        Raises:
+            ConfigError: naming the option, its value and its range.
+        """
+        self.selection.check()
+        self.calibration.check()
+        check_choice("mode", self.way, ("zero", "reset"))
+        check_choice("score", self.score, SCORES)
+        check_choice("dtype", self.dtype, DTYPES)
+        if self.control is not None:
+            check_choice("control", self.control, CONTROLS)
+        needs = self.way == "reset" or self.score == "difference"
+        if needs and self.reference is None:
+            raise ConfigError(f"mode {self.way} with score {self.score} needs a reference; give the aligned model")
+        if self.reference is not None and not needs:
+            raise ConfigError("reference is given, but mode zero with score weight does not use it; leave it out")
+        if self.base is not None and not self.adapter:
+            raise ConfigError(f"base is given, but {self.model} is no adapter; leave it out")
