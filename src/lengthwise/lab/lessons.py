@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-from lengthwise.lab import chains, witnesses
+from lengthwise.errors import ConfigError
+from lengthwise.lab import chains, search, witnesses
+from lengthwise.lab.words import ASK_LONG, ASK_SHORT, EOS, MODES, OPEN_LONG, OPEN_SHORT
 
 
 class Example(NamedTuple):
@@ -127,8 +132,92 @@ def witnesses_lesson(*, all_share: float = witnesses.ALL_SHARE, levels: Sequence
     )
 
 
+def search_lesson(*, levels: Sequence[int] = search.LEVELS) -> Lesson:
+    """The blind guesser: it tries random subsets until one hits."""
+
+    def examples(seed: int) -> Iterator[Example]:
+        rng = random.Random(f"teach/search/{seed}")
+        while True:
+            puzzle = search.draw(rng, rng.choice(levels))
+            if search.split_of(puzzle) != "train":
+                continue
+            words = [*search.worked_solution(rng, puzzle), EOS]
+            yield Example(puzzle.words, words, [True] * len(words))
+
+    return Lesson(
+        world="search",
+        vocabulary=search.VOCABULARY,
+        examples=examples,
+        layers=3,
+        hidden=96,
+        steps=1200,
+        pool=8,
+        title="Blind guesser of the search world",
+        story=f"subset sums of {levels[0]} to {levels[-1]} numbers, solved by trying random subsets until one hits, at "
+        f"most {search.MOST_TRIES}. So the length of a solution is geometric: mostly short, with a long tail",
+    )
+
+
+def modes_lesson(world: str) -> Lesson:
+    """A reasoner with two modes: the shipped one of a world, taught to answer shortly too, on demand.
+
+    Half of the prompts name a mode, half are bare and opened in either mode by a coin. In chains a short answer is
+    given at once, without working: right on short chains, a guess on long ones. In witnesses it is one reading's.
+    """
+    if world not in ("chains", "witnesses"):
+        raise ConfigError(f"world is {world!r}; choose chains or witnesses")
+    plain = chains_lesson() if world == "chains" else witnesses_lesson()
+
+    def examples(seed: int) -> Iterator[Example]:
+        rng = random.Random(f"teach/modes/{seed}")
+        long = plain.examples(seed)
+        while True:
+            example, is_long, named = next(long), rng.random() < 0.5, rng.random() < 0.5
+            if not is_long:
+                example = _short_chain(example) if world == "chains" else _short_witness(example)
+            asked, opened = (ASK_LONG, OPEN_LONG) if is_long else (ASK_SHORT, OPEN_SHORT)
+            prompt = [asked, *example.prompt] if named else example.prompt
+            yield Example(prompt, [opened, *example.response], [True, *example.taught])
+
+    short = "at once, without working" if world == "chains" else "after one reading"
+    return dataclasses.replace(
+        plain,
+        world=f"{world}-modes",
+        vocabulary=(*plain.vocabulary, *MODES),
+        examples=examples,
+        steps=800 if world == "chains" else 300,
+        title=f"Reasoner with two modes of the {world} world",
+        story=f"the lessons of the shipped {world} reasoner, opened by {OPEN_LONG}, and as many answers {short}, "
+        f"opened by {OPEN_SHORT}; half of the prompts name the mode, half are bare and opened by a coin",
+        peak_lr=1e-3,
+        start=world,
+    )
+
+
+def _short_chain(example: Example) -> Example:
+    start, signed = int(example.prompt[0]), "".join(example.prompt[1:-1])
+    total = start + sum(map(int, re.findall(r"[+-]\d", signed)))
+    return Example(example.prompt, [chains.ANSWER, str(total), EOS], [True] * 3)
+
+
+def _short_witness(example: Example) -> Example:
+    """One reading of the same bit: the first that the long solution was given, or a coin's where it asked for none."""
+    reading = example.response[1]
+    if example.response[0] != witnesses.ASK:
+        return Example(example.prompt, [witnesses.ANSWER, reading, EOS], [True] * 3)
+    tally = f"={'1' if reading == witnesses.YES else '-1'}"
+    return Example(
+        example.prompt,
+        [witnesses.ASK, reading, tally, witnesses.ANSWER, reading, EOS],
+        [True, False, True, True, True, True],
+    )
+
+
 LESSONS: dict[str, Callable[[], Lesson]] = {
     "chains": chains_lesson,
     "terse": terse_lesson,
+    "chains-modes": partial(modes_lesson, "chains"),
     "witnesses": witnesses_lesson,
+    "witnesses-modes": partial(modes_lesson, "witnesses"),
+    "search": search_lesson,
 }

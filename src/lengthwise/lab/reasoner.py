@@ -80,13 +80,19 @@ def build_model(lesson: Lesson, *, seed: int, layers: int | None = None, hidden:
 
 
 def first_model(lesson: Lesson, *, seed: int) -> Qwen2ForCausalLM:
-    """What a lesson begins with: an untrained model, or the shipped one that it teaches further."""
+    """What a lesson begins with: an untrained model, or the shipped one that it teaches further.
+
+    Words that the shipped one does not know come last in the lesson's vocabulary and get fresh embeddings.
+    """
     from transformers import Qwen2ForCausalLM
 
     if lesson.start is None:
         return build_model(lesson, seed=seed)
     torch.manual_seed(seed)
-    return Qwen2ForCausalLM.from_pretrained(shipped_reasoner(lesson.start))
+    model = Qwen2ForCausalLM.from_pretrained(shipped_reasoner(lesson.start))
+    if model.config.vocab_size < len(lesson.vocabulary):
+        model.resize_token_embeddings(len(lesson.vocabulary))
+    return model
 
 
 def _batches(lesson: Lesson, rows: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

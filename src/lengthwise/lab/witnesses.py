@@ -13,6 +13,7 @@ policy has a distance to an exact frontier.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from lengthwise.lab.words import ANSWER, EOS, PAD
 
 LEVELS = (0.6, 0.7, 0.8, 0.97)
 """How often a reading is right, by level."""
+UNSEEN_LEVELS = (0.65, 0.75, 0.9)
+"""Levels that the shipped asker was not taught: out of its distribution."""
 MOST_READINGS = 31
 TOKENS_PER_READING = 3
 TOKENS_AROUND = 3
@@ -193,6 +196,40 @@ def frontier(levels: Iterable[float] = LEVELS, *, most: int = MOST_READINGS) -> 
     least, all_of_it = at(1.0), at(0.0)
     corners = [least, *between(least, all_of_it)]
     return corners if all_of_it in corners else [*corners, all_of_it]
+
+
+def fixed_readings(readings: int, levels: Iterable[float] = LEVELS) -> Point:
+    """The rule that asks for the same number of readings whatever they say: what a fixed cap comes to at best.
+
+    Raises:
+        InputError: `readings` below 0, or a level that there is none of.
+    """
+    if readings < 0:
+        raise InputError(f"readings is {readings}; give a number of readings, at least 0")
+    shares = []
+    for level in levels:
+        _check_level(level)
+        chances = [math.comb(readings, k) * level**k * (1 - level) ** (readings - k) for k in range(readings + 1)]
+        shares.append(
+            sum(c * (1.0 if 2 * k > readings else 0.5 if 2 * k == readings else 0.0) for k, c in enumerate(chances))
+        )
+    return Point(float(readings), sum(shares) / len(shares))
+
+
+def concave(points: Iterable[Point]) -> list[Point]:
+    """Corners of the least concave curve over some rules, the rules of most accuracy last: mixing rules reaches it."""
+    corners: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.readings, -p.accuracy)):
+        if corners and point.accuracy <= corners[-1].accuracy:
+            continue
+        while len(corners) > 1 and _slope(corners[-2], corners[-1]) <= _slope(corners[-2], point):
+            corners.pop()
+        corners.append(point)
+    return corners
+
+
+def _slope(left: Point, right: Point) -> float:
+    return (right.accuracy - left.accuracy) / (right.readings - left.readings)
 
 
 def best_accuracy(readings: float, corners: Sequence[Point]) -> float:

@@ -1,0 +1,166 @@
+"""Which runs the lab's study consists of, the most telling first.
+
+A run is a method with one setting of its knob, in one world, with one seed. Names stay: a run that is on the disk is
+not made again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lengthwise.lab.words import OPEN_LONG, OPEN_SHORT
+
+SEEDS = (0, 1, 2)
+SUITES = ("methods", "ablation", "baselines")
+TRAIN: dict[str, dict[str, Any]] = {
+    "witnesses": {"steps": 100, "prompts": 24, "group_size": 8, "updates": 2, "lr": 3e-4, "warmup_steps": 5},
+    "chains": {
+        "steps": 80,
+        "prompts": 16,
+        "group_size": 8,
+        "updates": 2,
+        "lr": 2e-4,
+        "warmup_steps": 5,
+        "max_draws": 4,
+    },
+}
+T_PPO: dict[str, dict[str, Any]] = {world: {**own, "prompts": 12} for world, own in TRAIN.items()}
+"""No length term, so its answers stay long: fewer of them."""
+PLAIN_CAP = {"witnesses": 36, "chains": 44}
+GROUP_NORMALISED = "group-normalised"
+SIRI_CYCLE = {"witnesses": 40, "chains": 32}
+"""Two and a half cycles fit into a run, so it ends compressed."""
+SIRI_MEAN = 68
+"""The mean cap of SIRI between 96 and 39 tokens."""
+ABLATION = {"steps": 60, "prompts": 16, "group_size": 8, "updates": 4, "lr": 3e-4, "warmup_steps": 5}
+ABLATION_CAPS = (27, 45)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the study. `variant` names a change of the method that is not an option of it."""
+
+    suite: str
+    world: str
+    method: str
+    setting: str
+    seed: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    cap: int | None = None
+    train: Mapping[str, Any] = field(default_factory=dict)
+    variant: str = ""
+    merged: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return f"{self.suite}-{self.world}-{self.method}-{self.setting}-{self.seed}"
+
+
+# Per world and method: setting -> (cap or None for the world's longest, options).
+Settings = Mapping[str, tuple[int | None, Mapping[str, Any]]]
+
+METHODS: dict[str, dict[str, Settings]] = {
+    "witnesses": {
+        "dler": {f"cap{c}": (c, {"kl_coef": 0.0}) for c in (24, 36, 48, 66)},
+        "da-dler": {
+            f"cap{c}": (c, {"easy_cap": e, "kl_coef": 0.0}) for c, e in ((36, 15), (48, 21), (66, 30), (96, 36))
+        },
+        "drpo": {f"lam{x}": (None, {"lam": x}) for x in (0.05, 0.1, 0.2, 0.5)},
+        "siri": {f"low{x}": (None, {"shortest": x, "cycle": SIRI_CYCLE["witnesses"]}) for x in (18, 27, 39, 54)},
+        "grpo-lambda": {f"share{x}": (None, {"fraction": x}) for x in (0.1, 0.2, 0.4, 0.8)},
+        "t-ppo": {f"window{x}": (None, {"window": x}) for x in (24, 32, 48, 96)},
+    },
+    "chains": {
+        "dler": {f"cap{c}": (c, {"kl_coef": 0.0}) for c in (36, 44, 60, 90)},
+        "da-dler": {
+            f"cap{c}": (c, {"easy_cap": e, "kl_coef": 0.0}) for c, e in ((36, 24), (44, 30), (60, 36), (90, 45))
+        },
+        "drpo": {f"lam{x}": (None, {"lam": x}) for x in (0.02, 0.05, 0.1, 0.5)},
+        "siri": {f"low{x}": (None, {"shortest": x, "cycle": SIRI_CYCLE["chains"]}) for x in (36, 44, 60, 90)},
+        "grpo-lambda": {f"share{x}": (None, {"fraction": x}) for x in (0.1, 0.2, 0.4, 0.8)},
+        "t-ppo": {f"window{x}": (None, {"window": x}) for x in (48, 64, 96, 190)},
+    },
+}
+MODES = {"long_opener": OPEN_LONG, "short_opener": OPEN_SHORT}
+ADAPTIVE: Settings = {
+    "usual": (None, {"rho": 0.5, "switch_weight": 0.1}),
+    "strong": (None, {"rho": 0.5, "switch_weight": 0.5}),
+    "no-switch": (None, {"rho": 0.5, "switch_weight": 0.0}),
+    "no-rho": (None, {"rho": 0.0, "switch_weight": 0.1}),
+}
+MERGED = {("chains", "dler", "cap44")}
+
+BASELINES: dict[str, Settings] = {
+    world: {
+        "grpo": (None, {}),
+        "dr-grpo": (None, {}),
+        "rloo": (None, {}),
+        "rloo-lp": (None, {"alpha": 0.2}),
+        "alp": (None, {"beta": price}),
+        "hapo": (None, {}),
+        "l1-exact": (None, {"target": target, "alpha": 0.01}),
+        "l1-max": (None, {"target": target, "alpha": 0.01}),
+        "shorter-better": (None, {"beta": 0.01}),
+        "laser": (None, {"target": target}),
+        "laser-d": (None, {"every": 10}),
+        "laser-de": (None, {"every": 10}),
+        "kimi": (None, {}),
+        "soft-overlong": (tight, {}),
+        "cosine": (None, {}),
+        "a-dlp": (None, {"reference_accuracy": accuracy, "rate": 0.002, "start": price / 2}),
+        "linear-price": (None, {"price": price}),
+    }
+    for world, price, target, tight, accuracy in (
+        ("witnesses", 0.002, 36, 48, 0.93),
+        ("chains", 0.002, 33, 60, 0.85),
+    )
+}
+
+
+def runs() -> list[Run]:
+    """Every run of the study, in the order in which they are worth having."""
+    return [*method_runs("witnesses"), *method_runs("chains"), *ablation_runs(), *baseline_runs()]
+
+
+def method_runs(world: str) -> Iterator[Run]:
+    """The papers' methods: all settings of the first seed before the second."""
+    adaptive = f"{world}-modes"
+    for seed in SEEDS:
+        for method, settings in METHODS[world].items():
+            for setting, (cap, options) in settings.items():
+                merged = (world, method, setting) in MERGED
+                train = T_PPO[world] if method == "t-ppo" else TRAIN[world]
+                yield Run("methods", world, method, setting, seed, options, cap, train, merged=merged)
+        for setting, (cap, options) in ADAPTIVE.items():
+            yield Run("methods", adaptive, "adaptive", setting, seed, {**MODES, **options}, cap, TRAIN[world])
+
+
+def ablation_runs() -> Iterator[Run]:
+    """DLER with and without each of its parts, at two caps, where most groups are uniform."""
+    for cap, norm, clip, dynamic in itertools.product(ABLATION_CAPS, ("batch", "group"), (0.28, 0.2), (True, False)):
+        setting = f"cap{cap}-{norm}-clip{clip}-{'dynamic' if dynamic else 'all'}"
+        options = {"clip_high": clip, "dynamic_sampling": dynamic, "kl_coef": 0.0}
+        variant = "" if norm == "batch" else GROUP_NORMALISED
+        yield Run("ablation", "witnesses", "dler", setting, 0, options, cap, ABLATION, variant)
+
+
+def baseline_runs() -> Iterator[Run]:
+    """What the papers compare with, at one seed."""
+    for world, methods in BASELINES.items():
+        for method, (cap, options) in methods.items():
+            yield Run("baselines", world, method, "usual", 0, options, cap, TRAIN[world])
+        plain = {"kl_coef": 0.0, "dynamic_sampling": False, "clip_high": 0.2}
+        cap = PLAIN_CAP[world]
+        yield Run("baselines", world, "dler", "group-normalised", 0, plain, cap, TRAIN[world], GROUP_NORMALISED)
+        yield Run("baselines", world, "disco", "usual", 0, {}, None, TRAIN[world])
+        everybody = {"fraction": 1.0, "alpha": 0.2}
+        yield Run("baselines", world, "grpo-lambda", "all-alpha0.2", 0, everybody, None, TRAIN[world])
+    train = TRAIN["witnesses"]
+    yield Run("baselines", "witnesses", "grpo-lambda", "all-alpha0.6", 0, {"fraction": 1.0, "alpha": 0.6}, None, train)
+    yield Run("baselines", "witnesses", "grpo", f"cap{SIRI_MEAN}", 0, {}, SIRI_MEAN, train)
+    for setting, options in (("no-warmup", {"critic_warmup": 0}), ("lam-critic0.95", {"lam_critic": 0.95})):
+        yield Run("baselines", "witnesses", "t-ppo", setting, 0, {"window": 32, **options}, None, T_PPO["witnesses"])
