@@ -1,11 +1,11 @@
 """DLER on the lab's chains by our engine and by TRL with the adapter: do they come to the same tokens and accuracy?
 
 Both take the demo's settings. One JSON file an arm and seed under ``benchmarks/results/trl_chains`` (arms `engine`,
-`trl`, and `trl-2` in two processes); what is there is not run again. What was expected stands in ``effects.json``,
+`trl`, `trl-2` in two processes, and `base`, the untouched model); what is there is not run again. What was expected stands in ``effects.json``,
 committed before the runs; ``--compare`` says of each whether it was seen. Needs the extra trl.
 
     python benchmarks/trl_chains.py --arms engine,trl --seeds 0,1,2
-    python benchmarks/trl_chains.py --arms trl-2 --seeds 0
+    python benchmarks/trl_chains.py --arms base,trl-2 --seeds 0
     python benchmarks/trl_chains.py --compare
 """
 
@@ -183,13 +183,11 @@ def main() -> None:
         write_json(OUT / "comparison.json", {"provenance": provenance(), **found})
         print(json.dumps(found, indent=1))
         return
-    if not (asked.out / "base-0.json").is_file():
-        write_json(asked.out / "base-0.json", base())
     for seed in seeds:
         for arm in asked.arms.split(","):
             path = asked.out / f"{arm}-{seed}.json"
             if not path.is_file():
-                write_json(path, run(arm, seed, asked.steps, asked.problems))
+                write_json(path, base() if arm == "base" else run(arm, seed, asked.steps, asked.problems))
                 print(path.name, "written", flush=True)
 
 
