@@ -60,11 +60,26 @@ def shorten(
     measure: EvalFlags,
     contract: ContractFlags,
     machine: MachineFlags,
-    method: Annotated[str, Flag(help="A method by name; `lengthwise methods` lists them.")] = "dler",
-    cap: Annotated[str, Flag(help="Most response tokens in training, or 'auto'.")] = "auto",
+    method: Annotated[
+        str, Flag(help="A method by name (`lengthwise methods`), your own my_method.py, or module:function.")
+    ] = "dler",
+    cap: Annotated[
+        str, Flag(help="Most response tokens in training, 'auto', or a schedule: cosine, stair, stair-cosine.")
+    ] = "auto",
+    longest: Annotated[int | None, Flag(help="Longest cap of a schedule.")] = None,
+    shortest: Annotated[int | None, Flag(help="Shortest cap of a schedule. Default: half of the longest.")] = None,
+    cycle: Annotated[int | None, Flag(help="Steps of a schedule's cycle. Default: 640.")] = None,
+    merge_back: Annotated[
+        str | None,
+        Flag(help="Afterwards merge so much of what changed into MODEL: density,scale, for example 0.25,0.7."),
+    ] = None,
     top_p: Annotated[float, Flag(help="Must be 1: training samples by temperature alone.")] = 1.0,
     option: Annotated[
         list[str] | None, Flag("--option", help="A method's own option, name=value; repeat as needed.")
+    ] = None,
+    short_model: Annotated[str | None, Flag(help="ada-r1: folder of the short model; MODEL is the long one.")] = None,
+    stage: Annotated[
+        str | None, Flag(help="ada-r1: one stage alone: merge, sample, pairs, dpo or evaluate. Default: all.")
     ] = None,
     lora: Annotated[int, Flag(help="Rank of a LoRA adapter; 0 trains all weights.")] = 0,
     gradient_checkpointing: Annotated[
@@ -82,7 +97,9 @@ def shorten(
 
     asked = request.Request(
         model=model, data=data, out=folder, train=TrainConfig(**asdict(train)), method=method, cap=cap,
+        longest=longest, shortest=shortest, cycle=cycle, merge_back=merge_back,
         options=tuple(option or ()), top_p=top_p, contract=contract.request(), lora=lora,
+        short_model=short_model, stage=stage,
         gradient_checkpointing=gradient_checkpointing, **asdict(measure), **asdict(machine),
     )  # fmt: skip
     if dry_run:
@@ -97,6 +114,10 @@ def shorten(
         outcome = request.carry_out(asked, overwrite=overwrite, listener=listener)
     if as_json:
         print_json(outcome)
+        return
+    if "stage" in outcome:
+        for name, value in outcome.items():
+            out.print(f"{name}: {value}", soft_wrap=True, markup=False)
         return
     if "cap_choice" in outcome:
         choice = outcome["cap_choice"]

@@ -11,6 +11,8 @@ from lengthwise.engine.method import Recipe
 from lengthwise.errors import ConfigError
 from lengthwise.methods._parts import group_relative
 from lengthwise.methods.a_dlp import a_dlp
+from lengthwise.methods.ada_r1 import ada_r1
+from lengthwise.methods.adaptive import adaptive
 from lengthwise.methods.alp import alp
 from lengthwise.methods.cosine import cosine
 from lengthwise.methods.dler import da_dler, dler
@@ -22,6 +24,7 @@ from lengthwise.methods.kimi import kimi
 from lengthwise.methods.l1 import l1_exact, l1_max
 from lengthwise.methods.laser import laser, laser_d, laser_de
 from lengthwise.methods.linear_price import linear_price
+from lengthwise.methods.own import is_own, own_maker
 from lengthwise.methods.rloo import rloo, rloo_lp
 from lengthwise.methods.shorter_better import shorter_better
 from lengthwise.methods.siri import siri
@@ -37,6 +40,8 @@ METHODS: dict[str, Callable[..., Recipe]] = {
     "grpo-lambda": grpo_lambda,
     "t-ppo": t_ppo,
     "ppo": ppo,
+    "adaptive": adaptive,
+    "ada-r1": ada_r1,
     "grpo": grpo,
     "dr-grpo": dr_grpo,
     "rloo": rloo,
@@ -63,9 +68,7 @@ def options_of(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: no such method; the nearest names are given.
     """
-    if name not in METHODS:
-        raise ConfigError(f"method is {name!r}; {_nearest(name, METHODS)}")
-    own = inspect.signature(METHODS[name]).parameters.values()
+    own = inspect.signature(_maker(name)).parameters.values()
     found = {p.name: p.default for p in own if p.kind is p.KEYWORD_ONLY}
     if len(found) < len(own):  # the rest goes to what it is built on
         shared = inspect.signature(dler if name == "da-dler" else group_relative).parameters.values()
@@ -75,7 +78,7 @@ def options_of(name: str) -> dict[str, Any]:
 
 
 def build_method(name: str, **options: Any) -> Recipe:
-    """Make a method by its name with its own options.
+    """Make a method by its name with its own options; `name` may also be a file or function of yours (see `own`).
 
     Raises:
         ConfigError: no such method, or an option that it does not have; the nearest names are given.
@@ -84,7 +87,15 @@ def build_method(name: str, **options: Any) -> Recipe:
     for option in options:
         if option not in known:
             raise ConfigError(f"method {name!r} has no option {option!r}; {_nearest(option, known)}")
-    return METHODS[name](**options)
+    return _maker(name)(**options)
+
+
+def _maker(name: str) -> Callable[..., Recipe]:
+    if is_own(name):
+        return own_maker(name)
+    if name not in METHODS:
+        raise ConfigError(f"method is {name!r}; {_nearest(name, METHODS)}")
+    return METHODS[name]
 
 
 def _nearest(name: str, known: Any) -> str:

@@ -31,9 +31,7 @@ def under_schedule(
     least = -(-longest // 2) if shortest is None else shortest
     schedule = cap_schedule(shape, longest=longest, shortest=least, cycle=cycle)
     if not isinstance(method, Method):
-        raise ConfigError(
-            f"method {method.name!r} has no training loop, so no cap can move; give --cap a number"
-        )
+        raise ConfigError(f"method {method.name!r} has no training loop, so no cap can move; give --cap a number")
     if method.name in NEEDS_ONE_CAP:
         raise ConfigError(
             f"method {method.name!r} does not go with a moving cap: {NEEDS_ONE_CAP[method.name]}; give --cap a number, "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.data import read_rows, require_columns
+from lengthwise.engine.method import Method
 from lengthwise.engine.models import (
     DTYPES,
     Policy,
@@ -27,14 +28,23 @@ from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import PromptContract, preset, resolve
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.methods import build_method, options_of
+from lengthwise.methods._parts import SCHEDULES
+from lengthwise.methods.mixing import under_schedule
 from lengthwise.study.autocap import CapChoice, choose_cap
 from lengthwise.study.estimate import estimate
+from lengthwise.study.one_stage import run_one_stage
 from lengthwise.study.shorten import Job, Listener, shorten
+from lengthwise.study.stages import merge_back
 
 AUTO = "auto"
+CYCLE = 640
+"""Steps of a schedule's cycle unless it is given: SIRI's."""
 HELD_OUT_SHARE = 0.1
 LONGEST_EVAL = 32_768
 PROBED_PROBLEMS, PROBED_SAMPLES = 64, 4
+USUAL_STEPS = 200
+WITHOUT_LOOP = ("seed", "micro_tokens", "sample_rows", "checkpoint_every")
+"""What a method without a training loop takes of a `TrainConfig`."""
 
 
 def model_folder(model: str) -> Path:
@@ -80,6 +90,10 @@ class Request:
     eval_data: str | None = None
     method: str = "dler"
     cap: str = AUTO
+    longest: int | None = None
+    shortest: int | None = None
+    cycle: int | None = None
+    merge_back: str | None = None
     options: Sequence[str] = ()
     top_p: float = 1.0
     eval_problems: int = 200
@@ -91,6 +105,8 @@ class Request:
     lora: int = 0
     gradient_checkpointing: bool = False
     trust_remote_code: bool = False
+    short_model: str | None = None
+    stage: str | None = None
 
     def __post_init__(self) -> None:
         if self.top_p != 1:
@@ -104,6 +120,7 @@ class Request:
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype is {self.dtype!r}; choose one of {', '.join(DTYPES)}")
         self.cap_number()
+        self.merging()
         resolve_device(self.device)
 
     @property
@@ -112,14 +129,51 @@ class Request:
         return model_folder(self.model)
 
     def cap_number(self) -> int | None:
-        """The cap as a number; None for auto."""
+        """The cap as a number, the longest one of a schedule; None for auto."""
+        if self.cap in SCHEDULES:
+            return self._longest()
+        for name in ("longest", "shortest", "cycle"):
+            if getattr(self, name) is not None:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)} but the cap is {self.cap!r}, which does not move; give --cap "
+                    f"{', '.join(SCHEDULES)}, or leave --{name} out"
+                )
         if self.cap == AUTO:
             return None
         if not self.cap.lstrip("-").isdigit():
-            raise ConfigError(f"cap is {self.cap!r}; give a whole number of tokens, or auto")
+            raise ConfigError(f"cap is {self.cap!r}; give a whole number of tokens, auto, or {', '.join(SCHEDULES)}")
         if int(self.cap) < 1:
             raise ConfigError(f"cap is {self.cap}; a response has at least 1 token")
         return int(self.cap)
+
+    def _longest(self) -> int:
+        for name in ("longest", "shortest", "cycle"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; give at least 1")
+        if self.longest is None:
+            raise ConfigError(
+                f"cap is {self.cap!r}, a schedule, and its longest cap is not given; add --longest TOKENS (and "
+                f"--shortest, default half of it, and --cycle STEPS, default {CYCLE})"
+            )
+        return self.longest
+
+    def schedule(self) -> dict[str, Any] | None:
+        """The schedule of the cap, as `under_schedule` takes it; None where the cap does not move."""
+        if self.cap not in SCHEDULES:
+            return None
+        return {"shape": self.cap, "shortest": self.shortest or -(-self._longest() // 2), "cycle": self.cycle or CYCLE}
+
+    def merging(self) -> tuple[float, float] | None:
+        """`--merge-back` as density and scale."""
+        if self.merge_back is None:
+            return None
+        try:
+            density, scale = (float(part) for part in self.merge_back.split(","))
+        except ValueError as error:
+            raise ConfigError(f"merge_back is {self.merge_back!r}; give density,scale, for example 0.25,0.7") from error
+        merge_back(density, scale)  # refuses impossible numbers
+        return density, scale
 
     def method_options(self) -> dict[str, Any]:
         """`--option name=value` pairs, read as the types of the method's own defaults."""
@@ -132,8 +186,28 @@ class Request:
             if name == "cap":
                 raise ConfigError("option names cap; give it as --cap")
             found[name] = _typed(name, text, defaults.get(name))
-        build_method(self.method, cap=self.cap_number() or LONGEST_EVAL, **found)
+        if self.short_model is not None:
+            if "short_model" not in defaults:
+                raise ConfigError(f"short_model is for ada-r1, but method is {self.method!r}; leave it out")
+            found["short_model"] = self.short_model
+        cap, schedule = self.cap_number() or LONGEST_EVAL, self.schedule()
+        made = build_method(self.method, cap=cap, **found)
+        if schedule is not None:
+            under_schedule(made, longest=cap, **schedule)
+        if not isinstance(made, Method):
+            self._check_no_loop()
         return found
+
+    def _check_no_loop(self) -> None:
+        """Refuse settings of a training loop for a method that has none."""
+        plain = TrainConfig(steps=USUAL_STEPS)
+        for field in dataclasses.fields(TrainConfig):
+            given = getattr(self.train, field.name)
+            if field.name not in WITHOUT_LOOP and given != getattr(plain, field.name):
+                raise ConfigError(
+                    f"{field.name} is {given}, but method {self.method!r} has no training loop that it could change; "
+                    f"leave it out. `lengthwise methods` lists the method's own options"
+                )
 
 
 def _typed(name: str, text: str, default: Any) -> Any:
@@ -144,8 +218,8 @@ def _typed(name: str, text: str, default: Any) -> Any:
             return {"true": True, "false": False}[text.lower()]
         if isinstance(default, int | float):
             return type(default)(text)
-        if default is None:  # a length that depends on the cap
-            return int(text)
+        if default is None:  # a length that depends on the cap, or a share that depends on another option
+            return int(text) if text.lstrip("+-").isdigit() else float(text)
     except (KeyError, ValueError) as error:
         wanted = "true or false" if isinstance(default, bool) else "a number"
         raise ConfigError(f"option {name} is {text!r}; give {wanted}") from error
@@ -207,6 +281,8 @@ def resolve_request(asked: Request) -> Resolved:
     eval_cap = asked.eval_cap or _room(train, held_out, positions)
     choice = None
     cap = asked.cap_number()
+    if cap is None and not isinstance(build_method(asked.method, cap=eval_cap, **options), Method):
+        cap = eval_cap  # without a loop nothing is learnt from a cap, and samples are to end by themselves
     if cap is None:
         choice = choose_cap(
             _policy(asked), train.part(0, PROBED_PROBLEMS), eval_cap=eval_cap, samples=PROBED_SAMPLES,
@@ -218,7 +294,7 @@ def resolve_request(asked: Request) -> Resolved:
         data=asked.data, eval_data=source, out=asked.out, train=asked.train, method_options=options,
         eval_samples=asked.eval_samples, device=asked.device, dtype=asked.dtype, lora=asked.lora,
         gradient_checkpointing=asked.gradient_checkpointing, trust_remote_code=asked.trust_remote_code,
-        lab=asked.model == SHIPPED,
+        merge_back=asked.merging(), schedule=asked.schedule(), lab=asked.model == SHIPPED,
     )  # fmt: skip
     return Resolved(job, ready(rows, cap, asked.data), ready(held, job.eval_cap, source), choice)
 
@@ -240,7 +316,10 @@ def room(longest_prompt: int, positions: int | None) -> int:
 def carry_out(asked: Request, *, overwrite: bool = False, listener: Listener | None = None) -> dict[str, Any]:
     """Resolve a request and shorten; the outcome gains `cap_choice` where the cap was chosen by auto."""
     resolved = resolve_request(asked)
-    outcome = shorten(resolved.job, resolved.train, resolved.held_out, overwrite=overwrite, listener=listener)
+    job, problems = resolved.job, (resolved.train, resolved.held_out)
+    if asked.stage is not None:
+        return run_one_stage(job, asked.stage, *problems, overwrite=overwrite, listener=listener)
+    outcome = shorten(job, *problems, overwrite=overwrite, listener=listener)
     if resolved.choice is not None:
         outcome["cap_choice"] = dataclasses.asdict(resolved.choice)
     return outcome
@@ -264,6 +343,7 @@ def dry_run(asked: Request) -> dict[str, Any]:
         config, asked.train, cap=shown_cap, prompt_tokens=max(len(p) for p in train.prompts), dtype=asked.dtype,
         lora=asked.lora, gradient_checkpointing=asked.gradient_checkpointing,
     )  # fmt: skip
+    loop = isinstance(build_method(asked.method, cap=shown_cap, **options), Method)
     return {
         "prompt": train.texts[0],
         "prompt_tokens": len(train.prompts[0]),
@@ -274,11 +354,12 @@ def dry_run(asked: Request) -> dict[str, Any]:
         "method": asked.method,
         "options": options,
         "cap": cap if cap is not None else "auto",
+        "schedule": asked.schedule(),
         "train_problems": len(rows),
         "eval_problems": len(held),
         "estimate": {
             **dataclasses.asdict(cost), "total": cost.total, "cap": shown_cap,
-            "seconds": cost.seconds_per_step * asked.train.steps,
+            "seconds": cost.seconds_per_step * asked.train.steps if loop else None,
         },
     }  # fmt: skip
 
@@ -295,6 +376,11 @@ def _gold_response(contract: PromptContract, answer: str) -> str:
 def dry_run_lines(shown: Mapping[str, Any]) -> list[str]:
     """What `--dry-run` prints."""
     cost, mib = shown["estimate"], 2**20
+    time = (
+        f"{cost['seconds_per_step']:12,.1f} s a step, {cost['seconds'] / 60:,.1f} min in all, at this CPU's speed"
+        if cost["seconds"] is not None
+        else f"{'unknown':>12s}: stages without a training loop"
+    )
     parts = ("weights", "gradients_and_optimizer", "kv_cache", "logits", "activations", "total")
     return [
         f"--- prompt ({shown['prompt_tokens']} tokens; ends on {shown['eos_ids']}) ---",
@@ -305,7 +391,6 @@ def dry_run_lines(shown: Mapping[str, Any]) -> list[str]:
         f"(read {shown['verdict']['extracted']!r} by {shown['verdict']['how']}; gold {shown['gold']!r})",
         f"--- estimate for {cost['parameters']:,} parameters at cap {cost['cap']} (rough) ---",
         *(f"{name.replace('_', ' '):24s} {cost[name] / mib:12,.1f} MiB" for name in parts),
-        f"time                     {cost['seconds_per_step']:12,.1f} s a step, {cost['seconds'] / 60:,.1f} min in "
-        "all, at this CPU's measured speed",
+        f"time                     {time}",
         f"{shown['train_problems']} problems to train on, {shown['eval_problems']} to measure on",
     ]

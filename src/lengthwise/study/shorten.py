@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lengthwise.engine.method import Method, Recipe, StageInputs
+from lengthwise.engine.method import Method, Recipe, Stage, StageInputs
 from lengthwise.engine.models import Policy, load_policy, save_policy, weights_sha
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.runlog import read_metrics
@@ -21,9 +21,14 @@ from lengthwise.evaluation.evaluate import Sampling, evaluate, source_name
 from lengthwise.evaluation.problems import Problems
 from lengthwise.evaluation.records import Record
 from lengthwise.evaluation.report import build_report
-from lengthwise.files import atomic_write_json, atomic_write_text, read_json
+from lengthwise.files import atomic_write_json, atomic_write_text, read_json, sha256_file
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.methods import build_method
+from lengthwise.methods.ada_r1 import AdaR1
+from lengthwise.methods.mixing import under_schedule
+from lengthwise.methods.own import source_of
+from lengthwise.study.ada_r1 import DPO, measure_short, with_stages
+from lengthwise.study.ada_r1_dpo import Machine
 from lengthwise.study.outcome import summarise
 from lengthwise.study.runfolder import MODEL, OUTCOME, RECORDS, TEXTS, environment, open_run
 from lengthwise.study.stages import FOLDER, check_names, merge_back, run_stages, stage_facts
@@ -43,7 +48,8 @@ class Job:
 
     `cap` is the response cap in training, `eval_cap` in every evaluation. `data` and `eval_data` only name the
     sources; the problems themselves are passed beside. `merge_back` (density, scale) ends the run with an
-    update-selective merge into the untouched model. `lab` marks runs on the shipped tiny models.
+    update-selective merge into the untouched model. `schedule` moves the cap: the options of
+    `methods.mixing.under_schedule`, whose longest cap is `cap`. `lab` marks runs on the shipped tiny models.
     """
 
     model: str
@@ -62,6 +68,7 @@ class Job:
     gradient_checkpointing: bool = False
     trust_remote_code: bool = False
     merge_back: tuple[float, float] | None = None
+    schedule: Mapping[str, Any] | None = None
     lab: bool = False
 
     def __post_init__(self) -> None:
@@ -102,18 +109,15 @@ def shorten(
         TrainingError: nothing to learn from, or a loss that is not finite.
     """
     tell = listener or (lambda event, facts: None)
-    chosen = method or build_method(job.method, cap=job.cap, **job.method_options)
-    if job.merge_back is not None:
-        chosen = replace(chosen, finish=(*chosen.finish, merge_back(*job.merge_back)))
-    check_names((*chosen.prepare, *chosen.finish))
+    chosen = resolve_method(job, method)
     policy = load(job)
-    open_run(job.out, _config(job, chosen, policy, train_problems, eval_problems), overwrite=overwrite)
+    open_run(job.out, run_config(job, chosen, policy, train_problems, eval_problems), overwrite=overwrite)
     if measured is not None:
         _take_over(measured, job.out)
     sets = {"": eval_problems, **{f"-{name}": problems for name, problems in (extra_sets or {}).items()}}
     sha_before = weights_sha(policy.model)
     before = measure(job, policy, sets, "before", tell)
-    for name, control in (controls or {}).items():
+    for name, control in {**_own_controls(job, chosen), **(controls or {})}.items():
         path = job.out / RECORDS / f"control-{name}.json"
         if not path.is_file():
             tell("phase", {"name": f"control: {name}"})
@@ -147,21 +151,14 @@ def _carry_out(
     job: Job, chosen: Recipe, policy: Policy, problems: Problems, eval_problems: Problems, tell: Listener
 ) -> Policy:
     """The stages before, the training loop if there is one, the stages after; what is finished is not done again."""
-    base = policy.folder
-
-    def given(model: Path, out: Path, work: Path) -> StageInputs:
-        return StageInputs(
-            base=base, model=model, out=out, work=work, problems=problems, cap=job.cap, train=job.train,
-            device=job.device, dtype=job.dtype, tell=lambda text: tell("phase", {"name": text}),
-        )  # fmt: skip
-
+    given = stage_inputs(job, policy.folder, problems, tell)
     if chosen.prepare:
-        policy = load(job, run_stages(chosen.prepare, base, job.out, given))
+        policy = load(job, run_stages(chosen.prepare, policy.folder, job.out, given))
         _measure(job, policy, eval_problems, "prepared", 1.0, tell)
     if isinstance(chosen, Method):
         _train(job, chosen, policy, problems, tell)
     if chosen.finish:
-        trained = job.out / FOLDER / TRAINED / MODEL
+        trained = job.out / FOLDER / TRAINED / MODEL if isinstance(chosen, Method) else policy.folder
         if not trained.is_dir():
             save_policy(policy, trained)
         # An adapter was merged when the model was saved.
@@ -169,10 +166,58 @@ def _carry_out(
     return policy
 
 
+def resolve_method(job: Job, method: Recipe | None = None, *, train_pairs: bool | None = None) -> Recipe:
+    """The job's method, or one of your own, with all its stages.
+
+    `train_pairs` False: Ada-R1's pairs are not trained on now, so TRL need not be there; by default it must unless
+    that stage is finished.
+
+    Raises:
+        ConfigError: options that exclude each other, or stages that share a name.
+        MissingExtraError: a stage needs an extra.
+    """
+    chosen = method or build_method(job.method, cap=job.cap, **job.method_options)
+    if isinstance(chosen, AdaR1):
+        if job.lora:
+            raise ConfigError(f"lora is {job.lora}, but ada-r1 trains the merged weights themselves; leave it at 0")
+        trains = stage_facts((Stage(DPO, lambda _: {}),), job.out) == {} if train_pairs is None else train_pairs
+        chosen = with_stages(chosen, _folder(job), _machine(job), train_here=trains)
+    if job.schedule is not None:
+        chosen = under_schedule(chosen, longest=job.cap, **job.schedule)
+    if job.merge_back is not None:
+        chosen = replace(chosen, finish=(*chosen.finish, merge_back(*job.merge_back)))
+    check_names((*chosen.prepare, *chosen.finish))
+    return chosen
+
+
+def stage_inputs(job: Job, base: Path, problems: Problems, tell: Listener) -> Callable[[Path, Path, Path], StageInputs]:
+    """What makes the inputs of a job's stages, from the model so far, where the new one goes, and a work folder."""
+
+    def given(model: Path, out: Path, work: Path) -> StageInputs:
+        return StageInputs(
+            base=base, model=model, out=out, work=work, problems=problems, cap=job.cap, train=job.train,
+            device=job.device, dtype=job.dtype, tell=lambda text: tell("phase", {"name": text}),
+        )  # fmt: skip
+
+    return given
+
+
+def _machine(job: Job) -> Machine:
+    return Machine(job.device, job.dtype, job.gradient_checkpointing, job.trust_remote_code)
+
+
+def _own_controls(job: Job, chosen: Recipe) -> dict[str, Control]:
+    return {"short": measure_short(chosen.settings, _machine(job))} if isinstance(chosen, AdaR1) else {}
+
+
+def _folder(job: Job) -> Path:
+    return shipped_reasoner() if job.model == SHIPPED else Path(job.model)
+
+
 def load(job: Job, folder: Path | None = None) -> Policy:
     """The job's starting weights, or those in another folder, as the job wants them."""
     return load_policy(
-        folder or (shipped_reasoner() if job.model == SHIPPED else job.model),
+        folder or _folder(job),
         device=job.device,
         dtype=job.dtype,
         lora_rank=job.lora,
@@ -181,7 +226,10 @@ def load(job: Job, folder: Path | None = None) -> Policy:
     )
 
 
-def _config(job: Job, method: Any, policy: Policy, train_problems: Problems, eval_problems: Problems) -> dict[str, Any]:
+def run_config(
+    job: Job, method: Any, policy: Policy, train_problems: Problems, eval_problems: Problems
+) -> dict[str, Any]:
+    """What the run's config.json says."""
     fields = asdict(job) | {"out": str(job.out)}
     del fields["method_options"], fields["out"]
     return {
@@ -191,12 +239,19 @@ def _config(job: Job, method: Any, policy: Policy, train_problems: Problems, eva
             "paper": method.paper,
             "summary": method.summary,
             "options": dict(method.options),
+            **_own_source(job.method),
         },
         "contract": train_problems.contract.to_dict(),
         "problems": {"train": len(train_problems), "eval": len(eval_problems)},
         "seed": job.train.seed,
         "environment": environment(str(policy.device)),
     }
+
+
+def _own_source(name: str) -> dict[str, str]:
+    """What a method of one's own was when the run began: with another one it is another run."""
+    path = source_of(name)
+    return {} if path is None else {"source_sha256": sha256_file(path)}
 
 
 def measure(job: Job, policy: Policy, sets: Mapping[str, Problems], when: str, tell: Listener) -> dict[str, Record]:

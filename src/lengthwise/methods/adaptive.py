@@ -1,0 +1,93 @@
+"""Adaptive Deep Reasoning: one model that chooses long or short reasoning by itself. arXiv 2505.20101. Experimental.
+
+Half of each group is asked for a long answer, half for a short one; the mode that suits the prompt earns the full
+reward, and a loss on the first token after the bare prompt teaches the model to open its answer in that mode. The
+paper's constants and formulas are not available and there is no official code: rewards, rule and loss are our
+reconstruction.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from lengthwise.engine.method import Ask, Asked, BarePrompts, ExtraLoss, Method, Stage
+from lengthwise.engine.rollouts import Rollouts
+from lengthwise.errors import ConfigError
+from lengthwise.methods._parts import group_relative
+from lengthwise.methods.mode_sft import ModeSft, fine_tune
+from lengthwise.objectives import mode_reward, mode_switch, preferred_mode
+
+
+def adaptive(
+    *,
+    cap: int,
+    tau: float = 1.0,
+    delta: float = 0.0,
+    rho: float = 0.5,
+    r_wrong: float = 0.0,
+    on_all_wrong: str = "skip",
+    switch_loss: str = "ce",
+    margin: float = 1.0,
+    switch_weight: float = 0.1,
+    long_instruction: str = "[Please answer with Long CoT]",
+    short_instruction: str = "[Please answer with Short CoT]",
+    instruction_sep: str = "\n",
+    long_opener: str = "<think>",
+    short_opener: str = "</think>",
+    sft_data: str = "",
+    sft_epochs: float = 1.0,
+    sft_lr: float = 1e-5,
+    sft_batch: int = 32,
+    **common: Any,
+) -> Method:
+    """GRPO over two instructed modes with `switch_weight` times the switching loss on the bare prompt.
+
+    `long_opener` and `short_opener` are the one token that opens an answer in either mode. With `sft_data` (rows with a
+    problem, a `long` and a `short` response, openers included) the model is first fine-tuned on both modes, with the
+    instruction and without, by TRL; otherwise it must follow both instructions already. All other options are ours.
+    """
+    if long_opener == short_opener:
+        raise ConfigError(f"long_opener and short_opener are both {long_opener!r}; each mode opens in its own way")
+    asked = (long_instruction + instruction_sep, True), (short_instruction + instruction_sep, False)
+    rule: dict[str, Any] = {"tau": tau, "delta": delta, "on_all_wrong": on_all_wrong}
+    sft = ModeSft(sft_data, asked[0][0], asked[1][0], long_opener, short_opener, sft_epochs, sft_lr, sft_batch)
+
+    def prompts(ask: Ask) -> list[Asked]:
+        return [Asked(ask(words), is_long) for words, is_long in asked]
+
+    def switch(bare: BarePrompts) -> Tensor:
+        r = bare.rollouts
+        mode = preferred_mode(r.correct, modes_of(r), r.group_ids, **rule)[bare.rows]
+        long_token, short_token = bare.tokens
+        return mode_switch(
+            bare.first_logits, mode, long_token=long_token, short_token=short_token, kind=switch_loss, margin=margin
+        )
+
+    return group_relative(
+        name="adaptive",
+        paper="Adaptive Deep Reasoning: Triggering Deep Thinking When Needed, arXiv 2505.20101",
+        summary="learns by itself whether to think long or short (experimental: parts are our reconstruction)",
+        cap=cap,
+        reward=lambda r, state: mode_reward(r.correct, modes_of(r), r.group_ids, rho=rho, r_wrong=r_wrong, **rule),
+        options={
+            **rule, "rho": rho, "r_wrong": r_wrong, "switch_loss": switch_loss, "margin": margin,
+            "switch_weight": switch_weight, "long_instruction": long_instruction,
+            "short_instruction": short_instruction, "instruction_sep": instruction_sep, "long_opener": long_opener,
+            "short_opener": short_opener, "sft_data": sft_data, "sft_epochs": sft_epochs, "sft_lr": sft_lr,
+            "sft_batch": sft_batch,
+        },
+        **common,
+        prompts=prompts,
+        needs=("is_long", "bare_prompt_ids"),
+        extra_losses=(ExtraLoss("mode_switch", switch_weight, switch, (long_opener, short_opener)),),
+        prepare=(Stage("sft", partial(fine_tune, asked=sft)),) if sft_data else (),
+    )  # fmt: skip
+
+
+def modes_of(rollouts: Rollouts) -> Tensor:
+    """Which rows were asked for a long answer, bool [B]."""
+    assert rollouts.is_long is not None, "the engine fills in what a method needs"
+    return rollouts.is_long

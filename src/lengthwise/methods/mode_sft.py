@@ -1,0 +1,114 @@
+"""The stage before `adaptive`: fine-tuning on long and short answers, with and without the instruction, by TRL."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lengthwise.data import read_rows, require_columns
+from lengthwise.engine.method import StageInputs
+from lengthwise.engine.models import load_policy, save_policy
+from lengthwise.errors import ConfigError, InputError, MissingExtraError
+from lengthwise.evaluation.prompts import render
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class ModeSft:
+    """What is taught: rows of `data` with a problem, a `long` and a `short` response, each begun by its opener."""
+
+    data: str
+    ask_long: str
+    ask_short: str
+    long_opener: str
+    short_opener: str
+    epochs: float
+    lr: float
+    batch: int
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "lr", "batch"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"sft_{name} is {getattr(self, name)}; give a positive number")
+
+
+def check_trl() -> Any:
+    """TRL's SFT and the data set it takes.
+
+    Raises:
+        MissingExtraError: they are not installed.
+    """
+    try:
+        from datasets import Dataset
+        from trl import SFTConfig, SFTTrainer
+    except ImportError as error:
+        raise MissingExtraError('sft_data needs TRL; install it with: pip install "lengthwise[trl]"') from error
+    return SFTConfig, SFTTrainer, Dataset
+
+
+def four_kinds(rows: Sequence[Mapping[str, Any]], problems: Any, asked: ModeSft) -> list[dict[str, list[int]]]:
+    """Each row four times, long and short, asked for and bare: token ids, and labels on the response alone.
+
+    Raises:
+        InputError: a response that its mode's opener does not begin; the row is named.
+    """
+    contract, tokenizer = problems.contract, problems.tokenizer
+    found = []
+    for number, row in enumerate(rows, 1):
+        for column, opener, words in (
+            ("long", asked.long_opener, asked.ask_long), ("short", asked.short_opener, asked.ask_short),
+        ):  # fmt: skip
+            if not row[column].startswith(opener):
+                raise InputError(
+                    f"{asked.data}, row {number}: the {column} response begins {row[column][:40]!r}; begin it with its "
+                    f"opener {opener!r}, or name another as --option {column}_opener=..."
+                )
+            answer = [*tokenizer(row[column], add_special_tokens=False)["input_ids"], contract.eos_ids[0]]
+            for said in (words, ""):
+                asking = {contract.problem_column: said + row[contract.problem_column]}
+                prompt = render(contract, tokenizer, asking)[1]
+                found.append({"input_ids": [*prompt, *answer], "labels": [IGNORED] * len(prompt) + answer})
+    return found
+
+
+def fine_tune(inputs: StageInputs, *, asked: ModeSft) -> dict[str, Any]:
+    """The stage: read, teach, save; a stage that was killed begins anew."""
+    config, trainer_class, dataset = check_trl()
+    columns = (inputs.problems.contract.problem_column, "long", "short")
+    rows = four_kinds(require_columns(read_rows(asked.data), columns, asked.data), inputs.problems, asked)
+    inputs.tell(f"fine-tuning on {len(rows)} answers in both modes")
+    policy = load_policy(inputs.model, device=inputs.device)
+    trainer = trainer_class(
+        policy.model,
+        args=_settings(config, asked, inputs, len(rows)),
+        train_dataset=dataset.from_list(rows),
+        processing_class=policy.tokenizer,
+    )
+    with contextlib.redirect_stdout(sys.stderr):  # the trainer logs there, and stdout is for results
+        found = trainer.train()
+    policy.model.eval()
+    save_policy(policy, Path(inputs.out))
+    return {"answers": len(rows), "steps": trainer.state.global_step, "loss": found.training_loss}
+
+
+def _settings(config: Any, asked: ModeSft, inputs: StageInputs, rows: int) -> Any:
+    steps = max(1, round(asked.epochs * rows / asked.batch))
+    return config(
+        output_dir=str(inputs.work), per_device_train_batch_size=asked.batch, max_steps=steps, learning_rate=asked.lr,
+        warmup_steps=steps // 20, lr_scheduler_type="cosine", weight_decay=inputs.train.weight_decay,
+        seed=inputs.train.seed, max_length=None, packing=False, save_strategy="no", report_to="none",
+        bf16=inputs.dtype == "bfloat16", fp16=inputs.dtype == "float16", gradient_checkpointing=False,
+        dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=inputs.device == "cpu" or _no_cuda(),
+        disable_tqdm=True, logging_strategy="no",
+    )  # fmt: skip
+
+
+def _no_cuda() -> bool:
+    import torch
+
+    return not torch.cuda.is_available()
