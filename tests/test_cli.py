@@ -16,6 +16,16 @@ from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 
 FLAGS = {
+    "compare": [
+        "--answer-column", "--answer-pattern", "--baselines", "--cap", "--chat-template", "--checkpoint-every",
+        "--choose", "--data", "--device", "--dry-run", "--dtype", "--eval-cap", "--eval-samples", "--grader",
+        "--gradient-checkpointing", "--group-size", "--jobs", "--json", "--keep-models", "--lora", "--lr", "--margin",
+        "--max-draws", "--methods", "--micro-tokens", "--no-baselines", "--no-chat-template", "--no-think", "--option",
+        "--out", "--overwrite", "--preset", "--problem-column", "--prompt-template", "--prompts", "--sample-rows",
+        "--seed", "--seeds", "--settings", "--steps", "--sweep", "--system-prompt", "--temperature", "--test-data",
+        "--test-problems", "--think", "--token-budget", "--truncate-importance", "--trust-remote-code", "--updates",
+        "--validation-problems", "--warmup-steps", "MODEL",
+    ],
     "compare-records": ["--allow", "--json", "--out", "--recut", "--seed", "--weights", "RECORD..."],
     "demo": ["--json", "--out", "--overwrite", "--problems", "--seed", "--steps"],
     "evaluate": [

@@ -99,9 +99,7 @@ def test_wrong_words_are_refused(
         ({"arms": [Arm("a", "drpo", "lam", (1,), {"tua": 3})]}, "did you mean"),
     ],
 )  # fmt: skip
-def test_impossible_comparisons_are_refused_before_any_work(
-    tmp_path: Path, changes: dict[str, Any], says: str
-) -> None:
+def test_impossible_comparisons_are_refused_before_any_work(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         dry_run(asked(tmp_path, **changes))
     assert not (tmp_path / "out").exists()
@@ -121,7 +119,12 @@ def test_data_is_split_by_a_hash_and_its_columns_are_checked(tmp_path: Path) -> 
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     from lengthwise.study.request import ContractRequest
 
-    given = {"data": str(path), "contract": ContractRequest(preset="lab"), "test_problems": 99, "validation_problems": 99}
+    given = {
+        "data": str(path),
+        "contract": ContractRequest(preset="lab"),
+        "test_problems": 99,
+        "validation_problems": 99,
+    }
     arena = open_arena(asked(tmp_path, **given))
     parts = [arena.train(0), arena.validation, arena.test]
     assert sorted(text for part in parts for text in part.questions) == sorted(str(row["problem"]) for row in rows)
@@ -232,12 +235,24 @@ def test_the_sentences_name_what_is_real_what_is_noise_and_what_failed() -> None
         {"a": "dler", "b": "siri", "accuracy_difference": interval(-0.02, 0.03, 0.01),
          "tokens_ratio": interval(0.9, 1.2, 1.0)},
     ]  # fmt: skip
-    numbers = {"base": (0.8, 100.0), "dler": (0.9, 40.0), "drpo": (0.87, 50.0), "siri": (0.5, 120.0), "greedy": (0.9, 80.0)}
+    numbers = {
+        "base": (0.8, 100.0),
+        "dler": (0.9, 40.0),
+        "drpo": (0.87, 50.0),
+        "siri": (0.5, 120.0),
+        "greedy": (0.9, 80.0),
+    }
 
     def row(name: str, gain: tuple[float, float]) -> dict[str, Any]:
         accuracy, tokens = numbers[name]
-        against = None if name == "base" else {
-            "accuracy_difference": interval(*gain, accuracy - 0.8), "tokens_ratio": interval(0.1, 2.0, tokens / 100)}
+        against = (
+            None
+            if name == "base"
+            else {
+                "accuracy_difference": interval(*gain, accuracy - 0.8),
+                "tokens_ratio": interval(0.1, 2.0, tokens / 100),
+            }
+        )
         return {"name": name, "summary": {"accuracy": accuracy, "mean_tokens": tokens}, "against_reference": against}
 
     gains = {"base": (0, 0), "dler": (0.05, 0.15), "drpo": (-0.02, 0.1), "siri": (-0.4, -0.2), "greedy": (0.1, 0.2)}
@@ -254,8 +269,9 @@ def test_the_sentences_name_what_is_real_what_is_noise_and_what_failed() -> None
         "In length 1 of 2 pairs of methods differ beyond noise: dler under drpo (0.80 of its tokens). Noise: dler and "
         "siri.",
         "Against the untouched model (80.0% at 100.0 tokens), at most 1 point less accurate: dler (+10.0 points, +5.0 "
-        "to +15.0, 0.40 of the tokens); open, more problems or seeds are needed: drpo (+7.0 points, −2.0 to +10.0, 0.50 "
-        "of the tokens); more than 1 point less accurate: siri (−30.0 points, −40.0 to −20.0, 1.20 of the tokens).",
+        "to +15.0, 0.40 of the tokens); open, more problems or seeds are needed: drpo (+7.0 points, −2.0 to +10.0, "
+        "0.50 of the tokens); more than 1 point less accurate: siri (−30.0 points, −40.0 to −20.0, 1.20 of the "
+        "tokens).",
         "On the front (nothing has fewer tokens and no less accuracy): dler.",
         "Dominated by what needs no training: siri by base and greedy.",
         "Runs that ended early, with nothing left to learn from: kimi at weight 2.0, seed 0 (step 7).",
@@ -278,7 +294,9 @@ def test_the_witnesses_arena_writes_readings_and_knows_its_frontier(tmp_path: Pa
     assert before.accuracies.mean() > 0.7
     assert before.tokens.mean() > 50
     assert all(rollouts.num_tokens[row] <= arena.eval_cap for row in range(40))
-    assert sum(row.count(ask) for row in tokens) / 40 == pytest.approx(witnesses.readings_of(before.tokens.mean()), abs=0.5)
+    assert sum(row.count(ask) for row in tokens) / 40 == pytest.approx(
+        witnesses.readings_of(before.tokens.mean()), abs=0.5
+    )
     few = arena.baselines["at most 3 readings"](policy, arena.test, before)
     assert max(max(row) for row in few.num_tokens) <= 3 * 3 + 3
     assert arena.frontier is not None

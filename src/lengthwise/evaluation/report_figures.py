@@ -226,8 +226,18 @@ def grouped_bars(title: str, y_label: str, groups: Sequence[tuple[str, Sequence[
     return _svg(frame, title, parts) + _legend(legend)
 
 
-def picture(marks: Sequence[Mark], curves: Sequence[Curve], path: Path, *, oracle: float | None = None) -> None:
-    """The plot of `tradeoff` as a PNG file on white, for places that show no HTML."""
+def picture(
+    marks: Sequence[Mark],
+    curves: Sequence[Curve],
+    path: Path,
+    *,
+    oracle: float | None = None,
+    beside: Sequence[str] = (),
+) -> None:
+    """The plot of `tradeoff` as a PNG file on white, for places that show no HTML.
+
+    Marks of a kind in `beside` have their labels beside them, and no place in the legend.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
@@ -252,8 +262,10 @@ def picture(marks: Sequence[Mark], curves: Sequence[Curve], path: Path, *, oracl
             color=colour,
             capsize=3,
             lw=1,
-            label=mark.label or None,
+            label=None if mark.kind in beside else mark.label or None,
         )
+        if mark.kind in beside:
+            axes.annotate(mark.label, (mark.x, mark.y), (5, 4), textcoords="offset points", fontsize=6.5, color=colour)
     if oracle is not None:
         axes.axvline(oracle, color=PNG_COLOURS["c-after"], ls=":", lw=1, zorder=0)
     axes.set(xlabel="mean response tokens", ylabel="accuracy", ylim=(0, 1.04))

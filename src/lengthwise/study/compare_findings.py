@@ -9,6 +9,7 @@ from lengthwise.evaluation import report_data as data
 from lengthwise.evaluation.bootstrap import Interval
 from lengthwise.evaluation.scores import frontier
 
+NAMED = 3
 NOT_INFERIOR, INFERIOR, OPEN = "not inferior", "inferior", "not shown"
 
 
@@ -111,10 +112,16 @@ def _front(rows: Mapping[str, Any], arms: Sequence[str], baselines: Sequence[str
         name: [free for free in ("base", *baselines) if frontier([point(name), point(free)]) == [point(free)]]
         for name in arms
     }
-    lost = [f"{name} by {' and '.join(free)}" for name, free in beaten.items() if free]
+    lost = [f"{name} by {_few(free)}" for name, free in beaten.items() if free]
     if lost:
         said.append(f"Dominated by what needs no training: {'; '.join(lost)}.")
     return said
+
+
+def _few(names: Sequence[str]) -> str:
+    """A list in words, its end counted where it is long."""
+    shown = [*names] if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if shown[1:] else shown[0]
 
 
 def _failed(result: Mapping[str, Any]) -> list[str]:

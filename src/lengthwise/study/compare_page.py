@@ -32,7 +32,7 @@ def build_page(result: Mapping[str, Any], out: Path) -> Path:
     )
     atomic_write_text(out, page)
     if marks:
-        picture(marks, curves, out.with_suffix(".png"), oracle=result["oracle_tokens"])
+        picture(marks, curves, out.with_suffix(".png"), oracle=result["oracle_tokens"], beside=["c-control"])
     return out
 
 
