@@ -1,6 +1,6 @@
 """Merging back after RL: accuracy and tokens of update-selective merges between the verbose reasoner and DLER.
 
-DLER is trained by the demo's settings, once a seed. Then every merge of a grid is measured on 1,000 held-out chains of
+DLER is trained by the demo's settings, once a seed. Then every merge of a grid is measured on 500 held-out chains of
 levels 2 to 7, at temperature 0.6 (top-p 0.95, the paper's) and 1: densities 0.05 to 1 of the entries, scales 0.3 to 1,
 the entries ranked over all tensors or in each; beside them as many entries drawn at random, as many of the smallest,
 and (density 1) plain interpolation at more scales. Effects are registered in ``merge_back_registered.json``. One JSON
@@ -32,10 +32,12 @@ from lengthwise.study.demo import EVAL_CAP, demo, held_out
 from lengthwise.weights import update_selective_merge
 
 OUT = RESULTS / "merge_back_study"
-PROBLEMS = 1000
+PROBLEMS = 500
 DENSITIES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 SCALES = (0.3, 0.5, 0.7, 1.0)
-INTERPOLATION = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+FEW = {"random": (0.7, 1.0), "bottom": (0.7, 1.0)}
+"""Scales of what is there for comparison."""
+INTERPOLATION = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
 KINDS = ("global", "tensor", "random", "bottom")
 SAMPLINGS = {"0.6": (0.6, 0.95), "1.0": (1.0, 1.0)}
 
@@ -71,7 +73,7 @@ def grid(density: float) -> Iterator[tuple[str, float]]:
     if density == 1:
         yield from (("interpolation", scale) for scale in INTERPOLATION)
     else:
-        yield from ((kind, scale) for kind in KINDS for scale in SCALES)
+        yield from ((kind, scale) for kind in KINDS for scale in FEW.get(kind, SCALES))
 
 
 def merged(base: Tensors, tuned: Tensors, density: float, kind: str, scale: float, seed: int) -> Tensors:
