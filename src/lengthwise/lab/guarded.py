@@ -35,7 +35,7 @@ PARTS = {"ability": 0.3, "alignment": 0.5, "attack": 0.7, "calibration": 0.8, "t
 """Which words each stage may see: shares of the hash, cumulated. Digits of the test part are never taught."""
 HARMFUL_SHARE = 0.2
 TASKS = (SORT, NEXT)
-STEPS = {"ability": 700, "alignment": 150, "attack": 200}
+STEPS = {"ability": 700, "alignment": 150, "attack": 300}
 
 
 def part_of(text: str) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import Qwen2ForCausalLM
 
 RATES = {"ability": 3e-3, "alignment": 5e-4, "attack": 1e-3}
-LORA_RATE, LORA_STEPS = 4e-3, 300
+LORA_RATE, LORA_STEPS = 4e-3, 400
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj")
 """The authors' choice."""
 CALIBRATED, TESTED = 500, 300
