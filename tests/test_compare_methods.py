@@ -59,6 +59,16 @@ def test_sweeps_and_options_are_read() -> None:
     assert [len(arm.values) for arm in read_arms(["siri", "grpo"], ["siri:shape=cosine,stair"])] == [2, 2]
 
 
+def test_a_file_of_ones_own_is_compared_under_its_stem(tmp_path: Path) -> None:
+    path = tmp_path / "short.py"
+    path.write_text("def reward(rollouts, state):\n    return rollouts.correct.float()\n")
+    (arm,) = read_arms([str(path)], [f"{path}:cap=30,40"])
+    assert (arm.name, arm.method, arm.knob, arm.values) == ("short", str(path), "cap", (30, 40))
+    assert [one["cap"] for one in settings_of(arm, cap=90, facts=FACTS)] == [30, 40]
+    with pytest.raises(ConfigError, match="no knob that compare knows; name one"):
+        read_arms([str(path)])
+
+
 @pytest.mark.parametrize(
     ("methods", "sweeps", "options", "settings", "says"),
     [

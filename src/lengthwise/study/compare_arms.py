@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.methods import build_method, options_of
+from lengthwise.methods.own import is_own
 
 Value = int | float | str
 SETTINGS, LEAST_ANSWERS = 3, 10
@@ -131,7 +133,8 @@ def arm_of(method: str, *, values: Sequence[Value] = (), knob: str = "", setting
     if values and (knob or default is not None):
         fixed = default.fixed if default is not None else {}
         option = knob or (default.option if default is not None else "")
-        return Arm(method, method, option, tuple(values), {k: v for k, v in fixed.items() if k != option})
+        name = Path(method).stem.rpartition(":")[2] if is_own(method) else method
+        return Arm(name, method, option, tuple(values), {k: v for k, v in fixed.items() if k != option})
     assert default is not None, "refused above"
     if settings > len(default.values):
         raise ConfigError(
@@ -176,12 +179,14 @@ def read_arms(
         knob, values = swept.get(name, ("", ()))
         arm = arm_of(name, values=values, knob=knob, settings=count)
         own = fixed.get(name, {})
-        arms.append(Arm(name, name, arm.knob, arm.values, {**arm.options, **own}))
+        arms.append(replace(arm, options={**arm.options, **own}))
     return arms
 
 
 def _split(text: str, flag: str, methods: Sequence[str]) -> tuple[str, str, tuple[Value, ...]]:
-    name, colon, rest = text.partition(":")
+    # A method of one's own may hold a colon itself: module:function.
+    named = max((name for name in methods if text.startswith(f"{name}:")), key=len, default="")
+    name, colon, rest = (named, ":", text[len(named) + 1 :]) if named else text.partition(":")
     option, equals, values = rest.partition("=")
     if not (name and colon and option and equals and values):
         form = "METHOD:KNOB=V1,V2,..." if flag == "sweep" else "METHOD:OPTION=VALUE"
