@@ -2,9 +2,9 @@
 
 The base, `lab:chains-modes`, was taught both modes on the instructions, and opens bare prompts by a coin. A short
 answer says the result at once, which is right on short chains and a guess on long ones; a long one works the chain,
-twice or more. Arms: `adaptive` (the method's defaults), `no-switch` (`switch_weight` 0: the choice is learnt through instructed
-prompts alone) and `no-deduction` (`rho` 0: a right answer earns the same in either mode). One JSON file an arm and
-seed under ``benchmarks/results/adaptive``; what is there is not run again. What is expected of them was written to
+twice or more. Arms: `adaptive` (the method's defaults), `no-switch` (`switch_weight` 0: the choice is learnt through
+instructed prompts alone) and `no-deduction` (`rho` 0: a right answer earns the same in either mode). One JSON file an
+arm and seed under ``benchmarks/results/adaptive``; what is there is not run again. What is expected was written to
 ``adaptive_registered.json`` before the first run.
 
     python benchmarks/adaptive_study.py --arms adaptive,no-switch,no-deduction --seeds 0,1,2 --threads 1

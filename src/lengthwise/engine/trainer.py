@@ -19,11 +19,12 @@ from lengthwise.engine.batches import OBSERVE_STAGE, Collected, Task, check_need
 from lengthwise.engine.checkpoint import newest_checkpoint, restore, save_checkpoint
 from lengthwise.engine.extras import resolve_extras
 from lengthwise.engine.method import Method, State
+from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.runlog import RunLog
 from lengthwise.engine.sampler import Sampler
 from lengthwise.engine.scoring import Scorer
 from lengthwise.engine.updates import UpdatePlan, update_policy
-from lengthwise.engine.watch import Watch
+from lengthwise.engine.watch import Watch, schedule_warning
 from lengthwise.errors import ConfigError, LengthwiseWarning
 from lengthwise.objectives import round_half_up
 
@@ -121,6 +122,9 @@ class Trainer:
 
     def train(self, on_step: Callable[[dict[str, Any]], None] | None = None) -> None:
         """Run to `config.steps`, continuing from the newest sound checkpoint; `on_step` gets each step's metrics."""
+        too_long = schedule_warning(self.method.options, self.config.steps)
+        if too_long is not None:
+            warnings.warn(too_long, LengthwiseWarning, stacklevel=2)
         self._continue()
         log = RunLog(self.folder, step=self.step)
         try:
@@ -259,4 +263,20 @@ def _rollout_metrics(batch: Collected, rewards: Tensor, advantages: Tensor) -> d
         "kept_accuracy": float(kept.correct.float().mean()),
         "kept_tokens": float(kept.num_tokens.float().mean()),
         "sign_flips": float(flipped.float().mean()),
+        "length_alone": _length_alone(kept, rewards),
     }
+
+
+def _length_alone(kept: Rollouts, rewards: Tensor) -> float:
+    """Share of groups whose answers are all right or all wrong and whose rewards differ nonetheless."""
+    groups, index = kept.group_ids.unique(return_inverse=True)
+    right = kept.correct.to(rewards)
+
+    def spread(values: Tensor) -> Tensor:
+        ends = [
+            values.new_zeros(len(groups)).scatter_reduce(0, index, values, how, include_self=False)
+            for how in ("amax", "amin")
+        ]
+        return ends[0] - ends[1]
+
+    return float(((spread(right) == 0) & (spread(rewards) > 0)).float().mean())

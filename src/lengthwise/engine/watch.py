@@ -36,6 +36,17 @@ class Watch:
         return found
 
 
+def schedule_warning(options: Mapping[str, Any], steps: int) -> str | None:
+    """What is wrong with a cap's schedule in a run of so many steps: it does not come back to its longest cap."""
+    cycle = options.get("cycle")
+    if cycle is None or cycle <= steps:
+        return None
+    return (
+        f"the cap's cycle is {cycle} steps but the run has {steps}, so the cap never comes back to its longest; give a "
+        f"cycle of at most {steps} steps"
+    )
+
+
 def _conditions(m: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
     return {
         "cut": (
@@ -43,9 +54,15 @@ def _conditions(m: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
             f"most answers ({m['cut_rate']:.0%}) reach the cap of {m['cap']} tokens; raise the cap",
         ),
         "uniform": (
-            m["uniform_groups"] > 0.75,
+            m["uniform_groups"] - m.get("length_alone", 0) > 0.75,
             f"most groups ({m['uniform_groups']:.0%}) are all right or all wrong and teach nothing; "
             "change the problems' difficulty or raise group_size",
+        ),
+        "length_alone": (
+            m["uniform_groups"] == 1 and m.get("length_alone", 0) > 0,
+            "no group is mixed, so rewards differ by length alone and nothing weighs it against being right: whatever "
+            "the size of the penalty (alpha, price, weight), answers only get shorter; use harder problems or raise "
+            "group_size",
         ),
         "short_batch": (
             m["groups"] < m["groups_wanted"],

@@ -248,7 +248,7 @@ class WindowedTrainer(Trainer):
             seen = Collected(drawn=answers, kept=answers, draws=1, cursor=self.cursor)
             metrics |= _rollout_metrics(seen, rewards[windows.done], credit)
             # Rows of one prompt are done in different steps, so a step's groups are no groups.
-            for name in ("uniform_groups", "groups", "draws"):
+            for name in ("uniform_groups", "groups", "draws", "length_alone"):
                 del metrics[name]
             inner = self.method.update_state(self.state["method"], answers)
             self.state = {**self.state, "method": inner}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lengthwise.engine.method import LossInputs, Method
 from lengthwise.errors import ConfigError
-from lengthwise.objectives import constant_cap, drpo_questions, kl_penalty
+from lengthwise.objectives import constant_cap, drpo_questions, drpo_weights, kl_penalty
 from lengthwise.objectives import drpo as drpo_loss
 
 
@@ -24,6 +24,8 @@ def drpo(*, cap: int, lam: float = 0.1, tau: float = 10.0, kl_limit: float = 1e-
     """
     if math.isinf(lam):
         raise ConfigError("lam is inf, which is DisCO; take the method disco")
+    # Refuses a lam under which no lengths up to the cap would weigh unlike, before anything is sampled.
+    drpo_weights(torch.tensor([True]), torch.tensor([1]), torch.tensor([0]), lam=lam, max_tokens=cap)
     return _decoupled(
         "drpo",
         "DRPO: Efficient Reasoning via Decoupled Reward Policy Optimization, arXiv 2510.04474",

@@ -5,6 +5,7 @@ Every phase leaves files that are whole or absent, so the same call continues wh
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.runlog import read_metrics
 from lengthwise.engine.trainer import TrainConfig, Trainer
 from lengthwise.engine.windowed import Windowed, WindowedTrainer
-from lengthwise.errors import ConfigError
+from lengthwise.errors import ConfigError, LengthwiseWarning
 from lengthwise.evaluation.evaluate import Sampling, evaluate, source_name
 from lengthwise.evaluation.problems import Problems
 from lengthwise.evaluation.records import Record
@@ -117,6 +118,7 @@ def shorten(
     sets = {"": eval_problems, **{f"-{name}": problems for name, problems in (extra_sets or {}).items()}}
     sha_before = weights_sha(policy.model)
     before = measure(job, policy, sets, "before", tell)
+    _forewarn(job, before[SAMPLING])
     for name, control in {**_own_controls(job, chosen), **(controls or {})}.items():
         path = job.out / RECORDS / f"control-{name}.json"
         if not path.is_file():
@@ -281,6 +283,20 @@ def _measure(
         atomic_write_json(job.out / TEXTS / f"{name}.json", _texts(rollouts, problems, samples))
     record.save(path)
     return record
+
+
+def _forewarn(job: Job, before: Record) -> None:
+    """Say before the training that no answer may be right within the cap."""
+    rows = zip(before.num_tokens, before.correct, strict=True)
+    lengths = [n for row, right in rows for n, ok in zip(row, right, strict=True) if ok]
+    cap = min(job.cap, int((job.schedule or {}).get("shortest", job.cap)))
+    if lengths and cap < min(lengths):
+        warnings.warn(
+            f"the cap is {cap} tokens, below the shortest of the {len(lengths)} right answers of the untouched model "
+            f"({min(lengths)}): hardly an answer can be right within it; raise the cap, or let --cap auto choose it",
+            LengthwiseWarning,
+            stacklevel=3,
+        )
 
 
 def _take_over(measured: Path, out: Path) -> None:
