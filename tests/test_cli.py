@@ -31,10 +31,10 @@ FLAGS = {
     "evaluate": [
         "--answer-column", "--answer-pattern", "--answer-prompt", "--answer-tokens", "--api-key-env", "--baseline",
         "--budget", "--cap", "--chat-template", "--concise", "--concurrency", "--data", "--device", "--dtype",
-        "--early-stop", "--endpoint", "--grader", "--json", "--model", "--no-chat-template", "--no-think", "--out",
-        "--overwrite", "--preset", "--problem-column", "--prompt-template", "--retries", "--sample-rows", "--samples",
-        "--seed", "--short-of", "--system-prompt", "--temperature", "--think", "--timeout", "--tokenizer", "--top-p",
-        "--trust-remote-code", "MODEL",
+        "--early-stop", "--endpoint", "--grader", "--json", "--lambda", "--model", "--n-global", "--no-chat-template",
+        "--no-think", "--out", "--overwrite", "--preset", "--problem-column", "--prompt-template", "--retries",
+        "--rule", "--sample-rows", "--samples", "--seed", "--short-of", "--system-prompt", "--temperature", "--think",
+        "--timeout", "--tokenizer", "--top-p", "--trust-remote-code", "--window", "MODEL",
     ],
     "evaluate-context": [
         "--api-key-env", "--chat-template", "--concurrency", "--data", "--device", "--dtype", "--endpoint", "--json",
@@ -42,9 +42,9 @@ FLAGS = {
         "--timeout", "--tokenizer", "--trust-remote-code", "[MODEL]...",
     ],
     "extend": [
-        "--batch", "--chunk", "--data", "--dtype", "--epochs", "--eval-factor", "--factor", "--json", "--link",
-        "--lora", "--lr", "--micro-batch", "--option", "--out", "--overwrite", "--power", "--scheme", "--seed",
-        "--steps", "--text-column", "--truncate-length", "--warmup-steps", "--xpos-scale-base", "MODEL",
+        "--batch", "--chunk", "--data", "--dtype", "--epochs", "--eval-factor", "--factor", "--json", "--lambda",
+        "--link", "--lora", "--lr", "--micro-batch", "--option", "--out", "--overwrite", "--power", "--scheme",
+        "--seed", "--steps", "--text-column", "--truncate-length", "--warmup-steps", "--xpos-scale-base", "MODEL",
     ],
     "generate": [
         "--chat-template", "--chunk", "--device", "--dtype", "--json", "--lambda", "--max-tokens", "--n-global",
@@ -76,8 +76,9 @@ FLAGS = {
         "--grader", "--gradient-checkpointing", "--group-size", "--json", "--longest", "--lora", "--lr", "--max-draws",
         "--merge-back", "--method", "--micro-tokens", "--no-chat-template", "--no-think", "--option", "--out",
         "--overwrite", "--preset", "--problem-column", "--prompt-template", "--prompts", "--sample-rows", "--seed",
-        "--shortest", "--steps", "--system-prompt", "--temperature", "--think", "--token-budget", "--top-p", "--truncate-importance", "--trust-remote-code",
-        "--updates", "--warmup-steps", "MODEL",
+        "--short-model", "--shortest", "--stage", "--steps", "--system-prompt", "--temperature", "--think",
+        "--token-budget", "--top-p", "--truncate-importance", "--trust-remote-code", "--updates", "--warmup-steps",
+        "MODEL",
     ],
 }  # fmt: skip
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from lengthwise.errors import ConfigError
+
 if TYPE_CHECKING:
     from lengthwise.study.request import ContractRequest
 
@@ -66,6 +68,41 @@ class ContractFlags:
         if "prompt_template" in changes:
             changes["template"] = changes.pop("prompt_template")
         return ContractRequest(changes=changes, **kept)
+
+
+@dataclass(frozen=True)
+class LambdaFlags:
+    """Reading and writing without end."""
+
+    use_lambda: Annotated[bool, Flag("--lambda", help="Constant memory for any length: start tokens and a window.")] = (
+        False
+    )
+    rule: Annotated[str | None, Flag(help="--lambda: lambda (LM-Infinite) or streaming (StreamingLLM).")] = None
+    n_global: Annotated[int | None, Flag(help="--lambda: start tokens that stay. Default: 10, streaming 4.")] = None
+    window: Annotated[
+        int | None, Flag(help="--lambda: last tokens that are seen. Default: the trained context, at most 4096.")
+    ] = None
+
+    def request(self) -> dict[str, Any] | None:
+        """What was given for `lambda_attention`; None without --lambda.
+
+        Raises:
+            ConfigError: one of its options without --lambda.
+        """
+        options = {name: value for name, value in asdict(self).items() if value is not None and name != "use_lambda"}
+        if options and not self.use_lambda:
+            raise ConfigError(f"{', '.join(options)} is set without --lambda; give --lambda too")
+        return options if self.use_lambda else None
+
+
+def refuse_lambda(given: bool, reason: str) -> None:
+    """Say why a command does not take --lambda, rather than that there is no such flag.
+
+    Raises:
+        ConfigError: it was given.
+    """
+    if given:
+        raise ConfigError(f"--lambda {reason}")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lengthwise.cli._console import complain, err, out, print_json
-from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, with_groups
+from lengthwise.cli._flags import ContractFlags, Flag, LambdaFlags, MachineFlags, with_groups
 from lengthwise.errors import ConfigError
 
 SAID_EVERY = 10.0
@@ -84,6 +84,7 @@ def evaluate(
     server: EndpointFlags,
     intervention: InterventionFlags,
     contract: ContractFlags,
+    endless: LambdaFlags,
     machine: MachineFlags,
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Folder of a model, or lab:chains.")] = None,
     folder: Annotated[
@@ -100,7 +101,8 @@ def evaluate(
     asked = Evaluation(
         data=data, out=folder or Path(tempfile.gettempdir(), f"lengthwise-evaluate-{secrets.token_hex(4)}"),
         contract=contract.request(), model=model, endpoint=server.request(), tokenizer=server.tokenizer,
-        intervention=Intervention(**asdict(intervention)), baseline=baseline, **asdict(sampling), **asdict(machine),
+        intervention=Intervention(**asdict(intervention)), baseline=baseline, endless=endless.request(),
+        **asdict(sampling), **asdict(machine),
     )  # fmt: skip
     with _progress() as listener:
         summary = evaluate_model(asked, overwrite=overwrite, listener=listener)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lengthwise.cli._console import complain, out, print_json
-from lengthwise.cli._flags import Flag, with_groups
+from lengthwise.cli._flags import Flag, refuse_lambda, with_groups
 from lengthwise.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,10 +58,18 @@ def extend(
     xpos_scale_base: Annotated[float | None, Flag(help="Tokens over which xPos decays by zeta. Default: 512.")] = None,
     option: Annotated[list[str] | None, Flag(help="Another option of the scheme, NAME=JSON; repeat.")] = None,
     link: Annotated[bool, Flag("--link", help="Hard links to the weights in place of copies.")] = False,
+    use_lambda: Annotated[
+        bool, Flag("--lambda", help="Refused: a way of running a model, not of writing one.")
+    ] = False,
     overwrite: Annotated[bool, Flag("--overwrite", help="Replace the output folder.")] = False,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Write MODEL with a position scheme for longer texts, fine-tuned under it first where --data is given."""
+    refuse_lambda(
+        use_lambda,
+        "cannot be written into a folder: it is a way of running any model, with its weights and config as they are. "
+        "Give it to lengthwise generate or evaluate, or as --scheme lambda to evaluate-context",
+    )
     from transformers.utils import logging
 
     from lengthwise.context.extending import extend_folder

@@ -13,7 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lengthwise.cli._console import complain, err, out, print_json
-from lengthwise.cli._flags import Flag, MachineFlags, with_groups
+from lengthwise.cli._flags import Flag, LambdaFlags, MachineFlags, with_groups
 from lengthwise.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -23,17 +23,10 @@ if TYPE_CHECKING:
 @with_groups
 def generate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a causal language model.")],
+    endless: LambdaFlags,
     machine: MachineFlags,
     prompt: Annotated[str | None, Flag(help="Text to go on from.")] = None,
     prompt_file: Annotated[str | None, Flag(help="File with the text; - is standard input.")] = None,
-    use_lambda: Annotated[
-        bool, Flag("--lambda", help="Constant memory for any length: start tokens and a window.")
-    ] = False,
-    rule: Annotated[str | None, Flag(help="--lambda: lambda (LM-Infinite) or streaming (StreamingLLM).")] = None,
-    n_global: Annotated[int | None, Flag(help="--lambda: start tokens that stay. Default: 10, streaming 4.")] = None,
-    window: Annotated[
-        int | None, Flag(help="--lambda: last tokens that are seen. Default: the trained context, at most 4096.")
-    ] = None,
     chunk: Annotated[int, Flag(help="Tokens of the prompt read at once.")] = 2048,
     max_tokens: Annotated[int, Flag(help="Most new tokens; 0: until the model ends, or Ctrl-C.")] = 256,
     temperature: Annotated[float, Flag(help="0 takes the likeliest token.")] = 0.0,
@@ -46,10 +39,7 @@ def generate(
     """Write on from a text. With --lambda MODEL reads and writes without end, in memory and time that stay flat."""
     if stream and as_json:
         raise ConfigError("--stream prints text and --json one object; give one of them")
-    given = {"rule": rule, "n_global": n_global, "window": window}
-    options = {name: value for name, value in given.items() if value is not None}
-    if options and not use_lambda:
-        raise ConfigError(f"{', '.join(options)} is set without --lambda; give --lambda too")
+    options = endless.request()
     text = _prompt_text(prompt, prompt_file)
     from transformers.utils import logging
 
@@ -60,11 +50,11 @@ def generate(
     logging.disable_progress_bar()
     policy = load_policy(model, device=machine.device, dtype=machine.dtype, trust_remote_code=machine.trust_remote_code)
     eos_ids, ids = _tokens(policy, text, chat_template)
-    if not use_lambda:
+    if options is None:
         _check_room(policy.model.config, len(ids), max_tokens)
     sampling = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "eos_ids": eos_ids}
     with ExitStack() as stack:
-        cache = _cache(stack, policy.model, options if use_lambda else None)
+        cache = _cache(stack, policy.model, options)
         stack.enter_context(policy.compute())
         written = _Written(stream)
         stopped = _run(policy, ids, cache, chunk, seed, sampling, written)

@@ -62,25 +62,39 @@ def lambda_attention(
         ConfigError: a number out of range, an unknown rule, a ceiling with "streaming".
         UnsupportedModelError: on entering, when the model fails a check.
     """
-    if rule not in DEFAULT_GLOBAL:
-        raise ConfigError(f"rule is {rule!r}; choose one of {', '.join(DEFAULT_GLOBAL)}")
-    if rule == "streaming" and ceiling is not None:
-        raise ConfigError(f"ceiling is {ceiling}; StreamingLLM has none, its start tokens stand before the window")
     trained = getattr(model.config, "max_position_embeddings", None)
-    if window is None:
-        window = min(trained or MOST_WINDOW, MOST_WINDOW)
-    wanted = Rule(
-        DEFAULT_GLOBAL[rule] if n_global is None else n_global,
-        window,
-        None if rule == "streaming" else window if ceiling is None else ceiling,
-    )
-    if trained is not None and window > trained:
+    wanted = rule_of(trained, n_global=n_global, window=window, ceiling=ceiling, rule=rule)
+    if trained is not None and wanted.window > trained:
         warnings.warn(
             f"window is {window}, but the model was trained to {trained} tokens; distances beyond that are new to it",
             LengthwiseWarning,
             stacklevel=2,
         )
     return LambdaAttention(model, wanted, top_k)
+
+
+def rule_of(
+    trained: int | None,
+    *,
+    n_global: int | None = None,
+    window: int | None = None,
+    ceiling: int | None = None,
+    rule: str = "lambda",
+) -> Rule:
+    """The rule that `lambda_attention` takes for a model that was trained to so many tokens (None: not known).
+
+    Raises:
+        ConfigError: as there.
+    """
+    if rule not in DEFAULT_GLOBAL:
+        raise ConfigError(f"rule is {rule!r}; choose one of {', '.join(DEFAULT_GLOBAL)}")
+    if rule == "streaming" and ceiling is not None:
+        raise ConfigError(f"ceiling is {ceiling}; StreamingLLM has none, its start tokens stand before the window")
+    if window is None:
+        window = min(trained or MOST_WINDOW, MOST_WINDOW)
+    if n_global is None:
+        n_global = DEFAULT_GLOBAL[rule]
+    return Rule(n_global, window, None if rule == "streaming" else window if ceiling is None else ceiling)
 
 
 class LambdaAttention:

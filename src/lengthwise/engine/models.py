@@ -21,13 +21,17 @@ LORA_TARGETS = "all-linear"
 
 @dataclass(frozen=True)
 class Policy:
-    """A loaded model with its tokenizer; `compute` makes the context (autocast or nothing) it runs in."""
+    """A loaded model with its tokenizer; `compute` makes the context (autocast or nothing) it runs in.
+
+    `endless`: the model is under an attention that reads without end, and takes no padding (see `Sampler`).
+    """
 
     model: Any
     tokenizer: Any
     folder: Path
     lora_rank: int
     compute: Callable[[], AbstractContextManager[Any]]
+    endless: bool = False
 
     @property
     def device(self) -> torch.device:

@@ -24,10 +24,14 @@ class Sampler:
     """Draws responses from a causal language model on one device.
 
     `eos_ids` are all tokens that end a response, `pad_id` fills padding (any valid id). `max_rows` bounds the
-    rows in flight, and with them the KV cache; 0 means all at once.
+    rows in flight, and with them the KV cache; 0 means all at once. `endless` is for a model under Lambda attention:
+    its config's length is no bound, and only rows of one length are in flight together, because its first tokens
+    count and none may be padding.
     """
 
-    def __init__(self, model: Any, *, eos_ids: Sequence[int], pad_id: int, max_rows: int = 0) -> None:
+    def __init__(
+        self, model: Any, *, eos_ids: Sequence[int], pad_id: int, max_rows: int = 0, endless: bool = False
+    ) -> None:
         if not eos_ids:
             raise ConfigError("eos_ids is empty; name at least one token that ends a response")
         if max_rows < 0:
@@ -36,6 +40,7 @@ class Sampler:
         self.eos_ids = torch.tensor(sorted(set(eos_ids)), device=model.device)
         self.pad_id = pad_id
         self.max_rows = max_rows
+        self.endless = endless
 
     @torch.no_grad()
     def generate(
@@ -69,11 +74,9 @@ class Sampler:
         groups = list(group_ids) if group_ids is not None else _number(prompts)
         problems = list(problem_ids) if problem_ids is not None else groups
         state = _State([list(p) for p in prompts], [[] for _ in range(rows)], cap)
-        chunk = self.max_rows or rows
         with _evaluating(self.model):
-            for first in range(0, rows, chunk):
-                active = range(first, min(rows, first + chunk))
-                self._decode(state, list(active), generator, temperature, top_p, world)
+            for active in self._in_flight(state, list(range(rows))):
+                self._decode(state, active, generator, temperature, top_p, world)
         return self._collect(state, groups, problems, policy_version)
 
     @torch.no_grad()
@@ -103,10 +106,9 @@ class Sampler:
         state.versions = [rollouts.policy_version[i, : len(w)].tolist() for i, w in enumerate(written)]
         state.finished = rollouts.finished.tolist()
         open_rows = [i for i in range(rows) if not state.finished[i] and len(written[i]) < cap[i]]
-        chunk = self.max_rows or max(1, len(open_rows))
         with _evaluating(self.model):
-            for first in range(0, len(open_rows), chunk):
-                self._decode(state, open_rows[first : first + chunk], generator, temperature, top_p, world)
+            for active in self._in_flight(state, open_rows):
+                self._decode(state, active, generator, temperature, top_p, world)
         resumed = self._collect(state, rollouts.group_ids.tolist(), rollouts.problem_ids.tolist(), policy_version)
         unchanged = resumed.num_tokens == rollouts.num_tokens
         return resumed.with_fields(answer_correct=rollouts.answer_correct & unchanged)
@@ -120,7 +122,7 @@ class Sampler:
             raise ConfigError(f"temperature is {temperature}; give 0 (greedy) or a positive number")
         if not 0 < top_p <= 1:
             raise ConfigError(f"top_p is {top_p}; give a number above 0 and up to 1")
-        limit = getattr(self.model.config, "max_position_embeddings", None)
+        limit = None if self.endless else getattr(self.model.config, "max_position_embeddings", None)
         for row, (prompt, cap) in enumerate(zip(prompts, caps, strict=True)):
             if not len(prompt):
                 raise ConfigError(f"prompts[{row}] has no token; a response needs something to continue")
@@ -131,6 +133,16 @@ class Sampler:
                     f"prompt {row} has {len(prompt)} tokens and the cap is {cap}, but the model allows {limit} "
                     "positions in all; shorten the prompt or lower the cap"
                 )
+
+    def _in_flight(self, state: _State, rows: list[int]) -> Iterator[list[int]]:
+        """The rows in the parts that are decoded together; of one length each where no padding is taken."""
+        parts: dict[int, list[int]] = {}
+        for row in rows:
+            length = len(state.prompts[row]) + len(state.responses[row]) if self.endless else 0
+            parts.setdefault(length, []).append(row)
+        for part in parts.values():
+            size = self.max_rows or len(part)
+            yield from (part[first : first + size] for first in range(0, len(part), size))
 
     def _decode(
         self,

@@ -76,7 +76,10 @@ def draw(
     """
     owners = [problem for problem in range(len(problems)) for _ in range(sampling.samples * copies)]
     seed = sampling.seed or 0
-    sampler = Sampler(policy.model, eos_ids=problems.contract.eos_ids, pad_id=policy.pad_id, max_rows=rows_at_once)
+    sampler = Sampler(
+        policy.model, eos_ids=problems.contract.eos_ids, pad_id=policy.pad_id, max_rows=rows_at_once,
+        endless=policy.endless,
+    )  # fmt: skip
     with policy.compute():
         return sampler.generate(
             [problems.prompts[owner] for owner in owners],
@@ -194,7 +197,7 @@ def complete_all(
     """
     size = max(1, rows_at_once // (sampling.samples * (intervention.short_of or 1)))
     missing = sorted({problem // size for problem, _ in log.missing(problems, sampling.samples)})
-    if missing:
+    if missing and not policy.endless:  # Lambda attention proves itself, and is never padded
         Sampler(policy.model, eos_ids=problems.contract.eos_ids, pad_id=policy.pad_id).check_padding()
     for part in missing:
         some = problems.part(part * size, size)

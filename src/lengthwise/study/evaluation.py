@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lengthwise.data import read_rows
-from lengthwise.engine.models import DTYPES, load_policy, load_tokenizer, read_config, resolve_device
+from lengthwise.engine.models import DTYPES, Policy, load_policy, load_tokenizer, read_config, resolve_device
 from lengthwise.errors import ConfigError, InputError, LengthwiseWarning
 from lengthwise.evaluation.anatomy import load_words
 from lengthwise.evaluation.bootstrap import mean_interval
@@ -59,7 +60,7 @@ class Evaluation:
     """The command line's words, unresolved; see `lengthwise evaluate --help` for each.
 
     One of ``model`` (a folder) and ``endpoint`` is given. ``tokenizer``: folder of the model's own, for an endpoint.
-    ``baseline``: file of a record.
+    ``baseline``: file of a record. ``endless``: options of `lambda_attention`, under which the model then answers.
     """
 
     data: str
@@ -76,6 +77,7 @@ class Evaluation:
     intervention: Intervention = field(default_factory=Intervention)
     baseline: Path | None = None
     sample_rows: int = SAMPLE_ROWS
+    endless: Mapping[str, Any] | None = None
     device: str = "auto"
     dtype: str = "float32"
     trust_remote_code: bool = False
@@ -88,6 +90,8 @@ class Evaluation:
             raise ConfigError("tokenizer is for an endpoint; a model's folder has its own")
         if self.endpoint is not None and self.cap is None:
             raise ConfigError("cap is not given; over an endpoint name the most response tokens (--cap N)")
+        if self.endless is not None and self.endpoint is not None:
+            raise ConfigError("--lambda changes a model that is loaded here, not one behind a server; give MODEL")
         if self.sample_rows < 1:
             raise ConfigError(f"sample_rows is {self.sample_rows}; give the rows in flight, at least 1")
         if self.dtype not in DTYPES:
@@ -164,19 +168,38 @@ def _plan_model(asked: Evaluation) -> Plan:
     tokenizer = load_tokenizer(folder)
     contract = asked.contract.resolved(folder, tokenizer)
     positions = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
+    if asked.endless is not None:
+        from lengthwise.context.lambda_attention import rule_of
+
+        rule_of(positions, **asked.endless)  # impossible numbers are a complaint now
+        positions = None
     problems = _prepare(asked, contract, tokenizer, positions)
     sampling = asked.sampling(asked.cap or room(max(map(len, problems.prompts)), positions))
 
     def fill(log: ResponseLog, heard: Callable[[Sequence[Completion]], None], tell: Listener) -> None:
         policy = load_policy(folder, device=asked.device, dtype=asked.dtype, trust_remote_code=asked.trust_remote_code)
-        complete_all(
-            policy, problems, sampling, log, intervention=asked.intervention, rows_at_once=asked.sample_rows, tell=heard
-        )
+        with _endless(policy, asked.endless) as policy:
+            complete_all(
+                policy, problems, sampling, log, intervention=asked.intervention, rows_at_once=asked.sample_rows,
+                tell=heard,
+            )  # fmt: skip
 
     weights = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
     own = {"weights": weights, "sample_rows": asked.sample_rows, "dtype": asked.dtype}
     name = asked.model if asked.model == SHIPPED else folder.name
     return _plan(asked, problems, sampling, name, str(folder), tokenizer_name(tokenizer), fill, own, str(device))
+
+
+@contextmanager
+def _endless(policy: Policy, options: Mapping[str, Any] | None) -> Iterator[Policy]:
+    """The policy under Lambda attention, where its options are given."""
+    if options is None:
+        yield policy
+        return
+    from lengthwise.context import lambda_attention
+
+    with lambda_attention(policy.model, **options):
+        yield replace(policy, endless=True)
 
 
 def _plan_endpoint(asked: Evaluation, endpoint: Endpoint) -> Plan:
@@ -242,6 +265,8 @@ def _plan(
         tokenizer=counted,
         intervention=asked.intervention.to_dict(),
     )
+    if asked.endless is not None:
+        context["lambda"] = dict(asked.endless)
     problems = {"count": len(questions), "fingerprint": questions.fingerprint(), "left_out": len(questions.left_out)}
     config = {**context, "problems": problems, **own, "environment": environment(device)}
     return Plan(questions, sampling, name, folder, config, context, fill)
@@ -325,6 +350,8 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
     """What an evaluation adds to the notes of a log."""
     done, spent, left_out = summary["intervention"], summary["spent_tokens"], summary["problems_left_out"]
     said = []
+    if (options := summary["context"].get("lambda")) is not None:
+        said.append(" ".join(["Lambda attention", *(f"{name} {value}" for name, value in options.items())]))
     if done is not None:
         said.append("intervention: " + ", ".join(f"{name} {value}" for name, value in done.items()))
     if done is not None and "answer_tokens" in done:
