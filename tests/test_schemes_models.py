@@ -195,8 +195,22 @@ def test_without_lengthwise_a_saved_scheme_is_an_error_and_linear_loads(tmp_path
     for scheme in ("power", "xpos", "randomised"):
         done = loads(scheme)
         assert done.returncode and "KeyError: 'lengthwise.context'" in done.stderr
-    done = loads("xpos", "import lengthwise.context.schemes_registered;")
-    assert done.returncode == 0 and "validation" not in done.stderr, done.stderr
+    for scheme, also in (("xpos", "import lengthwise;"), ("power", "import lengthwise.context;")):
+        done = loads(scheme, also)
+        assert done.returncode == 0 and "validation" not in done.stderr, done.stderr
+
+
+def test_schemes_are_known_whether_lengthwise_or_transformers_comes_first(tmp_path: Path) -> None:
+    extend(model(), "truncated", factor=2.0).save_pretrained(tmp_path)
+    code = "import {}; from transformers import AutoModelForCausalLM as A; net = A.from_pretrained({!r}); " \
+           "print(*net.model.rotary_emb.inv_freq.tolist())"  # fmt: skip
+    wanted = extend(model(), "truncated", factor=2.0).model.rotary_emb.inv_freq
+    for order in ("transformers, lengthwise", "transformers.modeling_rope_utils, lengthwise"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(order, str(tmp_path))], capture_output=True, text=True
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        torch.testing.assert_close(torch.tensor([float(x) for x in done.stdout.split()]), wanted)
 
 
 def test_nothing_changes_for_other_models() -> None:

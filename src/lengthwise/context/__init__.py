@@ -1,4 +1,4 @@
-"""Read more tokens than a model was trained on: Lambda-shaped attention and its evicting cache."""
+"""Read more tokens than a model was trained on: position schemes, Lambda-shaped attention and its evicting cache."""
 
 from importlib import metadata
 
@@ -18,5 +18,14 @@ from lengthwise.context.lambda_attention import LambdaAttention as LambdaAttenti
 from lengthwise.context.lambda_attention import lambda_attention as lambda_attention  # noqa: E402
 from lengthwise.context.rules import Rule as Rule  # noqa: E402
 from lengthwise.context.rules import TopK as TopK  # noqa: E402
+from lengthwise.context.schemes import linear_inv_freq as linear_inv_freq  # noqa: E402
+from lengthwise.context.schemes import power_inv_freq as power_inv_freq  # noqa: E402
+from lengthwise.context.schemes import randomised_positions as randomised_positions  # noqa: E402
+from lengthwise.context.schemes import truncated_inv_freq as truncated_inv_freq  # noqa: E402
+from lengthwise.context.schemes import xpos_decay as xpos_decay  # noqa: E402
+from lengthwise.context.schemes_config import extend as extend  # noqa: E402
 
-__all__ = ["LambdaAttention", "LambdaCache", "Rule", "TopK", "lambda_attention"]
+__all__ = [
+    "LambdaAttention", "LambdaCache", "Rule", "TopK", "extend", "lambda_attention", "linear_inv_freq",
+    "power_inv_freq", "randomised_positions", "truncated_inv_freq", "xpos_decay",
+]  # fmt: skip

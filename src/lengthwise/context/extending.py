@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.context.schemes_config import NOTE, SHIPPED, Scheme, the_rotary, trained_context
-from lengthwise.context.schemes_registered import ROPE_TYPE
 from lengthwise.errors import CheckpointError, ConfigError, InputError, LengthwiseError, UnsupportedModelError
 from lengthwise.files import PARTIAL, atomic_write_json, atomic_write_text, disk_full, read_json, write_folder
 
@@ -165,7 +164,7 @@ def _report(
         "factor": changes[NOTE]["factor"],
         "rope_parameters": changes["rope_parameters"],
         "max_position_embeddings": changes["max_position_embeddings"],
-        "loads": "anywhere" if anywhere else f"after `import {ROPE_TYPE}`",
+        "loads": "anywhere" if anywhere else "after `import lengthwise`",
     }
 
 

@@ -3,6 +3,7 @@
 One RoPE type, `ROPE_TYPE`, carries all of them in a config's ``rope_parameters``: ``factor``, ``power``,
 ``truncate_length`` (with ``zero_divisor``, ``rho_divisor``), ``randomised`` and ``xpos_scale_base``. Its name is the
 module to import, so that a program without it fails on ``KeyError: 'lengthwise.context'`` instead of rotating plainly.
+``import lengthwise`` is enough: `lengthwise.registering` imports this module when a config names the type.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, RotaryEmbeddin
 
 from lengthwise.context.schemes import composed_inv_freq, number, randomised_positions, xpos_decay
 from lengthwise.errors import ConfigError, InputError, UnsupportedModelError
+from lengthwise.registering import ROPE_TYPE as ROPE_TYPE
+from lengthwise.registering import VALIDATOR
 
-ROPE_TYPE = "lengthwise.context"
 XPOS = "lengthwise_xpos"
 FREQUENCY_OPTIONS = ("factor", "power", "truncate_length", "zero_divisor", "rho_divisor")
 OPTIONS = (*FREQUENCY_OPTIONS, "randomised", "xpos_scale_base")
@@ -190,7 +192,7 @@ def _interleaved(apply: Any, rotated: int) -> bool:
 
 
 ROPE_INIT_FUNCTIONS[ROPE_TYPE] = frequencies
-setattr(RotaryEmbeddingConfigMixin, f"_validate_{ROPE_TYPE}_rope_parameters", _validate)
+setattr(RotaryEmbeddingConfigMixin, VALIDATOR, _validate)
 AttentionInterface.register(XPOS, xpos_attend)
 AttentionMaskInterface.register(XPOS, xpos_mask)
 register_module_module_registration_hook(_attach)
