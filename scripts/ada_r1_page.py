@@ -132,8 +132,11 @@ def page() -> str:
         "",
         "The lab is a teaching and regression instrument, not evidence about large models.",
         "",
-        "![Accuracy against tokens, and one-pass answers by level](img/ada-r1.png)",
-        "",
+        *(
+            ["![Accuracy against tokens, and one-pass answers by level](img/ada-r1.png)", ""]
+            if PICTURE.is_file()
+            else []
+        ),
         "## Registered effects",
         "",
         f"Registered {registered['registered']}. {registered['rule']}",

@@ -11,6 +11,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import ada_r1_page
+import merge_back_page
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 ARMS = {
@@ -203,7 +206,12 @@ def flatten(values: Any, prefix: str) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    pages = {"study-chains.md": chains_page(), "benchmarks.md": benchmarks_page()}
+    pages = {
+        "study-chains.md": chains_page(),
+        "benchmarks.md": benchmarks_page(),
+        "study-ada-r1.md": ada_r1_page.page(),
+        "study-merge-back.md": merge_back_page.page(),
+    }
     stale = [name for name, text in pages.items() if not (ROOT / "docs" / name).is_file()
              or (ROOT / "docs" / name).read_text() != text]  # fmt: skip
     if "--check" in sys.argv:

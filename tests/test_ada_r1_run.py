@@ -22,11 +22,9 @@ from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods.ada_r1 import ada_r1
 from lengthwise.study import ada_r1_dpo
-from lengthwise.study.ada_r1 import measure_short
 from lengthwise.study.ada_r1_dpo import Machine, check_trl, pair_tokens, train_on_pairs
 from lengthwise.study.ada_r1_pairs import read_pairs
 from lengthwise.study.demo import chain_problems
-from lengthwise.study.one_stage import run_one_stage
 from lengthwise.study.request import Request, carry_out
 
 LEARNING = ("samples=3", "lr=1e-4", "batch=4", "epochs=1")

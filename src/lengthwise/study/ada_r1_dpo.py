@@ -81,7 +81,7 @@ def pair_tokens(pairs: Iterable[Mapping[str, Any]], problems: Problems) -> tuple
 
 
 def micro_batch(rows: Sequence[Mapping[str, Sequence[int]]], *, batch: int, max_length: int, tokens: int) -> int:
-    """Pairs of one forward and backward: the largest divisor of ``batch`` whose padded tokens stay within ``tokens``."""
+    """Pairs of one forward and backward: the largest divisor of ``batch`` with padded tokens up to ``tokens``."""
     longest = max(len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows)
     most = max(1, tokens // (2 * min(longest, max_length)))
     return max(size for size in range(1, batch + 1) if batch % size == 0 and size <= most)

@@ -56,14 +56,12 @@ def problem_pairs(
 
     Pairs of two equal texts are marked ``same``: their loss is ln 2 whatever the model does.
     """
-    correct = {
-        name: torch.tensor([row["correct"] for row in rows]) for name, rows in (("long", long), ("short", short))
-    }
+    rows = {"long": long, "short": short}
+    correct = {name: torch.tensor([row["correct"] for row in found]) for name, found in rows.items()}
     style = STYLES[preferred_group(correct["long"], correct["short"], epsilon=settings.epsilon)]
     if style == "none":
         return style, []
     other = "short" if style == "long" else "long"
-    rows = {"long": long, "short": short}
     places: list[tuple[str, str, list[list[int]]]] = []
     if settings.pairs != "instance":
         drawn = group_pairs(correct[style], correct[other], seed=seed, most=settings.group_most, narrow=settings.narrow)
