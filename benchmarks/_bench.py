@@ -25,12 +25,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def git_commit() -> dict[str, Any]:
-    """The commit that is checked out and whether tracked files differ from it; None outside a git checkout."""
+    """The commit that is checked out and which tracked files differ from it.
+
+    Outside a git checkout: what the variable BENCH_COMMIT says, for a machine that holds a copy of the tree; else None.
+    """
     try:
         commit = _git("rev-parse", "HEAD").strip()
         changed = [line[3:] for line in _git("status", "--porcelain", "--untracked-files=no").splitlines()]
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "changed_files": None}
+        return {"commit": os.environ.get("BENCH_COMMIT"), "changed_files": None}
     return {"commit": commit, "changed_files": changed}
 
 
