@@ -12,6 +12,7 @@ from statistics import mean
 from typing import Any
 
 import ada_r1_page
+import giraffe_page
 import merge_back_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -211,6 +212,7 @@ def main() -> None:
         "benchmarks.md": benchmarks_page(),
         "study-ada-r1.md": ada_r1_page.page(),
         "study-merge-back.md": merge_back_page.page(),
+        "study-giraffe.md": giraffe_page.page(),
     }
     stale = [name for name, text in pages.items() if not (ROOT / "docs" / name).is_file()
              or (ROOT / "docs" / name).read_text() != text]  # fmt: skip

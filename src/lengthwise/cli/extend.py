@@ -40,7 +40,7 @@ class TrainingFlags:
 
 @with_groups
 def extend(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a causal language model.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a causal language model, or lab:reader.")],
     scheme: Annotated[
         str, Flag(help="linear, power, truncated, xpos, randomised, ntk, dynamic, yarn, longrope or llama3.")
     ],
@@ -72,21 +72,23 @@ def extend(
     )
     from transformers.utils import logging
 
+    from lengthwise.cli.merge import model_folder
     from lengthwise.context.extending import extend_folder
     from lengthwise.context.schemes_config import Scheme
 
+    source = model_folder(model)
     logging.disable_progress_bar()
     named = {"power": power, "truncate_length": truncate_length, "xpos_scale_base": xpos_scale_base}
     options = {name: value for name, value in named.items() if value is not None} | _options(option or [])
     chosen = Scheme(scheme, factor, tuple(options.items()))
     report = extend_folder(
-        model,
+        source,
         folder,
         chosen,
         eval_factor=eval_factor,
         link=link,
         overwrite=overwrite,
-        train=_train(model, chosen, training),
+        train=_train(source, chosen, training),
     )
     if as_json:
         print_json({**report, "out": str(folder)})

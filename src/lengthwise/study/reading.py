@@ -29,9 +29,12 @@ from lengthwise.evaluation.bootstrap import Interval, cluster_bootstraps, mean_i
 from lengthwise.evaluation.endpoint import Endpoint
 from lengthwise.evaluation.prompts import PromptContract, resolve
 from lengthwise.files import atomic_write_json, atomic_write_text
+from lengthwise.lab.reasoner import shipped_reasoner
 
 TASKS = ("lines", "freeform-qa", "altered-qa", "passkey", "perplexity")
 AS_IS, LAMBDA = "as-is", "lambda"
+LAB = "lab:"
+"""A model of that prefix is one that the package ships, such as lab:reader."""
 RESULT, ANSWERS, REPORT = "context.json", "answers.jsonl", "report.html"
 PLACES = 5
 """Rows of the heat map: fifths of the text before the evidence."""
@@ -47,8 +50,8 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 class Reading:
     """The command line's words; see ``lengthwise evaluate-context --help`` for each.
 
-    ``models``: folders, or NAME=FOLDER. ``schemes``: as-is, lambda, or NAME:FACTOR. ``data``: QA rows; ``lines``: a
-    LongChat file in place of the generator; ``text``: plain text for perplexity.
+    ``models``: folders, lab:reader, or NAME=FOLDER. ``schemes``: as-is, lambda, or NAME:FACTOR. ``data``: QA rows;
+    ``lines``: a LongChat file in place of the generator; ``text``: plain text for perplexity.
 
     Raises:
         ConfigError: an unknown task or scheme, a number out of range, or a file that a task needs and does not have.
@@ -194,7 +197,8 @@ def _arms(asked: Reading) -> Iterator[Arm]:
 
 
 def _local_arm(asked: Reading, name: str, folder: str, text: str) -> Arm:
-    policy = load_policy(folder, device=asked.device, dtype=asked.dtype, trust_remote_code=asked.trust_remote_code)
+    source = shipped_reasoner(folder.removeprefix(LAB)) if folder.startswith(LAB) else folder
+    policy = load_policy(source, device=asked.device, dtype=asked.dtype, trust_remote_code=asked.trust_remote_code)
     scheme, factor = parse_scheme(text)
     model, undo = policy.model, None
     if scheme == LAMBDA:
