@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 
 from lengthwise.engine import TrainConfig
-from lengthwise.errors import ConfigError, InputError
+from lengthwise.errors import ConfigError, InputError, TrainingError
 from lengthwise.evaluation.scores import matched_accuracy_difference
 from lengthwise.evaluation.sides import Side
 from lengthwise.lab import chains, witnesses
 from lengthwise.methods import METHODS, options_of
+from lengthwise.study import compare_jobs
 from lengthwise.study.compare_arms import KNOBS, Arm, Facts, arm_of, read_arms, read_value, resolved, settings_of
 from lengthwise.study.compare_findings import claim, findings, verdict
 from lengthwise.study.compare_pairs import matched, paired
@@ -290,21 +292,61 @@ def test_the_sentences_name_what_is_real_what_is_noise_and_what_failed() -> None
     ]
 
 
+def jobs_of(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Let every piece be a shell script that gets the piece's words."""
+
+    def start(folder: Path, piece: compare_jobs.Piece) -> subprocess.Popen[bytes]:
+        with (folder / "logs" / f"{piece.name}.log").open("wb") as log:
+            return subprocess.Popen(["sh", "-c", script, *piece.words], stdin=subprocess.PIPE, stderr=log, cwd=folder)
+
+    monkeypatch.setattr(compare_jobs, "_start", start)
+
+
+def test_pieces_run_side_by_side_and_no_more_than_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs_of(monkeypatch, "touch on-$0; ls on-* | wc -l >> counts; sleep 0.2; rm on-$0")
+    pieces, done = [compare_jobs.Piece(name, (name,)) for name in "abcde"], []
+    compare_jobs.run_pieces(tmp_path, pieces, jobs=2, done=lambda piece: done.append(piece.name), tick=lambda: None)
+    assert sorted(done) == list("abcde")
+    counts = (tmp_path / "counts").read_text().split()
+    assert len(counts) == 5
+    assert max(map(int, counts)) == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "says"),
+    [
+        ("kill -9 $$", TrainingError, "a was killed by signal SIGKILL; see .*The same command continues"),
+        ("echo trace >&2; echo Boom >&2; exit 1", TrainingError, "a ended with code 1: Boom"),
+        ("echo 'error: cap is 0' >&2; exit 2", ConfigError, "^a: cap is 0$"),
+    ],
+)
+def test_a_piece_that_fails_is_said_and_nothing_new_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, error: type[Exception], says: str
+) -> None:
+    jobs_of(monkeypatch, f"touch began-$0; [ $0 = a ] && {{ {script}; }}; sleep 0.3; touch ended-$0")
+    pieces = [compare_jobs.Piece(name, (name,)) for name in "abc"]
+    with pytest.raises(error, match=says):
+        compare_jobs.run_pieces(tmp_path, pieces, jobs=2, done=lambda piece: None, tick=lambda: None)
+    # The one at work may finish; the third has not begun.
+    assert (tmp_path / "ended-b").is_file()
+    assert not (tmp_path / "began-c").is_file()
+
+
 def test_the_witnesses_arena_writes_readings_and_knows_its_frontier(tmp_path: Path) -> None:
     from lengthwise.engine import load_policy
     from lengthwise.evaluation.evaluate import Sampling, evaluate
 
-    arena = open_arena(asked(tmp_path, model="lab:witnesses", test_problems=40))
+    arena = open_arena(asked(tmp_path, model="lab:witnesses", test_problems=12))
     assert arena.train(0).answers != arena.train(1).answers
     policy = load_policy(arena.folder, device="cpu")
     before, rollouts = evaluate(policy, arena.test, Sampling(arena.eval_cap), name="before", data="d")
     ask = arena.test.tokenizer.convert_tokens_to_ids(witnesses.ASK)
-    tokens = [rollouts.response(row) for row in range(40)]
+    tokens = [rollouts.response(row) for row in range(12)]
     # Every reading follows an ask, most are right, and the asker asks for many.
     assert before.accuracies.mean() > 0.7
     assert before.tokens.mean() > 50
-    assert all(rollouts.num_tokens[row] <= arena.eval_cap for row in range(40))
-    assert sum(row.count(ask) for row in tokens) / 40 == pytest.approx(
+    assert all(rollouts.num_tokens[row] <= arena.eval_cap for row in range(12))
+    assert sum(row.count(ask) for row in tokens) / 12 == pytest.approx(
         witnesses.readings_of(before.tokens.mean()), abs=0.5
     )
     few = arena.baselines["at most 3 readings"](policy, arena.test, before)

@@ -71,7 +71,10 @@ def run_pieces(
                 piece = waiting.pop(0)
                 running[piece] = _start(folder, piece)
             for piece in [piece for piece, process in running.items() if process.poll() is not None]:
-                code = running.pop(piece).returncode
+                ended = running.pop(piece)
+                code = ended.returncode
+                if ended.stdin is not None:
+                    ended.stdin.close()
                 if code:
                     failed.append((piece, code))
                 else:
