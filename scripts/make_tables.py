@@ -12,6 +12,7 @@ from statistics import mean
 from typing import Any
 
 import ada_r1_page
+import extend_cost_table
 import giraffe_page
 import merge_back_page
 
@@ -169,6 +170,7 @@ def benchmarks_page() -> str:
             "",
         ]
         lines += flat_table(found["summary"]) if "summary" in found else objectives_table(found)
+    lines += extend_cost_table.lines()
     return "\n".join(lines) + "\n"
 
 
