@@ -16,7 +16,7 @@ from lengthwise.lab.words import OPEN_LONG, OPEN_SHORT
 SEEDS = (0, 1, 2)
 SUITES = ("methods", "ablation", "baselines")
 TRAIN: dict[str, dict[str, Any]] = {
-    "witnesses": {"steps": 100, "prompts": 24, "group_size": 8, "updates": 2, "lr": 3e-4, "warmup_steps": 5},
+    "witnesses": {"steps": 80, "prompts": 16, "group_size": 8, "updates": 2, "lr": 2e-4, "warmup_steps": 5},
     "chains": {
         "steps": 80,
         "prompts": 16,
@@ -29,12 +29,14 @@ TRAIN: dict[str, dict[str, Any]] = {
 }
 T_PPO: dict[str, dict[str, Any]] = {world: {**own, "prompts": 12} for world, own in TRAIN.items()}
 """No length term, so its answers stay long: fewer of them."""
-PLAIN_CAP = {"witnesses": 36, "chains": 44}
+PLAIN_CAP = {"witnesses": 36, "chains": 50}
 GROUP_NORMALISED = "group-normalised"
-SIRI_CYCLE = {"witnesses": 40, "chains": 32}
+SIRI_CYCLE = {"witnesses": 32, "chains": 32}
 """Two and a half cycles fit into a run, so it ends compressed."""
 SIRI_MEAN = 68
 """The mean cap of SIRI between 96 and 39 tokens."""
+PATIENT = {"steps": 240, "prompts": 24, "updates": 1}
+"""For the price, whose signal is faint in the beginning."""
 ABLATION = {"steps": 60, "prompts": 16, "group_size": 8, "updates": 4, "lr": 3e-4, "warmup_steps": 5}
 ABLATION_CAPS = (27, 45)
 
@@ -75,12 +77,12 @@ METHODS: dict[str, dict[str, Settings]] = {
         "t-ppo": {f"window{x}": (None, {"window": x}) for x in (24, 32, 48, 96)},
     },
     "chains": {
-        "dler": {f"cap{c}": (c, {"kl_coef": 0.0}) for c in (36, 44, 60, 90)},
+        "dler": {f"cap{c}": (c, {"kl_coef": 0.0}) for c in (44, 50, 64, 90)},
         "da-dler": {
-            f"cap{c}": (c, {"easy_cap": e, "kl_coef": 0.0}) for c, e in ((36, 24), (44, 30), (60, 36), (90, 45))
+            f"cap{c}": (c, {"easy_cap": e, "kl_coef": 0.0}) for c, e in ((44, 30), (50, 34), (64, 40), (90, 50))
         },
         "drpo": {f"lam{x}": (None, {"lam": x}) for x in (0.02, 0.05, 0.1, 0.5)},
-        "siri": {f"low{x}": (None, {"shortest": x, "cycle": SIRI_CYCLE["chains"]}) for x in (36, 44, 60, 90)},
+        "siri": {f"low{x}": (None, {"shortest": x, "cycle": SIRI_CYCLE["chains"]}) for x in (44, 50, 64, 90)},
         "grpo-lambda": {f"share{x}": (None, {"fraction": x}) for x in (0.1, 0.2, 0.4, 0.8)},
         "t-ppo": {f"window{x}": (None, {"window": x}) for x in (48, 64, 96, 190)},
     },
@@ -92,7 +94,7 @@ ADAPTIVE: Settings = {
     "no-switch": (None, {"rho": 0.5, "switch_weight": 0.0}),
     "no-rho": (None, {"rho": 0.0, "switch_weight": 0.1}),
 }
-MERGED = {("chains", "dler", "cap44")}
+MERGED = {("chains", "dler", "cap50")}
 
 BASELINES: dict[str, Settings] = {
     world: {
@@ -122,21 +124,20 @@ BASELINES: dict[str, Settings] = {
 
 
 def runs() -> list[Run]:
-    """Every run of the study, in the order in which they are worth having."""
-    return [*method_runs("witnesses"), *method_runs("chains"), *ablation_runs(), *baseline_runs()]
+    """Every run of the study, in the order in which they are worth having: every claim first, then its seeds."""
+    first, *others = ([*method_runs("witnesses", seed), *method_runs("chains", seed)] for seed in SEEDS)
+    return [*first, *baseline_runs(), *ablation_runs(), *itertools.chain(*others)]
 
 
-def method_runs(world: str) -> Iterator[Run]:
-    """The papers' methods: all settings of the first seed before the second."""
-    adaptive = f"{world}-modes"
-    for seed in SEEDS:
-        for method, settings in METHODS[world].items():
-            for setting, (cap, options) in settings.items():
-                merged = (world, method, setting) in MERGED
-                train = T_PPO[world] if method == "t-ppo" else TRAIN[world]
-                yield Run("methods", world, method, setting, seed, options, cap, train, merged=merged)
-        for setting, (cap, options) in ADAPTIVE.items():
-            yield Run("methods", adaptive, "adaptive", setting, seed, {**MODES, **options}, cap, TRAIN[world])
+def method_runs(world: str, seed: int) -> Iterator[Run]:
+    """The papers' methods, every setting."""
+    for method, settings in METHODS[world].items():
+        for setting, (cap, options) in settings.items():
+            merged = (world, method, setting) in MERGED
+            train = T_PPO[world] if method == "t-ppo" else TRAIN[world]
+            yield Run("methods", world, method, setting, seed, options, cap, train, merged=merged)
+    for setting, (cap, options) in ADAPTIVE.items():
+        yield Run("methods", f"{world}-modes", "adaptive", setting, seed, {**MODES, **options}, cap, TRAIN[world])
 
 
 def ablation_runs() -> Iterator[Run]:
@@ -162,5 +163,8 @@ def baseline_runs() -> Iterator[Run]:
     train = TRAIN["witnesses"]
     yield Run("baselines", "witnesses", "grpo-lambda", "all-alpha0.6", 0, {"fraction": 1.0, "alpha": 0.6}, None, train)
     yield Run("baselines", "witnesses", "grpo", f"cap{SIRI_MEAN}", 0, {}, SIRI_MEAN, train)
+    for price in (0.001, 0.002, 0.004, 0.008):
+        patient = {**train, **PATIENT}
+        yield Run("baselines", "witnesses", "linear-price", f"price{price}-patient", 0, {"price": price}, None, patient)
     for setting, options in (("no-warmup", {"critic_warmup": 0}), ("lam-critic0.95", {"lam_critic": 0.95})):
         yield Run("baselines", "witnesses", "t-ppo", setting, 0, {"window": 32, **options}, None, T_PPO["witnesses"])

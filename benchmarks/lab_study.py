@@ -6,16 +6,22 @@
 Worlds: witnesses (when to stop; the best rule is known) and chains (one pass is enough). What is run stands in
 `_lab_plan.py`, what is measured in `_lab_worlds.py`, and what was expected, written down before, in
 ``benchmarks/lab_study_registered.json``. One JSON file a run under ``benchmarks/results/lab_study``; what is there is
-not made again, so any number of processes with different parts can be started, stopped and started again.
+not made again and what another process is at is left to it, so any number of processes can be started side by side,
+stopped, and started again.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import sys
 import tempfile
 import time
+import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +49,7 @@ KEPT = (
     "explained_variance", "value_loss",
 )  # fmt: skip
 NEVER = 10**9
+STALE_SECONDS = 600
 
 
 def method_of(run: Run, world: World) -> Method:
@@ -113,10 +120,10 @@ def carry_out(run: Run, device: str = "cpu") -> dict[str, Any]:
     return {"run": dataclasses.asdict(run), **provenance(), "outcome": rounded(outcome)}
 
 
-def base_result(name: str) -> dict[str, Any]:
+def base_result(name: str, device: str) -> dict[str, Any]:
     """The untouched model of a world."""
     world = WORLDS[name]()
-    policy = load_policy(shipped_reasoner(world.base), device="cpu")
+    policy = load_policy(shipped_reasoner(world.base), device=device)
     found = {"measured": measure(policy, world, seed=0)}
     return {"run": {"suite": "base", "world": name}, **provenance(), "outcome": rounded(found)}
 
@@ -127,18 +134,60 @@ def chosen(options: argparse.Namespace) -> list[Run]:
     if not 1 <= part <= parts:
         raise SystemExit(f"--part is {options.part}; give i/n with i from 1 to n")
     suites = options.suites.split(",")
-    wanted = [
+    return [
         run
-        for run in runs()
+        for run in runs()[part - 1 :: parts]
         if run.suite in suites
-        and run.method in METHODS
         and options.only in run.name
         and (options.worlds is None or run.world in options.worlds.split(","))
+        and run.method in METHODS
+        and shipped_reasoner(run.world).is_dir()
     ]
-    return wanted[part - 1 :: parts]
 
 
-def main() -> None:
+def line_of(run: Run, outcome: dict[str, Any]) -> str:
+    """What is said of a finished run."""
+    test, ended = outcome["measured"]["test"], outcome["ended"]
+    told = f"{run.name}: {test['accuracy']:.3f} at {test['tokens']:.1f} tokens, {outcome['seconds']:.0f} s"
+    return told + (f", ended: {ended}" if ended else "")
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether nobody else is making a result; the claim is given back, and is void after ten minutes."""
+    claim = path.with_suffix(".running")
+    claim.parent.mkdir(parents=True, exist_ok=True)
+    if claim.is_file() and time.time() - claim.stat().st_mtime > STALE_SECONDS:
+        claim.unlink(missing_ok=True)
+    try:
+        os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        claim.unlink(missing_ok=True)
+
+
+def attempted(run: Run, path: Path, options: argparse.Namespace) -> bool:
+    """Make one result; a run that fails is told and leaves the others to go on."""
+    try:
+        result = carry_out(run, options.device)
+    except Exception:
+        print(f"{run.name} failed:\n{traceback.format_exc()}", flush=True)
+        return False
+    atomic_write_json(path, result | commit_of(options))
+    print(line_of(run, result["outcome"]), flush=True)
+    return True
+
+
+def commit_of(options: argparse.Namespace) -> dict[str, str]:
+    """The commit that the command line names, for a tree without its history."""
+    return {"commit": options.commit} if options.commit else {}
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suites", default=",".join(SUITES), help="which of methods, ablation, baselines")
     parser.add_argument("--worlds", help="only these worlds")
@@ -146,17 +195,19 @@ def main() -> None:
     parser.add_argument("--part", default="1/1", help="i/n: every n-th run, beginning with the i-th")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
+    parser.add_argument("--commit", help="the commit of this tree, where it is no git checkout")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds after which no run is begun")
     parser.add_argument("--base", action="store_true", help="measure the untouched models instead")
     parser.add_argument("--list", action="store_true", help="name the runs and what is there already")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    began = time.perf_counter()
+    began, failed = time.perf_counter(), 0
     if options.base:
-        for name in WORLDS:
-            atomic_write_json(options.out / f"base-{name}.json", base_result(name))
-        return
+        for name in filter(lambda world: shipped_reasoner(world).is_dir(), WORLDS):
+            found = base_result(name, options.device) | commit_of(options)
+            atomic_write_json(options.out / f"base-{name}.json", found)
+        return 0
     for run in chosen(options):
         path = options.out / f"{run.name}.json"
         if options.list:
@@ -164,16 +215,11 @@ def main() -> None:
             continue
         if path.is_file() or time.perf_counter() - began > options.stop_after:
             continue
-        result = carry_out(run, options.device)
-        atomic_write_json(path, result)
-        outcome = result["outcome"]
-        test = outcome["measured"]["test"]
-        print(
-            f"{run.name}: {test['accuracy']:.3f} at {test['tokens']:.1f} tokens, {outcome['seconds']:.0f} s"
-            + (f", ended: {outcome['ended']}" if outcome["ended"] else ""),
-            flush=True,
-        )
+        with claimed(path) as mine:
+            if mine and not path.is_file():
+                failed += not attempted(run, path, options)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -165,3 +165,31 @@ def test_regret_is_zero_on_the_frontier_and_half_for_a_silent_coin():
 def test_bad_input_is_named(call, names):
     with pytest.raises(InputError, match=names):
         call()
+
+
+def test_a_fixed_number_of_readings_by_hand():
+    assert witnesses.fixed_readings(0, (0.8,)) == Point(0.0, 0.5)
+    # one reading .8; two: .64 and a coin on .32; three: .512 + 3 * .128
+    found = [witnesses.fixed_readings(n, (0.8,)).accuracy for n in (1, 2, 3)]
+    assert found == pytest.approx([0.8, 0.8, 0.896])
+
+
+def test_knowing_when_to_stop_beats_every_fixed_number_of_readings():
+    corners = frontier()
+    for n in range(1, 31):
+        fixed = witnesses.fixed_readings(n)
+        assert best_accuracy(fixed.readings, corners) >= fixed.accuracy - 1e-9
+    assert best_accuracy(9.0, corners) - witnesses.fixed_readings(9).accuracy > 0.04
+
+
+def test_the_concave_curve_touches_its_best_points_and_lies_above_the_others():
+    points = [Point(0, 0.5), Point(1, 0.7), Point(2, 0.7), Point(3, 0.8), Point(4, 0.95), Point(5, 0.9)]
+    hull = witnesses.concave(points)
+    assert hull == [Point(0, 0.5), Point(1, 0.7), Point(4, 0.95)]
+    assert all(best_accuracy(p.readings, hull) >= p.accuracy - 1e-12 for p in points)
+
+
+def test_unseen_levels_are_none_of_the_taught_ones_and_have_a_frontier():
+    assert not set(witnesses.UNSEEN_LEVELS) & set(witnesses.LEVELS)
+    corners = frontier(witnesses.UNSEEN_LEVELS)
+    assert corners[0] == Point(0.0, 0.5) and 0.9 < corners[-1].accuracy < 1
