@@ -171,15 +171,17 @@ def claimed(path: Path) -> Iterator[bool]:
 
 
 def attempted(run: Run, path: Path, options: argparse.Namespace) -> bool:
-    """Make one result; a run that fails is told and leaves the others to go on."""
-    try:
-        result = carry_out(run, options.device)
-    except Exception:
-        print(f"{run.name} failed:\n{traceback.format_exc()}", flush=True)
-        return False
-    atomic_write_json(path, result | commit_of(options))
-    print(line_of(run, result["outcome"]), flush=True)
-    return True
+    """Make one result, on the CPU if not otherwise; a run that fails is told and leaves the others to go on."""
+    for device in dict.fromkeys((options.device, "cpu")):
+        try:
+            result = carry_out(run, device)
+        except Exception:
+            print(f"{run.name} failed on {device}:\n{traceback.format_exc()}", flush=True)
+            continue
+        atomic_write_json(path, result | commit_of(options))
+        print(line_of(run, result["outcome"]), flush=True)
+        return True
+    return False
 
 
 def commit_of(options: argparse.Namespace) -> dict[str, str]:

@@ -149,7 +149,7 @@ def teach(
         share = min(1.0, (step + 1) / warmup) * (0.1 + 0.45 * (1 + math.cos(math.pi * progress)))
         for group in optimizer.param_groups:
             group["lr"] = peak_lr * share
-        ids, labels = next(batches)
+        ids, labels = (part.to(model.device) for part in next(batches))
         logits = model(input_ids=ids).logits[:, :-1]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
         optimizer.zero_grad(set_to_none=True)

@@ -37,14 +37,17 @@ def main(
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the lesson's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and data.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Teach a reasoner and write it as a Hugging Face folder."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda', which this machine does not have; use cpu")
     if world not in LESSONS:
         raise ConfigError(f"world is {world!r}; choose one of {', '.join(LESSONS)}")
     lesson = LESSONS[world]()
     taught_for = steps or lesson.steps
     torch.set_num_threads(threads)
-    model = reasoner.first_model(lesson, seed=seed)
+    model = reasoner.first_model(lesson, seed=seed).to(device)
     started = time.perf_counter()
 
     def report(step: int, loss: float) -> None:
@@ -57,13 +60,14 @@ def main(
         "steps": taught_for,
         "seed": seed,
         "threads": threads,
+        "device": str(model.device),
         "seconds": round(time.perf_counter() - started, 1),
         "torch": torch.__version__,
         "mean_loss_last_100": sum(losses[-100:]) / len(losses[-100:]),
     }
 
     def fill(folder: Path) -> None:
-        model.generation_config.do_sample = True
+        model.cpu().generation_config.do_sample = True
         model.save_pretrained(folder)
         reasoner.build_tokenizer(lesson.vocabulary).save_pretrained(folder)
         atomic_write_json(folder / "teaching.json", facts)
