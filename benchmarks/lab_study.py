@@ -22,6 +22,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ KEPT = (
 )  # fmt: skip
 NEVER = 10**9
 STALE_SECONDS = 600
+
+
+@cache
+def world_of(name: str) -> World:
+    """A world by its name, made once in a process."""
+    return WORLDS[name]()
 
 
 def method_of(run: Run, world: World) -> Method:
@@ -106,7 +113,7 @@ def merged_back(policy: Policy) -> None:
 def carry_out(run: Run, device: str = "cpu") -> dict[str, Any]:
     """Train and measure one run."""
     started, spent = time.perf_counter(), time.process_time()
-    world = WORLDS[run.world]()
+    world = world_of(run.world)
     policy = load_policy(shipped_reasoner(world.base), device=device)
     outcome = train(run, world, policy)
     trained = time.process_time()
@@ -122,7 +129,7 @@ def carry_out(run: Run, device: str = "cpu") -> dict[str, Any]:
 
 def base_result(name: str, device: str) -> dict[str, Any]:
     """The untouched model of a world."""
-    world = WORLDS[name]()
+    world = world_of(name)
     policy = load_policy(shipped_reasoner(world.base), device=device)
     found = {"measured": measure(policy, world, seed=0)}
     return {"run": {"suite": "base", "world": name}, **provenance(), "outcome": rounded(found)}
