@@ -1,8 +1,9 @@
 """DLER on the lab's chains by our engine and by TRL with the adapter: do they come to the same tokens and accuracy?
 
 Both take the demo's settings. One JSON file an arm and seed under ``benchmarks/results/trl_chains`` (arms `engine`,
-`trl`, `trl-2` in two processes, and `base`, the untouched model); what is there is not run again. What was expected stands in ``effects.json``,
-committed before the runs; ``--compare`` says of each whether it was seen. Needs the extra trl.
+`trl`, `trl-2` in two processes, and `base`, the untouched model); what is there is not run again. What was expected
+stands in ``effects.json``, committed before the runs; ``--compare`` says of each whether it was seen. Needs the extra
+trl.
 
     python benchmarks/trl_chains.py --arms engine,trl --seeds 0,1,2
     python benchmarks/trl_chains.py --arms base,trl-2 --seeds 0

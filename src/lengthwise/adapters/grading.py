@@ -15,7 +15,13 @@ from lengthwise.evaluation.prompts import PromptContract, resolve
 
 
 def problems_for(
-    model: str | Path, rows: Sequence[Mapping[str, Any]], contract: PromptContract, *, cap: int, source: str
+    model: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    contract: PromptContract,
+    *,
+    cap: int,
+    source: str,
+    grader: str | None = None,
 ) -> Problems:
     """Rows made ready for a model in a folder: rendered and checked under the contract, as our own engine has them."""
     from transformers import GenerationConfig
@@ -24,17 +30,22 @@ def problems_for(
     has_file = (folder / "generation_config.json").is_file()
     generation = GenerationConfig.from_pretrained(folder) if has_file else None
     positions = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
-    return prepare(
-        rows, resolve(contract, tokenizer, generation), tokenizer, cap=cap, positions=positions, source=source
-    )
+    resolved = resolve(contract, tokenizer, generation)
+    return prepare(rows, resolved, tokenizer, cap=cap, positions=positions, source=source, grader=grader)
 
 
 def prompt_rows(problems: Problems) -> list[dict[str, Any]]:
     """Rows of `prompt`, `answer` and `problem_id` whose prompts TRL turns into the contract's own token ids.
 
     Raises:
-        ConfigError: the tokenizer, given the text alone, writes other tokens than the contract.
+        ConfigError: the tokenizer, given the text alone, writes other tokens than the contract, or the contract has
+            stop strings, which TRL does not know.
     """
+    if problems.contract.stop_strings:
+        raise ConfigError(
+            f"the prompt contract has stop_strings {list(problems.contract.stop_strings)}, at which TRL would not "
+            "stop; leave them out: an EOS ends a response"
+        )
     found = []
     for number, ids in enumerate(problems.prompts):
         text = _text_for(problems.tokenizer, problems.texts[number], ids)

@@ -1,7 +1,7 @@
 """verl with this package's methods: a reward manager, an advantage estimator and a policy loss in its registries.
 
-verl loads this module through the entry point ``verl.plugins`` in every one of its processes, and says nothing at all
-where that fails. So this module warns aloud itself, and ``python -m lengthwise.adapters.verl`` checks before a run
+verl imports `verl_plugin` through the entry point ``verl.plugins`` in every one of its processes, and says nothing at
+all where that fails. So `load` warns aloud itself, and ``python -m lengthwise.adapters.verl`` checks before a run
 that the names are there; exported launch scripts begin with it.
 
 The configuration names the method: ``algorithm.adv_estimator=lengthwise``, ``algorithm.lengthwise={method, cap,
@@ -10,9 +10,11 @@ options}``, ``reward.reward_manager.name=lengthwise``, ``actor.policy_loss.loss_
 
 from __future__ import annotations
 
+import argparse
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -68,8 +70,7 @@ def method_of(config: Any) -> tuple[Method, int]:
     if asked is None:
         raise ConfigError(f"algorithm.{NAME} is missing; name the method there: {{method: dler, cap: 4000}}")
     cap = int(asked["cap"])
-    options = {name: value for name, value in (asked.get("options") or {}).items()}
-    return chosen("verl", str(asked["method"]), options, cap), cap
+    return chosen("verl", str(asked["method"]), dict(asked.get("options") or {}), cap), cap
 
 
 def advantage(
@@ -244,7 +245,7 @@ def check_registered() -> None:
 
 
 def load() -> None:
-    """What verl's entry point calls: register, and complain aloud, since verl itself swallows the error."""
+    """What the plug-in does: register, and complain aloud, since verl itself swallows the error."""
     try:
         register()
     except Exception as error:
@@ -252,16 +253,23 @@ def load() -> None:
         raise
 
 
-def main() -> int:
-    """Check that verl loaded the plug-in; 0 if so, else 2 with one line on stderr."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check that verl loaded the plug-in, and with ``--config FOLDER`` an exported config; 0, or 2 with one line."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--config", type=Path)
+    asked = parser.parse_args(arguments)
     try:
         version = installed("verl")
         import verl  # noqa: F401  # loads the plug-ins
 
         check_modules("verl", VERL_NAMES)
-        from lengthwise.adapters import verl as plugin
+        from lengthwise.adapters import verl as plugin  # not __main__, which verl's plug-ins know nothing of
 
         plugin.check_registered()
+        if asked.config is not None:
+            from lengthwise.adapters.verl_config import check_config
+
+            check_config(asked.config)
     except LengthwiseError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -1,0 +1,191 @@
+"""`lengthwise export trl`: a script and an accelerate config that run as they are."""
+
+from __future__ import annotations
+
+import json
+import pprint
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from lengthwise.adapters.export import Plan, prepare_folder
+from lengthwise.adapters.names import tested
+from lengthwise.errors import ConfigError
+from lengthwise.files import atomic_write_text
+
+FILES = ("train.py", "accelerate.yaml")
+SHARDINGS = ("none", "zero2", "zero3", "fsdp")
+"""How weights, gradients and optimizer are spread over devices."""
+
+SCRIPT = Template('''"""$name inside TRL: $summary.
+
+Written by `lengthwise export trl` for $tested. Run it in this folder; again, it goes on from its last checkpoint:
+
+    accelerate launch --config_file accelerate.yaml train.py
+
+Then measure: lengthwise evaluate model --data TEST.jsonl
+"""
+
+from pathlib import Path
+
+import torch
+${imports}from transformers.trainer_utils import get_last_checkpoint
+from trl import GRPOConfig
+
+from lengthwise.adapters.grading import problems_for
+from lengthwise.adapters.trl import LengthwiseGRPOTrainer
+from lengthwise.data import read_rows
+from lengthwise.evaluation.prompts import PromptContract
+
+HERE = Path(__file__).resolve().parent
+MODEL = $model
+DATA = $data
+GRADER = $grader
+METHOD, OPTIONS = $method, $options
+CAP = $cap
+CONTRACT = $contract
+
+# $prompts prompts x $group responses a batch, $updates updates on it, over $processes device(s): a device takes
+# $micro responses at a time, $accumulate times an update.
+CUDA = torch.cuda.is_available()
+SETTINGS = GRPOConfig(
+    output_dir=str(HERE / "run"),
+    num_generations=$group,
+    per_device_train_batch_size=$micro,
+    gradient_accumulation_steps=$accumulate,
+    steps_per_generation=$generation,
+    max_steps=$steps,
+    max_completion_length=CAP,
+    temperature=$temperature,
+    learning_rate=$lr,
+    lr_scheduler_type="constant_with_warmup",
+    warmup_steps=$warmup,
+    weight_decay=$decay,
+    max_grad_norm=$clip,
+    bf16=CUDA,
+    use_cpu=not CUDA,
+    gradient_checkpointing=$checkpointing,
+    use_vllm=$vllm,
+    vllm_mode="colocate",
+    vllm_importance_sampling_correction=$correction,
+    save_steps=$save,
+    save_total_limit=2,
+    logging_steps=1,
+    report_to="tensorboard",
+    seed=$seed,
+)
+
+
+def main() -> None:
+    problems = problems_for(
+        MODEL, read_rows(DATA), PromptContract.from_dict(CONTRACT), cap=CAP, source=DATA, grader=GRADER
+    )
+    trainer = LengthwiseGRPOTrainer(
+        MODEL, args=SETTINGS, method=METHOD, method_options=OPTIONS, problems=problems, max_draws=$draws$lora
+    )
+    run = HERE / "run"
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(run)) if run.is_dir() else None)
+    $save_model
+
+
+if __name__ == "__main__":
+    main()
+''')
+
+SAVE = 'trainer.save_model(str(HERE / "model"))'
+SAVE_LORA = """trainer.save_model(str(HERE / "adapter"))
+    if trainer.accelerator.is_main_process:  # merged, so that every reader of a model folder takes it
+        merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
+        merged.save_pretrained(str(HERE / "model"))
+        trainer.processing_class.save_pretrained(str(HERE / "model"))"""
+LORA = """,
+        peft_config=LoraConfig(r=$rank, lora_alpha=$alpha, target_modules="all-linear", task_type="CAUSAL_LM"),
+   """
+
+
+def write_trl(plan: Plan, out: Path, *, vllm: bool, sharding: str, overwrite: bool = False) -> list[Path]:
+    """Write the script and the config; returns their paths.
+
+    Raises:
+        ConfigError: an unknown sharding, sharding on one device, or files that are there already.
+    """
+    if sharding not in SHARDINGS:
+        raise ConfigError(f"sharding is {sharding!r}; choose one of {', '.join(SHARDINGS)}")
+    if sharding != "none" and plan.cluster.processes == 1:
+        raise ConfigError(f"sharding is {sharding!r} on one device; give --devices, or leave sharding at none")
+    prepare_folder(out, FILES, overwrite=overwrite)
+    atomic_write_text(out / "train.py", script(plan, vllm=vllm))
+    atomic_write_text(out / "accelerate.yaml", accelerate_config(plan, sharding))
+    return [out / name for name in FILES]
+
+
+def script(plan: Plan, *, vllm: bool) -> str:
+    """The text of the training script."""
+    train, request = plan.request.train, plan.request
+    lora = Template(LORA).substitute(rank=request.lora, alpha=2 * request.lora) if request.lora else ""
+    return SCRIPT.substitute(
+        imports="from peft import LoraConfig\n" if lora else "", name=plan.method.name,
+        summary=plan.method.summary, tested=tested("trl"),
+        model=repr(str(plan.model)), data=repr(_data(request.data)), grader=repr(request.contract.grader),
+        method=repr(plan.method.name), options=_literal(plan.options), cap=plan.cap,
+        contract=_literal(request.contract.contract().to_dict()), prompts=train.prompts, group=train.group_size,
+        updates=train.updates, processes=plan.cluster.processes, micro=plan.micro_rows, accumulate=plan.accumulate,
+        generation=plan.accumulate * train.updates, steps=train.steps * train.updates,
+        temperature=train.temperature, lr=train.lr, warmup=train.warmup_steps * train.updates,
+        decay=train.weight_decay, clip=train.grad_clip, checkpointing=request.gradient_checkpointing, vllm=vllm,
+        correction=vllm and plan.method.coupling != "group", save=train.checkpoint_every * train.updates,
+        seed=train.seed, draws=train.max_draws, lora=lora,
+        save_model=SAVE_LORA if lora else SAVE,
+    )  # fmt: skip
+
+
+def accelerate_config(plan: Plan, sharding: str) -> str:
+    """The text of the accelerate config: plain, DeepSpeed or FSDP."""
+    processes = plan.cluster.processes
+    kind = {"zero2": "DEEPSPEED", "zero3": "DEEPSPEED", "fsdp": "FSDP"}.get(sharding, "MULTI_GPU")
+    fields: dict[str, Any] = {
+        "compute_environment": "LOCAL_MACHINE",
+        "debug": False,
+        "distributed_type": kind if processes > 1 else "NO",
+        "downcast_bf16": "no",
+        "machine_rank": 0,
+        "main_training_function": "main",
+        "mixed_precision": "no",
+        "num_machines": plan.cluster.nodes,
+        "num_processes": processes,
+        "rdzv_backend": "static",
+        "same_network": True,
+        "use_cpu": False,
+    }
+    lines = [f"{name}: {_yaml(value)}" for name, value in fields.items()]
+    nested = {
+        "zero2": ("deepspeed_config", {"zero_stage": 2, "zero3_init_flag": False, "gradient_clipping": "auto"}),
+        "zero3": (
+            "deepspeed_config",
+            {"zero_stage": 3, "zero3_init_flag": True, "zero3_save_16bit_model": True, "gradient_clipping": "auto"},
+        ),
+        "fsdp": (
+            "fsdp_config",
+            {
+                "fsdp_version": 2, "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+                "fsdp_reshard_after_forward": True, "fsdp_offload_params": False,
+                "fsdp_state_dict_type": "FULL_STATE_DICT", "fsdp_cpu_ram_efficient_loading": True,
+            },
+        ),
+    }.get(sharding)  # fmt: skip
+    if nested is not None:
+        lines += [f"{nested[0]}:", *(f"  {name}: {_yaml(value)}" for name, value in nested[1].items())]
+    head = "# The script says itself whether it computes in bfloat16; several processes on a CPU find gloo.\n"
+    return head + "\n".join(lines) + "\n"
+
+
+def _yaml(value: Any) -> str:
+    return json.dumps(value)  # quoted, since a bare `no` is YAML's false
+
+
+def _data(source: str) -> str:
+    return str(Path(source).resolve()) if Path(source).is_file() else source
+
+
+def _literal(value: Any) -> str:
+    return pprint.pformat(value, width=110, sort_dicts=False)

@@ -1,0 +1,49 @@
+"""An exported config, read and checked by verl's own classes. Needs verl."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+from lengthwise.adapters.verl import Verdicts, method_of
+from lengthwise.errors import ConfigError
+
+CHECKED = ("actor_rollout_ref.actor", "actor_rollout_ref.rollout", "algorithm.filter_groups")
+"""Parts that verl makes dataclasses of when a run starts, besides what `validate_config` looks at."""
+
+
+def compose(folder: Path) -> Any:
+    """The whole configuration as verl will see it: its defaults with ours on top."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(config_dir=str(folder.resolve()), version_base=None):
+        return hydra_compose(config_name="config")
+
+
+def check_config(folder: Path) -> Any:
+    """Compose and check; returns the composed configuration.
+
+    Raises:
+        ConfigError: a part that verl, or our own plug-in, refuses.
+    """
+    from omegaconf import OmegaConf
+    from verl.utils.config import omega_conf_to_dataclass, validate_config
+
+    try:
+        config = compose(folder)
+    except Exception as error:
+        raise ConfigError(f"verl cannot read {folder / 'config.yaml'}: {error}") from error
+    method_of(config.algorithm)
+    Verdicts(config, None)
+    try:
+        for part in CHECKED:
+            omega_conf_to_dataclass(OmegaConf.select(config, part))
+        with contextlib.redirect_stdout(io.StringIO()):
+            use_reference = bool(config.actor_rollout_ref.actor.use_kl_loss)
+            validate_config(config, use_reference_policy=use_reference, use_critic=False)
+    except Exception as error:
+        raise ConfigError(f"verl refuses {folder / 'config.yaml'}: {error}") from error
+    return config

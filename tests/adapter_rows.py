@@ -1,0 +1,49 @@
+"""A made-up scored batch for the adapters' tests: ragged lengths, cut answers, groups of unlike luck."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lengthwise.adapters.verl import score_of
+from lengthwise.engine.rollouts import Rollouts
+from lengthwise.methods import build_method
+
+CAP, GROUPS, SIZE = 40, 6, 4
+
+
+def method(name: str) -> Any:
+    """The method with options that make its parts differ."""
+    return build_method(name, cap=CAP, **method.options.get(name, {}))  # type: ignore[attr-defined]
+
+
+method.options = {  # type: ignore[attr-defined]
+    "siri": {"cycle": 4, "shortest": 30},
+    "drpo": {"lam": 0.3, "kl_limit": 0.0, "kl_coef": 20.0},
+    "grpo-lambda": {"fraction": 0.5},
+}
+
+
+def batch(*, seed: int) -> Rollouts:
+    """GROUPS x SIZE rows; some are cut, groups hold 0 to SIZE right answers, lengths differ."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = GROUPS * SIZE
+    lengths = torch.randint(3, CAP + 1, (rows,), generator=generator)
+    finished = (lengths < CAP) | (torch.rand(rows, generator=generator) < 0.5)
+    right = torch.rand(rows, generator=generator) < torch.linspace(0.2, 1.0, rows)
+    mask = torch.arange(CAP)[None] < lengths[:, None]
+    groups = torch.arange(rows) // SIZE
+    ids = torch.randint(2, 30, (rows, CAP), generator=generator) * mask
+    return Rollouts(
+        prompt_ids=torch.full((rows, 3), 5), prompt_mask=torch.ones(rows, 3, dtype=torch.bool), completion_ids=ids,
+        mask=mask, train_mask=mask, num_tokens=lengths, finished=finished, done=finished | (lengths == CAP),
+        answer_correct=right, group_ids=groups, problem_ids=groups, cap=torch.full((rows,), CAP),
+        logp=torch.zeros(rows, CAP), policy_version=torch.zeros(rows, CAP, dtype=torch.long),
+    )  # fmt: skip
+
+
+def scores_of(rollouts: Rollouts) -> torch.Tensor:
+    """What the verl reward manager gives these rows."""
+    pairs = zip(rollouts.answer_correct.tolist(), rollouts.finished.tolist(), strict=True)
+    return torch.tensor([score_of(right, finished) for right, finished in pairs])

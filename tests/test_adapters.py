@@ -1,0 +1,293 @@
+"""What the adapters share, without TRL or verl: dealing a batch out, verdicts, names, support, and exported files."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from adapter_rows import CAP, batch, method, scores_of
+from lengthwise.adapters import names, support, verl
+from lengthwise.adapters.dealing import Batch, deal, join_batches, part_loss, verdicts_of
+from lengthwise.adapters.export import Cluster, plan
+from lengthwise.adapters.export_trl import write_trl
+from lengthwise.adapters.export_verl import problem_rows, settings, write_verl
+from lengthwise.adapters.grading import prompt_rows, stable_id, verdict_function
+from lengthwise.engine.method import LossInputs
+from lengthwise.engine.trainer import TrainConfig
+from lengthwise.errors import ConfigError, InputError, LengthwiseWarning, MissingExtraError
+from lengthwise.lab import chains
+from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.methods import METHODS, build_method
+from lengthwise.study.request import ContractRequest, Request
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def whole_gradient(chosen, rollouts, credit, logp, old, reference):
+    """The gradient of a batch's loss in one piece, by the method alone."""
+    mask = rollouts.train_mask
+    shared = None if chosen.shared is None else chosen.shared(logp.detach(), old, mask)
+    loss, _ = chosen.loss(LossInputs(logp, old, credit, mask, rollouts, chosen.normaliser(rollouts), shared))
+    if chosen.kl_coef:
+        from lengthwise.objectives import kl_penalty
+
+        loss = loss + chosen.kl_coef * kl_penalty(logp, reference, mask, kind=chosen.kl_kind)
+    return torch.autograd.grad(loss, logp)[0], float(loss)
+
+
+@pytest.mark.parametrize("name", ["dler", "drpo", "dr-grpo", "grpo-lambda", "kimi"])
+@pytest.mark.parametrize(("micro", "processes"), [(1, 1), (3, 1), (2, 2), (5, 3)])
+def test_however_rows_are_dealt_the_gradient_is_that_of_the_whole(name, micro, processes):
+    rollouts, chosen = batch(seed=5), method(name)
+    # Caps that vary from row to row, as in a batch of several draws; none below what was written.
+    rollouts = rollouts.with_fields(cap=rollouts.num_tokens.clamp(min=20))
+    generator = torch.Generator().manual_seed(6)
+    old = -torch.rand(rollouts.mask.shape, generator=generator, dtype=torch.double)
+    logp = old + 0.3 * torch.randn(old.shape, generator=generator, dtype=torch.double)
+    beside = {"old": old} | ({"reference": old - 0.2} if chosen.kl_coef else {})
+    credit = chosen.advantage(chosen.reward(rollouts, {}), rollouts)
+    minis = deal(
+        Batch(rollouts, beside), credit, chosen, updates=1, micro=micro, processes=processes, generator=generator
+    )
+    (mini,) = minis
+    place = {tuple(row): n for n, row in enumerate(rollouts.completion_ids.tolist())}
+    back = torch.tensor([place[tuple(row)] for row in mini.batch.rollouts.completion_ids.tolist()])
+    wanted, value = whole_gradient(chosen, rollouts, credit, logp.clone().requires_grad_(), old, old - 0.2)
+    seen = sorted(int(row) for parts in mini.parts for rows in parts for row in rows)
+    assert seen == list(range(len(rollouts)))
+    mini.whole = logp[back] if mini.pieces > 1 else None
+    found, total = torch.zeros_like(logp), 0.0
+    for parts in mini.parts:
+        for rows in parts:
+            part = mini.batch.select(rows).trim()
+            width = part.rollouts.mask.shape[1]
+            own = logp[back][rows][:, :width].clone().requires_grad_()
+            loss, _ = part_loss(chosen, mini, rows, part, own)
+            found[back[rows], :width] += torch.autograd.grad(loss, own)[0]
+            total += float(loss)
+    assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-14)
+    assert total == pytest.approx(value, rel=1e-9)
+
+
+def test_mini_batches_hold_whole_groups_and_empty_ones_are_made_up():
+    rollouts, chosen = batch(seed=5), method("dler")
+    kept = Batch(rollouts.select(rollouts.group_ids < 2), {})
+    credit = chosen.advantage(chosen.reward(kept.rollouts, {}), kept.rollouts)
+    seed = torch.Generator().manual_seed(0)
+    minis = deal(kept, credit, chosen, updates=3, micro=2, processes=2, generator=seed)
+    assert [sum(len(r) for parts in mini.parts for r in parts) for mini in minis] == [4, 4, 0]
+    assert all(len(mini.batch.rollouts.group_ids.unique()) == 1 for mini in minis)
+
+
+def test_joined_batches_keep_what_lies_beside():
+    one = Batch(batch(seed=1), {"old": torch.ones(24, CAP)})
+    narrow = one.select(one.rollouts.num_tokens < 20).trim()
+    both = join_batches([narrow, one])
+    assert len(both) == len(narrow) + len(one)
+    assert both.beside["old"].shape == both.rollouts.mask.shape
+    assert float(both.beside["old"][: len(narrow), narrow.rollouts.mask.shape[1] :].abs().sum()) == 0
+
+
+def test_verdicts_are_one_column_of_right_or_wrong():
+    assert verdicts_of(torch.tensor([[1.0], [0.0]])).tolist() == [True, False]
+    with pytest.raises(InputError, match=r"gave 0.5 for row 1"):
+        verdicts_of(torch.tensor([[1.0], [0.5]]))
+    with pytest.raises(InputError, match="nan for row 0"):
+        verdicts_of(torch.tensor([[float("nan")]]))
+    with pytest.raises(InputError, match="2 functions"):
+        verdicts_of(torch.ones(3, 2))
+
+
+def test_a_score_of_verl_carries_verdict_and_ending():
+    pairs = [(right, ended) for right in (True, False) for ended in (True, False)]
+    verdicts, finished = verl.read_scores(torch.tensor([verl.score_of(*pair) for pair in pairs]))
+    assert list(zip(verdicts.tolist(), finished.tolist(), strict=True)) == pairs
+    rollouts = batch(seed=2)
+    scores = scores_of(rollouts)
+    assert abs(float(scores.mean()) - float(rollouts.correct.float().mean())) < 1e-3
+    with pytest.raises(InputError, match=r"row 1 is 0.3, which the reward manager 'lengthwise' never gives"):
+        verl.read_scores(torch.tensor([1.0, 0.3]))
+
+
+def test_estimator_and_loss_of_verl_work_without_it():
+    rollouts, chosen = batch(seed=3), method("dler")
+    rewards = torch.zeros(rollouts.mask.shape)
+    rewards[torch.arange(24), rollouts.num_tokens - 1] = scores_of(rollouts)
+    uids = [f"u{int(g)}" for g in rollouts.group_ids]
+    asked = {"lengthwise": {"method": "dler", "cap": CAP}}
+    found, _ = verl.advantage(rewards, rollouts.mask.long(), asked, uids)
+    wanted = chosen.advantage(chosen.reward(rollouts, {}), rollouts) * rollouts.mask
+    assert float((found - wanted).abs().max()) <= 1e-6
+    with pytest.raises(ConfigError, match=r"algorithm.lengthwise is missing"):
+        verl.advantage(rewards, rollouts.mask.long(), {}, uids)
+    actor = SimpleNamespace(
+        global_batch_info={"dp_size": 1, "batch_num_tokens": None}, clip_ratio_low=0.2, clip_ratio_high=0.28,
+        clip_ratio_c=10.0,
+    )  # fmt: skip
+    nothing = torch.zeros(2, 3, requires_grad=True)
+    loss, _ = verl.policy_loss(nothing.detach(), nothing, nothing.detach(), torch.zeros(2, 3), "token-mean", actor)
+    assert float(loss) == 0 and loss.requires_grad
+    with pytest.raises(ConfigError, match="loss_agg_mode is 'mean'"):
+        verl.policy_loss(nothing.detach(), nothing, nothing.detach(), torch.ones(2, 3), "mean", actor)
+
+
+def test_a_changed_engine_is_named_with_the_way_out():
+    class Trainer:
+        def _compute_loss(self, model):
+            """Lost a parameter."""
+
+    with pytest.raises(ConfigError, match=r"Trainer._compute_loss has no parameter 'inputs' any more.*pip install"):
+        names.check_methods("trl", Trainer, {"_compute_loss": ("model", "inputs")})
+    with pytest.raises(ConfigError, match=r"Trainer._prepare_inputs is gone.*tested with trl>="):
+        names.check_methods("trl", Trainer, {"_prepare_inputs": ()})
+    with pytest.raises(ConfigError, match=r"Trainer._step is gone"):
+        names.check_attributes("trl", Trainer(), ("_step",))
+    with pytest.raises(ConfigError, match=r"module no.such.module cannot be imported"):
+        names.check_modules("verl", {"no.such.module": ("x",)})
+    with pytest.raises(ConfigError, match=r"json.no_such_name is gone"):
+        names.check_modules("verl", {"json": ("no_such_name",)})
+
+
+def test_an_untested_version_warns_and_a_missing_one_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(names.metadata, "version", lambda package: "99.1.0")
+    with pytest.warns(LengthwiseWarning, match=r"trl is version 99.1.0; the adapter was tested with trl>="):
+        names.installed("trl")
+
+    def missing(package):
+        raise names.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(names.metadata, "version", missing)
+    with pytest.raises(MissingExtraError, match=r"pip install \"lengthwise\[verl\]\""):
+        names.installed("verl")
+
+
+def test_the_pages_table_says_what_the_code_does():
+    page = (DOCS / "engines.md").read_text(encoding="utf-8")
+    for name, *cells in support.table():
+        assert f"| `{name}` | {' | '.join(cells)} |" in page, name
+
+
+@pytest.mark.parametrize("name", [n for n in ("t-ppo", "ppo", "adaptive") if n in METHODS])
+def test_what_no_engine_carries_is_refused_with_the_alternative(name):
+    for engine in support.ENGINES:
+        with pytest.raises(ConfigError, match=f"does not run inside {engine}.*use `lengthwise shorten`"):
+            support.chosen(engine, name, {}, CAP)
+
+
+def test_verl_refuses_what_its_registries_cannot_carry():
+    for name, reason in (("drpo", "no group ids"), ("siri", "cap moves"), ("hapo", "remembers")):
+        with pytest.raises(ConfigError, match=reason):
+            support.chosen("verl", name, {}, CAP)
+    with pytest.raises(ConfigError, match="its KL is a token mean"):
+        support.chosen("verl", "grpo", {"kl_coef": 0.1}, CAP)
+    assert support.chosen("verl", "grpo", {"kl_coef": 0.1, "aggregate": "token-mean"}, CAP).kl_coef == 0.1
+    with pytest.raises(ConfigError, match="is made already"):
+        support.chosen("trl", build_method("grpo", cap=CAP), {"kl_coef": 0.1}, CAP)
+
+
+@pytest.fixture
+def asked(tmp_path):
+    data = tmp_path / "chains.jsonl"
+    rows = chains.problems(20, split="train", seed=0)
+    data.write_text("\n".join(json.dumps(chain.row) for chain in rows) + "\n")
+
+    def make(engine="trl", cluster=None, **changes):
+        given = {
+            "model": str(shipped_reasoner()), "data": str(data), "out": tmp_path / "out", "cap": "50",
+            "train": TrainConfig(steps=3, prompts=8, group_size=4, updates=2), "method": "dler",
+            "contract": ContractRequest(preset="lab"),
+        }  # fmt: skip
+        return plan(engine, Request(**(given | changes)), cluster or Cluster())
+
+    return make
+
+
+def test_prompts_become_the_contracts_own_tokens_in_either_engine(asked):
+    problems = asked().problems
+    for row, ids in zip(prompt_rows(problems), problems.prompts, strict=True):
+        assert list(problems.tokenizer(text=row["prompt"])["input_ids"]) == ids
+    for row, ids in zip(problem_rows(asked("verl")), problems.prompts, strict=True):
+        (message,) = row["prompt"]
+        assert list(problems.tokenizer(message["content"], add_special_tokens=False)["input_ids"]) == ids
+    with_stop = problems.__class__(**{**vars(problems), "contract": problems.contract.__class__(
+        **{**problems.contract.to_dict(), "stop_strings": (";",)})})  # fmt: skip
+    with pytest.raises(ConfigError, match="stop_strings"):
+        prompt_rows(with_stop)
+
+
+def test_verdicts_read_tokens_and_names_stay(asked):
+    problems = asked().problems
+    judge = verdict_function(problems)
+    words = ["A:", problems.answers[3]]
+    tokens = [*problems.tokenizer.convert_tokens_to_ids(words), problems.tokenizer.eos_token_id]
+    assert judge(completion_ids=[tokens, tokens[:-2]], problem_id=[problems.ids[3]] * 2) == [1.0, 0.0]
+    assert stable_id({"prompt": "a"}) == stable_id({"prompt": "a", "answer": "b"}) != stable_id({"prompt": "b"})
+    assert stable_id({"prompt": "a", "problem_id": "7"}) == stable_id({"prompt": "b", "problem_id": "7"})
+    assert 0 <= stable_id({"prompt": "a"}) < 2**62
+
+
+def test_an_exported_script_compiles_and_says_the_sizes(asked, tmp_path):
+    made = asked(cluster=Cluster(devices=2, micro_rows=4), lora=8)
+    files = write_trl(made, tmp_path / "x", vllm=True, sharding="zero3")
+    text = files[0].read_text()
+    compile(text, "train.py", "exec")
+    for line in ("per_device_train_batch_size=4", "gradient_accumulation_steps=2", "steps_per_generation=4",
+                 "max_steps=6", "num_generations=4", "LoraConfig(r=8", "use_vllm=True"):  # fmt: skip
+        assert line in text, line
+    assert "zero_stage: 3" in files[1].read_text() and 'mixed_precision: "no"' in files[1].read_text()
+    with pytest.raises(ConfigError, match="already holds train.py, accelerate.yaml"):
+        write_trl(made, tmp_path / "x", vllm=True, sharding="zero3")
+    with pytest.raises(ConfigError, match="sharding is 'zero4'; choose one of"):
+        write_trl(made, tmp_path / "y", vllm=True, sharding="zero4")
+    with pytest.raises(ConfigError, match="on one device"):
+        write_trl(asked(), tmp_path / "y", vllm=True, sharding="fsdp")
+    assert not (tmp_path / "y").exists()
+
+
+def test_an_exported_verl_run_says_the_methods_own_settings(asked, tmp_path):
+    made = asked("verl", method="dr-grpo")
+    said = settings(made, tmp_path, 1)
+    actor = said["actor_rollout_ref"]["actor"]
+    assert actor["loss_agg_mode"] == "seq-mean-token-sum-norm" and actor["loss_scale_factor"] == 50
+    assert actor["clip_ratio_c"] > 1e8 and actor["use_kl_loss"] is False and actor["ppo_mini_batch_size"] == 4
+    assert said["algorithm"]["filter_groups"]["enable"] is False
+    assert said["actor_rollout_ref"]["rollout"]["n"] == 4 and said["data"]["max_response_length"] == 50
+    kl = settings(asked("verl"), tmp_path, 1)["actor_rollout_ref"]["actor"]
+    assert (kl["kl_loss_type"], kl["kl_loss_coef"], kl["clip_ratio_high"]) == ("mse", 5e-4, 0.28)
+    files = write_verl(made, tmp_path / "v", tensor_parallel=1)
+    assert subprocess.run(["bash", "-n", str(files[2])], check=False).returncode == 0
+    assert len(files[1].read_text().splitlines()) == 20
+    with pytest.raises(ConfigError, match="no divisor of the 1 devices"):
+        write_verl(made, tmp_path / "w", tensor_parallel=2)
+
+
+def test_sizes_that_do_not_divide_are_refused_before_anything_is_written(asked, tmp_path):
+    with pytest.raises(ConfigError, match=r"8 x group_size 4 = 32 responses .* make them a multiple of 6"):
+        asked(cluster=Cluster(devices=3))
+    with pytest.raises(ConfigError, match="micro_rows is 5, but an update has 16 responses a device"):
+        asked(cluster=Cluster(micro_rows=5))
+    with pytest.raises(ConfigError, match="cap is 'auto'"):
+        asked(cap="auto")
+    with pytest.raises(ConfigError, match="does not run inside verl"):
+        asked("verl", method="drpo")
+    for cluster in ({"devices": 0}, {"nodes": 0}, {"micro_rows": 0}):
+        with pytest.raises(ConfigError, match=f"{next(iter(cluster))} is 0"):
+            Cluster(**cluster)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_guides_commands_name_flags_that_exist():
+    from typer.main import get_command
+
+    from lengthwise.cli import app
+
+    known = {flag for param in get_command(app).commands["export"].params for flag in param.opts}  # type: ignore[attr-defined]
+    page = (DOCS / "laptop-to-cluster.md").read_text(encoding="utf-8")
+    for block in re.findall(r"lengthwise export [^`]*?(?=\n\n|```)", page, re.S):
+        assert set(re.findall(r"--[a-z-]+", block)) <= known, block
