@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=14, help="14 layers of width 1024: 0.4 GiB a model")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--methods", default=",".join(METHODS), help="which to merge by, with commas")
     parser.add_argument("--json", type=Path, default=RESULTS / "merge.json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="merge-") as folder:
@@ -51,7 +52,7 @@ def _measured(root: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     for _ in range(arguments.repeats):
         runs.append({"what": "copy", "seconds": _copy(root)})
-        for method in METHODS:
+        for method in arguments.methods.split(","):
             for side, python in sides.items():
                 spec = {"task": side, "method": method, "root": str(root)}
                 runs.append({"what": f"{side} {method}", **_process(python, spec, arguments.threads)})
@@ -103,6 +104,8 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     copy = median("copy", "seconds")
     found: dict[str, Any] = {"copy_seconds": round(copy, 3)}
     for method, (most_time, most_memory) in WANTED.items():
+        if not any(run["what"].endswith(f" {method}") for run in runs):
+            continue
         own, other = f"lengthwise {method}", f"mergekit {method}"
         row = {
             key: [round(median(own, key), 3), round(median(other, key), 3)]

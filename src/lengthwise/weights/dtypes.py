@@ -76,7 +76,9 @@ def widen(raw: Array, dtype: Dtype, working: np.dtype) -> Floats:
 def widen_into(out: Floats, raw: Array, dtype: Dtype) -> None:
     """The same into an array that is there, with one pass less for the commonest case."""
     if dtype.code == "BF16" and out.dtype == np.float32:
-        np.left_shift(raw.astype(np.uint32), np.uint32(16), out=out.view(np.uint32))
+        bits = out.view(np.uint32)
+        bits[...] = raw
+        bits <<= np.uint32(16)
     else:
         out[...] = widen(raw, dtype, out.dtype)
 

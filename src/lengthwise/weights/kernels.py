@@ -44,7 +44,9 @@ def task_update(deltas: Floats, weights: Sequence[float], scale: float) -> Float
     total = _scaled(deltas[0], weights[0])
     for weight, delta in zip(weights[1:], deltas[1:], strict=True):
         total += _scaled(delta, weight)
-    return total if scale == 1 else _scaled(total, scale)
+    if scale != 1:
+        total *= total.dtype.type(scale)
+    return total
 
 
 def ties_update(trimmed: Floats, weights: Sequence[float], scale: float, *, normalize: bool) -> Floats:

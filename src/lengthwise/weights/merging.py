@@ -12,7 +12,6 @@ from lengthwise.errors import InputError
 from lengthwise.weights.dtypes import Array, Dtype, Floats, narrow, widen
 from lengthwise.weights.kernels import Mask
 from lengthwise.weights.methods import Merge, Rule
-from lengthwise.weights.pipeline import ahead
 from lengthwise.weights.sources import Block, Models, TensorInfo, numbers
 
 Sink = Callable[[str, Array], None]
@@ -72,7 +71,7 @@ def merge(
             yield name, None
             continue
         rule, change = start(name), Change.none(len(models.others))
-        for block in ahead(models.changes(name) if method.takes_changes else models.blocks(name)):
+        for block in models.changes(name) if method.takes_changes else models.blocks(name):
             stored, part = _merged(method, rule, block, name, models, info)
             change.add(part)
             sink(name, stored)
@@ -89,7 +88,7 @@ def measure(models: Models) -> Iterator[tuple[str, Change]]:
         if name not in models.chosen or not info.dtype.floating:
             continue
         change = Change.none(len(models.others))
-        for block in ahead(models.changes(name)):
+        for block in models.changes(name):
             with np.errstate(all="ignore"):
                 part = _measure(block, block.base, None)
             if not np.isfinite(part.base + part.products.trace()):
@@ -133,8 +132,7 @@ def _copied(models: Models, name: str) -> Iterator[Array]:
 
 
 def _dot(a: Floats, b: Floats) -> float:
-    # Not BLAS: it brings threads and buffers of its own.
-    return float(np.einsum("i,i->", a, b))
+    return float(np.dot(a, b))
 
 
 def _measure(block: Block, merged: Floats, kept: Mask | None) -> Change:

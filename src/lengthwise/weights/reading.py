@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,32 @@ class Place:
     offset: int
 
 
+class _Opened:
+    """The file that was read last, kept open: a merge reads thousands of blocks of a file one after another."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._file: FileIO | None = None
+
+    def read_into(self, view: memoryview, path: Path, offset: int) -> bool:
+        """Fill a view from a place in a file; False where the file ends before."""
+        if self._file is None or path != self._path:
+            self.close()
+            self._path, self._file = path, FileIO(path)
+        done = 0
+        while done < len(view) and (got := os.preadv(self._file.fileno(), [view[done:]], offset + done)):
+            done += got
+        return done == len(view)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    __del__ = close
+
+
 @dataclass
 class FolderSource:
     """The tensors of a folder. `label` is what messages call it."""
@@ -43,6 +71,7 @@ class FolderSource:
     places: dict[str, Place]
     shards: tuple[Path, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
+    _opened: _Opened = field(default_factory=lambda: _Opened(), repr=False, compare=False)
 
     def read(self, name: str, start: int, stop: int) -> Array:
         """Entries ``start`` to ``stop`` of a tensor.
@@ -52,14 +81,8 @@ class FolderSource:
         """
         stored, place = self.infos[name].dtype.stored, self.places[name]
         block = np.empty(stop - start, stored)
-        with place.file.open("rb", buffering=0) as file:
-            file.seek(place.offset + start * stored.itemsize)
-            view, done = block.view(np.uint8).data, 0
-            while done < len(view):
-                got = file.readinto(view[done:])
-                if not got:
-                    raise CheckpointError(f"{place.file} ended while {name} was read; restore it from a copy")
-                done += got
+        if not self._opened.read_into(block.view(np.uint8).data, place.file, place.offset + start * stored.itemsize):
+            raise CheckpointError(f"{place.file} ended while {name} was read; restore it from a copy")
         return block
 
     @property

@@ -25,6 +25,8 @@ from lengthwise.weights.sources import TensorInfo
 
 SHARD_BYTES = 5_000_000_000
 """Most bytes of data in a shard, unless a single tensor is larger."""
+SYNC_BYTES = 32_000_000
+"""Bytes after which the disk is told to begin, so that it writes while the next blocks are merged."""
 
 
 class ShardWriter:
@@ -52,12 +54,16 @@ class ShardWriter:
         self._file: IO[bytes] | None = None
         self._thread = ThreadPoolExecutor(1)
         self._written: Future[None] | None = None
+        self._disk = ThreadPoolExecutor(1)
+        self._synced: Future[None] | None = None
+        self._unsynced = 0
 
     def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
+        self._disk.shutdown()
         if self._file is not None:
             self._file.close()
 
@@ -98,6 +104,7 @@ class ShardWriter:
         if self._file is None:
             return
         self._settle()
+        self._settle_disk()
         self._file.close()
         sync(Path(self._file.name))
         self.sums[next(reversed(self.sums))] = self._digest.hexdigest()
@@ -111,6 +118,16 @@ class ShardWriter:
         assert self._file is not None
         self._file.write(data)
         self._digest.update(data)
+        self._unsynced += len(data)
+        if self._unsynced >= SYNC_BYTES and (self._synced is None or self._synced.done()):
+            self._settle_disk()
+            self._unsynced = 0
+            self._synced = self._disk.submit(os.fsync, self._file.fileno())
+
+    def _settle_disk(self) -> None:
+        if self._synced is not None:
+            self._synced.result()
+            self._synced = None
 
     def _settle(self) -> None:
         if self._written is not None:
