@@ -58,7 +58,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1, help="sequences that decode side by side")
     parser.add_argument("--lengths", default="4096,8192,16384", help="tokens of the one-pass comparison (others)")
     parser.add_argument("--rounds", type=int, default=31, help="interleaved rounds of decoding")
-    parser.add_argument("--passes", type=int, default=3, help="passes of each prefill")
+    parser.add_argument(
+        "--passes", type=int, default=3, help="passes of each prefill after one to warm up; 0 (others): that one counts"
+    )
     parser.add_argument("--quick", action="store_true", help="few rounds, short prefills: a trial")
     parser.add_argument("--json", type=Path, help="raw numbers (default: results/lambda_attention_DEVICE.json)")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
