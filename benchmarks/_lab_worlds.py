@@ -94,22 +94,27 @@ def _witness_world(rows: Sequence[witnesses.Witness], problems: Problems) -> Tas
     return world
 
 
+def _witness_cap(base: str) -> int:
+    """Tokens of the longest response; with two modes the opener is one more."""
+    return WITNESS_CAP + base.endswith(MODES)
+
+
 def _witness_set(count: int, levels: Sequence[float], base: str, samples: int) -> TestSet:
     rows = witnesses.problems(count, seed=10_001, levels=levels)
-    problems = ready(rows, base, WITNESS_CAP)
-    return TestSet(problems, samples, WITNESS_CAP, _witness_world(rows, problems))
+    problems = ready(rows, base, _witness_cap(base))
+    return TestSet(problems, samples, _witness_cap(base), _witness_world(rows, problems))
 
 
-def _witness_distance(found: Mapping[str, Any]) -> dict[str, Any]:
+def _witness_distance(found: Mapping[str, Any], *, opener: int) -> dict[str, Any]:
     """Readings, regret to the exact frontier, and the best fixed number of readings at the same mean."""
     levels = sorted(float(level) for level in found["levels"])
     corners = witnesses.frontier(levels)
-    readings = witnesses.readings_of(found["tokens"])
+    readings = witnesses.readings_of(found["tokens"] - opener)
     fixed = [witnesses.fixed_readings(n, levels) for n in range(witnesses.MOST_READINGS + 1)]
     own = {}
     for level in levels:
         part = found["levels"][f"{level:g}"]
-        asked = witnesses.readings_of(part["tokens"])
+        asked = witnesses.readings_of(part["tokens"] - opener)
         own[f"{level:g}"] = {
             "readings": asked,
             "regret": witnesses.regret(part["accuracy"], max(0.0, asked), witnesses.frontier((level,))),
@@ -132,17 +137,17 @@ def witness_world(*, base: str = "witnesses", problems: int = 32, samples: int =
 
     def task(seed: int) -> Task:
         rows = witnesses.problems(2000, seed=seed)
-        made = ready(rows, base, WITNESS_CAP)
+        made = ready(rows, base, _witness_cap(base))
         return dataclasses.replace(made.task(), world=_witness_world(rows, made))
 
     return World(
         name="witnesses",
         base=base,
-        longest=WITNESS_CAP,
+        longest=_witness_cap(base),
         task=task,
         sets=sets,
         decisions={"stop": ANSWER, "again": witnesses.ASK},
-        distance=_witness_distance,
+        distance=partial(_witness_distance, opener=int(base.endswith(MODES))),
     )
 
 

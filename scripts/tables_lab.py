@@ -56,7 +56,7 @@ def lab_page() -> str:
         "",
         f"**The lab agrees with {sum(v.word == 'seen' for v in orderings)} of {len(orderings)} published orderings.** "
         f"Of what the pages expect of a small run, {count(seen['page'], 'seen')} of {len(seen['page'])} effects are "
-        f"seen, {count(seen["page"], "not seen")} are not, {count(seen["page"], "open")} are open (runs are missing). "
+        f"seen, {count(seen['page'], 'not seen')} are not, {count(seen['page'], 'open')} are open (runs are missing). "
         "Why an effect is not seen stands in the [lab notes](lab-notes.md), where we know.",
         "",
         "![Accuracy against readings in witnesses](img/study-witnesses.png)",

@@ -128,7 +128,8 @@ def world(
             return yes if right[row][asked - 1] == rows[row].bit else no
         if asked > MOST_READINGS and written[-1] == ask:  # it left tallies out, and asks for a reading too many
             return stop
-        return stop if len(written) == TOKENS_PER_READING * MOST_READINGS else None
+        tallied = len(written) > 1 and written[-2] in (yes, no) and written[-1] != stop
+        return stop if asked == MOST_READINGS and tallied else None
 
     return write
 
