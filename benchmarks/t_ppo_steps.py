@@ -2,6 +2,9 @@
 
     python benchmarks/t_ppo_steps.py --json benchmarks/results/t_ppo_steps.json
 
+With `--parts FOLDER` every run is kept there as soon as it is done and not run again, and `--only ppo-0,t-ppo-0` makes
+just those, so that runs can go side by side; the same command without `--only` then puts all together.
+
 Both sides train the shipped verbose reasoner on chains (train split) with the same code, critic, learning rates,
 updates per step and critic warm-up; only the window differs: a third of the cap for T-PPO, the cap for PPO. A decode
 step is one forward pass for the next token of every row in flight. A PPO step takes as many as its longest response
@@ -55,6 +58,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write all raw numbers here")
+    parser.add_argument("--parts", type=Path, help="keep every run here and do not run it again")
+    parser.add_argument("--only", help="runs to make, SIDE-SEED with commas, or base; nothing is put together")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if min(options.cap, options.prompts, options.tokens, options.evaluations, options.problems, options.threads) < 1:
@@ -78,6 +83,7 @@ def main() -> int:
         "group_size",
         "updates",
         "lr",
+        "critic_lr",
         "critic_warmup",
         "tokens",
         "evaluations",
@@ -86,7 +92,8 @@ def main() -> int:
     common = {name: getattr(options, name) for name in names}
     common["levels"] = [int(level) for level in options.levels.split(",")]
     common["window"] = -(-options.cap // WINDOWS)
-    base = run_worker(__file__, {**common, "side": "base", "seed": 0}, threads=options.threads)
+    only = options.only.split(",") if options.only else None
+    base = one_run({**common, "side": "base", "seed": 0}, options)
     show_lengths(base, common)
     wider = base["mean_rounds"] if options.match == "tokens" else 1.0
     slots = {PPO: options.prompts, T_PPO: round(options.prompts * wider)}
@@ -94,8 +101,9 @@ def main() -> int:
     print("seed  side    steps  decode steps   seconds  trained tokens  tokens/step  accuracy  mean tokens")
     for seed in (int(text) for text in options.seeds.split(",")):
         for side, prompts in slots.items():
-            spec = {**common, "prompts": prompts, "side": side, "seed": seed}
-            run = run_worker(__file__, spec, threads=options.threads)
+            if only is not None and f"{side}-{seed}" not in only:
+                continue
+            run = one_run({**common, "prompts": prompts, "side": side, "seed": seed}, options)
             runs.append(run | {"side": side, "seed": seed, "slots": prompts * options.group_size})
             learning = [row for row in run["steps"] if row["updates"]]
             print(
@@ -105,11 +113,27 @@ def main() -> int:
                 f"{run['evaluations'][-1]['accuracy']:>8.3f}  {run['evaluations'][-1]['mean_tokens']:>11.1f}",
                 flush=True,
             )
+    if only is not None:
+        return 0
     summary = summarise(runs, base, options)
     if options.json:
-        settings = vars(options) | {"json": None, "worker": None}
+        settings = vars(options) | {"json": None, "worker": None, "parts": None}
         write_json(options.json, {**head, "settings": settings, "base": base, "summary": summary, "runs": runs})
     return 0 if summary["passed"] else 1
+
+
+def one_run(spec: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """What a worker finds, read back where it is kept already; a run of other settings is not taken."""
+    path = None if options.parts is None else options.parts / f"{spec['side']}-{spec['seed']}.json"
+    if path is not None and path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["spec"] != spec:
+            raise SystemExit(f"{path} was made with other settings: {kept['spec']}; name another --parts folder")
+        return dict(kept["run"])
+    run = run_worker(__file__, spec, threads=options.threads)
+    if path is not None:
+        write_json(path, {**facts(*PACKAGES), "spec": spec, "run": run})
+    return run
 
 
 def show_lengths(base: dict[str, Any], common: dict[str, Any]) -> None:
