@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -109,22 +110,29 @@ def streaming_place(n_global: int, recent: int) -> Place:
 
 
 def naive_attention(place: Place, rotate: Callable[[Tensor, int], Tensor]) -> Callable[..., Tensor]:
-    """Attention [B, H, n, d] -> [B, H, n, d] as one loop over rows, heads, queries and keys."""
+    """Attention [B, H, n, d] -> [B, H, n, d] as one loop over rows, heads, queries and keys.
+
+    A vector is rotated by itself, to one position; where the loop needs the same again, it is not done twice.
+    """
 
     def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         groups, out = query.shape[1] // key.shape[1], torch.zeros_like(query)
+
+        @cache
+        def asked(b: int, h: int, p: int, at: int) -> Tensor:
+            return rotate(query[b, h, p], at)
+
+        @cache
+        def kept(b: int, h: int, s: int, at: int) -> Tensor:
+            return rotate(key[b, h, s], at)
+
         for b in range(query.shape[0]):
             for h in range(query.shape[1]):
                 for p in range(query.shape[2]):
                     pairs = [(s, place(p, s)) for s in range(p + 1)]
                     seen = [(s, at) for s, at in pairs if at is not None]
-                    scores = torch.stack(
-                        [
-                            scale * (rotate(query[b, h, p], a) @ rotate(key[b, h // groups, s], at))
-                            for s, (a, at) in seen
-                        ]
-                    )
-                    weights = torch.softmax(scores, 0)
+                    scores = [asked(b, h, p, a) @ kept(b, h // groups, s, at) for s, (a, at) in seen]
+                    weights = torch.softmax(scale * torch.stack(scores), 0)
                     out[b, h, p] = sum(w * value[b, h // groups, s] for w, (s, _) in zip(weights, seen, strict=True))
         return out
 

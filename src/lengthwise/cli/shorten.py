@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lengthwise.cli._console import out, outcome_lines, outcome_table, print_json, progress
-from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, with_groups
+from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, refuse_lambda, with_groups
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def shorten(
         str | None, Flag(help="ada-r1: one stage alone: merge, sample, pairs, dpo or evaluate. Default: all.")
     ] = None,
     lora: Annotated[int, Flag(help="Rank of a LoRA adapter; 0 trains all weights.")] = 0,
+    use_lambda: Annotated[bool, Flag("--lambda", help="Refused: training pads rows on the left.")] = False,
     gradient_checkpointing: Annotated[
         bool, Flag("--gradient-checkpointing", help="Recompute activations: less memory, slower.")
     ] = False,
@@ -92,6 +93,12 @@ def shorten(
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Shorten MODEL: measure, train, measure again, report. Kill it at any time; the same command continues."""
+    refuse_lambda(
+        use_lambda,
+        "cannot be used to shorten: training takes rows of unlike length together, padded on the left, and under "
+        "Lambda attention a row's first tokens count. Shorten within the trained length, then give --lambda to "
+        "lengthwise generate or evaluate",
+    )
     from lengthwise.engine.trainer import TrainConfig
     from lengthwise.study import request
 
