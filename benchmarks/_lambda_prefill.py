@@ -53,19 +53,21 @@ def prefill(spec: dict[str, Any], device: Any, dtype: Any) -> tuple[dict[str, An
     ids = torch.randint(WORDS, (1, 4 * unit), generator=torch.Generator().manual_seed(0)).to(device)
     slopes, marks = [], {f"lambda_{unit * k}_s": [] for k in (1, 2, 4)}
     with lambda_attention(net, n_global=N_GLOBAL, window=PREFILL_WINDOW) as reader:
-        for _ in range(spec["passes"] + 1):
+        for tokens in (4 * 1024, *[4 * unit] * max(1, spec["passes"])):  # a short one to warm up
             cache, spent, at = reader.new_cache(), 0.0, {}
-            for number, part in enumerate(ids.split(1024, 1), 1):
+            for number, part in enumerate(ids[:, :tokens].split(1024, 1), 1):
                 spent += seconds(
                     lambda p=part, c=cache: net(input_ids=p, past_key_values=c, use_cache=True, logits_to_keep=1)
                 )
                 at[1024 * number] = spent
+            if tokens < 4 * unit:
+                continue
             slopes.append((at[4 * unit] - at[2 * unit]) / (at[2 * unit] - at[unit]))
             for k in (1, 2, 4):
                 marks[f"lambda_{unit * k}_s"].append(round(at[unit * k], 3))
-    found: dict[str, Any] = {**marks, "slopes": [round(slope, 4) for slope in slopes]}  # the first pass is a warm-up
+    found: dict[str, Any] = {**marks, "slopes": [round(slope, 4) for slope in slopes]}
     alone = _attention_alone(spec, device, dtype, seconds)
-    ratios = {"prefill_slope": statistics.median(slopes[1:]), "prefill_over_count": alone["over_count"]}
+    ratios = {"prefill_slope": statistics.median(slopes), "prefill_over_count": alone["over_count"]}
     return {**found, **alone}, {name: round(value, 3) for name, value in ratios.items()}
 
 
