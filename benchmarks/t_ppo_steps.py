@@ -118,7 +118,8 @@ def main() -> int:
     summary = summarise(runs, base, options)
     if options.json:
         settings = vars(options) | {"json": None, "worker": None, "parts": None}
-        write_json(options.json, {**head, "settings": settings, "base": base, "summary": summary, "runs": runs})
+        found = {"threads": options.threads, "settings": settings, "base": base, "summary": summary, "runs": runs}
+        write_json(options.json, {**head, **found})
     return 0 if summary["passed"] else 1
 
 

@@ -1,8 +1,14 @@
 """One device: sample, grade, shape, credit, update, save."""
 
 from lengthwise.engine.batches import Task as Task
+from lengthwise.engine.method import Asked as Asked
+from lengthwise.engine.method import BarePrompts as BarePrompts
+from lengthwise.engine.method import ExtraLoss as ExtraLoss
 from lengthwise.engine.method import LossInputs as LossInputs
 from lengthwise.engine.method import Method as Method
+from lengthwise.engine.method import Recipe as Recipe
+from lengthwise.engine.method import Stage as Stage
+from lengthwise.engine.method import StageInputs as StageInputs
 from lengthwise.engine.models import Policy as Policy
 from lengthwise.engine.models import load_policy as load_policy
 from lengthwise.engine.models import save_policy as save_policy
@@ -13,12 +19,18 @@ from lengthwise.engine.trainer import TrainConfig as TrainConfig
 from lengthwise.engine.trainer import Trainer as Trainer
 
 __all__ = [
+    "Asked",
+    "BarePrompts",
+    "ExtraLoss",
     "LossInputs",
     "Method",
     "Policy",
+    "Recipe",
     "Rollouts",
     "Sampler",
     "Scorer",
+    "Stage",
+    "StageInputs",
     "Task",
     "TrainConfig",
     "Trainer",

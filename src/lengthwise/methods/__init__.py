@@ -24,6 +24,7 @@ from lengthwise.methods.kimi import kimi
 from lengthwise.methods.l1 import l1_exact, l1_max
 from lengthwise.methods.laser import laser, laser_d, laser_de
 from lengthwise.methods.linear_price import linear_price
+from lengthwise.methods.mixing import under_schedule as under_schedule
 from lengthwise.methods.own import is_own, own_maker
 from lengthwise.methods.rloo import rloo, rloo_lp
 from lengthwise.methods.shorter_better import shorter_better
@@ -103,4 +104,4 @@ def _nearest(name: str, known: Any) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"choose one of {', '.join(sorted(known))}"
 
 
-__all__ = ["METHODS", "build_method", *(maker.__name__ for maker in METHODS.values())]
+__all__ = ["METHODS", "build_method", "under_schedule", *(maker.__name__ for maker in METHODS.values())]

@@ -85,7 +85,7 @@ def fine_tune(inputs: StageInputs, *, asked: ModeSft) -> dict[str, Any]:
     policy = load_policy(inputs.model, device=inputs.device)
     trainer = trainer_class(
         policy.model,
-        args=_settings(config, asked, inputs, len(rows)),
+        args=_settings(config, asked, inputs, [len(row["input_ids"]) for row in rows]),
         train_dataset=dataset.from_list(rows),
         processing_class=policy.tokenizer,
     )
@@ -96,12 +96,16 @@ def fine_tune(inputs: StageInputs, *, asked: ModeSft) -> dict[str, Any]:
     return {"answers": len(rows), "steps": trainer.state.global_step, "loss": found.training_loss}
 
 
-def _settings(config: Any, asked: ModeSft, inputs: StageInputs, rows: int) -> Any:
-    steps = max(1, round(asked.epochs * rows / asked.batch))
+def _settings(config: Any, asked: ModeSft, inputs: StageInputs, lengths: Sequence[int]) -> Any:
+    steps = max(1, round(asked.epochs * len(lengths) / asked.batch))
+    # As many rows at a time as the run's micro-batches hold tokens, in equal parts of a batch.
+    most = max(1, inputs.train.micro_tokens // max(lengths))
+    micro = max(size for size in range(1, asked.batch + 1) if asked.batch % size == 0 and size <= most)
     return config(
-        output_dir=str(inputs.work), per_device_train_batch_size=asked.batch, max_steps=steps, learning_rate=asked.lr,
-        warmup_steps=steps // 20, lr_scheduler_type="cosine", weight_decay=inputs.train.weight_decay,
-        seed=inputs.train.seed, max_length=None, packing=False, save_strategy="no", report_to="none",
+        output_dir=str(inputs.work), per_device_train_batch_size=micro, max_steps=steps, learning_rate=asked.lr,
+        gradient_accumulation_steps=asked.batch // micro, warmup_steps=steps // 20, lr_scheduler_type="cosine",
+        weight_decay=inputs.train.weight_decay, seed=inputs.train.seed, max_length=None, packing=False,
+        save_strategy="no", report_to="none",
         bf16=inputs.dtype == "bfloat16", fp16=inputs.dtype == "float16", gradient_checkpointing=False,
         dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=inputs.device == "cpu" or _no_cuda(),
         disable_tqdm=True, logging_strategy="no",
