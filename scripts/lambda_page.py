@@ -195,7 +195,21 @@ def million(runs: list[dict[str, Any]]) -> list[str]:
             f"| {run['seed']} | {losses} | {first:.1f} | {last:.1f} | {run['cache_bytes']:,} | "
             f"{run['formula_bytes']:,} |"
         )
-    return lines
+    return lines + resident()
+
+
+def resident() -> list[str]:
+    """What a process on the CPU held meanwhile; memory does not depend on what the weights have learnt."""
+    path = RESULTS / "resident.json"
+    if not path.is_file():
+        return []
+    found = json.loads(path.read_text())
+    held = ", ".join(f"{mib:.1f}" for mib in found["memory_mib"])
+    return [
+        "",
+        f"On a CPU, with weights of {found['steps']} steps: MiB resident after each hundred thousand of "
+        f"{found['tokens']:,} tokens: {held}.",
+    ]
 
 
 def answers(runs: list[dict[str, Any]]) -> list[str]:
@@ -219,12 +233,13 @@ def answers(runs: list[dict[str, Any]]) -> list[str]:
 
 def provenance(runs: Runs) -> list[str]:
     sha = hashlib.sha256(REGISTERED.read_bytes()).hexdigest()
-    lines = ["## How it was run", ""]
+    lines = ["## How it was run", "", "A + marks a working copy with changes beside that commit.", ""]
     for kind, found in runs.items():
         for run in found:
+            commit = run["commit"][:12] + "+" * run["commit"].endswith("+")
             same = "" if run["expected_sha256"] == sha else "; under another registration"
             lines.append(
-                f"- {kind}, seed {run['seed']}: `{run['command']}` at `{run['commit'][:12]}`, {run['device']}, torch "
+                f"- {kind}, seed {run['seed']}: `{run['command']}` at `{commit}`, {run['device']}, torch "
                 f"{run['torch']}, transformers {run['transformers']}{same}"
             )
     return lines if runs else ["Not run yet."]

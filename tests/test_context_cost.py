@@ -79,6 +79,13 @@ def test_transformers_hooks_11_row_9_overlay():
     assert [s for s in range(7) if rule.distance(6, s) is not None] == [0, 1, 4, 5, 6]
 
 
+def test_lm_infinite_8_more_start_tokens_than_the_window_holds():
+    # G = 6, W = 4, C = 9: a start token is at its true distance until it leaves the window, then at C.
+    rule = Rule(6, 4, 9)
+    assert [rule.distance(5, s) for s in range(6)] == [9, 9, 3, 2, 1, 0]
+    assert [rule.distance(12, s) for s in range(13)] == [9, 9, 9, 9, 9, 9, None, None, None, 3, 2, 1, 0]
+
+
 @pytest.mark.parametrize("rule", [Rule(3, 8, 8), Rule(6, 2, 9), Rule(0, 4, 4), Rule(4, 1, None), Rule(9, 3, None)])
 def test_closed_forms_equal_counting(rule):
     for n in (0, 1, 5, 9, 40):

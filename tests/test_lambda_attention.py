@@ -269,7 +269,7 @@ def last_row_with(q: Tensor, k: Tensor, v: Tensor, rule: Rule, chosen: list[list
 
 
 @pytest.mark.parametrize("k_best", [1, 3, 11])
-def test_top_k_joins_the_best_middle_tokens_at_the_insert_distance(k_best):
+def test_lm_infinite_6_top_k_joins_the_best_middle_tokens_at_the_insert_distance(k_best):
     # n = 22, G = 3, W = 8: the middle is 3 .. 13, eleven tokens; k = 11 is dense attention with all of them.
     rule, (q, k, v) = Rule(3, 8, 8), random(22)
     chosen = []
@@ -282,18 +282,18 @@ def test_top_k_joins_the_best_middle_tokens_at_the_insert_distance(k_best):
     assert torch.equal(out[:, :, :21], attend(rule, q, k, v)[:, :, :21])  # only the last query of a call
 
 
-def test_top_k_larger_than_the_middle_is_plain():
+def test_lm_infinite_10_top_k_larger_than_the_middle_is_plain():
     rule, (q, k, v) = Rule(3, 8, 8), random(22)
     assert torch.equal(attend(rule, q, k, v, top_k=TopK(12, **FROM_FIRST)), attend(rule, q, k, v))
 
 
-def test_top_k_applies_to_its_layers_only():
+def test_lm_infinite_6_top_k_applies_to_its_layers_only():
     rule, (q, k, v) = Rule(3, 8, 8), random(22)
     assert torch.equal(attend(rule, q, k, v, top_k=TopK(3)), attend(rule, q, k, v))  # layer 0, first_layer 4
     assert [TopK(first_layer=1, last_layer=3).at(layer) for layer in range(4)] == [False, True, True, False]
 
 
-def test_top_k_ties_take_the_lowest_index():
+def test_lm_infinite_6_top_k_ties_take_the_lowest_index():
     rule, (q, k, v) = Rule(1, 4, 4), random(12)
     k[:, :, 1:8] = k[:, :, 1:2]  # the middle is 1 .. 7 and all its scores are equal
     out = attend(rule, q, k, v, top_k=TopK(3, distance=4, **FROM_FIRST))

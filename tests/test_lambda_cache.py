@@ -162,7 +162,7 @@ def test_a_step_rotates_one_query_one_key_and_the_start_keys(net, monkeypatch):
     assert sum(count for count in rotated if count == 31) == 2 * 2 * 31
 
 
-def test_a_cache_after_reset_is_as_new(net):
+def test_transformers_hooks_10_a_cache_after_reset_is_as_new(net):
     ids = tokens(40)
     with lambda_attention(net, n_global=3, window=8) as reader:
         cache = reader.new_cache()

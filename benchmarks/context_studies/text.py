@@ -60,7 +60,7 @@ def one(seed: int, learn: Tensor, held: Tensor, options: argparse.Namespace) -> 
         positions = {name: by_position(net, held, side) for name, side in SIDES.items()}
         save(losses, seed, {"training": training, "loss_by_position": positions}, options)
     if not stream.is_file():
-        save(stream, seed, streamed(net, held), options)
+        save(stream, seed, {"steps": options.steps, **streamed(net, held)}, options)
 
 
 def batches(text: Tensor, rows: int) -> Batch:

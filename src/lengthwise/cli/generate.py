@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lengthwise.cli._console import complain, err, out, print_json
 from lengthwise.cli._flags import Flag, LambdaFlags, MachineFlags, with_groups
+from lengthwise.cli.merge import model_folder
 from lengthwise.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 @with_groups
 def generate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a causal language model.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a causal language model, or lab:chains.")],
     endless: LambdaFlags,
     machine: MachineFlags,
     prompt: Annotated[str | None, Flag(help="Text to go on from.")] = None,
@@ -48,7 +50,7 @@ def generate(
 
     check_sampling(max_tokens, temperature, top_p, chunk)
     logging.disable_progress_bar()
-    policy = load_policy(model, device=machine.device, dtype=machine.dtype, trust_remote_code=machine.trust_remote_code)
+    policy = load_policy(model_folder(model), **asdict(machine))
     eos_ids, ids = _tokens(policy, text, chat_template)
     if options is None:
         _check_room(policy.model.config, len(ids), max_tokens)
