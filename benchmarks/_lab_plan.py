@@ -18,7 +18,7 @@ SUITES = ("methods", "ablation", "baselines")
 TRAIN: dict[str, dict[str, Any]] = {
     "witnesses": {"steps": 80, "prompts": 16, "group_size": 8, "updates": 2, "lr": 2e-4, "warmup_steps": 5},
     "chains": {
-        "steps": 80,
+        "steps": 48,
         "prompts": 16,
         "group_size": 8,
         "updates": 2,
@@ -32,7 +32,7 @@ T_PPO: dict[str, dict[str, Any]] = {world: {**own, "prompts": 12} for world, own
 PLAIN_CAP = {"witnesses": 36, "chains": 50}
 GROUP_NORMALISED = "group-normalised"
 SIRI_CYCLE = {"witnesses": 32, "chains": 32}
-"""Two and a half cycles fit into a run, so it ends compressed."""
+"""Two and a half cycles fit into a run in witnesses, one and a half in chains, so it ends compressed."""
 SIRI_MEAN = 68
 """The mean cap of SIRI between 96 and 39 tokens."""
 PATIENT = {"steps": 240, "prompts": 24, "updates": 1}

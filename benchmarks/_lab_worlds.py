@@ -100,7 +100,7 @@ def _witness_cap(base: str) -> int:
 
 
 def _witness_set(count: int, levels: Sequence[float], base: str, samples: int) -> TestSet:
-    rows = witnesses.problems(count, seed=10_001, levels=levels)
+    rows = witnesses.problems(count, seed=10_001, levels=levels, balanced=True)
     problems = ready(rows, base, _witness_cap(base))
     return TestSet(problems, samples, _witness_cap(base), _witness_world(rows, problems))
 
@@ -214,6 +214,7 @@ def _measure_set(policy: Policy, world: World, part: TestSet, seed: int) -> dict
         level: _summary(rollouts.select(torch.tensor([own == level for own in row_levels])), opener)
         for level in sorted(set(row_levels), key=float)
     }
+    found["balanced"] = True  # the first runs were measured on bits as they fell
     found["error"] = _problem_error(rollouts, part.samples)
     found["distance"] = world.distance(found)
     if part.samples > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -24,16 +24,17 @@ class MissingRunError(Exception):
 
 @dataclass(frozen=True)
 class Study:
-    """All raw results: `runs` by name, and the untouched models by world."""
+    """All raw results: `runs` by name, and the untouched models by world; `used` names what was asked for since."""
 
     runs: dict[str, dict[str, Any]]
     bases: dict[str, Outcome]
+    used: set[str] = field(default_factory=set)
 
     def of(self, suite: str, world: str, method: str, setting: str = "") -> list[Outcome]:
         """Outcomes in order of seeds; raises `MissingRunError` where there is none."""
         found = [
-            document
-            for document in self.runs.values()
+            (name, document)
+            for name, document in self.runs.items()
             if document["run"]["suite"] == suite
             and document["run"]["world"] == world
             and document["run"]["method"] == method
@@ -41,8 +42,9 @@ class Study:
         ]
         if not found:
             raise MissingRunError(f"{suite}-{world}-{method}-{setting}")
-        ordered = sorted(found, key=lambda document: (document["run"]["setting"], document["run"]["seed"]))
-        return [document["outcome"] for document in ordered]
+        self.used.update(name for name, _ in found)
+        ordered = sorted(found, key=lambda pair: (pair[1]["run"]["setting"], pair[1]["run"]["seed"]))
+        return [document["outcome"] for _, document in ordered]
 
     def settings(self, suite: str, world: str, method: str) -> list[str]:
         """Settings that were run, in the order of the plan's names as far as they carry a number."""
@@ -74,6 +76,11 @@ def number_in(text: str) -> float:
 
 
 # ------------------------------------------------------------------------------------------------ small parts
+
+
+def of_three(held: Iterable[bool]) -> float:
+    """In how many of three seeds something held; where fewer were run, their share of three."""
+    return 3 * mean(map(float, held))
 
 
 def test(outcome: Outcome) -> dict[str, Any]:
@@ -185,11 +192,14 @@ def _dler_below(study: Study) -> float:
 
 
 def _merge_between(study: Study) -> float:
-    base, count = study.base("chains")["test"], 0
-    for outcome in study.of("methods", "chains", "dler", "cap50"):
+    base = study.base("chains")["test"]
+
+    def between(outcome: Outcome) -> bool:
         tuned, merged = test(outcome), outcome["merged"]
-        count += all(min(base[f], tuned[f]) < merged[f] < max(base[f], tuned[f]) for f in ("tokens", "accuracy"))
-    return float(count)
+        ends = ((min(base[f], tuned[f]), merged[f], max(base[f], tuned[f])) for f in ("tokens", "accuracy"))
+        return all(low < value < high for low, value, high in ends)
+
+    return of_three(between(outcome) for outcome in study.of("methods", "chains", "dler", "cap50"))
 
 
 def _drpo_rank(study: Study) -> float:
@@ -287,7 +297,7 @@ def _siri_entropy(study: Study) -> float:
 def _siri_shortens(study: Study) -> float:
     base = study.base("chains")["test"]
     outcomes = study.of("methods", "chains", "siri", "low50")
-    return float(sum(test(o)["tokens"] < base["tokens"] and test(o)["accuracy"] > base["accuracy"] for o in outcomes))
+    return of_three(test(o)["tokens"] < base["tokens"] and test(o)["accuracy"] > base["accuracy"] for o in outcomes)
 
 
 def _breaks(study: Study) -> float:
@@ -297,7 +307,7 @@ def _breaks(study: Study) -> float:
 def _breaks_later(study: Study) -> float:
     limit = _breaks(study)
     found = [breaking_step(o) for o in study.of("methods", "witnesses", "grpo-lambda", "share0.2")]
-    return float(sum((step or 10**6 + 1) > limit for step in found))
+    return of_three((step or 10**6 + 1) > limit for step in found)
 
 
 def _decode_ratio(study: Study) -> float:
@@ -368,8 +378,8 @@ def _adaptive_rho(study: Study) -> float:
 
 def _dler_shortens(study: Study) -> float:
     base, outcomes = study.base("chains")["test"], study.of("methods", "chains", "dler", "cap50")
-    return float(
-        sum(test(o)["tokens"] <= base["tokens"] / 2 and test(o)["accuracy"] >= base["accuracy"] for o in outcomes)
+    return of_three(
+        test(o)["tokens"] <= base["tokens"] / 2 and test(o)["accuracy"] >= base["accuracy"] for o in outcomes
     )
 
 
@@ -444,7 +454,8 @@ def matched(study: Study) -> list[tuple[str, list[Outcome]]]:
     grouped: dict[str, list[Outcome]] = {}
     for document in study.runs.values():
         run = document["run"]
-        if run["world"] == "witnesses":
+        if run["world"] == "witnesses" and run["suite"] != "ablation":
+            study.used.add("-".join(str(run[f]) for f in ("suite", "world", "method", "setting", "seed")))
             grouped.setdefault(f"{run['method']} {run['setting']} ({run['suite']})", []).append(document["outcome"])
     if not grouped:
         raise MissingRunError("witnesses")
@@ -532,12 +543,14 @@ class Verdict:
     entry: dict[str, Any]
     value: float | None
     word: str
+    runs: int = 0
 
 
 def verdicts(study: Study) -> list[Verdict]:
     """Judge every registered claim by its registered threshold."""
     found = []
     for entry in json.loads(REGISTERED.read_text())["entries"]:
+        study.used.clear()
         try:
             value = float(STATISTICS[entry["id"]](study))
         except MissingRunError:
@@ -545,5 +558,5 @@ def verdicts(study: Study) -> list[Verdict]:
             continue
         [(kind, bound)] = entry["threshold"].items()
         reached = value >= bound if kind == "at_least" else value <= bound
-        found.append(Verdict(entry, value, "seen" if reached else "not seen"))
+        found.append(Verdict(entry, value, "seen" if reached else "not seen", len(study.used)))
     return found

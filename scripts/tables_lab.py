@@ -84,9 +84,9 @@ def verdict_table(found: Sequence[Verdict]) -> list[str]:
         value = "" if v.value is None else f"{v.value:.4g}" if abs(v.value) < 1e6 else "never"
         rows.append(
             (v.entry["claim"], v.entry["source"], v.entry["statistic"], f"{kind.replace('_', ' ')} {bound:g}", value,
-             f"**{v.word}**")
+             f"{v.runs} of {v.entry['n']}", f"**{v.word}**")
         )  # fmt: skip
-    return table(("claim", "source", "statistic", "threshold", "found", "verdict"), rows)
+    return table(("claim", "source", "statistic", "threshold", "found", "runs", "verdict"), rows)
 
 
 def grouped(study: Study, world: str) -> list[tuple[str, str, str, list[Outcome]]]:

@@ -193,3 +193,12 @@ def test_unseen_levels_are_none_of_the_taught_ones_and_have_a_frontier():
     assert not set(witnesses.UNSEEN_LEVELS) & set(witnesses.LEVELS)
     corners = frontier(witnesses.UNSEEN_LEVELS)
     assert corners[0] == Point(0.0, 0.5) and 0.9 < corners[-1].accuracy < 1
+
+
+def test_balanced_problems_have_either_bit_equally_often_at_every_level():
+    found = witnesses.problems(32, seed=5, balanced=True)
+    for level in witnesses.LEVELS:
+        assert sum(p.bit for p in found if p.level == level) == 4
+    assert [p.level for p in found] == [p.level for p in witnesses.problems(32, seed=5)]
+    # the order of the bits is drawn
+    assert len({tuple(p.bit for p in witnesses.problems(32, seed=s, balanced=True)) for s in range(4)}) == 4

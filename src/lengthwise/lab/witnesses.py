@@ -16,7 +16,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -73,8 +73,11 @@ class Witness:
         }
 
 
-def problems(count: int, *, seed: int, levels: Sequence[float] = LEVELS) -> list[Witness]:
+def problems(count: int, *, seed: int, levels: Sequence[float] = LEVELS, balanced: bool = False) -> list[Witness]:
     """Draw `count` problems, levels in turn, each with a fair bit.
+
+    With `balanced` every level has either bit equally often, as far as it has an even number of problems: a model that
+    leans to one answer would otherwise be measured by the luck of the draw.
 
     Raises:
         InputError: `count` below 1, no level, or a level outside (0.5, 1) or finer than a hundredth.
@@ -86,7 +89,12 @@ def problems(count: int, *, seed: int, levels: Sequence[float] = LEVELS) -> list
     if not levels:
         raise InputError("levels is empty; give at least one")
     rng = random.Random(f"witnesses/{seed}")
-    return [Witness(levels[i % len(levels)], rng.random() < 0.5, i) for i in range(count)]
+    drawn = [Witness(levels[i % len(levels)], rng.random() < 0.5, i) for i in range(count)]
+    if not balanced:
+        return drawn
+    rounds = [i // len(levels) for i in range(count)]
+    firsts = [drawn[i - len(levels) * (round_ % 2)].bit for i, round_ in enumerate(rounds)]
+    return [replace(p, bit=first ^ (r % 2 == 1)) for p, first, r in zip(drawn, firsts, rounds, strict=True)]
 
 
 def worked_solution(rng: random.Random, problem: Witness, *, all_share: float = ALL_SHARE) -> list[str]:
