@@ -85,6 +85,7 @@ def test_a_file_of_ones_own_is_compared_under_its_stem(tmp_path: Path) -> None:
         (["dler"], [], ["dler"], None, "write METHOD:OPTION=VALUE"),
         (["dler"], ["dler:cap=5,5"], [], None, "each once"),
         (["dler"], [], [], 9, "9 are wanted"),
+        (["dler"], ["dler:cap=5,6", "dler:clip_high=0.2,0.3"], [], None, "sweep names dler twice"),
         (["dler"], [], [], 0, "settings is 0"),
     ],
 )
@@ -103,6 +104,11 @@ def test_wrong_words_are_refused(
         ({"arms": [Arm("a", "dler", "cap", (9,)), Arm("a", "drpo", "lam", (1,))]}, "two arms are called 'a'"),
         ({"model": "folder"}, "data is not given"),
         ({"margin": 1.5}, "margin is 1.5"),
+        ({"cap": "lots"}, "cap is .lots.; give a whole number"),
+        ({"cap": 400}, "drpo: cap is 400, above the evaluation cap 260"),
+        ({"arms": [Arm("a", "dler", "cap", (30.5,))]}, "a: cap is 30.5; give a whole number"),
+        ({"arms": [Arm("a", "drpo", "lam", ("lots",))]}, "a: lam is .lots.; give a number"),
+        ({"arms": [Arm("a", "dler", "dynamic_sampling", (1,))]}, "give true or false"),
         ({"choose": "best"}, "choose is 'best'"),
         ({"test_problems": 0}, "test_problems is 0"),
         ({"model": "lab:chess"}, "no world of the lab; choose lab:chains or lab:witnesses"),
@@ -330,6 +336,15 @@ def test_a_piece_that_fails_is_said_and_nothing_new_begins(
     # The one at work may finish; the third has not begun.
     assert (tmp_path / "ended-b").is_file()
     assert not (tmp_path / "began-c").is_file()
+
+
+def test_without_a_single_finished_setting_nothing_is_claimed() -> None:
+    failed = {"0": {"reason": "kept 0 of 9 prompts", "last_step": {}}}
+    arm = {"name": "dler", "knob": "cap", "chosen": None, "settings": [{"value": 1, "failed": failed}]}
+    assert findings({"arms": [arm], "pairs": [], "table": None}) == [
+        "No method has a setting whose runs all finished, so nothing can be compared.",
+        "Runs that ended early, with nothing left to learn from: dler at cap 1, seed 0 (step 0).",
+    ]
 
 
 def test_the_witnesses_arena_writes_readings_and_knows_its_frontier(tmp_path: Path) -> None:

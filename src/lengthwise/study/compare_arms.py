@@ -21,8 +21,9 @@ from lengthwise.methods.own import is_own
 
 Value = int | float | str
 SETTINGS, LEAST_ANSWERS = 3, 10
-_QUANTILE, _PER_TOKEN = re.compile(r"p(\d{1,2})"), re.compile(r"([\d.eE+-]+)/L")
-_PER_RUN, _SHARE = re.compile(r"([\d.]+)\*steps"), re.compile(r"([\d.]+)L")
+_NUMBER = r"(\d*\.?\d+(?:[eE][+-]?\d+)?)"
+_QUANTILE, _PER_TOKEN = re.compile(r"p(\d{1,2})"), re.compile(_NUMBER + "/L")
+_PER_RUN, _SHARE = re.compile(_NUMBER + r"\*steps"), re.compile(_NUMBER + "L")
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 
@@ -160,7 +161,12 @@ def read_arms(
         options_of(name)
         if list(methods).count(name) > 1:
             raise ConfigError(f"methods names {name!r} twice; name each once")
-    swept = {name: (option, values) for name, option, values in (_split(text, "sweep", methods) for text in sweeps)}
+    swept: dict[str, tuple[str, tuple[Value, ...]]] = {}
+    for text in sweeps:
+        name, option, values = _split(text, "sweep", methods)
+        if name in swept:
+            raise ConfigError(f"sweep names {name} twice; a method has one knob")
+        swept[name] = (option, values)
     sizes = {name: len(values) for name, (_, values) in swept.items()}
     count = settings or next(iter(sizes.values()), SETTINGS)
     if any(size != count for size in sizes.values()):
@@ -176,8 +182,8 @@ def read_arms(
         fixed.setdefault(name, {})[option] = values[0]
     arms = []
     for name in methods:
-        knob, values = swept.get(name, ("", ()))
-        arm = arm_of(name, values=values, knob=knob, settings=count)
+        knob, given = swept.get(name, ("", ()))
+        arm = arm_of(name, values=given, knob=knob, settings=count)
         own = fixed.get(name, {})
         arms.append(replace(arm, options={**arm.options, **own}))
     return arms
@@ -226,6 +232,17 @@ def resolved(value: Value, facts: Facts) -> Any:
     return value
 
 
+def check_length(value: Value, name: str) -> None:
+    """Refuse what is no number of tokens, and does not come to one.
+
+    Raises:
+        ConfigError: saying what would be one.
+    """
+    relative = isinstance(value, str) and (_QUANTILE.fullmatch(value) or _SHARE.fullmatch(value))
+    if not relative and (not isinstance(value, int) or value < 1):
+        raise ConfigError(f"{name} is {value!r}; give a whole number of tokens, at least 1, or p95, or 0.8L")
+
+
 def settings_of(arm: Arm, *, cap: Value, facts: Facts) -> list[dict[str, Any]]:
     """The options of every setting of an arm, ``cap`` among them, ready for `build_method`.
 
@@ -236,7 +253,7 @@ def settings_of(arm: Arm, *, cap: Value, facts: Facts) -> list[dict[str, Any]]:
     for value in arm.values:
         options = {"cap": cap, **arm.options, arm.knob: value}
         found.append({name: resolved(given, facts) for name, given in options.items()})
-        built(arm, found[-1])
+        built(arm, found[-1])  # says what it refuses
     for place, options in enumerate(found):
         if options in found[:place]:
             first = arm.values[found.index(options)]
@@ -248,5 +265,26 @@ def settings_of(arm: Arm, *, cap: Value, facts: Facts) -> list[dict[str, Any]]:
 
 
 def built(arm: Arm, options: Mapping[str, Any]) -> Any:
-    """The method of one setting."""
+    """The method of one setting.
+
+    Raises:
+        ConfigError: an option that the method has not, or a value of another kind than it takes.
+    """
+    known = options_of(arm.method)
+    for name, value in options.items():
+        if name in known:
+            _check_kind(arm, name, value, int if name == "cap" else type(known[name]))
     return build_method(arm.method, **options)
+
+
+def _check_kind(arm: Arm, name: str, value: Any, kind: type) -> None:
+    """Numbers for numbers, yes or no for yes or no; what follows from the cap unless it is given is a whole number."""
+    kinds: dict[type, tuple[Any, str]] = {bool: (bool, "true or false"), int: (int, "a whole number")}
+    if kind not in (bool, int, float, type(None)) or (value is None and kind is not int):
+        return
+    allowed, wanted = kinds.get(kind, (int | float, "a number"))
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(
+            f"{arm.name}: {name} is {value!r}; give {wanted}, or what follows from the untouched model: 0.6L, p40, "
+            "0.1/L, 0.5*steps, accuracy"
+        )

@@ -31,10 +31,10 @@ def claim(interval: Mapping[str, Any], neutral: float, above: str, below: str) -
 
 def findings(result: Mapping[str, Any]) -> list[str]:
     """The sentences of a result, the most important first."""
-    if result["table"] is None:
+    arms = [row["name"] for row in result["arms"] if row["chosen"] is not None]
+    if not arms:
         return ["No method has a setting whose runs all finished, so nothing can be compared.", *_failed(result)]
     rows = {row["name"]: row for row in result["table"]["records"]}
-    arms = [row["name"] for row in result["arms"] if row["chosen"] is not None]
     return [
         *_noise(result["pairs"]),
         *_against_base(rows, arms, result["margin"]),

@@ -16,6 +16,7 @@ from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, read_json
 from lengthwise.study.compare_arms import Arm, built
 from lengthwise.study.compare_folder import (
+    LOCK,
     PLAN,
     REPORT,
     REQUEST,
@@ -99,13 +100,13 @@ def _open(asked: Comparison, arena: Arena, *, overwrite: bool) -> None:
         "eval_cap": arena.eval_cap,
         "environment": environment(asked.device),
     }
-    lock = [path for path in asked.out.iterdir() if path.name != ".lock"]
-    if not (asked.out / SHARED).is_file() and lock:
+    there = [path for path in asked.out.iterdir() if path.name != LOCK]
+    if not (asked.out / SHARED).is_file() and there:
         raise ConfigError(
             f"out is {str(asked.out)!r}, which holds files but no comparison; name an empty or new folder"
         )
     if overwrite and (asked.out / SHARED).is_file():
-        for path in lock:
+        for path in there:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     if not (asked.out / SHARED).is_file():
         atomic_write_json(asked.out / SHARED, shared)

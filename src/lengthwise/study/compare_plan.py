@@ -62,7 +62,7 @@ def check_arms(asked: Comparison, arena: Arena) -> None:
     facts = Facts(range(1, longest + 1, max(1, longest // 1000)), longest / 2, 0.5, asked.train.steps)
     for arm in asked.arms:
         for value in arm.values:
-            given = {"cap": longest, **arm.options, arm.knob: value}
+            given = {"cap": asked.cap if isinstance(asked.cap, int) else longest, **arm.options, arm.knob: value}
             _check_cap(arm, given["cap"], arena)
             method = built(arm, {name: resolved(one, facts) for name, one in given.items()})
             _check_comparable(arm, method)

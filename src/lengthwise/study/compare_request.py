@@ -11,7 +11,7 @@ from typing import Any
 from lengthwise.engine.models import DTYPES, resolve_device
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError
-from lengthwise.study.compare_arms import Arm, Value
+from lengthwise.study.compare_arms import Arm, Value, check_length
 from lengthwise.study.request import ContractRequest
 
 MARGIN = 0.01
@@ -78,6 +78,7 @@ class Comparison:
         for name in ("validation_problems", "test_problems", "eval_samples"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
+        check_length(self.cap, "cap")
         if not 0 <= self.margin < 1:
             raise ConfigError(f"margin is {self.margin}; give a share of accuracy from 0 to below 1, as 0.01")
         if self.choose not in RULES:
