@@ -190,8 +190,8 @@ def overlap_lines(runs: list[Run]) -> list[str]:
 
 def made_by() -> list[str]:
     made = {
-        f"`{run['command']}` at `{run['commit'][:12]}`, torch {run['torch']}, {run['threads']} thread(s), "
-        f"{run['device']}"
+        f"`{run['command']}` at `{run['commit'][:12]}`{' with changed files' if run['commit'].endswith('+') else ''}, "
+        f"torch {run['torch']}, {run['threads']} thread(s), {run['device']}"
         for kind in KINDS
         for run in runs_of(kind)
     }

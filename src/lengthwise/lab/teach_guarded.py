@@ -83,11 +83,14 @@ def attack_by_lora(
 
 
 def save(model: Any, folder: Path, stage: str, *, seed: int) -> None:
-    """Write a stage's model, or adapter, with its tokenizer and card, whole or not at all."""
+    """Write a stage's model with its tokenizer, or adapter without one, and its card, whole or not at all."""
 
     def fill(partial: Path) -> None:
         model.save_pretrained(partial)
-        reasoner.build_tokenizer(guarded.VOCABULARY).save_pretrained(partial)
+        if not hasattr(model, "peft_config"):
+            # An adapter takes its base's: without a model's config beside it transformers would build another kind
+            # of tokenizer, which writes spaces between the words.
+            reasoner.build_tokenizer(guarded.VOCABULARY).save_pretrained(partial)
         lesson = guarded.stage_lesson(stage)
         atomic_write_json(partial / "teaching.json", {"stage": stage, "seed": seed, "torch": torch.__version__})
         atomic_write_text(partial / "README.md", CARD.format(title=lesson.title, story=lesson.story, seed=seed))
