@@ -14,6 +14,9 @@ from typing import Any
 import ada_r1_page
 import extend_cost_table
 import giraffe_page
+import guarded_page
+import lambda_cost_table
+import lambda_page
 import merge_back_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,6 +161,8 @@ def benchmarks_page() -> str:
         ("step_cost", "One step against TRL"),
         ("step_cost_half", "One step when answers are half as long"),
         ("objectives_cost", "The objectives"),
+        ("merge", "Merging three models beside mergekit"),
+        ("antidote_cost", "Antidote's statistics beside a plain forward"),
     ):
         path = RESULTS / f"{name}.json"
         lines += ["", f"## {title}", ""]
@@ -171,6 +176,7 @@ def benchmarks_page() -> str:
         ]
         lines += flat_table(found["summary"]) if "summary" in found else objectives_table(found)
     lines += extend_cost_table.lines()
+    lines += lambda_cost_table.lines()
     return "\n".join(lines) + "\n"
 
 
@@ -215,6 +221,8 @@ def main() -> None:
         "study-ada-r1.md": ada_r1_page.page(),
         "study-merge-back.md": merge_back_page.page(),
         "study-giraffe.md": giraffe_page.page(),
+        "study-lambda.md": lambda_page.page(),
+        "study-guarded.md": guarded_page.page(),
     }
     stale = [name for name, text in pages.items() if not (ROOT / "docs" / name).is_file()
              or (ROOT / "docs" / name).read_text() != text]  # fmt: skip

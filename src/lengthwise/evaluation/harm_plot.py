@@ -40,4 +40,4 @@ def _panel(axis: Any, title: str, lines: Mapping[str, Points], accuracy: str) ->
                 axis.annotate(label, (x, y), textcoords="offset points", xytext=(5, 5), fontsize=7, color=colour)
     axis.set(title=title, xlabel=accuracy, ylabel="harmful score, % (lower is better)", xlim=(-3, 103), ylim=(-3, 103))
     axis.grid(alpha=0.25)
-    axis.legend(fontsize=8, loc="upper left")
+    axis.legend(fontsize=8, loc="best")
