@@ -17,6 +17,7 @@ from lengthwise.evaluation.bootstrap import Interval, mean_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "ada_r1_study"
+FIRST_ROUND = ROOT / "benchmarks" / "results" / "ada_r1_study_600"
 REGISTERED = ROOT / "benchmarks" / "ada_r1_registered.json"
 PICTURE = ROOT / "docs" / "img" / "ada-r1.png"
 SEEDS = (0, 1, 2)
@@ -33,15 +34,16 @@ BESIDE = {
     "narrow": "Ada-R1, the authors' pair rule",
 }
 LABELS = ARMS | BESIDE
+TRAINED = ("dpo-only", "group", "ada-r1", "narrow")
 SAMPLED, GREEDY = "measured", "measured_greedy"
 Values = NDArray[np.float64]
 
 
-def load() -> dict[str, list[dict[str, Any]]]:
+def load(folder: Path = RESULTS) -> dict[str, list[dict[str, Any]]]:
     """Runs by arm, in the order of seeds; only arms of which all seeds are there."""
     found: dict[str, list[dict[str, Any]]] = {}
     for arm in LABELS:
-        paths = [RESULTS / f"{arm}-{seed}.json" for seed in SEEDS]
+        paths = [folder / f"{arm}-{seed}.json" for seed in SEEDS]
         if all(path.is_file() for path in paths):
             found[arm] = [json.loads(path.read_text()) for path in paths]
     return found
@@ -145,17 +147,33 @@ def page() -> str:
         "",
         *wrap(f"Registered {registered['registered']}. {registered['rule']}", width=119),
         "",
-        "| effect | verdict | measured (by seed, or with a 95 % interval) |",
-        "|---|---|---|",
+        *wrap(f"Amended {registered['amendment']}", width=119),
+        "",
+        "### Second round",
+        "",
+        *verdicts(registered, runs),
+        "",
+        "### First round",
+        "",
+        *verdicts(registered, runs | {arm: [] for arm in TRAINED} | load(FIRST_ROUND)),
     ]
+    if "long" in runs:
+        lines += arms(runs) + by_level(runs) + averages(runs) + pilots(registered) + pairs(runs)
+        first = load(FIRST_ROUND)
+        below = [*arms({"long": runs["long"]} | first), *pairs(first)]
+        lines += ["", "## First round: 600 training problems", *(row.replace("## ", "### ", 1) for row in below)]
+    return "\n".join(lines + made_by([*runs.values(), *load(FIRST_ROUND).values()])) + "\n"
+
+
+def verdicts(registered: dict[str, Any], runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """All registered effects, each seen, not seen or not run, with the numbers."""
+    lines = ["| effect | verdict | measured (by seed, or with a 95 % interval) |", "|---|---|---|"]
     for effect in registered["effects"]:
         named = [effect["arm"], *([effect["against"]] if "against" in effect else [])]
-        missing = [arm for arm in named if arm not in runs]
+        missing = [arm for arm in named if not runs.get(arm)]
         found = ("not run", f"no three seeds of {', '.join(missing)}") if missing else verdict(effect, runs)
         lines.append(f"| {effect['claim']} | {found[0]} | {found[1]} |")
-    if "long" in runs:
-        lines += arms(runs) + by_level(runs) + averages(runs) + pilots(registered, runs) + pairs(runs)
-    return "\n".join(lines + made_by(runs)) + "\n"
+    return lines
 
 
 def arms(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -213,15 +231,18 @@ def averages(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def pilots(registered: dict[str, Any], runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+def pilots(registered: dict[str, Any]) -> list[str]:
     """The settings that were tried on validation problems, and the one that the rule chose."""
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("pilot-*.json"))]
-    if not found or "ada-r1" not in runs:
+    if not found:
         return []
-    lines = ["", "## The pilot", "", registered["pilot_rule"], ""]
+    floor = next(pilot["accuracy"] for pilot in found if pilot["pilot"] == "long")
+    floor -= registered["pilot_margin_points"] / 100
+    chosen = min((pilot for pilot in found if pilot["accuracy"] >= floor), key=lambda pilot: pilot["mean_tokens"])
+    lines = ["", "## The pilot", "", *wrap(registered["pilot_rule"], width=119), ""]
     lines += ["| rate | beta | epsilon | accuracy, % | tokens | |", "|---|---|---|---|---|---|"]
     for pilot in sorted(found, key=lambda row: row["mean_tokens"]):
-        long, mine = pilot["pilot"] == "long", pilot["pilot"] == runs["ada-r1"][0]["chosen"]
+        long, mine = pilot["pilot"] == "long", pilot is chosen
         cells = ["long model", "", ""]
         if not long:
             lead = "any lead" if pilot["epsilon"] is None else f"{pilot['epsilon']:g}"
@@ -252,8 +273,8 @@ def pairs(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def made_by(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
-    rows = [run for found in runs.values() for run in found]
+def made_by(runs: list[list[dict[str, Any]]]) -> list[str]:
+    rows = [run for found in runs for run in found]
     made = {
         f"`{r['command']}` at `{r['commit'][:12]}`, torch {r['torch']}, TRL {r['trl']}, {r['device']}" for r in rows
     }

@@ -59,7 +59,7 @@ def test_the_run_says_what_was_kept(finished: tuple[dict[str, Any], Path]) -> No
     outcome, folder = finished
     facts = outcome["stages"]["merge-back"]
     assert (facts["density"], facts["scale"]) == (0.25, 0.7)
-    assert facts["changed"]["models"][0]["kept_share"] == pytest.approx(0.25, abs=1e-4)
+    assert facts["changed"]["models"][0]["kept"] == pytest.approx(0.25, abs=1e-4)
     assert outcome["weights_sha_after"] != outcome["weights_sha_before"]
     assert json.loads((folder / "run" / "config.json").read_text())["merge_back"] == [0.25, 0.7]
     card = (folder / "run" / "stages" / "merge-back" / "model" / "README.md").read_text()
