@@ -196,7 +196,7 @@ def test_drpo_is_its_loss_over_whole_questions():
 def test_unknown_names_get_the_nearest_ones():
     with pytest.raises(ConfigError, match="did you mean dler"):
         build_method("dlr", cap=6)
-    with pytest.raises(ConfigError, match="choose one of a-dlp, alp, "):
+    with pytest.raises(ConfigError, match="choose one of a-dlp, ada-r1, adaptive, alp, "):
         build_method("zzz", cap=6)
     with pytest.raises(ConfigError, match=r"no option 'clip_hihg'; did you mean clip_high"):
         build_method("dler", cap=6, clip_hihg=0.3)
