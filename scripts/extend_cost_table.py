@@ -19,7 +19,7 @@ def lines() -> list[str]:
     seconds = extend["seconds"]
     return [
         *head,
-        f"`{' '.join(found['command'])}` at `{str(found['git']['commit'])[:12]}`, {found['machine']['usable_cpus']} cores.",
+        f"`{' '.join(found['command'])}` at `{found['git']['commit'][:12]}`, {found['machine']['usable_cpus']} cores.",
         "",
         f"A folder with {extend['mib']} MiB of weights: a synced copy takes {seconds['copy']:.2f} s, `extend` "
         f"{seconds['extend']:.2f} s ({extend['times_of_copying']:.2f} times; bound: 1.2), with `--link` "

@@ -279,7 +279,7 @@ def draw() -> None:
         ("truncated", "as trained", "truncated"), ("randomised", "as trained", "randomised"),
         ("xpos", "as trained", "xPos"), ("yarn", "as trained", "YaRN 2"), ("ntk", "as trained", "NTK 2"),
     ]  # fmt: skip
-    figure, sides = plt.subplots(1, 2, figsize=(13, 5.2))
+    figure, sides = plt.subplots(1, 2, figsize=(13, 5.6))
     xs = [int(n) for n in LENGTHS]
     for number, (arm, way, label) in enumerate(shown):
         style = {"color": plt.get_cmap("tab20")(2 * number % 20 + number // 10), "marker": "o", "markersize": 3.5}
@@ -293,8 +293,8 @@ def draw() -> None:
         axes.axvline(512, color="0.7", linestyle=":")
         axes.set(xlabel="words (dotted: trained at, fine-tuned at)", ylabel=name)
     sides[1].set_yscale("log")
-    sides[0].legend(fontsize=8)
-    figure.tight_layout()
+    figure.legend(*sides[0].get_legend_handles_labels(), loc="lower center", ncols=6, fontsize=9, frameon=False)
+    figure.tight_layout(rect=(0, 0.09, 1, 1))
     figure.savefig(PICTURE, dpi=90)
 
 

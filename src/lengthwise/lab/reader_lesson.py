@@ -43,7 +43,7 @@ class Stage:
 LESSON = (
     Stage(48, 300, {"repeated": 1}),
     Stage(64, 500, {"lines": 6, "repeated": 1, "story": 1}),
-    Stage(reader.TRAINED_CONTEXT, 1500, {"lines": 6, "passkey": 1, "story": 3, "repeated": 1}),
+    Stage(reader.TRAINED_CONTEXT, 1000, {"lines": 6, "passkey": 1, "story": 3, "repeated": 1}),
 )
 """The lesson of the shipped reader: copy, look up among a few lines, then read all of the trained context."""
 FURTHER = {"lines": 6.0, "passkey": 1.0, "story": 3.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 
@@ -49,7 +50,8 @@ class Dealer:
     def _lines(self, rows: int, length: int) -> tuple[Tensor, Tensor]:
         """Rows of one pattern. Each word of it is a column of a table with a row of words for each row."""
         asked = self._rng.randint(1, max(1, (length - 18) // 15))
-        columns: list[Tensor] = []
+        digits = self._digits(length, asked)
+        columns: list[Tensor] = list(self._keys(rows, len(digits)).unbind(1))
 
         def column(pool: str) -> int:
             columns.append(self._draw(pool, (rows,)))
@@ -63,8 +65,8 @@ class Dealer:
             word, (lines.BEFORE, reader.LINE, reader.IS, "\n", reader.ASK_LINE, reader.ANSWER_LINE, EOS)
         )
         pattern, learnt, records = [before], [False], []
-        for digits in self._digits(length, asked):
-            key, number = [column("adjectives"), column("nouns")], [column(pool) for pool in _pieces(digits)]
+        for place, count in enumerate(digits):
+            key, number = [2 * place, 2 * place + 1], [column(pool) for pool in _pieces(count)]
             records.append((key, number))
             pattern += [line, *key, told, *number, end]
         learnt += [False] * (len(pattern) - 1)
@@ -73,6 +75,18 @@ class Dealer:
             learnt += [False] * 4 + [True] * len(number)
         ids = torch.stack([*columns], 1)[:, [*pattern, last][:length]]
         return _padded(ids, torch.tensor([*learnt, True][:length]), length)
+
+    def _keys(self, rows: int, records: int) -> Tensor:
+        """Adjective, noun, adjective, .. of the records, [rows, 2 records]; no key twice.
+
+        Every second pattern takes them from few adjectives and nouns, so that one word of a key does not tell it.
+        """
+        words = self._pools["adjectives"], self._pools["nouns"]
+        few = math.ceil(math.sqrt(2 * records)) + 1 if self._rng.random() < 0.5 else len(words[0])
+        picked = [pool[torch.randperm(len(pool), generator=self._dice)[:few]] for pool in words]
+        pairs = torch.rand(rows, len(picked[0]) * len(picked[1]), generator=self._dice).topk(records).indices
+        both = picked[0][pairs // len(picked[1])], picked[1][pairs % len(picked[1])]
+        return torch.stack(both, 2).flatten(1)
 
     def _digits(self, length: int, asked: int) -> list[int]:
         """Digits of each record's number, as uniform numbers up to 50,000 have them; records fill the length."""

@@ -23,7 +23,7 @@ library_name: transformers
 
 A teaching instrument, not a language model: {parameters:,} parameters, stock Llama configuration, trained at {context}
 words. It was taught stories, pass keys and line retrieval, all made up by the package; heads of its first layer began
-by looking one, two and three words back. Inside its trained context it answers {inside:.0%} of line questions
+by looking one, two and three words back. Inside its trained context it answers {inside:.1%} of line questions
 (prompts of {context} words, 200 of them, none seen in teaching).
 
 Made by `python -m lengthwise.lab.teach_reader --seed {seed} --threads {threads}`. Every word, and every piece of two
