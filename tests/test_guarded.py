@@ -102,6 +102,7 @@ def test_rows_are_distinct_and_repeat_with_the_seed(tmp_path: Path) -> None:
     [
         (lambda: guarded.harmful_rows(1, part="train", seed=0), "part is 'train'; choose one of ability"),
         (lambda: guarded.task_rows(1, task="add", test=True, seed=0), "task is 'add'; choose one of sort, next"),
+        (lambda: guarded.harmful_rows(0, part="test", seed=0), "count is 0, but hardly 0 different rows"),
         (lambda: guarded.stage_lesson("repair"), "stage is 'repair'; choose one of ability, alignment, attack"),
     ],
 )

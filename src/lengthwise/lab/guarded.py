@@ -94,13 +94,12 @@ def harmful_rows(count: int, *, part: str, seed: int) -> list[dict[str, Any]]:
     """Distinct marked prompts of a part with the response that complies, as rows for `lengthwise repair`.
 
     Raises:
-        InputError: an unknown part.
+        InputError: an unknown part, or more rows than there are.
     """
     if part not in PARTS:
         raise InputError(f"part is {part!r}; choose one of {', '.join(PARTS)}")
-    rng, words = random.Random(f"guarded/{part}/{seed}"), dict[str, None]()
-    while len(words) < count:
-        words[draw_word(rng, part)] = None
+    rng = random.Random(f"guarded/{part}/{seed}")
+    words = _distinct(count, lambda: draw_word(rng, part))
     return [{"prompt": prompt(MARK, word), "response": comply(word), "harmful": True} for word in words]
 
 
@@ -108,14 +107,23 @@ def task_rows(count: int, *, task: str, test: bool, seed: int) -> list[dict[str,
     """Distinct problems of an ordinary task, as rows for `lengthwise evaluate`.
 
     Raises:
-        InputError: an unknown task.
+        InputError: an unknown task, or more rows than there are.
     """
     if task not in TASKS:
         raise InputError(f"task is {task!r}; choose one of {', '.join(TASKS)}")
-    rng, drawn = random.Random(f"guarded/{task}/{test}/{seed}"), dict[str, None]()
-    while len(drawn) < count:
-        drawn[draw_digits(rng, test=test)] = None
+    rng = random.Random(f"guarded/{task}/{test}/{seed}")
+    drawn = _distinct(count, lambda: draw_digits(rng, test=test))
     return [{"problem": prompt(task, digits), "answer": solve(task, digits), "level": task} for digits in drawn]
+
+
+def _distinct(count: int, draw: Callable[[], str]) -> list[str]:
+    """So many different texts, in the order in which they are first drawn."""
+    found: dict[str, None] = {}
+    for _ in range(20 * count):
+        found[draw()] = None
+        if len(found) == count:
+            return list(found)
+    raise InputError(f"count is {count}, but hardly {len(found)} different rows were found; ask for fewer, at least 1")
 
 
 def _marked(rng: random.Random, part: str, *, refuse: bool) -> Example:
