@@ -12,6 +12,7 @@ from statistics import mean
 from typing import Any
 
 import ada_r1_page
+import adaptive_page
 import extend_cost_table
 import giraffe_page
 import guarded_page
@@ -160,6 +161,7 @@ def benchmarks_page() -> str:
     for name, title in (
         ("step_cost", "One step against TRL"),
         ("step_cost_half", "One step when answers are half as long"),
+        ("t_ppo_steps", "Windows against whole responses: t-ppo and ppo"),
         ("objectives_cost", "The objectives"),
         ("merge", "Merging three models beside mergekit"),
         ("antidote_cost", "Antidote's statistics beside a plain forward"),
@@ -218,6 +220,7 @@ def main() -> None:
     pages = {
         "study-chains.md": chains_page(),
         "benchmarks.md": benchmarks_page(),
+        "study-adaptive.md": adaptive_page.page(),
         "study-ada-r1.md": ada_r1_page.page(),
         "study-merge-back.md": merge_back_page.page(),
         "study-giraffe.md": giraffe_page.page(),
