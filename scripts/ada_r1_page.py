@@ -289,17 +289,17 @@ def draw() -> None:
     from matplotlib import pyplot
 
     runs = load()
+    rounds = [(arm, found, "o-", "") for arm, found in runs.items()]
+    rounds += [(arm, found, "x--", ", first round") for arm, found in load(FIRST_ROUND).items()]
     figure, (left, middle) = pyplot.subplots(1, 2, figsize=(11, 4.6), constrained_layout=True)
     at = levels(runs["long"][0])
     sets = sorted(set(at))
-    colours = dict(zip(LABELS, pyplot.get_cmap("tab10").colors, strict=True))
-    for arm, found in runs.items():
-        style = {"color": colours[arm], "alpha": 1.0 if arm in ARMS else 0.45}
-        mark = "o" if arm in ARMS else "x"
+    colours = {arm: f"C{place}" for place, arm in enumerate(LABELS)}
+    for arm, found, mark, which in rounds:
+        style: dict[str, Any] = {"color": colours[arm], "label": LABELS[arm] + which}
         at_tokens, accuracy = ([float(what(r).mean()) for r in found] for what in (tokens, right))
-        left.plot(at_tokens, [100 * value for value in accuracy], mark, label=LABELS[arm], **style)
-        if arm in ARMS:
-            middle.plot(sets, [_of(found, one_pass, at == s) for s in sets], "o-", label=LABELS[arm], **style)
+        left.plot(at_tokens, [100 * value for value in accuracy], mark[0], **style)
+        middle.plot(sets, [_of(found, one_pass, at == s) for s in sets], mark, **style)
     left.axvline(np.mean([tokens(r).mean() for r in runs["long"]]) / 2, color="#999999", lw=1, ls="--")
     left.set(
         xlabel="mean tokens (dashed: half of the long model's)", ylabel="accuracy, %", title="A point a seed, T = 0.6"

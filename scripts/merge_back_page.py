@@ -33,6 +33,13 @@ def points_of(seed: int) -> Points:
     return found
 
 
+def common_points() -> tuple[list[Points], int]:
+    """Every seed's merges, those only that all seeds have measured, and how many some seed has."""
+    seeds = [points_of(seed) for seed in SEEDS]
+    common = set.intersection(*(set(points) for points in seeds))
+    return [{key: points[key] for key in sorted(common)} for points in seeds], len(set.union(*map(set, seeds)))
+
+
 def line(points: Points, temperature: str) -> list[tuple[float, float]]:
     """Plain interpolation as (tokens, accuracy in %), by tokens."""
     found = [p[temperature] for (_, kind, _), p in points.items() if kind == "interpolation"]
@@ -87,7 +94,7 @@ def measured(points: Points, effect: dict[str, Any]) -> float | None:
 
 UNITS = {
     "between": "tokens from the nearer end", "gives-back": "points", "top-interpolation": "points",
-    "top-random": "tokens", "bottom": "% below a tenth", "scope": "% below ten",
+    "top-random": "tokens", "bottom": "points of share below a tenth", "scope": "points inside of 10 %",
     "monotone": "tokens, the smallest step",
 }  # fmt: skip
 
@@ -124,12 +131,14 @@ def page() -> str:
         "| effect | verdict | measured, mean (by seed) |",
         "|---|---|---|",
     ]
-    seeds = [points for points in map(points_of, SEEDS) if points]
-    whole = len(seeds) == len(SEEDS) and all(len(points) == len(seeds[0]) for points in seeds)
+    seeds, measured_in_some = common_points()
+    if measured_in_some > len(seeds[0]):
+        left_out = measured_in_some - len(seeds[0])
+        lines[-2:-2] = [f"{len(seeds[0])} merges are measured in all seeds; {left_out} that are not are left out.", ""]
     for effect in registered["effects"]:
-        found = verdict(effect, seeds) if whole else ("not run", f"{len(seeds)} of {len(SEEDS)} seeds")
+        found = verdict(effect, seeds) if seeds[0] else ("not run", "")
         lines.append(f"| {effect['claim']} | {found[0]} | {found[1]} |")
-    if whole:
+    if seeds[0]:
         lines += grids(seeds) + interpolation(seeds) + gains(seeds)
     return "\n".join(lines + made_by()) + "\n"
 
@@ -176,8 +185,9 @@ def gains(seeds: list[Points]) -> list[str]:
                 found = [gain(points, temperature, kind, [density]) for points in seeds]
                 values = [value for value in found if value is not None]
                 cells.append(f"{mean(values):+.1f}" if values else "outside of the line")
-            norm = mean(points[density, kind, 1.0]["norm_share"] for points in seeds)
-            lines.append(f"| {label} | {density:g} | {cells[0]} | {cells[1]} | {norm:.3f} |")
+            norms = [points[density, kind, 1.0]["norm_share"] for points in seeds if (density, kind, 1.0) in points]
+            norm = f"{mean(norms):.3f}" if norms else ""
+            lines.append(f"| {label} | {density:g} | {cells[0]} | {cells[1]} | {norm} |")
     return lines
 
 
@@ -194,7 +204,7 @@ def draw() -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    seeds = [points for points in map(points_of, SEEDS) if points]
+    seeds, _ = common_points()
     figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.6), constrained_layout=True)
     marks = {
         "global": ("o", "#0b6e99"),
