@@ -8,7 +8,7 @@ from typing import Any
 
 from lengthwise.evaluation import report_data as data
 from lengthwise.evaluation.pages import render
-from lengthwise.evaluation.report_figures import RUN_COLOURS, Curve, Mark, picture, tradeoff
+from lengthwise.evaluation.report_figures import RUN_COLOURS, Curve, Mark, picture, tick_texts, tradeoff
 from lengthwise.files import atomic_write_text
 from lengthwise.study.compare_findings import claim, verdict
 
@@ -29,6 +29,7 @@ def build_page(result: Mapping[str, Any], out: Path) -> Path:
         measured=_measured(result, looks),
         pairs=_pairs(result),
         costs=_costs(result),
+        lengths=_lengths(result),
     )
     atomic_write_text(out, page)
     if marks:
@@ -154,6 +155,12 @@ def _costs(result: Mapping[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _lengths(result: Mapping[str, Any]) -> list[str]:
+    """The mean lengths at which accuracies are compared, with as many decimals as tell them apart."""
+    found = result["matched"]["tokens"] if result["matched"] else []
+    return tick_texts(found) if len(found) > 1 else [data.number(at, 0) for at in found]
 
 
 def _resolved(one: Mapping[str, Any], knob: str) -> str:
