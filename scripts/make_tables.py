@@ -19,6 +19,7 @@ import guarded_page
 import lambda_cost_table
 import lambda_page
 import merge_back_page
+import tables_lab
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -226,6 +227,7 @@ def main() -> None:
         "study-giraffe.md": giraffe_page.page(),
         "study-lambda.md": lambda_page.page(),
         "study-guarded.md": guarded_page.page(),
+        "study-lab.md": tables_lab.lab_page(),
     }
     stale = [name for name, text in pages.items() if not (ROOT / "docs" / name).is_file()
              or (ROOT / "docs" / name).read_text() != text]  # fmt: skip
