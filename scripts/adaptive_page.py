@@ -21,8 +21,9 @@ STORIES = {
     ),
     "chains": (
         "Chains, `lab:chains-modes`",
-        "A short answer says the result at once, a long one works the chain, twice or more. Easy: levels 1 and 2 (level",
-        "1 has few distinct problems, nearly all of which are practised on); hard: levels 5 to 7. 16 x 8 rollouts a step.",
+        "A short answer says the result at once, a long one works the chain, twice or more. Easy: levels 1 and 2",
+        "(level 1 has few distinct problems, nearly all of which are practised on); hard: levels 5 to 7. 16 x 8 rollouts",
+        "a step.",
     ),
 }
 NOT_RUN = "not run"
