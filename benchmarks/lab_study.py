@@ -213,7 +213,8 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     began, failed = time.perf_counter(), 0
     if options.base:
-        for name in filter(lambda world: shipped_reasoner(world).is_dir(), WORLDS):
+        wanted = options.worlds.split(",") if options.worlds else list(WORLDS)
+        for name in (world for world in wanted if shipped_reasoner(world).is_dir()):
             found = base_result(name, options.device) | commit_of(options)
             atomic_write_json(options.out / f"base-{name}.json", found)
         return 0

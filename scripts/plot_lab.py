@@ -10,10 +10,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from lab_numbers import ROOT, MissingRunError, Study, average, load, readings
+from lab_numbers import ROOT, MissingRunError, Study, average, curves, load, readings
 from tables_lab import PAPER_METHODS, grouped
-
-from lengthwise.lab import witnesses
 
 IMAGES = ROOT / "docs" / "img"
 MARKS = {"dler": "o", "da-dler": "s", "drpo": "D", "siri": "^", "grpo-lambda": "v", "t-ppo": "P", "adaptive": "X"}
@@ -22,8 +20,7 @@ COLOURS = dict(zip(PAPER_METHODS, plt.get_cmap("tab10").colors, strict=False))
 
 def frontier_axes() -> tuple[Any, Any]:
     figure, axes = plt.subplots(figsize=(9, 6))
-    corners = witnesses.frontier()
-    fixed = witnesses.concave(witnesses.fixed_readings(n) for n in range(witnesses.MOST_READINGS + 1))
+    corners, fixed = curves()
     axes.plot([p.readings for p in corners], [100 * p.accuracy for p in corners], color="black", label="exact frontier")
     axes.plot([p.readings for p in fixed], [100 * p.accuracy for p in fixed], color="black", linestyle=":",
               label="best fixed number of readings")  # fmt: skip

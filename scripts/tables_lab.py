@@ -7,13 +7,11 @@ from collections.abc import Iterable, Sequence
 from statistics import mean
 from typing import Any
 
+from lab_claims import Verdict, ablation_pairs, above_fixed, verdicts
 from lab_numbers import (
     MissingRunError,
     Outcome,
     Study,
-    Verdict,
-    ablation_pairs,
-    above_fixed,
     average,
     last,
     load,
@@ -21,7 +19,6 @@ from lab_numbers import (
     regret,
     removable,
     test,
-    verdicts,
 )
 
 PAPER_METHODS = ("dler", "da-dler", "drpo", "siri", "grpo-lambda", "t-ppo", "adaptive")
@@ -119,7 +116,9 @@ def world_section(study: Study, world: str) -> list[str]:
             f"The untouched asker: {pct(spent['accuracy'])} % at {spent['distance']['readings']:.1f} readings, regret "
             f"{pct(spent['distance']['regret'])} points. Regret is how far accuracy is below the exact frontier at the "
             "run's own mean readings; *above fixed* is how far it is above the best rule that asks equally often "
-            "whatever the readings say. Means over seeds, in points; by level: regret at the level's own readings.",
+            "whatever the readings say. Means over seeds, in points; by level: regret at the level's own readings. "
+            "†: measured over the last ten training steps (1,280 answers, under the method's own cap), since the first "
+            "test set had unequally many bits of a kind.",
             "",
         ]
         head = ("method", "setting", "seeds", "accuracy, %", "readings", "regret", "above fixed",
@@ -142,11 +141,13 @@ def ended(outcomes: Sequence[Outcome]) -> str:
 
 
 def witness_row(suite: str, method: str, setting: str, outcomes: list[Outcome]) -> tuple[str, ...]:
+    old = any("from_training" in test(o) for o in outcomes)
     levels = [test(o)["distance"]["levels"] for o in outcomes]
     names = sorted(levels[0], key=float)
     unseen = [o["measured"]["unseen"]["distance"] for o in outcomes]
     return (
-        method, setting, str(len(outcomes)), pct(average(outcomes, "accuracy")), f"{readings(outcomes):.1f}",
+        method, setting + " †" * old, str(len(outcomes)), pct(average(outcomes, "accuracy")),
+        f"{readings(outcomes):.1f}",
         pct(regret(outcomes)), points(above_fixed(outcomes)[0]),
         ", ".join(f"{mean(own[n]['readings'] for own in levels):.1f}" for n in names),
         ", ".join(pct(mean(own[n]["regret"] for own in levels)) for n in names),

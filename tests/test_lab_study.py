@@ -61,7 +61,7 @@ def test_every_run_names_a_method_and_options_that_there_are():
 
 
 def test_every_registered_claim_has_its_statistic_and_one_threshold():
-    import lab_numbers as numbers
+    import lab_claims as numbers
 
     entries = json.loads(numbers.REGISTERED.read_text())["entries"]
     names = [entry["id"] for entry in entries]
@@ -73,10 +73,11 @@ def test_every_registered_claim_has_its_statistic_and_one_threshold():
 
 
 def test_a_claim_without_its_runs_is_open():
+    import lab_claims
     import lab_numbers as numbers
 
     empty = numbers.Study({}, {})
-    assert {verdict.word for verdict in numbers.verdicts(empty)} == {"open"}
+    assert {verdict.word for verdict in lab_claims.verdicts(empty)} == {"open"}
 
 
 def test_the_step_at_which_accuracy_breaks():
@@ -90,7 +91,7 @@ def test_the_step_at_which_accuracy_breaks():
 
 
 def test_the_lag_of_a_wave_is_found():
-    import lab_numbers as numbers
+    import lab_claims as numbers
 
     caps = [60 + 30 * torch.cos(torch.tensor(2 * torch.pi * n / 32)).item() for n in range(80)]
     late = [caps[max(0, n - 4)] for n in range(80)]

@@ -1,0 +1,442 @@
+"""What was registered before the lab's study, and the statistic that judges each claim."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any
+
+from lab_numbers import (
+    ROOT,
+    MissingRunError,
+    Outcome,
+    Study,
+    average,
+    breaking_step,
+    correlation,
+    gap,
+    last,
+    number_in,
+    of_three,
+    ranks,
+    readings,
+    regret,
+    removable,
+    test,
+)
+
+REGISTERED = ROOT / "benchmarks" / "lab_study_registered.json"
+
+
+def ablation_pairs(study: Study, part: str, other: str) -> list[tuple[Outcome, Outcome]]:
+    """Pairs of the ablation that differ in one part of the setting's name: (with `part`, with `other`)."""
+    found = []
+    for setting in study.settings("ablation", "witnesses", "dler"):
+        if part in setting.split("-"):
+            partner = "-".join(other if word == part else word for word in setting.split("-"))
+            one = study.of("ablation", "witnesses", "dler", setting)
+            two = study.of("ablation", "witnesses", "dler", partner)
+            found.append((one[0], two[0]))
+    if len(found) < 8:
+        raise MissingRunError("ablation")
+    return found
+
+
+def _signal(outcome: Outcome) -> float:
+    """Share of the first 20 steps' groups that say something."""
+    steps, wanted = outcome["steps"][:20], outcome["wanted"]
+    dynamic = outcome["options"]["dynamic_sampling"]
+    return mean(min(1.0, s["groups"] / wanted) if dynamic else 1 - s["uniform_groups"] for s in steps)
+
+
+def _dler_normalisation(study: Study) -> float:
+    return mean(regret([group]) - regret([batch]) for batch, group in ablation_pairs(study, "batch", "group"))
+
+
+def _dler_signal(study: Study) -> float:
+    return mean(_signal(on) - _signal(off) for on, off in ablation_pairs(study, "dynamic", "all"))
+
+
+def _dler_length(study: Study) -> float:
+    pairs = ablation_pairs(study, "dynamic", "all")
+    return sum(last(off, "mean_tokens") > last(on, "mean_tokens") for on, off in pairs)
+
+
+def _dler_below(study: Study) -> float:
+    outcomes = [*study.of("methods", "witnesses", "dler"), *study.of("methods", "chains", "dler")]
+    return mean(last(o, "mean_tokens") <= 0.85 * o["options"]["cap"] and last(o, "cut_rate") <= 0.05 for o in outcomes)
+
+
+def _merge_between(study: Study) -> float:
+    base = study.base("chains")["test"]
+
+    def between(outcome: Outcome) -> bool:
+        tuned, merged = test(outcome), outcome["merged"]
+        ends = ((min(base[f], tuned[f]), merged[f], max(base[f], tuned[f])) for f in ("tokens", "accuracy"))
+        return all(low < value < high for low, value, high in ends)
+
+    return of_three(between(outcome) for outcome in study.of("methods", "chains", "dler", "cap50"))
+
+
+def _drpo_rank(study: Study) -> float:
+    settings = study.settings("methods", "witnesses", "drpo")
+    if len(settings) < 4:
+        raise MissingRunError("drpo")
+    tokens = [average(study.of("methods", "witnesses", "drpo", s), "tokens") for s in settings]
+    return correlation(ranks(tokens), ranks([number_in(s) for s in settings]))
+
+
+def _drpo_loss(study: Study) -> float:
+    loose, tight = (study.of("methods", "chains", "drpo", s) for s in ("lam0.5", "lam0.1"))
+    return average(loose, "accuracy") - average(tight, "accuracy")
+
+
+def _penalty(study: Study, alpha: str = "0.2") -> list[Outcome]:
+    return study.of("baselines", "witnesses", "grpo-lambda", f"all-alpha{alpha}")
+
+
+def _drpo_against_penalty(study: Study) -> float:
+    return regret(_penalty(study)) - regret(study.of("methods", "witnesses", "drpo", "lam0.2"))
+
+
+def _pushed_down(study: Study) -> float:
+    ours = [step["sign_flips"] for o in study.of("methods", "witnesses", "drpo") for step in o["steps"]]
+    if max(ours) > 0:
+        return -1.0
+    return mean(step["sign_flips"] for step in _penalty(study)[0]["steps"])
+
+
+def _drpo_kl(study: Study) -> float:
+    outcomes = [*study.of("methods", "witnesses", "drpo"), *study.of("methods", "chains", "drpo")]
+    return median(step["approx_kl"] for o in outcomes for step in o["steps"])
+
+
+def best_lag(outcome: Outcome, most: int) -> tuple[int, float]:
+    """The lag of the mean length behind the cap at which they agree best, and their correlation there."""
+    caps = [float(step["cap"]) for step in outcome["steps"]]
+    lengths = [step["mean_tokens"] for step in outcome["steps"]]
+    found = [(correlation(caps[: len(caps) - lag], lengths[lag:]), -lag) for lag in range(most + 1)]
+    value, lag = max(found)
+    return -lag, value
+
+
+def _siri_lag(study: Study) -> float:
+    setting = study.settings("methods", "witnesses", "siri")[0]
+    found = []
+    for outcome in study.of("methods", "witnesses", "siri", setting):
+        lag, value = best_lag(outcome, outcome["options"]["cycle"] // 2)
+        found.append(lag if value >= 0.5 else 0)
+    return mean(found)
+
+
+def around(outcome: Outcome, field: str, step: float, width: int = 2) -> float:
+    """Mean of a training metric in the steps around one."""
+    return mean(s[field] for s in outcome["steps"] if abs(s["step"] - 1 - step) <= width)
+
+
+def _siri_all(study: Study, worlds: Iterable[str]) -> list[Outcome]:
+    return [outcome for world in worlds for outcome in study.of("methods", world, "siri")]
+
+
+def _siri_cycles(study: Study) -> float:
+    changes = []
+    for outcome in _siri_all(study, ("witnesses", "chains")):
+        cycle = outcome["options"]["cycle"]
+        lows = [share * cycle for share in (0.5, 1.5, 2.5) if share * cycle <= len(outcome["steps"])]
+        changes.append(around(outcome, "accuracy", lows[-1]) - around(outcome, "accuracy", lows[0]))
+    return mean(changes)
+
+
+def _siri_constant(study: Study) -> float:
+    steady = study.of("baselines", "witnesses", "grpo", "cap68")
+    return regret(steady) - regret(study.of("methods", "witnesses", "siri", "low39"))
+
+
+def _siri_high_low(study: Study) -> float:
+    found = []
+    for outcome in _siri_all(study, ("witnesses",)):
+        cycle = outcome["options"]["cycle"]
+        low, high = (around(outcome, "mean_tokens", share * cycle) for share in (1.5, 2.0))
+        found.append((high - low) / low)
+    return mean(found)
+
+
+def _siri_entropy(study: Study) -> float:
+    found = []
+    for outcome in _siri_all(study, ("witnesses",)):
+        cycle = outcome["options"]["cycle"]
+        at = [around(outcome, "entropy", share * cycle) for share in (0.5, 1, 1.5, 2, 2.5)]
+        expansions, compressions = (at[1] - at[0] + at[3] - at[2]), (at[2] - at[1] + at[4] - at[3])
+        found.append(expansions > compressions)
+    return mean(found)
+
+
+def _siri_shortens(study: Study) -> float:
+    base = study.base("chains")["test"]
+    outcomes = study.of("methods", "chains", "siri", "low50")
+    return of_three(test(o)["tokens"] < base["tokens"] and test(o)["accuracy"] > base["accuracy"] for o in outcomes)
+
+
+def _breaks(study: Study) -> float:
+    return float(breaking_step(_penalty(study)[0]) or 10**6)
+
+
+def _breaks_later(study: Study) -> float:
+    limit = _breaks(study)
+    found = [breaking_step(o) for o in study.of("methods", "witnesses", "grpo-lambda", "share0.2")]
+    return of_three((step or 10**6 + 1) > limit for step in found)
+
+
+def _decode_ratio(study: Study) -> float:
+    def per_step(window: int) -> float:
+        outcomes = study.of("methods", "witnesses", "t-ppo", f"window{window}")
+        return mean(s["decode_steps"] for o in outcomes for s in o["steps"] if s["updates"])
+
+    return per_step(96) / per_step(32)
+
+
+def decode_steps_to(outcome: Outcome, tokens: float) -> float:
+    """Decode steps that the first so many trained tokens took, critic warm-up left out."""
+    steps = trained = 0.0
+    for step in outcome["steps"]:
+        if step["updates"]:
+            steps, trained = steps + step["decode_steps"], trained + step["trained_tokens"]
+        if trained >= tokens:
+            return steps
+    return math.inf
+
+
+def _t_ppo_efficiency(study: Study) -> float:
+    slow, fast = (study.of("methods", "witnesses", "t-ppo", f"window{w}") for w in (96, 32))
+    found = []
+    for one, two in zip(slow, fast, strict=True):
+        least = min(sum(step["trained_tokens"] for step in outcome["steps"]) for outcome in (one, two))
+        found.append(decode_steps_to(one, 0.4 * least) / decode_steps_to(two, 0.4 * least))
+    return mean(found)
+
+
+def _t_ppo_loss(study: Study) -> float:
+    slow, fast = (study.of("methods", "witnesses", "t-ppo", f"window{w}") for w in (96, 32))
+    return average(fast, "accuracy") - average(slow, "accuracy")
+
+
+def _t_ppo_stability(study: Study) -> float:
+    usual = study.of("methods", "witnesses", "t-ppo", "window32")[0]
+    others = [study.of("baselines", "witnesses", "t-ppo", s)[0] for s in ("no-warmup", "lam-critic0.95")]
+    return max(last(o, "value_loss") for o in others) / last(usual, "value_loss")
+
+
+def _adaptive(study: Study, setting: str = "usual", world: str = "chains-modes") -> list[Outcome]:
+    return study.of("methods", world, "adaptive", setting)
+
+
+def _adaptive_gap(study: Study, setting: str = "usual") -> float:
+    return gap(_adaptive(study, setting), "1", "5")
+
+
+def _adaptive_accuracy(study: Study) -> float:
+    found = []
+    for outcome in _adaptive(study):
+        asked = max(outcome["measured"][mode]["accuracy"] for mode in ("long", "short"))
+        found.append(test(outcome)["accuracy"] - asked)
+    return mean(found)
+
+
+def _adaptive_length(study: Study) -> float:
+    return mean(test(o)["tokens"] / o["measured"]["long"]["tokens"] for o in _adaptive(study))
+
+
+def _adaptive_rho(study: Study) -> float:
+    def easy(setting: str) -> float:
+        return mean(test(o)["levels"]["1"]["tokens"] for o in _adaptive(study, setting))
+
+    return easy("no-rho") - easy("usual")
+
+
+def _dler_shortens(study: Study) -> float:
+    base, outcomes = study.base("chains")["test"], study.of("methods", "chains", "dler", "cap50")
+    return of_three(
+        test(o)["tokens"] <= base["tokens"] / 2 and test(o)["accuracy"] >= base["accuracy"] for o in outcomes
+    )
+
+
+def _da_dler(study: Study) -> float:
+    plain, adaptive = (study.of("methods", "witnesses", m, "cap48") for m in ("dler", "da-dler"))
+    ratio = average(adaptive, "tokens") / average(plain, "tokens")
+    return ratio if regret(adaptive) <= regret(plain) + 0.01 else math.inf
+
+
+def _merge_longer(study: Study) -> float:
+    return mean(o["merged"]["tokens"] - test(o)["tokens"] for o in study.of("methods", "chains", "dler", "cap50"))
+
+
+def _drpo_ladder(study: Study) -> float:
+    tokens = [average(study.of("baselines", "witnesses", "disco"), "tokens")]
+    tokens += [average(study.of("methods", "witnesses", "drpo", f"lam{x}"), "tokens") for x in (0.5, 0.2, 0.1)]
+    return float(sum(tokens[i + 1] < tokens[i] for i in range(3)))
+
+
+def _disco_gains(study: Study) -> float:
+    return average(study.of("baselines", "chains", "disco"), "accuracy") - study.base("chains")["test"]["accuracy"]
+
+
+def _less_regret(worse: tuple[str, str, str], better: tuple[str, str, str]) -> Callable[[Study], float]:
+    def statistic(study: Study) -> float:
+        one, two = (study.of(suite, "witnesses", m, s) for suite, m, s in (worse, better))
+        return regret(one) - regret(two)
+
+    return statistic
+
+
+def _selective_accuracy(study: Study) -> float:
+    few, all_of_them = study.of("methods", "witnesses", "grpo-lambda", "share0.2"), _penalty(study)
+    shorter = average(all_of_them, "tokens") < average(few, "tokens")
+    return average(few, "accuracy") - average(all_of_them, "accuracy") if shorter else -1.0
+
+
+def _grpo_longest(study: Study) -> float:
+    plain, few = (
+        study.of("baselines", "witnesses", "grpo", "usual"),
+        study.of("methods", "witnesses", "grpo-lambda", "share0.2"),
+    )
+    longer = average(plain, "tokens") > average(few, "tokens")
+    return average(plain, "accuracy") - average(few, "accuracy") if longer else -1.0
+
+
+def _alp_allocates(study: Study) -> float:
+    def ratio(outcomes: list[Outcome]) -> float:
+        own = [test(o)["distance"]["levels"] for o in outcomes]
+        return mean(levels["0.6"]["readings"] / max(levels["0.97"]["readings"], 0.1) for levels in own)
+
+    capped = study.of("methods", "witnesses", "dler", "cap36")
+    return ratio(study.of("baselines", "witnesses", "alp", "usual")) - ratio(capped)
+
+
+def _best_removable(method: str) -> Callable[[Study], float]:
+    def statistic(study: Study) -> float:
+        base, found = study.base("chains"), []
+        for setting in study.settings("methods", "chains", method):
+            outcomes = study.of("methods", "chains", method, setting)
+            if average(outcomes, "accuracy") >= base["test"]["accuracy"] - 0.01:
+                found.append(removable(outcomes, base))
+        if not study.settings("methods", "chains", method):
+            raise MissingRunError(method)
+        return max(found, default=0.0)
+
+    return statistic
+
+
+def matched(study: Study) -> list[tuple[str, list[Outcome]]]:
+    """Settings of witnesses whose mean readings lie between 5 and 12: name and outcomes over seeds."""
+    grouped: dict[str, list[Outcome]] = {}
+    for document in study.runs.values():
+        run = document["run"]
+        if run["world"] == "witnesses" and run["suite"] != "ablation":
+            study.used.add("-".join(str(run[f]) for f in ("suite", "world", "method", "setting", "seed")))
+            grouped.setdefault(f"{run['method']} {run['setting']} ({run['suite']})", []).append(document["outcome"])
+    if not grouped:
+        raise MissingRunError("witnesses")
+    return [(name, outcomes) for name, outcomes in grouped.items() if 5 <= readings(outcomes) <= 12]
+
+
+def _best_regret(study: Study) -> float:
+    return min((regret(outcomes) for _, outcomes in matched(study)), default=1.0)
+
+
+def above_fixed(outcomes: Sequence[Outcome]) -> tuple[float, float]:
+    """Accuracy above the best fixed number of readings at the same mean, and its standard error."""
+    found = [test(o)["accuracy"] - test(o)["distance"]["best_fixed"] for o in outcomes]
+    count = sum(test(o)["responses"] for o in outcomes)
+    accuracy = average(outcomes, "accuracy")
+    return mean(found), math.sqrt(accuracy * (1 - accuracy) / count)
+
+
+def _clearly_above_fixed(study: Study) -> float:
+    found = [above_fixed(outcomes) for _, outcomes in matched(study)]
+    return max((difference - 2 * error for difference, error in found), default=-1.0)
+
+
+def _best_gap(study: Study) -> float:
+    return (
+        max(_adaptive_gap(study, s) for s in study.settings("methods", "chains-modes", "adaptive"))
+        if (study.settings("methods", "chains-modes", "adaptive"))
+        else _adaptive_gap(study)
+    )
+
+
+STATISTICS: dict[str, Callable[[Study], float]] = {
+    "dler-normalisation": _dler_normalisation,
+    "dler-dynamic-signal": _dler_signal,
+    "dler-dynamic-length": _dler_length,
+    "dler-below-cap": _dler_below,
+    "dler-merge": _merge_between,
+    "drpo-monotone-witnesses": _drpo_rank,
+    "drpo-monotone-chains": _drpo_loss,
+    "drpo-against-penalty": _drpo_against_penalty,
+    "drpo-pushed-down": _pushed_down,
+    "drpo-kl": _drpo_kl,
+    "siri-lag": _siri_lag,
+    "siri-cycles": _siri_cycles,
+    "siri-constant": _siri_constant,
+    "grpo-lambda-breaks": _breaks,
+    "grpo-lambda-longer": _breaks_later,
+    "t-ppo-decode": _decode_ratio,
+    "t-ppo-no-loss": _t_ppo_loss,
+    "t-ppo-stability": _t_ppo_stability,
+    "adaptive-gap-chains": _adaptive_gap,
+    "adaptive-gap-witnesses": lambda study: gap(_adaptive(study, world="witnesses-modes"), "0.97", "0.6"),
+    "adaptive-accuracy": _adaptive_accuracy,
+    "adaptive-length": _adaptive_length,
+    "adaptive-switch": lambda study: _adaptive_gap(study) - _adaptive_gap(study, "no-switch"),
+    "adaptive-rho": _adaptive_rho,
+    "o-dler-shortens": _dler_shortens,
+    "o-da-dler-shorter": _da_dler,
+    "o-merge-longer": _merge_longer,
+    "o-drpo-lambda": _drpo_ladder,
+    "o-disco-gains": _disco_gains,
+    "o-drpo-rloo-lp": _less_regret(("baselines", "rloo-lp", "usual"), ("methods", "drpo", "lam0.1")),
+    "o-siri-high-low": _siri_high_low,
+    "o-siri-shortens": _siri_shortens,
+    "o-siri-entropy": _siri_entropy,
+    "o-grpo-lambda-accuracy": _selective_accuracy,
+    "o-grpo-longest": _grpo_longest,
+    "o-collapse": lambda study: readings(_penalty(study, "0.6")),
+    "o-t-ppo-efficiency": _t_ppo_efficiency,
+    "o-dler-optimiser": _less_regret(("baselines", "dler", "group-normalised"), ("methods", "dler", "cap36")),
+    "o-alp-allocates": _alp_allocates,
+    "o-laser-d": _less_regret(("baselines", "laser", "usual"), ("baselines", "laser-d", "usual")),
+    "o-price": _less_regret(("baselines", "rloo-lp", "usual"), ("baselines", "linear-price", "usual")),
+    **{f"t-chains-{m}": _best_removable(m) for m in ("dler", "da-dler", "drpo", "siri", "grpo-lambda")},
+    "t-witnesses-regret": _best_regret,
+    "t-witnesses-fixed": _clearly_above_fixed,
+    "t-adaptive": _best_gap,
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A registered claim with what was found: "seen", "not seen", or "open" where runs are missing."""
+
+    entry: dict[str, Any]
+    value: float | None
+    word: str
+    runs: int = 0
+
+
+def verdicts(study: Study) -> list[Verdict]:
+    """Judge every registered claim by its registered threshold."""
+    found = []
+    for entry in json.loads(REGISTERED.read_text())["entries"]:
+        study.used.clear()
+        try:
+            value = float(STATISTICS[entry["id"]](study))
+        except MissingRunError:
+            found.append(Verdict(entry, None, "open"))
+            continue
+        [(kind, bound)] = entry["threshold"].items()
+        reached = value >= bound if kind == "at_least" else value <= bound
+        found.append(Verdict(entry, value, "seen" if reached else "not seen", len(study.used)))
+    return found
