@@ -4,12 +4,12 @@ The bases were taught both modes on the instructions, and open bare prompts by a
 says the result at once, which is right on short chains and a guess on long ones; a long one works the chain, twice or
 more. Setting `witnesses`: a short answer asks for one reading of the hidden bit, which is nearly always right at level
 .97 and little better than a coin at .6; a long one asks for up to 31. Arms: `adaptive` (the method's defaults),
-`no-switch` (`switch_weight` 0: the choice is learnt through instructed prompts alone) and `no-deduction` (`rho` 0: a
-right answer earns the same in either mode). One JSON file a setting, arm and seed under
+`strong` (`switch_weight` .5), `no-switch` (`switch_weight` 0: the choice is learnt through instructed prompts alone)
+and `no-deduction` (`rho` 0: a right answer earns the same in either mode). One JSON file a setting, arm and seed under
 ``benchmarks/results/adaptive``; what is there is not run again. What is expected was written to
 ``adaptive_registered.json`` before the first run.
 
-    python benchmarks/adaptive_study.py --setting witnesses --arms adaptive,no-switch,no-deduction --seeds 0,1,2
+    python benchmarks/adaptive_study.py --setting witnesses --arms strong,no-switch --seeds 0,1,2
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ from lengthwise.study.compare_worlds import WITNESS_CAP, witness_problems
 from lengthwise.study.demo import chain_problems
 
 OUT = RESULTS / "adaptive"
-ARMS: dict[str, dict[str, Any]] = {"adaptive": {}, "no-switch": {"switch_weight": 0.0}, "no-deduction": {"rho": 0.0}}
+ARMS: dict[str, dict[str, Any]] = {
+    "adaptive": {},
+    "strong": {"switch_weight": 0.5},
+    "no-switch": {"switch_weight": 0.0},
+    "no-deduction": {"rho": 0.0},
+}
 STEPS, MEASURED_EVERY = 60, 10
 TRAIN_PROBLEMS, PER_LEVEL = 4000, 150
 WORDS = {"long_opener": OPEN_LONG, "short_opener": OPEN_SHORT, "instruction_sep": ""}
@@ -142,7 +147,7 @@ SETTINGS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--arms", default="adaptive,no-switch,no-deduction")
+    parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--per-level", type=int, default=PER_LEVEL, help="held-out problems per level")

@@ -10,20 +10,29 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "adaptive"
 REGISTERED = ROOT / "benchmarks" / "adaptive_registered.json"
-ARMS = {"adaptive": "adaptive", "no-switch": "without the switching loss", "no-deduction": "without the deduction"}
+ARMS = {
+    "adaptive": "adaptive",
+    "strong": "adaptive, switch_weight .5",
+    "no-switch": "without the switching loss",
+    "no-deduction": "without the deduction",
+}
+JUDGED = {"chains": "adaptive", "witnesses": "strong"}
+"""The arm that what was registered is said of."""
 EASY, HARD = ("1", "2", "0.97"), ("5", "6", "7", "0.6", "0.7")
 """Levels of either setting; those between are neither."""
 STORIES = {
     "witnesses": (
         "Witnesses, `lab:witnesses-modes`",
         "A short answer asks for one reading of a hidden bit, a long one for up to 31. Easy: level .97, where one",
-        "reading is nearly always right; hard: levels .6 and .7. 16 x 16 rollouts a step.",
+        "reading is nearly always right; hard: levels .6 and .7. 16 x 16 rollouts a step. One seed of each arm, the",
+        "method's defaults too, is in [the lab's study](study-lab.md).",
     ),
     "chains": (
         "Chains, `lab:chains-modes`",
         "A short answer says the result at once, a long one works the chain, twice or more. Easy: levels 1 and 2",
-        "(level 1 has few distinct problems, nearly all of which are practised on); hard: levels 5 to 7. 16 x 8 rollouts",
-        "a step.",
+        "(level 1 has few distinct problems, nearly all of which are practised on); hard: levels 5 to 7. 16 x 8",
+        "rollouts a step. This base has no level on which short answers suffice but the first (.7 right, long ones .95),",
+        "so there is nothing to tell apart: why what was registered is not seen.",
     ),
 }
 NOT_RUN = "not run"
@@ -57,9 +66,9 @@ def last(run: dict[str, Any]) -> Levels:
     return run["curve"][-1]["levels"]
 
 
-def verdicts(found: dict[str, dict[int, dict[str, Any]]]) -> list[tuple[str, str, bool]]:
+def verdicts(found: dict[str, dict[int, dict[str, Any]]], judged: str) -> list[tuple[str, str, bool]]:
     """(number, wanted, seen) of each registered effect, in their order."""
-    main, plain, equal = found["adaptive"], found["no-switch"], found["no-deduction"]
+    main, plain, equal = found[judged], found["no-switch"], found["no-deduction"]
     gaps = [gap(last(run)) for run in main.values()]
     better = [
         over(last(run), "accuracy")
@@ -116,13 +125,13 @@ def page() -> str:
 
 def _setting(setting: str) -> list[str]:
     title, *story = STORIES[setting]
-    found = runs(setting)
+    found, judged = runs(setting), JUDGED[setting]
     lines = ["", f"## {title}", "", *story, ""]
-    if not found["adaptive"]:
+    if not found[judged]:
         return [*lines, "Not measured yet."]
     registered = json.loads(REGISTERED.read_text(encoding="utf-8"))
     lines += ["| registered before the runs | measured | wanted | |", "|---|---|---|---|"]
-    for effect, (number, wanted, seen) in zip(registered["effects"], verdicts(found), strict=True):
+    for effect, (number, wanted, seen) in zip(registered["effects"], verdicts(found, judged), strict=True):
         word = "not run" if number == NOT_RUN else "seen" if seen else "not seen"
         lines.append(f"| {effect['name']} | {number} | {wanted} | {word} |")
     lines += [
@@ -133,16 +142,16 @@ def _setting(setting: str) -> list[str]:
         "|" + "---|" * 9,
     ]
     asked = {"bare": "untouched", "always long": "untouched, asked for long", "always short": "untouched, for short"}
-    for seed, run in found["adaptive"].items():
+    for seed, run in found[judged].items():
         lines += [row(label, seed, run["base"][name]) for name, label in asked.items()]
     for arm, label in ARMS.items():
         lines += [row(label, seed, last(run)) for seed, run in found[arm].items()]
-    return [*lines, *_curves(found), *_made_by(found)]
+    return [*lines, *_curves(found, judged), *_made_by(found)]
 
 
-def _curves(found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
+def _curves(found: dict[str, dict[int, dict[str, Any]]], judged: str) -> list[str]:
     """How fast the choice is learnt, arm by arm."""
-    steps = [point["step"] for point in next(iter(found["adaptive"].values()))["curve"]]
+    steps = [point["step"] for point in next(iter(found[judged].values()))["curve"]]
     lines = ["", "Gap in points by training step, mean over seeds:", ""]
     lines += [f"| arm | {' | '.join(map(str, steps))} |", "|" + "---|" * (1 + len(steps))]
     for arm, label in ARMS.items():
