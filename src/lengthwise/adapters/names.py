@@ -14,7 +14,7 @@ from typing import Any
 
 from lengthwise.errors import ConfigError, LengthwiseWarning, MissingExtraError
 
-TESTED: dict[str, tuple[str, str]] = {"trl": ("1.14", "1.17"), "verl": ("0.9", "0.10")}
+TESTED: dict[str, tuple[str, str]] = {"trl": ("1.16", "1.17"), "verl": ("0.9", "0.10")}
 """Package -> from this version, up to and without that one."""
 
 TRL_METHODS: dict[str, tuple[str, ...]] = {

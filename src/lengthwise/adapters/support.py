@@ -19,13 +19,13 @@ def why_not(engine: str, method: Any) -> str | None:
         return "it has stages and no training loop; use `lengthwise shorten`"
     if hasattr(method, "windows"):
         return (
-            "it learns from unfinished responses that go on under the next weights, and these engines end every "
-            "response; use `lengthwise shorten` on one device, or the method grpo or dler"
+            "it learns from responses that are not finished, and these engines end every one; "
+            "use `lengthwise shorten` on one device, or the method grpo or dler"
         )
     if method.extra_losses or method.needs or method.prepare or method.finish:
         return (
-            "it has stages of its own, or a loss on the bare prompt's first token, for which these engines have no "
-            "place; use `lengthwise shorten` on one device"
+            "it has stages or losses of its own, and these engines have no place for them; use `lengthwise shorten` "
+            "on one device"
         )
     return None if engine == "trl" else _why_not_verl(method)
 

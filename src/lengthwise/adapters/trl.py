@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Sized
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from lengthwise.adapters.names import (
     installed,
 )
 from lengthwise.adapters.support import chosen
+from lengthwise.adapters.trl_settings import check_settings
 from lengthwise.engine.batches import Collected, problem_at, step_generator
 from lengthwise.engine.method import Method, State
 from lengthwise.engine.rollouts import Rollouts
@@ -44,16 +46,7 @@ try:
 except ImportError as missing:
     raise MissingExtraError('TRL is not installed; install it with: pip install "lengthwise[trl]"') from missing
 
-REPLACED = (
-    "loss_type", "epsilon", "epsilon_high", "delta", "scale_rewards", "importance_sampling_level", "reward_weights",
-    "multi_objective_aggregation", "mask_truncated_completions", "top_entropy_quantile", "entropy_coef",
-    "use_adaptive_entropy", "off_policy_mask_threshold", "sync_ref_model",
-)  # fmt: skip
-"""Settings of GRPOConfig in whose place the method speaks."""
-SAMPLING = ("top_p", "top_k", "min_p", "repetition_penalty", "generation_kwargs")
-"""Settings that would make TRL sample by something else than temperature."""
 STATE = "lengthwise.json"
-IDS = ("group_ids", "problem_ids", "cap", "finished", "answer_correct")
 
 
 class LengthwiseGRPOTrainer(GRPOTrainer):
@@ -91,7 +84,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         if max_draws < 1:
             raise ConfigError(f"max_draws is {max_draws}; give at least 1")
         self.method = chosen("trl", method, method_options or {}, args.max_completion_length)
-        _check(args, self.method)
+        check_settings(args, self.method, {field.name: field.default for field in fields(GRPOConfig)})
         args.beta = self.method.kl_coef
         if problems is not None:
             if train_dataset is not None or reward_funcs is not None:
@@ -102,13 +95,22 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         self.method_state: State = self.method.initial_state()
         self._verdicts = torch.zeros(0, dtype=torch.bool)
         self._weights_before: float | None = None
-        super().__init__(
-            model=model, reward_funcs=reward_funcs, args=args, train_dataset=train_dataset, **named
-        )  # fmt: skip
+        super().__init__(model=model, reward_funcs=reward_funcs, args=args, train_dataset=train_dataset, **named)
         sampler = ("vllm_generation",) if self.use_vllm else ("generation_config", "generation_kwargs")
         check_attributes("trl", self, TRL_ATTRIBUTES + sampler)
+        if problems is not None and set(problems.contract.eos_ids) != set(self.eos_token_ids):
+            raise ConfigError(
+                f"the prompt contract ends a response at {sorted(problems.contract.eos_ids)} but TRL at "
+                f"{sorted(self.eos_token_ids)}; make eos_token_id of the model's generation_config.json name them all"
+            )
+        if self.method.observe is not None and not self._indexed:
+            raise ConfigError(f"method {self.method.name!r} watches fixed problems; give a data set that is no stream")
 
     # What is drawn.
+
+    @property
+    def _indexed(self) -> bool:
+        return isinstance(self.train_dataset, Sized)
 
     @property
     def batches_done(self) -> int:
@@ -167,7 +169,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
             rows = None if self.method.keep is None else self.method.keep(batch.rollouts)
             kept.append(batch if rows is None else batch.select(rows))
             found += len(kept[-1].rollouts.group_ids.unique())
-            if not hasattr(self.train_dataset, "__getitem__"):
+            if not self._indexed:
                 break  # an iterable data set is read in order: filtered, not refilled
         if found == 0:
             raise TrainingError(
@@ -320,7 +322,8 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
     @torch.no_grad()
     def _moved(self) -> float:
         """How far the weights that draw have moved since the last batch; 1 where there was none."""
-        own = [p.double().abs().sum() for p in self.model.parameters() if p.requires_grad and p.numel()]
+        local = (p.to_local() if hasattr(p, "to_local") else p for p in self.model.parameters() if p.requires_grad)
+        own = [p.double().abs().sum() for p in local if p.numel()]
         here = torch.stack(own).sum() if own else torch.zeros((), dtype=torch.double)
         now = float(self.accelerator.reduce(here.to(self.accelerator.device), "sum"))
         before, self._weights_before = self._weights_before, now
@@ -344,32 +347,3 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         if kept["method"] != self.method.name:
             raise CheckpointError(f"{checkpoint} is of method {kept['method']!r}, not {self.method.name!r}")
         self.method_state, self.watch = kept["state"], Watch(kept["watch"])
-
-
-def _check(args: Any, method: Method) -> None:
-    """Refuse settings that would be ignored, or would change what the method says."""
-    defaults = {field.name: field.default for field in fields(GRPOConfig)}
-    for name in (*REPLACED, *SAMPLING):
-        value = getattr(args, name)
-        if value != defaults[name]:
-            why = (
-                "training samples by temperature alone"
-                if name in SAMPLING
-                else f"method {method.name!r} says that itself; see its options"
-            )
-            raise ConfigError(f"args.{name} is {value!r}, but {why}; leave it at {defaults[name]!r}")
-    if args.beta not in (0.0, method.kl_coef):
-        raise ConfigError(
-            f"args.beta is {args.beta}, but method {method.name!r} has kl_coef {method.kl_coef}; leave beta out and "
-            "set the method's kl_coef"
-        )
-    if args.steps_per_generation % args.gradient_accumulation_steps:
-        raise ConfigError(
-            f"steps_per_generation is {args.steps_per_generation}, no multiple of gradient_accumulation_steps "
-            f"{args.gradient_accumulation_steps}; an update must not span two batches"
-        )
-    if method.coupling == "group" and args.use_vllm and args.vllm_importance_sampling_correction:
-        raise ConfigError(
-            f"args.vllm_importance_sampling_correction is True, but the loss of method {method.name!r} takes no "
-            "importance weights; set it to False"
-        )

@@ -15,6 +15,7 @@ from lengthwise.cli import (
     demo,
     evaluate,
     evaluate_context,
+    export,
     extend,
     generate,
     grade,
@@ -47,6 +48,7 @@ app.command("extend")(extend.extend)
 app.command("evaluate-context")(evaluate_context.evaluate_context)
 app.command("merge")(merge.merge)
 app.command("repair")(repair.repair)
+app.command("export")(export.export)
 app.command("report")(report.report)
 app.command("compare-records")(compare_records.compare_records)
 
