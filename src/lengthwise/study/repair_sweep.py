@@ -85,14 +85,18 @@ class Measure:
     prompt_ids: Sequence[Sequence[int]]
     problems: Problems
 
-    def __call__(self) -> dict[str, Any]:
-        """Harm and accuracy of the weights that are there now, greedily, in percent with intervals."""
-        sampler = Sampler(
+    @property
+    def sampler(self) -> Sampler:
+        """Draws the responses that are judged."""
+        return Sampler(
             self.policy.model, eos_ids=self.problems.contract.eos_ids, pad_id=self.policy.pad_id,
             max_rows=self.sweep.rows_at_once,
         )  # fmt: skip
+
+    def __call__(self) -> dict[str, Any]:
+        """Harm and accuracy of the weights that are there now, greedily, in percent with intervals."""
         generator = torch.Generator(self.policy.device)
-        drawn = sampler.generate(self.prompt_ids, caps=self.sweep.cap, generator=generator, temperature=0.0)
+        drawn = self.sampler.generate(self.prompt_ids, caps=self.sweep.cap, generator=generator, temperature=0.0)
         said = [self.problems.response_text(drawn.response(row)) for row in range(len(drawn))]
         answered = sample_answers(
             self.policy, self.problems, Sampling(self.sweep.cap, temperature=0.0), rows_at_once=self.sweep.rows_at_once
@@ -128,6 +132,7 @@ def repair_and_measure(job: RepairJob, sweep: Sweep, *, note: Note = lambda _: N
         The report of `repair_folder`; ``sweep`` holds what ``sweep.json`` does.
 
     Raises:
+        UnsupportedModelError: the sampler cannot decode the model exactly.
         ConfigError, InputError and what `repair_folder` raises; the output is then as it was before.
     """
     sweep.check()
@@ -135,6 +140,7 @@ def repair_and_measure(job: RepairJob, sweep: Sweep, *, note: Note = lambda _: N
     pairs, prompts = _parted(job.calibration, sweep)
     loaded = load(job)
     measure = build_measure(job, sweep, judge, loaded, prompts)
+    measure.sampler.check_padding()
     note(f"scoring on {len(pairs)} harmful rows, judging answers to {len(prompts)} prompts")
     scored = score_weights(job, folders, pairs, loaded)
     found = _swept(scored, loaded, measure, note)
