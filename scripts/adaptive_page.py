@@ -31,8 +31,8 @@ STORIES = {
         "Chains, `lab:chains-modes`",
         "A short answer says the result at once, a long one works the chain, twice or more. Easy: levels 1 and 2",
         "(level 1 has few distinct problems, nearly all of which are practised on); hard: levels 5 to 7. 16 x 8",
-        "rollouts a step. This base has no level on which short answers suffice but the first (.7 right, long ones .95),",
-        "so there is nothing to tell apart: why what was registered is not seen.",
+        "rollouts a step. This base has no level on which short answers suffice (level 1: .7 of them are right, .95 of",
+        "the long ones), so there is nothing to tell apart, and what was registered is not seen.",
     ),
 }
 NOT_RUN = "not run"
