@@ -38,7 +38,7 @@ def whole_gradient(chosen, rollouts, credit, logp, old, reference):
         from lengthwise.objectives import kl_penalty
 
         loss = loss + chosen.kl_coef * kl_penalty(logp, reference, mask, kind=chosen.kl_kind)
-    return torch.autograd.grad(loss, logp)[0], float(loss)
+    return torch.autograd.grad(loss, logp)[0], float(loss.detach())
 
 
 @pytest.mark.parametrize("name", ["dler", "drpo", "dr-grpo", "grpo-lambda", "kimi"])
@@ -70,7 +70,7 @@ def test_however_rows_are_dealt_the_gradient_is_that_of_the_whole(name, micro, p
             own = logp[back][rows][:, :width].clone().requires_grad_()
             loss, _ = part_loss(chosen, mini, rows, part, own)
             found[back[rows], :width] += torch.autograd.grad(loss, own)[0]
-            total += float(loss)
+            total += float(loss.detach())
     assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-14)
     assert total == pytest.approx(value, rel=1e-9)
 

@@ -98,9 +98,9 @@ def how(engine: str, method: Any) -> str:
     return ", ".join(parts)
 
 
-def table(cap: int = 4_000) -> list[tuple[str, str, str]]:
+def table(cap: int = 4_000) -> list[tuple[str, ...]]:
     """Every method with how TRL and how verl carry it out: the table of docs/engines.md."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in METHODS:
         method = build_method(name, cap=cap)
         rows.append((name, *(how(engine, method) for engine in ENGINES)))

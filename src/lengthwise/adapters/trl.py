@@ -65,6 +65,8 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         ConfigError: a method that TRL cannot carry, or a setting of `args` that the method replaces.
     """
 
+    _buffered_inputs: Any
+
     def __init__(
         self,
         model: Any,
@@ -159,7 +161,9 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
     def _collect(self, inputs: Any, step: int, cap: int) -> tuple[list[Batch], Batch]:
         """All that was drawn, and the kept groups: drawn again while there are too few, as our engine does."""
         wanted = self.args.generation_batch_size // self.num_generations
-        drawn, kept, found, asked = [], [], 0, 0
+        drawn: list[Batch] = []
+        kept: list[Batch] = []
+        found, asked = 0, 0
         while found < wanted and len(drawn) < self.max_draws:
             share = found / asked if found else 0.5
             ask = min(wanted, math.ceil((wanted - found) / max(share, 0.25)))
@@ -265,7 +269,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         # An empty part still goes forward and backward: the processes meet there.
         part = mini.batch.select(rows if len(rows) else torch.tensor([0])).trim().to(self.accelerator.device)
         logp, entropy, aux = self._score(model, part.rollouts, entropy=True)
-        loss, stats = logp.sum() * 0, {}
+        loss, stats = logp.sum() * 0, dict[str, Tensor]()
         if len(rows):
             loss, stats = part_loss(self.method, mini, rows, part, logp)
         self._note(stats, entropy, part.rollouts.train_mask if len(rows) else part.rollouts.train_mask & False)
