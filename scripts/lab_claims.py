@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any
@@ -52,6 +52,14 @@ def _signal(outcome: Outcome) -> float:
     return mean(min(1.0, s["groups"] / wanted) if dynamic else 1 - s["uniform_groups"] for s in steps)
 
 
+def in_either_world(study: Study, method: str) -> list[Outcome]:
+    """A method's outcomes in both worlds, or in the one where it was run."""
+    there = [world for world in ("witnesses", "chains") if study.settings("methods", world, method)]
+    if not there:
+        raise MissingRunError(method)
+    return [outcome for world in there for outcome in study.of("methods", world, method)]
+
+
 def _dler_normalisation(study: Study) -> float:
     return mean(regret([group]) - regret([batch]) for batch, group in ablation_pairs(study, "batch", "group"))
 
@@ -66,7 +74,7 @@ def _dler_length(study: Study) -> float:
 
 
 def _dler_below(study: Study) -> float:
-    outcomes = [*study.of("methods", "witnesses", "dler"), *study.of("methods", "chains", "dler")]
+    outcomes = in_either_world(study, "dler")
     return mean(last(o, "mean_tokens") <= 0.85 * o["options"]["cap"] and last(o, "cut_rate") <= 0.05 for o in outcomes)
 
 
@@ -110,7 +118,7 @@ def _pushed_down(study: Study) -> float:
 
 
 def _drpo_kl(study: Study) -> float:
-    outcomes = [*study.of("methods", "witnesses", "drpo"), *study.of("methods", "chains", "drpo")]
+    outcomes = in_either_world(study, "drpo")
     return median(step["approx_kl"] for o in outcomes for step in o["steps"])
 
 
@@ -124,9 +132,8 @@ def best_lag(outcome: Outcome, most: int) -> tuple[int, float]:
 
 
 def _siri_lag(study: Study) -> float:
-    setting = study.settings("methods", "witnesses", "siri")[0]
     found = []
-    for outcome in study.of("methods", "witnesses", "siri", setting):
+    for outcome in study.of("methods", "witnesses", "siri", "low18"):
         lag, value = best_lag(outcome, outcome["options"]["cycle"] // 2)
         found.append(lag if value >= 0.5 else 0)
     return mean(found)
@@ -137,13 +144,9 @@ def around(outcome: Outcome, field: str, step: float, width: int = 2) -> float:
     return mean(s[field] for s in outcome["steps"] if abs(s["step"] - 1 - step) <= width)
 
 
-def _siri_all(study: Study, worlds: Iterable[str]) -> list[Outcome]:
-    return [outcome for world in worlds for outcome in study.of("methods", world, "siri")]
-
-
 def _siri_cycles(study: Study) -> float:
     changes = []
-    for outcome in _siri_all(study, ("witnesses", "chains")):
+    for outcome in in_either_world(study, "siri"):
         cycle = outcome["options"]["cycle"]
         lows = [share * cycle for share in (0.5, 1.5, 2.5) if share * cycle <= len(outcome["steps"])]
         changes.append(around(outcome, "accuracy", lows[-1]) - around(outcome, "accuracy", lows[0]))
@@ -157,7 +160,7 @@ def _siri_constant(study: Study) -> float:
 
 def _siri_high_low(study: Study) -> float:
     found = []
-    for outcome in _siri_all(study, ("witnesses",)):
+    for outcome in study.of("methods", "witnesses", "siri"):
         cycle = outcome["options"]["cycle"]
         low, high = (around(outcome, "mean_tokens", share * cycle) for share in (1.5, 2.0))
         found.append((high - low) / low)
@@ -166,7 +169,7 @@ def _siri_high_low(study: Study) -> float:
 
 def _siri_entropy(study: Study) -> float:
     found = []
-    for outcome in _siri_all(study, ("witnesses",)):
+    for outcome in study.of("methods", "witnesses", "siri"):
         cycle = outcome["options"]["cycle"]
         at = [around(outcome, "entropy", share * cycle) for share in (0.5, 1, 1.5, 2, 2.5)]
         expansions, compressions = (at[1] - at[0] + at[3] - at[2]), (at[2] - at[1] + at[4] - at[3])

@@ -68,7 +68,7 @@ def draw_chains(study: Study) -> None:
 
 def finish(figure: Any, axes: Any, name: str) -> None:
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(IMAGES / name, dpi=110, metadata={"Software": None})
     plt.close(figure)

@@ -60,6 +60,8 @@ def lab_page() -> str:
         "",
         "![Accuracy against tokens in chains](img/study-chains.png)",
         "",
+        "![SIRI: the cap and the mean length, step by step](img/study-siri.png)",
+        "",
     ]
     for kind, title in KINDS.items():
         lines += [f"## {title}", "", *verdict_table(seen[kind])]
@@ -112,10 +114,11 @@ def world_section(study: Study, world: str) -> list[str]:
     lines = [f"## {world.capitalize()}", ""]
     spent = base["test"]
     if world == "witnesses":
+        first = "" if "balanced" in spent else " (on the first test set)"
         lines += [
-            f"The untouched asker: {pct(spent['accuracy'])} % at {spent['distance']['readings']:.1f} readings, regret "
-            f"{pct(spent['distance']['regret'])} points. Regret is how far accuracy is below the exact frontier at the "
-            "run's own mean readings; *above fixed* is how far it is above the best rule that asks equally often "
+            f"The untouched asker{first}: {pct(spent['accuracy'])} % at {spent['distance']['readings']:.1f} readings, "
+            f"regret {pct(spent['distance']['regret'])} points. Regret is how far accuracy is below the exact frontier "
+            "at the run's own mean readings; *above fixed* is how far it is above the best rule that asks equally often "
             "whatever the readings say. Means over seeds, in points; by level: regret at the level's own readings. "
             "†: measured over the last ten training steps (1,280 answers, under the method's own cap), since the first "
             "test set had unequally many bits of a kind.",
