@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Flag = typer.Option
 CHANGES = {"change": "norm", "of base": "relative", "zero": "zeros"}
-TAKEN = {"kept": "kept", "energy kept": "kept_energy", "undone": "lost"}
+TAKEN = {"kept": "kept", "energy": "kept_energy", "undone": "lost"}
 """Columns of the tables: their titles and the facts in them."""
 
 
