@@ -118,7 +118,7 @@ def world_section(study: Study, world: str) -> list[str]:
         lines += [
             f"The untouched asker{first}: {pct(spent['accuracy'])} % at {spent['distance']['readings']:.1f} readings, "
             f"regret {pct(spent['distance']['regret'])} points. Regret is how far accuracy is below the exact frontier "
-            "at the run's own mean readings; *above fixed* is how far it is above the best rule that asks equally often "
+            "at the run's own mean readings; *above fixed*: how far it is above the best rule that asks equally often "
             "whatever the readings say. Means over seeds, in points; by level: regret at the level's own readings. "
             "†: measured over the last ten training steps (1,280 answers, under the method's own cap), since the first "
             "test set had unequally many bits of a kind.",

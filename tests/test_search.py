@@ -115,3 +115,20 @@ def test_the_lesson_teaches_train_problems_only():
 def test_bad_input_is_named(call, names):
     with pytest.raises(InputError, match=names):
         call()
+
+
+def test_the_shipped_guesser_solves_two_numbers_and_sometimes_takes_long():
+    from lengthwise.engine import load_policy
+    from lengthwise.evaluation.evaluate import Sampling, sample_answers
+    from lengthwise.evaluation.problems import prepare
+    from lengthwise.evaluation.prompts import preset, resolve
+    from lengthwise.lab.reasoner import shipped_reasoner
+
+    policy = load_policy(shipped_reasoner("search"))
+    rows = [p.row for p in search.problems(12, split="test", seed=0, levels=(2,))]
+    contract = resolve(preset("lab"), policy.tokenizer)
+    problems = prepare(rows, contract, policy.tokenizer, cap=100, positions=512, source="search")
+    found = sample_answers(policy, problems, Sampling(100, samples=4, seed=0))
+    assert float(found.correct.float().mean()) > 0.75
+    lengths = found.num_tokens.float()
+    assert lengths.max() >= 3 * lengths.median()
