@@ -121,7 +121,9 @@ def test_schemes_beside_each_other_and_perplexity_is_exact(folder: Path, files: 
         assert found[0] == pytest.approx(float(net(rows, labels=rows).loss.exp()), rel=1e-5)
     buckets = result["arms"][0]["cells"][0]["by_position"]
     assert len(buckets) == 8 and sum(bucket["tokens"] for bucket in buckets) == 3 * 511
-    assert "perplexity by length" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "perplexity by length" in page and "Mean loss by position" in page
+    assert page.count(f"<td>{buckets[0]['loss']:.3f}</td>") >= 1
 
 
 def test_answers_are_at_least_5_tokens_and_greedy(folder: Path) -> None:

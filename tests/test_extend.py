@@ -162,6 +162,33 @@ def test_training_under_trl(folder: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob(".partial*"))
 
 
+def test_lora_is_merged_and_refused_where_projections_are_missing(tmp_path: Path, folder: Path) -> None:
+    pytest.importorskip("trl")
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    from context_words import byte_tokenizer
+    from lengthwise.context.finetuning import finetune
+
+    file = tmp_path / "docs.jsonl"
+    file.write_text(json.dumps({"text": "alpha beta gamma delta " * 10}) + "\n")
+    asked = FineTuning(str(file), 64, steps=2, batch=1, micro_batch=1, warmup_steps=0, lr=1e-2, lora=2)
+    extend_folder(folder, tmp_path / "start", Scheme("linear", 2.0))
+    assert finetune(tmp_path / "start", tmp_path / "out", asked) == {}
+    trained = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert not [name for name, _ in trained.named_parameters() if "lora" in name]
+    assert not torch.equal(logits(tmp_path / "out"), logits(tmp_path / "start"))
+    config = GPTNeoXConfig(vocab_size=257, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+                           num_attention_heads=2, max_position_embeddings=64)  # fmt: skip
+    GPTNeoXForCausalLM(config).save_pretrained(tmp_path / "neox")
+    byte_tokenizer().save_pretrained(tmp_path / "neox")
+    with pytest.raises(ConfigError, match="has no q_proj"):
+        finetune(tmp_path / "neox", tmp_path / "never", asked)
+    for weights in (tmp_path / "start").glob("*.safetensors"):
+        weights.unlink()
+    with pytest.raises(InputError, match="safetensors are wanted"):
+        finetune(tmp_path / "start", tmp_path / "never", asked)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

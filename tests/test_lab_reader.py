@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from lengthwise.context.tasks import lines_rows, passkey_rows
 from lengthwise.context.tasks.rows import TaskRow
 from lengthwise.errors import ConfigError
-from lengthwise.lab import reader, reader_lesson, reader_texts, teach_reader
+from lengthwise.lab import reader, reader_lesson, reader_rows, reader_texts, teach_reader
 from lengthwise.lab.reader_lesson import Stage, answered, build_model, look_back, teach
 from lengthwise.lab.reader_rows import IGNORED, Dealer
 from lengthwise.lab.reasoner import shipped_reasoner
@@ -23,6 +23,11 @@ TOKENIZER = reader.build_tokenizer()
 FIRST_WORD = 2 + 256 - 1
 """Ids below are the two marks and bytes; a word that is a byte too keeps the byte's id."""
 SHORT = [Stage(48, 3, {"repeated": 1}), Stage(64, 3, {"lines": 1, "story": 1})]
+
+
+@pytest.fixture(autouse=True)
+def few_stories(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_rows, "STORIES", 20)
 
 
 def test_every_word_is_one_token_and_any_text_comes_back(tmp_path: Path) -> None:
@@ -67,7 +72,7 @@ def test_lines_teach_the_number_that_the_record_has() -> None:
         assert len(told) == text.count(": REGISTER_CONTENT is ")  # no key twice
         assert asked and all(told[key] == number for key, number in asked)
         words = [TOKENIZER.decode(i) for i in learnt[learnt != IGNORED]]
-        assert "".join(words) == "".join(f" {number}" for _, number in asked) + "<eos>"
+        assert "".join(words) == "".join(f" {number}" for _, number in asked) + "\n<eos>"
 
 
 def test_repeated_rows_are_learnt_from_the_second_time_on() -> None:
@@ -100,7 +105,8 @@ def test_teaching_repeats_itself_and_lowers_the_loss() -> None:
     for bad, says in (({"length": 8}, "length is 8"), ({"mix": {"poems": 1}}, "mix is"), ({"steps": 0}, "steps is 0")):
         with pytest.raises(ConfigError, match=says):
             Stage(**{"length": 64, "steps": 1, "mix": {"lines": 1.0}, **bad})
-    assert [stage.steps for stage in reader_lesson.shortened(0.001)] == [1, 1, 2]
+    assert [stage.steps for stage in reader_lesson.shortened(0.01)] == [3, 5, 10]
+    assert [stage.steps for stage in reader_lesson.shortened(1e-6)] == [1, 1, 1]
 
 
 def test_the_script_writes_a_folder_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,13 +152,13 @@ def test_the_shipped_reader_reads_inside_its_context_and_not_beyond(shipped: tup
 def test_one_pass_tells_what_greedy_answers_would(shipped: tuple) -> None:
     from lengthwise.context.tasks import score_rows
     from lengthwise.engine.models import load_policy
-    from lengthwise.study.reading import _answers
+    from lengthwise.study import reading
 
     policy = load_policy(shipped_reasoner("reader"), device="cpu")
     rows: list[TaskRow] = []
-    for length in (200, 500):
-        rows += lines_rows(TOKENIZER, length=length, rows=12, seed=5)
+    for length in (200, 400):
+        rows += lines_rows(TOKENIZER, length=length, rows=10, seed=5)
         rows += passkey_rows(TOKENIZER, length=length, rows=4, seed=5)
-    greedy = score_rows(rows, list(_answers(policy, rows, None)))
+    greedy = score_rows(rows, list(reading._answers(policy, rows, None)))
     found = answered(*shipped, [(row.prompt, row.answer) for row in rows], batch=5)
     assert found == greedy and 0 < sum(found) < len(found)

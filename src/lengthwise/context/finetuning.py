@@ -106,7 +106,11 @@ def finetune(start: Path, out: Path, asked: FineTuning) -> Mapping[str, Any]:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     rows = chunked_documents(asked, tokenizer)
-    model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32, use_safetensors=True)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"model: its weights cannot be loaded; safetensors are wanted ({reason})") from error
     stored = getattr(torch, str(getattr(model.config, "dtype", None)).removeprefix("torch."), torch.float32)
     options = SFTConfig(
         output_dir=str(start / "trainer"), per_device_train_batch_size=asked.micro_batch,
@@ -118,7 +122,7 @@ def finetune(start: Path, out: Path, asked: FineTuning) -> Mapping[str, Any]:
     )  # fmt: skip
     trainer = SFTTrainer(
         model, args=options, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
-        peft_config=_lora(asked), callbacks=[_lowered_base(model)] if asked.scheduled_base else None,
+        peft_config=_lora(asked, model), callbacks=[_lowered_base(model)] if asked.scheduled_base else None,
     )  # fmt: skip
     with contextlib.redirect_stdout(sys.stderr):  # the trainer logs there, and stdout is for results
         trainer.train()
@@ -130,9 +134,16 @@ def finetune(start: Path, out: Path, asked: FineTuning) -> Mapping[str, Any]:
     return {"xpos_scale_base": model.config.rope_parameters["xpos_scale_base"]}
 
 
-def _lora(asked: FineTuning) -> Any:
+def _lora(asked: FineTuning, model: Any) -> Any:
     if not asked.lora:
         return None
+    has = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    missing = [name for name in LORA_TARGETS if name not in has]
+    if missing:
+        raise ConfigError(
+            f"lora is {asked.lora}; model_type {model.config.model_type!r} has no {missing[0]} for it to train. "
+            "Leave --lora away to train all weights"
+        )
     from peft import LoraConfig
 
     return LoraConfig(r=asked.lora, target_modules=LORA_TARGETS, **LORA)

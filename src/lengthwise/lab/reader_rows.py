@@ -42,7 +42,8 @@ class Dealer:
     def lines(self, rows: int, length: int) -> tuple[Tensor, Tensor]:
         """Records and then questions about several of them; the answers are learnt.
 
-        Few questions are as frequent as many, so that near and far records are asked for.
+        Few questions are as frequent as many, so that near and far records are asked for. A line break ends the last
+        number, so that an answer that must go on does not go on with digits.
         """
         parts = [self._lines(rows // LAYOUTS + (rows % LAYOUTS > part), length) for part in range(LAYOUTS)]
         return torch.cat([ids for ids, _ in parts]), torch.cat([labels for _, labels in parts])
@@ -73,8 +74,8 @@ class Dealer:
         for key, number in self._rng.choices(records, k=asked):
             pattern += [ask, *key, answer, *number]
             learnt += [False] * 4 + [True] * len(number)
-        ids = torch.stack([*columns], 1)[:, [*pattern, last][:length]]
-        return _padded(ids, torch.tensor([*learnt, True][:length]), length)
+        ids = torch.stack([*columns], 1)[:, [*pattern, end, last][:length]]
+        return _padded(ids, torch.tensor([*learnt, True, True][:length]), length)
 
     def _keys(self, rows: int, records: int) -> Tensor:
         """Adjective, noun, adjective, .. of the records, [rows, 2 records]; no key twice.
@@ -90,7 +91,7 @@ class Dealer:
 
     def _digits(self, length: int, asked: int) -> list[int]:
         """Digits of each record's number, as uniform numbers up to 50,000 have them; records fill the length."""
-        held = max(1, (length - 2 - 7 * asked) // 8)
+        held = max(1, (length - 3 - 7 * asked) // 8)
         return [len(str(self._rng.randint(1, lines.MOST_NUMBER))) for _ in range(held)]
 
     def passkey(self, rows: int, length: int) -> tuple[Tensor, Tensor]:
