@@ -47,20 +47,10 @@ class Lesson:
 
 def chains_lesson(*, slip: float = 0.06, doubt: float = 0.35, levels: Sequence[int] = chains.LEVELS) -> Lesson:
     """The verbose reasoner: solutions that slip and are worked again (see `chains.worked_solution`)."""
-
-    def examples(seed: int) -> Iterator[Example]:
-        rng = random.Random(f"teach/{seed}")
-        while True:
-            chain = chains.draw(rng, rng.choice(levels))
-            if chains.split_of(chain) != "train":
-                continue
-            words = [*chains.worked_solution(rng, chain, slip=slip, doubt=doubt), chains.EOS]
-            yield Example(chain.words, words, [True] * len(words))
-
     return Lesson(
         world="chains",
         vocabulary=chains.VOCABULARY,
-        examples=examples,
+        examples=_chain_examples("teach", levels, partial(chains.worked_solution, slip=slip, doubt=doubt)),
         layers=3,
         hidden=128,
         steps=1800,
@@ -72,25 +62,31 @@ def chains_lesson(*, slip: float = 0.06, doubt: float = 0.35, levels: Sequence[i
     )
 
 
+def _chain_examples(
+    name: str, levels: Sequence[int], write: Callable[[random.Random, chains.Chain], list[str]]
+) -> Callable[[int], Iterator[Example]]:
+    """Solutions of training chains, as `write` writes them; `name` parts the random numbers of lessons."""
+
+    def examples(seed: int) -> Iterator[Example]:
+        rng = random.Random(f"{name}/{seed}")
+        while True:
+            chain = chains.draw(rng, rng.choice(levels))
+            if chains.split_of(chain) == "train":
+                words = [*write(rng, chain), EOS]
+                yield Example(chain.words, words, [True] * len(words))
+
+    return examples
+
+
 def terse_lesson(*, slip: float = 0.06, careless: float = 0.2, levels: Sequence[int] = chains.LEVELS) -> Lesson:
     """The terse reasoner: the verbose one taught on to one pass (see `chains.terse_solution`).
 
     It starts from the verbose weights, so that the average of the two is a model too.
     """
-
-    def examples(seed: int) -> Iterator[Example]:
-        rng = random.Random(f"teach/terse/{seed}")
-        while True:
-            chain = chains.draw(rng, rng.choice(levels))
-            if chains.split_of(chain) != "train":
-                continue
-            words = [*chains.terse_solution(rng, chain, slip=slip, careless=careless), chains.EOS]
-            yield Example(chain.words, words, [True] * len(words))
-
     return Lesson(
         world="terse",
         vocabulary=chains.VOCABULARY,
-        examples=examples,
+        examples=_chain_examples("teach/terse", levels, partial(chains.terse_solution, slip=slip, careless=careless)),
         layers=3,
         hidden=128,
         steps=400,
