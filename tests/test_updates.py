@@ -98,13 +98,13 @@ def test_rows_without_signal_are_skipped_and_change_nothing(net):
     for coupled in (False, True):
         fresh = copy.deepcopy(net)
         asked = replace(method, coupling="group") if coupled else method
-        plan = UpdatePlan(updates=2, micro_tokens=10_000, grad_clip=1e9)
+        # clipped, so that weights move by less than 1 and rounding stays below the bound
+        plan = UpdatePlan(updates=2, micro_tokens=10_000, grad_clip=0.5)
         changes.append(update(fresh, rollouts, asked, plan=plan, scorer=Counting(fresh))[0])
     # each row is scored once for old_logp and once for the update
     live = len(rollouts) - silent
     assert sum(scored[: len(scored) // 2]) == 2 * live and sum(scored) == 2 * live + 2 * len(rollouts)
-    # Weights move by up to 2.5, and other batches are summed in another order: a few units in the last place.
-    assert alike(*changes, atol=1e-5)
+    assert alike(*changes)
 
 
 def test_a_batch_without_any_signal_moves_nothing(net):
