@@ -12,7 +12,7 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 MODULES = ("lengthwise", "lengthwise.objectives", "lengthwise.weights", "lengthwise.engine", "lengthwise.methods",
-           "lengthwise.evaluation", "lengthwise.study")  # fmt: skip
+           "lengthwise.evaluation", "lengthwise.study", "lengthwise.context", "lengthwise.context.tasks")  # fmt: skip
 
 
 def public_names() -> list[tuple[str, str]]:
