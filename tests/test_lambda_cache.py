@@ -209,7 +209,7 @@ def test_lm_infinite_8_crop_and_rewind_are_refused(net):
         for removed in (-1, 5):
             with pytest.raises(InputError, match="cannot be cropped"):
                 cache.crop(removed)
-        with pytest.raises(ValueError, match="cannot be cropped"):
+        with pytest.raises(ValueError, match="cannot be cropped|a cache that can be cropped"):  # ours, or transformers'
             net.generate(tokens(30, rows=1), prompt_lookup_num_tokens=3, max_new_tokens=5, eos_token_id=None)
 
 

@@ -30,6 +30,8 @@ from lengthwise.errors import ConfigError, InputError, LengthwiseWarning, Unsupp
 NAME = "lengthwise_lambda"
 DEFAULT_GLOBAL = {"lambda": 10, "streaming": 4}
 MOST_WINDOW, MOST_INSERT = 4096, 2048
+CACHE_NAMES = ("past_key_values", "cache")
+"""Arguments that carry the cache: the second is what transformers calls it from 5.24 on."""
 
 AttentionInterface.register(NAME, lambda_attend)
 AttentionMaskInterface.register(NAME, lambda_mask)
@@ -166,7 +168,8 @@ class LambdaAttention:
         """The model's own `generate`, with a cache of this rule where the caller gives none."""
         sources = (kwargs.get("generation_config"), self.model.generation_config)
         wanted = [kwargs.get("use_cache"), *(getattr(source, "use_cache", None) for source in sources)]
-        if kwargs.get("past_key_values") is None and next((x for x in wanted if x is not None), True):
+        none = all(kwargs.get(name) is None for name in CACHE_NAMES)
+        if none and next((x for x in wanted if x is not None), True):
             kwargs["past_key_values"] = self.new_cache()
         return generate(*args, **kwargs)
 
@@ -174,11 +177,12 @@ class LambdaAttention:
         """Check the cache of a forward, or give it one, before the decoder makes one that keeps everything."""
         # Positional arguments beyond the token ids are rare, and binding them costs as much as a small layer.
         given = kwargs if len(args) < 2 else inspect.signature(decoder.forward).bind_partial(*args, **kwargs).arguments
-        cache, use = given.get("past_key_values"), given.get("use_cache")
+        name = next((n for n in CACHE_NAMES if given.get(n) is not None), _cache_name(decoder))
+        cache, use = given.get(name), given.get("use_cache")
         if cache is None:
             if use is None:
                 use = getattr(decoder.config, "use_cache", True)
-            return (args, {**kwargs, "past_key_values": self.new_cache()}) if use else None
+            return (args, {**kwargs, name: self.new_cache()}) if use else None
         if isinstance(cache, LambdaCache):
             if state.top_k is not None:
                 raise ConfigError(
@@ -190,7 +194,7 @@ class LambdaAttention:
                     f"past_key_values keeps n_global {kept.n_global} and window {kept.window}; this context has "
                     f"{rule.n_global} and {rule.window}. Take one from its new_cache()"
                 )
-        elif not all(type(layer) is DynamicLayer for layer in getattr(cache, "layers", [None])):
+        elif not _keeps_everything(cache):
             raise InputError(
                 f"past_key_values is a {type(cache).__name__}; under lambda_attention give a LambdaCache, a plain "
                 "DynamicCache, or none"
@@ -202,6 +206,22 @@ class LambdaAttention:
                 )
             self._plain.add(cache)
         return None
+
+
+def _cache_name(decoder: Any) -> str:
+    """What this release's decoder calls its cache."""
+    return next(
+        name
+        for name in reversed(CACHE_NAMES)
+        if name in (*inspect.signature(decoder.forward).parameters, CACHE_NAMES[0])
+    )
+
+
+def _keeps_everything(cache: Any) -> bool:
+    """Whether a cache is a plain growing one; a cache of another kind may make its layers only when it is used."""
+    layers = getattr(cache, "layers", None)
+    plain = all(type(layer) is DynamicLayer for layer in layers or ())
+    return plain and (bool(layers) or isinstance(cache, DynamicCache))
 
 
 def _refuse_outside(*_: Any, **__: Any) -> Any:
