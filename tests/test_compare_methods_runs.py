@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lengthwise.engine import TrainConfig
-from lengthwise.errors import ConfigError
+from lengthwise.errors import ConfigError, LengthwiseWarning
 from lengthwise.files import read_json
 from lengthwise.study.compare_arms import Arm
 from lengthwise.study.compare_folder import is_done, run_folder
@@ -134,7 +134,8 @@ def test_a_method_that_fails_is_a_result_among_the_others(killed: Path, result: 
     arena = open_arena(wanted)
     plan = make_plan(wanted, arena, facts_of(wanted))
     (killed / "plan.json").write_text(json.dumps(plan))
-    carry_out(wanted, arena, "doomed", 0, 0)
+    with pytest.warns(LengthwiseWarning, match="the cap is 1 tokens, below the shortest"):
+        carry_out(wanted, arena, "doomed", 0, 0)
     assert is_done(run_folder(killed, doomed, 0, 0))
     found = result_of(wanted, arena, plan)
     arm = found["arms"][1]

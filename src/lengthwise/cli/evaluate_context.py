@@ -27,7 +27,9 @@ def evaluate_context(
     lengths: Annotated[str, Flag(help="Tokens of the prompts, with commas: 1k,2k,4096.")],
     server: EndpointFlags,
     machine: MachineFlags,
-    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Folders, lab:reader, or NAME=FOLDER.")] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Folders, lab:reader, or NAME=FOLDER.")
+    ] = None,
     tasks: Annotated[
         str, Flag(help="lines, freeform-qa, altered-qa, passkey, perplexity; with commas.")
     ] = "lines,passkey",
