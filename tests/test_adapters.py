@@ -132,7 +132,7 @@ def test_estimator_and_loss_of_verl_work_without_it():
     )  # fmt: skip
     nothing = torch.zeros(2, 3, requires_grad=True)
     loss, _ = verl.policy_loss(nothing.detach(), nothing, nothing.detach(), torch.zeros(2, 3), "token-mean", actor)
-    assert float(loss) == 0 and loss.requires_grad
+    assert float(loss.detach()) == 0 and loss.requires_grad
     with pytest.raises(ConfigError, match="loss_agg_mode is 'mean'"):
         verl.policy_loss(nothing.detach(), nothing, nothing.detach(), torch.ones(2, 3), "mean", actor)
 

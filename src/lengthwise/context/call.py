@@ -12,6 +12,9 @@ from transformers.masking_utils import causal_mask_function
 
 from lengthwise.errors import InputError, UnsupportedModelError
 
+CACHE_NAMES = ("past_key_values", "cache")
+"""Arguments that carry the cache: the second is what transformers calls it from 5.24 on."""
+
 
 @dataclass
 class Call:

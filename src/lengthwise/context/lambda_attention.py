@@ -20,7 +20,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from lengthwise.context.attend import STATE, lambda_attend
 from lengthwise.context.cache import LambdaCache
-from lengthwise.context.call import lambda_mask
+from lengthwise.context.call import CACHE_NAMES, lambda_mask
 from lengthwise.context.columns import State
 from lengthwise.context.proof import plain_logits, proof_tokens, prove, quiet, refuse_config
 from lengthwise.context.rotation import Angles, Rotation
@@ -30,8 +30,6 @@ from lengthwise.errors import ConfigError, InputError, LengthwiseWarning, Unsupp
 NAME = "lengthwise_lambda"
 DEFAULT_GLOBAL = {"lambda": 10, "streaming": 4}
 MOST_WINDOW, MOST_INSERT = 4096, 2048
-CACHE_NAMES = ("past_key_values", "cache")
-"""Arguments that carry the cache: the second is what transformers calls it from 5.24 on."""
 
 AttentionInterface.register(NAME, lambda_attend)
 AttentionMaskInterface.register(NAME, lambda_mask)

@@ -20,6 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, RotaryEmbeddingConfigMixin
 
+from lengthwise.context.call import CACHE_NAMES
 from lengthwise.context.schemes import composed_inv_freq, number, randomised_positions, xpos_decay
 from lengthwise.errors import ConfigError, InputError, UnsupportedModelError
 from lengthwise.registering import ROPE_TYPE as ROPE_TYPE
@@ -115,7 +116,8 @@ def _before_decoder(decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     rotary = decoder.rotary_emb
     if getattr(rotary, "rope_type", None) != ROPE_TYPE:
         return
-    parameters, cache = rotary.config.rope_parameters, kwargs.get("past_key_values")
+    parameters = rotary.config.rope_parameters
+    cache = next((kwargs[name] for name in CACHE_NAMES if kwargs.get(name) is not None), None)
     if parameters.get("randomised") and rotary.training and cache is not None and cache.get_seq_length():
         raise InputError(
             "past_key_values holds tokens while training with randomised positions; positions are drawn once per "
