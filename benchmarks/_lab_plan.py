@@ -36,7 +36,19 @@ SIRI_CYCLE = {"witnesses": 32, "chains": 32}
 SIRI_MEAN = 68
 """The mean cap of SIRI between 96 and 39 tokens."""
 PATIENT = {"steps": 240, "prompts": 24, "updates": 1}
-"""For the price, whose signal is faint in the beginning."""
+"""A first try for the price, whose signal is faint in the beginning; one update a batch left it at one fixed length."""
+LONG = {"steps": 200, "prompts": 24}
+"""Nearly four times the responses of a usual run: how near to the frontier the price comes, and the papers' methods."""
+LONG_RUNS: Mapping[tuple[str, str], tuple[tuple[int, ...], tuple[int | None, Mapping[str, Any]]]] = {
+    ("price0.002-long", "linear-price"): ((0, 1, 2), (None, {"price": 0.002})),
+    ("price0.001-long", "linear-price"): ((0,), (None, {"price": 0.001})),
+    ("price0.004-long", "linear-price"): ((0,), (None, {"price": 0.004})),
+    ("share0.1-long", "grpo-lambda"): ((0,), (None, {"fraction": 0.1})),
+    ("low39-long", "siri"): ((0,), (None, {"shortest": 39, "cycle": 80})),
+    ("cap48-long", "dler"): ((0,), (48, {"kl_coef": 0.0})),
+    ("cap66-long", "da-dler"): ((0,), (66, {"easy_cap": 30, "kl_coef": 0.0})),
+    ("lam0.2-long", "drpo"): ((0,), (None, {"lam": 0.2})),
+}
 ABLATION = {"steps": 60, "prompts": 16, "group_size": 8, "updates": 4, "lr": 3e-4, "warmup_steps": 5}
 ABLATION_CAPS = (27, 45)
 
@@ -163,8 +175,10 @@ def baseline_runs() -> Iterator[Run]:
     train = TRAIN["witnesses"]
     yield Run("baselines", "witnesses", "grpo-lambda", "all-alpha0.6", 0, {"fraction": 1.0, "alpha": 0.6}, None, train)
     yield Run("baselines", "witnesses", "grpo", f"cap{SIRI_MEAN}", 0, {}, SIRI_MEAN, train)
-    for price in (0.001, 0.002, 0.004, 0.008):
-        patient = {**train, **PATIENT}
-        yield Run("baselines", "witnesses", "linear-price", f"price{price}-patient", 0, {"price": price}, None, patient)
+    patient = {**train, **PATIENT}
+    yield Run("baselines", "witnesses", "linear-price", "price0.002-patient", 0, {"price": 0.002}, None, patient)
+    for (setting, method), (seeds, (cap, options)) in LONG_RUNS.items():
+        for seed in seeds:
+            yield Run("baselines", "witnesses", method, setting, seed, options, cap, {**train, **LONG})
     for setting, options in (("no-warmup", {"critic_warmup": 0}), ("lam-critic0.95", {"lam_critic": 0.95})):
         yield Run("baselines", "witnesses", "t-ppo", setting, 0, {"window": 32, **options}, None, T_PPO["witnesses"])

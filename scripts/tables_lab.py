@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 from statistics import mean
 from typing import Any
 
-from lab_claims import Verdict, ablation_pairs, above_fixed, verdicts
+from lab_claims import REGISTERED, Verdict, ablation_pairs, above_fixed, verdicts
 from lab_numbers import (
     MissingRunError,
     Outcome,
@@ -65,6 +66,8 @@ def lab_page() -> str:
     ]
     for kind, title in KINDS.items():
         lines += [f"## {title}", "", *verdict_table(seen[kind])]
+    amendments = json.loads(REGISTERED.read_text())["amendments"]
+    lines += ["## Amendments", "", *(f"- {text}" for text in amendments), ""]
     for world in WORLDS:
         lines += world_section(study, world)
     lines += adaptive_section(study) + ablation_section(study) + votes_section(study) + entropy_section(study)
