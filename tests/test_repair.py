@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from lengthwise.cli import main
 from lengthwise.errors import CheckpointError, ConfigError, InputError, LengthwiseWarning, ShapeError
 from lengthwise.files import sha256_file
 from lengthwise.lab.reasoner import shipped_reasoner
-from lengthwise.weights import Calibration, RepairJob, Selection, repair_folder, top_mask, weight_scores
+from lengthwise.weights import Calibration, repair_folder, top_mask, weight_scores
 from lengthwise.weights.activity import activation_scores
 from lengthwise.weights.calibration import encode, harmful_rows
+from repairlab import ROWS, call, job, masks, write_adapter
 from weightlab import changed, read_model, same_bits, shipped_tensors, write_model
-
-ROWS = [
-    {"prompt": "7+12?", "response": "7+12=19;", "harmful": True},
-    {"prompt": "8+3?", "response": "8+3=11;", "is_safe": False},
-    {"prompt": "9-1?", "response": "9-1=8;", "harmful": False},
-    {"prompt": "9-2?", "response": "9-2=7;", "is_safe": True},
-    {"instruction": "6-2", "input": "?", "output": "6-2=4;"},
-]
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +32,6 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("models") / "tuned", changed(shipped_tensors(), 1), shards=3)
-
-
-def job(model: Path, rows: Path, out: Path, **options: Any) -> RepairJob:
-    calibration = {name: options.pop(name) for name in list(options) if name in Calibration.__dataclass_fields__}
-    selection = {name: options.pop(name) for name in list(options) if name in Selection.__dataclass_fields__}
-    return RepairJob(
-        model=model, out=out, calibration=Calibration(rows=rows, **calibration),
-        selection=Selection(**{"fraction": 0.1, **selection}), **options,
-    )  # fmt: skip
-
-
-def masks(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: mask.bool() for name, mask in load_file(folder / "antidote" / "mask.safetensors").items()}
 
 
 def test_rows_of_three_kinds(rows: Path) -> None:
@@ -175,8 +153,8 @@ def test_a_fraction_that_removes_nothing_warns_once_per_size(tuned: Path, rows: 
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"mode": "reset"}, ConfigError, "mode reset with score weight needs a reference"),
-        ({"score": "difference"}, ConfigError, "needs a reference"),
+        ({"mode": "reset"}, ConfigError, "mode reset needs a reference"),
+        ({"score": "difference"}, ConfigError, "score difference needs a reference"),
         ({"mode": "zero", "reference": Path("x")}, ConfigError, "reference is given, but mode zero"),
         ({"mode": "scale"}, ConfigError, "mode is 'scale'; choose one of zero, reset"),
         ({"score": "W"}, ConfigError, "score is 'W'"),
@@ -234,15 +212,6 @@ def test_a_damaged_input_is_refused_and_an_old_output_kept(tuned: Path, rows: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["lengthwise", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
-    return 0
-
-
 def test_the_command(
     tuned: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -266,18 +235,7 @@ def test_the_command(
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter on the shipped reasoner whose second factors are not zero."""
-    peft = pytest.importorskip("peft", reason='optional: pip install "lengthwise[trl]"')
-    torch.manual_seed(0)
-    net = AutoModelForCausalLM.from_pretrained(shipped_reasoner())
-    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
-    adapted = peft.get_peft_model(net, config)
-    for name, parameter in adapted.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.3)
-    folder = tmp_path_factory.mktemp("adapters") / "adapter"
-    adapted.save_pretrained(folder)
-    return folder
+    return write_adapter(tmp_path_factory.mktemp("adapters") / "adapter")
 
 
 def logits(base: Path, adapter: Path | None) -> torch.Tensor:

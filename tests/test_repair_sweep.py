@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,14 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from lengthwise.cli import main
+from lengthwise.cli.repair import SweepFlags
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.study.repair_sweep import Sweep, repair_and_measure
 from lengthwise.study.request import ContractRequest
 from lengthwise.weights import Calibration, RepairJob, Selection, repair_folder
+from repairlab import call
 from weightlab import changed, read_model, same_bits, shipped_tensors, write_model
 
 LAB = ContractRequest("lab")
@@ -130,15 +130,6 @@ def test_an_adapter_is_swept_too(files: dict[str, Path], tmp_path: Path) -> None
     assert load_file(tmp_path / "out" / "adapter_model.safetensors")
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["lengthwise", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
-    return 0
-
-
 def test_the_command(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,3 +143,9 @@ def test_the_command(
     assert "--judge measures harm beside accuracy, which needs both --judge and --task-data" in capsys.readouterr().err
     assert call(monkeypatch, *shared, *flags, "--fractions", "a,b", "--overwrite") == 2
     assert "fractions is 'a,b'" in capsys.readouterr().err
+
+
+def test_a_flag_of_0_is_given() -> None:
+    asked = SweepFlags(judge="flag:=", task_data="task.jsonl", judge_threshold=0.0, cap=0).request(chat=False)
+    assert asked is not None
+    assert (asked.judge_threshold, asked.cap) == (0.0, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,8 +18,88 @@ from lengthwise.errors import ConfigError
 
 if TYPE_CHECKING:
     from lengthwise.study.repair_sweep import Sweep
+    from lengthwise.weights.repair_job import RepairJob
 
 Flag = typer.Option
+
+
+@dataclass(frozen=True)
+class ChoiceFlags:
+    """Which weights go: the rows and how they are scored. What is not given keeps the jobs' own defaults."""
+
+    harmful: Annotated[Path | None, Flag(help="Rows with prompt, response and harmful: .jsonl, .json or .parquet.")] = (
+        None
+    )
+    fraction: Annotated[float | None, Flag(help="Share of each group of weights that is taken out. Default: 0.05.")] = (
+        None
+    )
+    scope: Annotated[
+        str | None, Flag(help="A group is a row, a tensor, or all target tensors together (global). Default: row.")
+    ] = None
+    score: Annotated[
+        str | None, Flag(help="weight scores W, difference scores W less the reference. Default: weight.")
+    ] = None
+    control: Annotated[str | None, Flag(help="random, magnitude or official-random in place of the score.")] = None
+    rule: Annotated[
+        str | None, Flag(help="How a fraction becomes a count: nearest (default), or official (rounds up).")
+    ] = None
+    target: Annotated[
+        list[str] | None, Flag(help="Layers by name or pattern; repeat. Default: all but the output head.")
+    ] = None
+    tokens: Annotated[str | None, Flag(help="Tokens that count: all (default), or those of the response.")] = None
+    prompt_template: Annotated[
+        str | None, Flag(help="Prompt with {prompt} in it; the response follows. Default: {prompt}.")
+    ] = None
+    chat_template: Annotated[bool, Flag("--chat-template", help="Ask through the chat template.")] = False
+    max_length: Annotated[int | None, Flag(help="Tokens after which a row is cut. Default: 1024.")] = None
+    batch_rows: Annotated[int | None, Flag(help="Rows in one forward pass. Default: 8.")] = None
+    base: Annotated[str | None, Flag(help="Base model of an adapter. Default: the one that it names.")] = None
+    device: Annotated[str | None, Flag(help="Device of the forward pass: cpu (default), cuda ...")] = None
+    dtype: Annotated[str | None, Flag(help="auto (as stored, the default), float32, bfloat16 or float16 for it.")] = (
+        None
+    )
+    seed: Annotated[int | None, Flag(help="Seed of the random control. Default: 0.")] = None
+
+    def given(self) -> dict[str, Any]:
+        """The flags that were given, by name."""
+        return given_flags(self)
+
+    def job(self, shared: Mapping[str, Any]) -> RepairJob:
+        """The same words for the library.
+
+        Raises:
+            ConfigError: no rows to score on.
+        """
+        from lengthwise.weights.antidote import Selection
+        from lengthwise.weights.calibration import Calibration
+        from lengthwise.weights.repairing import RepairJob
+
+        if self.harmful is None:
+            raise ConfigError("no rows to score on; give --harmful, or --mask with a mask that a repair saved")
+        given = self.given()
+
+        def named(**names: str) -> dict[str, Any]:
+            return {name: given[flag] for name, flag in names.items() if flag in given}
+
+        options = named(score="score", control="control", seed="seed", device="device", dtype="dtype")
+        if self.base is not None:
+            options["base"] = model_folder(self.base)
+        if self.target:
+            options["targets"] = tuple(self.target)
+        return RepairJob(
+            calibration=Calibration(
+                **named(rows="harmful", template="prompt_template", chat="chat_template", tokens="tokens",
+                        longest="max_length", batch_rows="batch_rows"),
+            ),
+            selection=Selection(**named(fraction="fraction", scope="scope", rule="rule")),
+            **options, **shared,
+        )  # fmt: skip
+
+
+def given_flags(group: Any) -> dict[str, Any]:
+    """Fields of a group of flags that are neither absent nor switched off; a 0 is given."""
+    values = {field.name: getattr(group, field.name) for field in fields(group)}
+    return {name: value for name, value in values.items() if value is not None and value is not False and value != []}
 
 
 @dataclass(frozen=True)
@@ -49,13 +131,17 @@ class SweepFlags:
     answer_column: Annotated[str | None, Flag(help="Column of the answer.")] = None
     no_think: Annotated[bool, Flag("--no-think", help="Responses to problems do not begin inside <think>.")] = False
 
+    def given(self) -> dict[str, Any]:
+        """The flags that were given, by name."""
+        return given_flags(self)
+
     def request(self, *, chat: bool) -> Sweep | None:
         """The same words for the study; None without a judge. ``chat`` asks problems through the chat template too."""
-        given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in (None, False)}
+        given = self.given()
         if self.judge is None or self.task_data is None:
             if given:
                 raise ConfigError(
-                    f"{', '.join('--' + name.replace('_', '-') for name in given)} measures harm beside accuracy, "
+                    f"{_flags(given)} measures harm beside accuracy, "
                     "which needs both --judge and --task-data; give both or none of them"
                 )
             return None
@@ -91,59 +177,31 @@ def _numbers(text: str) -> tuple[float, ...]:
 @with_groups
 def repair(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model or of a LoRA adapter.")],
-    harmful: Annotated[Path, Flag(help="Rows with prompt, response and harmful: .jsonl, .json or .parquet.")],
     folder: Annotated[Path, Flag("--out", help="Folder to write.")],
+    chosen: ChoiceFlags,
     measured: SweepFlags,
-    fraction: Annotated[float, Flag(help="Share of each group of weights that is taken out.")] = 0.05,
+    mask: Annotated[
+        Path | None, Flag(help="A mask that a repair saved, in place of --harmful: nothing is scored again.")
+    ] = None,
     reference: Annotated[str | None, Flag(help="The aligned model or adapter, to set weights back to.")] = None,
     mode: Annotated[
         str | None, Flag(help="zero, or reset to the reference. Default: reset where one is given.")
     ] = None,
-    scope: Annotated[str, Flag(help="A group is a row, a tensor, or all target tensors together (global).")] = "row",
-    score: Annotated[str, Flag(help="weight scores W, difference scores W less the reference.")] = "weight",
-    control: Annotated[str | None, Flag(help="random, magnitude or official-random in place of the score.")] = None,
-    rule: Annotated[str, Flag(help="How a fraction becomes a count: nearest, or official (rounds up).")] = "nearest",
-    target: Annotated[
-        list[str] | None, Flag(help="Layers by name or pattern; repeat. Default: all but the output head.")
-    ] = None,
-    tokens: Annotated[str, Flag(help="Tokens that count: all, or those of the response.")] = "all",
-    prompt_template: Annotated[str, Flag(help="Prompt with {prompt} in it; the response follows.")] = "{prompt}",
-    chat_template: Annotated[bool, Flag("--chat-template", help="Ask through the chat template.")] = False,
-    max_length: Annotated[int, Flag(help="Tokens after which a row is cut.")] = 1024,
-    batch_rows: Annotated[int, Flag(help="Rows in one forward pass.")] = 8,
-    base: Annotated[str | None, Flag(help="Base model of an adapter. Default: the one that it names.")] = None,
-    device: Annotated[str, Flag(help="Device of the forward pass: cpu, cuda ...")] = "cpu",
-    dtype: Annotated[str, Flag(help="auto (as stored), float32, bfloat16 or float16 for it.")] = "auto",
-    seed: Annotated[int, Flag(help="Seed of the random control.")] = 0,
     overwrite: Annotated[bool, Flag("--overwrite", help="Replace the output folder.")] = False,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Score every weight on harmful rows, take the largest scores out, write the repaired model. No training."""
     from transformers.utils import logging
 
-    from lengthwise.weights.antidote import Selection
-    from lengthwise.weights.calibration import Calibration
-    from lengthwise.weights.repairing import RepairJob, repair_folder
-
     logging.disable_progress_bar()
-    job = RepairJob(
-        model=model_folder(model), out=folder,
-        calibration=Calibration(
-            rows=harmful, template=prompt_template, chat=chat_template, tokens=tokens, longest=max_length,
-            batch_rows=batch_rows,
-        ),
-        selection=Selection(fraction=fraction, scope=scope, rule=rule),
-        reference=None if reference is None else model_folder(reference),
-        base=None if base is None else model_folder(base), mode=mode, score=score, control=control, seed=seed,
-        targets=tuple(target or ("*",)), device=device, dtype=dtype, overwrite=overwrite,
-    )  # fmt: skip
-    sweep = measured.request(chat=chat_template)
-    if sweep is None:
-        report = repair_folder(job, note=_say)
+    shared: dict[str, Any] = {
+        "model": model_folder(model), "out": folder, "mode": mode, "overwrite": overwrite,
+        "reference": None if reference is None else model_folder(reference),
+    }  # fmt: skip
+    if mask is not None:
+        report = _masked(mask, shared, [*chosen.given(), *measured.given()])
     else:
-        from lengthwise.study.repair_sweep import repair_and_measure
-
-        report = repair_and_measure(job, sweep, note=_say)
+        report = _scored(chosen.job(shared), measured.request(chat=chosen.chat_template))
     if as_json:
         print_json(report)
         return
@@ -160,6 +218,30 @@ def repair(
         out.print(_points(report["sweep"]))
         out.print(f"picture: {folder / 'antidote' / 'sweep.png'}", soft_wrap=True, markup=False)
     out.print(f"model: {folder}", soft_wrap=True, markup=False)
+
+
+def _masked(mask: Path, shared: dict[str, Any], others: list[str]) -> dict[str, Any]:
+    from lengthwise.weights.masked import MaskJob, apply_mask
+
+    if others:
+        raise ConfigError(
+            f"--mask says already which weights go, so {_flags(others)} would change nothing; leave one of them out"
+        )
+    return apply_mask(MaskJob(mask=mask, **shared), note=_say)
+
+
+def _scored(job: RepairJob, sweep: Sweep | None) -> dict[str, Any]:
+    if sweep is None:
+        from lengthwise.weights.repairing import repair_folder
+
+        return repair_folder(job, note=_say)
+    from lengthwise.study.repair_sweep import repair_and_measure
+
+    return repair_and_measure(job, sweep, note=_say)
+
+
+def _flags(names: Iterable[str]) -> str:
+    return ", ".join("--" + name.replace("_", "-") for name in names)
 
 
 def _say(text: str) -> None:
@@ -185,16 +267,18 @@ def _interval(found: dict[str, Any]) -> tuple[str, str]:
 
 def _kinds(report: dict[str, Any]) -> Table:
     """Counts by the last part of the layers' names: all query projections in one line, and so on."""
+    scored = "mask" not in report
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("layers", no_wrap=True)
-    for name in ("number", "weights", "removed", "share", "rows without score"):
+    for name in ("number", "weights", "removed", "share", *(["rows without score"] if scored else [])):
         table.add_column(name, justify="right", no_wrap=True)
     sums: dict[str, list[int]] = {}
     for name, row in report["layers"].items():
         kind = sums.setdefault(name.removesuffix(".weight").rsplit(".", 1)[-1], [0, 0, 0, 0])
-        weights = row["shape"][0] * row["shape"][1]
-        for place, value in enumerate((1, weights, row["removed"], row["uninformative_rows"])):
+        weights = math.prod(row["shape"])
+        for place, value in enumerate((1, weights, row["removed"], row.get("uninformative_rows", 0))):
             kind[place] += value
     for name, (number, weights, removed, empty) in sums.items():
-        table.add_row(name, str(number), str(weights), str(removed), f"{removed / max(1, weights):.2%}", str(empty))
+        cells = [str(number), str(weights), str(removed), f"{removed / max(1, weights):.2%}"]
+        table.add_row(name, *cells, *([str(empty)] if scored else []))
     return table

@@ -22,9 +22,11 @@ from lengthwise.weights.preflight import preflight as preflight
 _WITH_TORCH = {
     "Activity": "activity",
     "Calibration": "calibration",
+    "MaskJob": "repair_job",
     "RepairJob": "repair_job",
     "Selection": "antidote",
     "activation_scores": "activity",
+    "apply_mask": "masked",
     "repair": "antidote",
     "repair_folder": "repairing",
     "top_mask": "antidote",
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from lengthwise.weights.antidote import top_mask as top_mask
     from lengthwise.weights.antidote import weight_scores as weight_scores
     from lengthwise.weights.calibration import Calibration as Calibration
+    from lengthwise.weights.masked import apply_mask as apply_mask
+    from lengthwise.weights.repair_job import MaskJob as MaskJob
     from lengthwise.weights.repair_job import RepairJob as RepairJob
     from lengthwise.weights.repairing import repair_folder as repair_folder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from lengthwise.weights.antidote import Selection, choose, repair, weight_scores
 from lengthwise.weights.calibration import batches, encode
 from lengthwise.weights.loading import Loaded, load_calibrated
 from lengthwise.weights.reading import FolderSource, open_folder, verify_checksums
-from lengthwise.weights.repair_job import RepairJob
+from lengthwise.weights.repair_job import FolderJob, RepairJob
 from lengthwise.weights.writing import check_target
 
 
@@ -29,12 +29,35 @@ class Folders:
 
     def read(self, name: str) -> Tensor:
         """One tensor of the model."""
-        return _tensor(self.source, name)
+        return read_tensor(self.source, name)
 
     def aligned(self, name: str) -> Tensor:
         """One tensor of the reference."""
         assert self.reference is not None, "a job that needs a reference is refused without one"
-        return _tensor(self.reference, name)
+        return read_tensor(self.reference, name)
+
+    def repaired(self, name: str, mask: Tensor, way: str) -> Tensor:
+        """One tensor of the model with what the mask names taken out."""
+        return repair(self.read(name), mask, mode=way, reference=self.aligned(name) if way == "reset" else None)
+
+    def check_reference(self, names: Iterable[str]) -> None:
+        """Refuse a reference that lacks one of these tensors of the model, or has it in another shape.
+
+        Raises:
+            InputError: naming the tensor.
+            ShapeError: with both shapes.
+        """
+        if self.reference is None:
+            return
+        for name in names:
+            ours, theirs = self.source.infos[name].shape, self.reference.infos.get(name)
+            if theirs is None:
+                raise InputError(f"{name} is not in the reference {self.reference.label}; give the aligned model")
+            if theirs.shape != ours:
+                raise ShapeError(
+                    f"{name} has shape {ours} in {self.source.label} but {theirs.shape} in the reference; give the "
+                    "aligned model of the same architecture"
+                )
 
 
 @dataclass(frozen=True)
@@ -72,11 +95,10 @@ class Scored:
 
     def repaired(self, name: str, mask: Tensor) -> Tensor:
         """One weight with what the mask names taken out."""
-        aligned = self.folders.aligned(name) if self.job.way == "reset" else None
-        return repair(self.folders.read(name), mask, mode=self.job.way, reference=aligned)
+        return self.folders.repaired(name, mask, self.job.way)
 
 
-def open_folders(job: RepairJob) -> Folders:
+def open_folders(job: FolderJob) -> Folders:
     """Check a job and open what it reads, before anything is computed.
 
     Raises:
@@ -116,32 +138,25 @@ def score_weights(job: RepairJob, folders: Folders, pairs: Sequence[tuple[str, s
 
 
 def _shapes(folders: Folders, activity: dict[str, Activity]) -> dict[str, tuple[int, ...]]:
-    source, reference = folders.source, folders.reference
+    source = folders.source
     lost = [name for name in activity if name not in source.infos]
     if lost:
         raise InputError(
             f"{len(lost)} target weights are not in the files of {source.label}, first {lost[0]}; save the model with "
             "save_pretrained, or name other targets"
         )
-    for name in activity if reference is not None else ():
-        theirs = reference.infos.get(name) if reference is not None else None
-        if theirs is None:
-            raise InputError(f"{name} is not in the reference {reference and reference.label}; give the aligned model")
-        if theirs.shape != source.infos[name].shape:
-            raise ShapeError(
-                f"{name} has shape {source.infos[name].shape} in {source.label} but {theirs.shape} in the reference; "
-                "give the aligned model of the same architecture"
-            )
+    folders.check_reference(activity)
     return {name: source.infos[name].shape for name in activity}
 
 
-def _opened(job: RepairJob, folder: object) -> FolderSource:
+def _opened(job: FolderJob, folder: object) -> FolderSource:
     source = open_folder(str(folder), stem=job.stem, label=str(folder))
     verify_checksums(source)
     return source
 
 
-def _tensor(source: FolderSource, name: str) -> Tensor:
+def read_tensor(source: FolderSource, name: str) -> Tensor:
+    """One whole tensor."""
     with safe_open(source.places[name].file, "pt") as file:
         tensor: Tensor = file.get_tensor(name)
         return tensor
