@@ -269,3 +269,12 @@ def test_demo_prints_one_json_object_with_the_promised_keys(tmp_path: Path) -> N
     # The oracle of levels 2 to 7 in turn: the mean of 6 n + 3 = 6 * 4.5 + 3 = 30.
     assert outcome["oracle_tokens"] == 30.0
     assert Path(outcome["report"]).is_file()
+
+
+@pytest.mark.parametrize(("saved", "said"), [(0.632, "63.2% fewer tokens"), (-2.773, "277.3% more tokens")])
+def test_a_run_that_lengthens_says_more_not_minus_fewer(saved, said):
+    from lengthwise.cli._console import outcome_lines
+
+    gain = {"accuracy_difference": {"estimate": 0.0, "low": None, "high": None}}
+    outcome = {"tokens_saved": saved, "difference": gain, "difference_greedy": gain, "train_seconds": 1.0}
+    assert outcome_lines({**outcome, "model": "m", "report": "r"})[0] == f"{said} at temperature 1"

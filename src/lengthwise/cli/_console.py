@@ -113,7 +113,8 @@ def _numbers(summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 def outcome_lines(outcome: Mapping[str, Any]) -> list[str]:
     """The sentences below the table."""
-    lines = [f"{outcome['tokens_saved']:.1%} fewer tokens at temperature 1"]
+    saved = outcome["tokens_saved"]
+    lines = [f"{abs(saved):.1%} {'fewer' if saved >= 0 else 'more'} tokens at temperature 1"]
     if "removable_share" in outcome:
         lines[0] += (
             f"; {outcome['removable_share']:.1%} of the removable ones (one pass takes {outcome['oracle_tokens']:.1f})"
