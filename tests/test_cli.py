@@ -74,8 +74,8 @@ FLAGS = {
         "--answer-column", "--answer-pattern", "--base", "--batch-rows", "--cap", "--chat-template", "--control",
         "--device", "--dtype", "--fraction", "--fractions", "--grader", "--harmful", "--json", "--judge",
         "--judge-data", "--judge-threshold", "--mask", "--max-length", "--measure-rows", "--mode", "--no-think",
-        "--out", "--overwrite", "--preset", "--problem-column", "--prompt-template", "--reference", "--rule",
-        "--scope", "--score", "--seed", "--target", "--task-data", "--task-template", "--tokens", "MODEL",
+        "--out", "--overwrite", "--preset", "--problem-column", "--prompt-template", "--reference", "--rows",
+        "--rule", "--scope", "--score", "--seed", "--target", "--task-data", "--task-template", "--tokens", "MODEL",
     ],
     "report": ["--out", "RUN..."],
     "shorten": [

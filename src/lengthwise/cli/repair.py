@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,6 +31,9 @@ class ChoiceFlags:
     harmful: Annotated[Path | None, Flag(help="Rows with prompt, response and harmful: .jsonl, .json or .parquet.")] = (
         None
     )
+    rows: Annotated[
+        str | None, Flag(help="START:STOP, the harmful rows to take, STOP not among them. Default: all.")
+    ] = None
     fraction: Annotated[float | None, Flag(help="Share of each group of weights that is taken out. Default: 0.05.")] = (
         None
     )
@@ -88,12 +92,23 @@ class ChoiceFlags:
             options["targets"] = tuple(self.target)
         return RepairJob(
             calibration=Calibration(
+                **_slice(self.rows),
                 **named(rows="harmful", template="prompt_template", chat="chat_template", tokens="tokens",
                         longest="max_length", batch_rows="batch_rows"),
             ),
             selection=Selection(**named(fraction="fraction", scope="scope", rule="rule")),
             **options, **shared,
         )  # fmt: skip
+
+
+def _slice(text: str | None) -> dict[str, Any]:
+    """START:STOP as the fields of a calibration; either may be left out."""
+    if text is None:
+        return {}
+    matched = re.fullmatch(r"(\d*):(\d*)", text.strip())
+    if matched is None:
+        raise ConfigError(f"rows is {text!r}; give START:STOP, for example 0:2000 for the first 2000 harmful rows")
+    return {name: int(number) for name, number in zip(("start", "stop"), matched.groups(), strict=True) if number}
 
 
 def given_flags(group: Any) -> dict[str, Any]:

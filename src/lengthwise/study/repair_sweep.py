@@ -22,7 +22,7 @@ from lengthwise.evaluation.harm_plot import plot_harm
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.files import atomic_write_json
 from lengthwise.study.request import ContractRequest
-from lengthwise.weights.calibration import Calibration, encode, harmful_rows, prompts_of
+from lengthwise.weights.calibration import Calibration, calibration_rows, encode, prompts_of
 from lengthwise.weights.loading import Loaded
 from lengthwise.weights.options import check_share
 from lengthwise.weights.repair_job import RepairJob
@@ -141,7 +141,7 @@ def repair_and_measure(job: RepairJob, sweep: Sweep, *, note: Note = lambda _: N
     loaded = load(job)
     measure = build_measure(job, sweep, judge, loaded, prompts)
     measure.sampler.check_padding()
-    note(f"scoring on {len(pairs)} harmful rows, judging answers to {len(prompts)} prompts")
+    note(f"scoring on {len(pairs)} harmful rows{job.calibration.where}, judging answers to {len(prompts)} prompts")
     scored = score_weights(job, folders, pairs, loaded)
     found = _swept(scored, loaded, measure, note)
 
@@ -153,16 +153,19 @@ def repair_and_measure(job: RepairJob, sweep: Sweep, *, note: Note = lambda _: N
 
 
 def _parted(calibration: Calibration, sweep: Sweep) -> tuple[list[tuple[str, str]], list[str]]:
-    """Rows to score on, and prompts to judge: other ones, by a hash of the prompt or from another file."""
-    pairs = harmful_rows(calibration.rows)
+    """Rows to score on, and prompts to judge: other ones, by a hash of the prompt or from another file.
+
+    The slice of the rows comes first, so what is judged lies in the slice too.
+    """
+    pairs = calibration_rows(calibration)
     if sweep.judge_rows is not None:
         return pairs, prompts_of(sweep.judge_rows)[: sweep.limit]
     kept = [pair for pair in pairs if not _held_out(pair[0])]
     judged = list(dict.fromkeys(prompt for prompt, _ in pairs if _held_out(prompt)))
     if not kept or not judged:
         raise InputError(
-            f"{calibration.rows} has {len(pairs)} harmful rows, too few to keep a fifth of them for the judge; give "
-            "more rows, or other prompts as judge_data"
+            f"{calibration.rows} has {len(pairs)} harmful rows{calibration.where}, too few to keep a fifth of them "
+            "for the judge; give more rows, or other prompts as judge_data"
         )
     return kept, judged[: sweep.limit]
 

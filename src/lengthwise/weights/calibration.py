@@ -20,16 +20,30 @@ TOKENS = ("all", "response")
 class Calibration:
     """Which rows are read and how they become tokens.
 
+    Of the harmful rows of the file, counted from 0, those from ``start`` up to and without ``stop`` are taken; all by
+    default.
     ``template`` holds ``{prompt}``; the response follows it as it is. With ``chat`` the prompt goes through the
     tokenizer's chat template in its place. ``tokens`` says which count: ``all`` (the authors') or ``response``.
     """
 
     rows: Path
+    start: int = 0
+    stop: int | None = None
     template: str = "{prompt}"
     chat: bool = False
     tokens: str = "all"
     longest: int = 1024
     batch_rows: int = 8
+
+    @property
+    def span(self) -> str:
+        """``START:STOP`` in words of the command."""
+        return f"{self.start}:{'' if self.stop is None else self.stop}"
+
+    @property
+    def where(self) -> str:
+        """What a count of rows needs beside it: nothing, where all are taken."""
+        return "" if (self.start, self.stop) == (0, None) else f" in {self.span}"
 
     def check(self) -> None:
         """Refuse what is out of range.
@@ -37,6 +51,10 @@ class Calibration:
         Raises:
             ConfigError: naming the option.
         """
+        if self.start < 0 or (self.stop is not None and self.stop <= self.start):
+            raise ConfigError(
+                f"rows is {self.span}, which holds no row; give START:STOP with 0 <= START < STOP (STOP is not taken)"
+            )
         if self.tokens not in TOKENS:
             raise ConfigError(f"tokens is {self.tokens!r}; choose one of {', '.join(TOKENS)}")
         if "{prompt}" not in self.template:
@@ -66,6 +84,21 @@ def harmful_rows(path: Path) -> list[tuple[str, str]]:
     if not pairs:
         raise InputError(f"{path} has {len(rows)} rows but none is harmful; give rows with harmful = true")
     return pairs
+
+
+def calibration_rows(how: Calibration) -> list[tuple[str, str]]:
+    """Prompt and response of the harmful rows that a calibration takes: `harmful_rows`, then its half-open slice.
+
+    Raises:
+        InputError: what `harmful_rows` raises, or a slice that goes past the last harmful row.
+    """
+    pairs = harmful_rows(how.rows)
+    last = how.start + 1 if how.stop is None else how.stop
+    if last > len(pairs):
+        raise InputError(
+            f"rows is {how.span}, but {how.rows} has {len(pairs)} harmful rows; give START:STOP within 0:{len(pairs)}"
+        )
+    return pairs[how.start : how.stop]
 
 
 def prompts_of(path: Path) -> list[str]:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from lengthwise.files import sha256_file
 from lengthwise.weights.activity import Activity
-from lengthwise.weights.calibration import harmful_rows
+from lengthwise.weights.calibration import calibration_rows
 from lengthwise.weights.dtypes import BY_CODE
 from lengthwise.weights.reading import open_folder
 from lengthwise.weights.repair_files import DETAILS, MASK, finish, layer_counts, report_of, write_weights
 from lengthwise.weights.repair_job import RepairJob as RepairJob
-from lengthwise.weights.scored import Folders, Scored, load, open_folders, score_weights
+from lengthwise.weights.scored import Scored, load, open_folders, score_weights
 from lengthwise.weights.sources import TensorInfo
 from lengthwise.weights.writing import ShardWriter, write_whole_folder
 
@@ -48,14 +48,14 @@ def repair_folder(
 
     Raises:
         ConfigError: an option out of range, or two that exclude each other.
-        InputError: what `score_weights`, `harmful_rows` and `open_folder` raise.
+        InputError: what `score_weights`, `calibration_rows` and `open_folder` raise.
         ShapeError: a reference of other shapes.
         CheckpointError: a damaged file, or a full disk. Whatever is raised, the output is as it was before.
     """
     if scored is None:
         folders = open_folders(job)
-        pairs = harmful_rows(job.calibration.rows)
-        note(f"scoring on {len(pairs)} harmful rows")
+        pairs = calibration_rows(job.calibration)
+        note(f"scoring on {len(pairs)} harmful rows{job.calibration.where}")
         scored = score_weights(job, folders, pairs, load(job))
     found, report = scored, dict[str, Any]()
     job.selection.warn(found.shapes.values())
@@ -66,7 +66,7 @@ def repair_folder(
         writer, layers = _write_weights(folder, job, found)
         _write_statistics(folder, job, found.activity)
         more(folder / DETAILS)
-        report.update(_report(job, found.folders, layers))
+        report.update(_report(job, found, layers))
         finish(
             folder, job, writer, report,
             title="Repaired by Antidote" if job.control is None else f"Antidote's control: {job.control}",
@@ -121,6 +121,7 @@ def _write_statistics(folder: Path, job: RepairJob, activity: dict[str, Activity
             "n_sequences": str(some.sequences),
             "n_tokens": str(some.tokens),
             "data_hash": sha256_file(job.calibration.rows),
+            "rows": job.calibration.span,
             "model_hash": hashlib.sha256(digests.encode()).hexdigest(),
             "token_rule": job.calibration.tokens,
         },
@@ -140,16 +141,21 @@ def _layer(mask: Tensor, scores: Tensor, activity: Activity) -> dict[str, Any]:
     return row
 
 
-def _report(job: RepairJob, folders: Folders, layers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _report(job: RepairJob, scored: Scored, layers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    some = next(iter(scored.activity.values()))
     options = {
         "score": job.score,
         "control": job.control,
         "seed": job.seed,
         "targets": list(job.targets),
         "selection": asdict(job.selection),
-        "calibration": {**asdict(job.calibration), "rows": job.calibration.rows.name},
+        "calibration": {
+            **asdict(job.calibration),
+            "rows": job.calibration.rows.name,
+            "scored_rows": some.sequences,
+        },
     }
-    report = report_of(job, folders, options, layers)
+    report = report_of(job, scored.folders, options, layers)
     if job.control is not None:
         either = sum(row["either"] for row in layers.values())
         report["overlap"] = sum(row["both"] for row in layers.values()) / either if either else 1.0
