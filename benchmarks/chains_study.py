@@ -22,7 +22,6 @@ import torch
 
 from _bench import RESULTS, provenance
 from lengthwise.engine import Method, load_policy
-from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.runlog import read_metrics
 from lengthwise.errors import TrainingError
 from lengthwise.evaluation.evaluate import Sampling, evaluate, sample_answers
@@ -32,6 +31,7 @@ from lengthwise.files import atomic_write_json, read_json
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import dler
+from lengthwise.study.compare_control import coin
 from lengthwise.study.demo import (
     CAP,
     EVAL_CAP,
@@ -48,12 +48,6 @@ PROBLEMS = 2000
 STEPS = 120
 HIGH_LR = 3e-3
 TEMPERATURES = (0.0, 0.3, 0.6, 1.0)
-
-
-def coin(rollouts: Rollouts, state: Any) -> torch.Tensor:
-    """A fair coin per response, the same for the same batch."""
-    generator = torch.Generator().manual_seed(int(rollouts.completion_ids.sum()))
-    return torch.randint(0, 2, (len(rollouts),), generator=generator).float()
 
 
 def run_or_collapse(arm: str, seed: int, folder: Path) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import tiny
 from lengthwise.engine import TrainConfig
 from lengthwise.errors import ConfigError, InputError, TrainingError
 from lengthwise.evaluation.scores import matched_accuracy_difference
@@ -17,7 +19,18 @@ from lengthwise.evaluation.sides import Side
 from lengthwise.lab import chains, witnesses
 from lengthwise.methods import METHODS, options_of
 from lengthwise.study import compare_jobs
-from lengthwise.study.compare_arms import KNOBS, Arm, Facts, arm_of, read_arms, read_value, resolved, settings_of
+from lengthwise.study.compare_arms import (
+    KNOBS,
+    Arm,
+    Facts,
+    arm_of,
+    built,
+    read_arms,
+    read_value,
+    resolved,
+    settings_of,
+)
+from lengthwise.study.compare_control import coin, control_arms
 from lengthwise.study.compare_findings import claim, findings, verdict
 from lengthwise.study.compare_pairs import matched, paired
 from lengthwise.study.compare_plan import check_arms, dry_run, dry_run_lines, make_plan
@@ -110,6 +123,9 @@ def test_wrong_words_are_refused(
         ({"arms": [Arm("a", "drpo", "lam", ("lots",))]}, "a: lam is .lots.; give a number"),
         ({"arms": [Arm("a", "dler", "dynamic_sampling", (1,))]}, "give true or false"),
         ({"choose": "best"}, "choose is 'best'"),
+        ({"controls": ["coin"]}, "controls names 'coin'; choose random"),
+        ({"controls": ["random", "random"]}, "controls names 'random' twice"),
+        ({"controls": ["random"], "arms": [Arm("random-reward", "dler", "cap", (9,))]}, "two arms are called"),
         ({"test_problems": 0}, "test_problems is 0"),
         ({"model": "lab:chess"}, "no world of the lab; choose lab:chains or lab:witnesses"),
         ({"test_data": "x.jsonl"}, "has its own test problems"),
@@ -173,6 +189,35 @@ def test_the_plan_shares_one_budget_and_says_what_it_takes(tmp_path: Path) -> No
         settings_of(Arm("dler", "dler", "cap", (48, "0.6L")), cap=90, facts=FACTS)
     with pytest.raises(InputError, match="only 3 answers"):
         Facts([1, 2, 3], 2.0, 0.5, 1)
+
+
+def test_a_control_is_one_setting_under_the_shared_cap_and_counted(tmp_path: Path) -> None:
+    given = asked(tmp_path, controls=["random"], cap="2L")
+    assert make_plan(given, open_arena(given), FACTS)["settings"]["random-reward"] == [{"cap": 160}]
+    # 2 methods with 3 settings, and the control with one, 3 seeds.
+    shown = dry_run(given)
+    assert (shown["runs"], shown["controls"]) == (21, ["random-reward"])
+    assert any(
+        line.startswith("controls: random-reward; free baselines: first pass") for line in dry_run_lines(shown, 2)
+    )
+    assert Comparison.from_dict(json.loads(json.dumps(given.to_dict()))).all_arms == given.all_arms
+    assert given.shared() == asked(tmp_path, cap="2L").shared()
+
+
+def test_the_coin_says_nothing_and_falls_alike_for_the_same_batch() -> None:
+    right, lengths = [True] * 200 + [False] * 200, [3, 9] * 200
+    thrown = coin(tiny.rollouts(lengths, correct=right), {})
+    assert torch.equal(thrown, coin(tiny.rollouts(lengths, correct=right), {}))
+    assert not torch.equal(thrown, coin(tiny.rollouts(lengths, correct=right, seed=1), {}))
+    assert set(thrown.tolist()) == {0.0, 1.0}
+    # 200 fair coins: the mean is within three standard errors, .106, of one half, for any verdict and length.
+    assert all(
+        abs(float(half.mean()) - 0.5) < 0.106 for half in (thrown[:200], thrown[200:], thrown[::2], thrown[1::2])
+    )
+    # On top of GRPO; no group is drawn again for its verdicts, which would let them in by another door.
+    method = built(control_arms(["random"], "p95")[0], {"cap": 9})
+    assert method.keep is None
+    assert torch.equal(method.reward(tiny.rollouts(lengths, correct=right), {}), thrown)
 
 
 def test_settings_are_chosen_by_validation_numbers() -> None:
@@ -253,8 +298,17 @@ def test_the_sentences_name_what_is_real_what_is_noise_and_what_failed() -> None
         {"a": "dler", "b": "siri", "accuracy_difference": interval(-0.02, 0.03, 0.01),
          "tokens_ratio": interval(0.9, 1.2, 1.0)},
     ]  # fmt: skip
+    against = [
+        {"a": "random-reward", "b": "dler", "accuracy_difference": interval(0.05, 0.15, 0.1),
+         "tokens_ratio": interval(0.3, 0.5, 0.44)},
+        {"a": "random-reward", "b": "drpo", "accuracy_difference": interval(-0.02, 0.1, 0.07),
+         "tokens_ratio": interval(0.5, 1.1, 0.56)},
+        {"a": "random-reward", "b": "siri", "accuracy_difference": interval(-0.4, -0.2, -0.3),
+         "tokens_ratio": interval(1.1, 1.5, 1.33)},
+    ]  # fmt: skip
     numbers = {
         "base": (0.8, 100.0),
+        "random-reward": (0.8, 90.0),
         "dler": (0.9, 40.0),
         "drpo": (0.87, 50.0),
         "siri": (0.5, 120.0),
@@ -273,14 +327,22 @@ def test_the_sentences_name_what_is_real_what_is_noise_and_what_failed() -> None
         )
         return {"name": name, "summary": {"accuracy": accuracy, "mean_tokens": tokens}, "against_reference": against}
 
-    gains = {"base": (0, 0), "dler": (0.05, 0.15), "drpo": (-0.02, 0.1), "siri": (-0.4, -0.2), "greedy": (0.1, 0.2)}
+    gains = {
+        "base": (0, 0),
+        "random-reward": (-0.1, 0.1),
+        "dler": (0.05, 0.15),
+        "drpo": (-0.02, 0.1),
+        "siri": (-0.4, -0.2),
+        "greedy": (0.1, 0.2),
+    }
     failed = {"0": {"reason": "kept 0 of 9 prompts", "last_step": {"step": 7}}}
     arms = [{"name": n, "knob": "cap", "chosen": 0, "settings": [{"value": 9, "failed": {}}]} for n in numbers if n in
             ("dler", "drpo", "siri")]  # fmt: skip
     arms.append({"name": "kimi", "knob": "weight", "chosen": None, "settings": [{"value": 2.0, "failed": failed}]})
     said = findings({
         "table": {"records": [row(name, gain) for name, gain in gains.items()]}, "pairs": pairs, "arms": arms,
-        "margin": 0.01, "baselines": ["greedy"], "seeds": [0], "lab": True,
+        "margin": 0.01, "baselines": ["greedy"], "seeds": [0], "lab": True, "control_pairs": against,
+        "controls": [{"name": "random-reward", "knob": "cap", "chosen": 0, "settings": [{"value": 9, "failed": {}}]}],
     })  # fmt: skip
     assert said == [
         "In accuracy 1 of 2 pairs of methods differ beyond noise: dler over drpo (3.0 points). Noise: dler and siri.",
@@ -290,6 +352,9 @@ def test_the_sentences_name_what_is_real_what_is_noise_and_what_failed() -> None
         "to +15.0, 0.40 of the tokens); open, more problems or seeds are needed: drpo (+7.0 points, −2.0 to +10.0, "
         "0.50 of the tokens); more than 1 point less accurate: siri (−30.0 points, −40.0 to −20.0, 1.20 of the "
         "tokens).",
+        "The control random-reward, which learned from coin flips (80.0% at 90.0 tokens), is beaten by dler (+10.0 "
+        "points, 0.44 of its tokens); no different beyond noise: drpo (+7.0 points, 0.56 of its tokens); worse than "
+        "it: siri (−30.0 points, 1.33 of its tokens).",
         "On the front (nothing has fewer tokens and no less accuracy): dler.",
         "Dominated by what needs no training: siri by base and greedy.",
         "Runs that ended early, with nothing left to learn from: kimi at weight 2.0, seed 0 (step 7).",
@@ -341,7 +406,7 @@ def test_a_piece_that_fails_is_said_and_nothing_new_begins(
 def test_without_a_single_finished_setting_nothing_is_claimed() -> None:
     failed = {"0": {"reason": "kept 0 of 9 prompts", "last_step": {}}}
     arm = {"name": "dler", "knob": "cap", "chosen": None, "settings": [{"value": 1, "failed": failed}]}
-    assert findings({"arms": [arm], "pairs": [], "table": None}) == [
+    assert findings({"arms": [arm], "controls": [], "pairs": [], "table": None}) == [
         "No method has a setting whose runs all finished, so nothing can be compared.",
         "Runs that ended early, with nothing left to learn from: dler at cap 1, seed 0 (step 0).",
     ]

@@ -86,10 +86,11 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def result(killed: Path) -> dict[str, Any]:
-    """The same comparison continued, and with a second method."""
+    """The same comparison continued, with a second method and a control."""
     said: list[tuple[str, int]] = []
     found = compare_methods(
-        asked(killed), jobs=2, listener=lambda event, facts: said.append((facts["name"], facts.get("done", 0)))
+        asked(killed, controls=["random"]), jobs=2,
+        listener=lambda event, facts: said.append((facts["name"], facts.get("done", 0)))
         if event != "tick" else None,
     )  # fmt: skip
     # What the killed one had measured is not measured again.
@@ -113,12 +114,18 @@ def test_after_a_kill_the_same_command_gives_what_it_would_have_given(
 
 def test_the_result_holds_every_part(killed: Path, result: dict[str, Any]) -> None:
     assert [(arm["name"], arm["chosen"]) for arm in result["arms"]] == [("dler", 0), ("drpo", 0)]
-    assert [row["name"] for row in result["table"]["records"]] == ["base", "dler", "drpo"]
+    assert [row["name"] for row in result["table"]["records"]] == ["base", "dler", "drpo", "random-reward"]
     one = result["arms"][0]["settings"][0]
     assert one["sampled_tokens"] >= result["plan"]["token_budget"]
     assert one["options"]["cap"] == round(0.6 * result["plan"]["mean_tokens"])
     assert [(pair["a"], pair["b"]) for pair in result["pairs"]] == [("dler", "drpo")]
     assert result == read_json(killed / "result.json") | {"seeds": [0]}
+    control = result["controls"][0]
+    assert (control["chosen"], control["settings"][0]["options"]) == (0, {"cap": result["plan"]["cap"]})
+    assert [(pair["a"], pair["b"]) for pair in result["control_pairs"]] == [
+        ("random-reward", "dler"), ("random-reward", "drpo"),
+    ]  # fmt: skip
+    assert any(text.startswith("The control random-reward") for text in result["findings"])
     page = (killed / "report.html").read_text()
     assert all(text.split(" (")[0] in page for text in result["findings"])
     assert "http" not in page.replace("http://www.w3.org", "")

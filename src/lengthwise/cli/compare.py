@@ -78,6 +78,9 @@ def compare(
     ] = None,
     seeds: Annotated[int, Flag(help="Seeds of every setting.")] = 3,
     cap: Annotated[str, Flag(help="Training cap of methods whose knob is another: tokens, p95, 0.8L.")] = "p95",
+    controls: Annotated[
+        str, Flag(help="Trained alike on a reward that says nothing, one setting each: random. Default: none.")
+    ] = "",
     lora: Annotated[int, Flag(help="Rank of a LoRA adapter; 0 trains all weights.")] = 0,
     gradient_checkpointing: Annotated[
         bool, Flag("--gradient-checkpointing", help="Recompute activations: less memory, slower.")
@@ -95,13 +98,13 @@ def compare(
     from lengthwise.study.compare_methods import compare_methods, job_count
     from lengthwise.study.compare_request import LAB, Comparison
 
-    names = [name.strip() for name in methods.split(",") if name.strip()]
     given = asdict(train)
     given["lr"] = train.lr if train.lr is not None else LAB_LR if model.startswith(LAB) else OTHER_LR
     asked = Comparison(
-        model=model, arms=read_arms(names, sweep or (), option or (), settings), out=folder,
+        model=model, arms=read_arms(_names(methods), sweep or (), option or (), settings), out=folder,
         train=TrainConfig(**given), seeds=seeds, data=data, cap=read_value(cap), contract=contract.request(),
-        lora=lora, gradient_checkpointing=gradient_checkpointing, **asdict(split), **asdict(machine),
+        lora=lora, gradient_checkpointing=gradient_checkpointing, controls=_names(controls),
+        **asdict(split), **asdict(machine),
     )  # fmt: skip
     if dry_run:
         shown = compare_plan.dry_run(asked)
@@ -119,6 +122,10 @@ def compare(
     _show(result)
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _show(result: Mapping[str, Any]) -> None:
     out.print(_table(result))
     out.print()
@@ -134,10 +141,12 @@ def _table(result: Mapping[str, Any]) -> Table:
     table.add_column("", overflow="fold")
     for name in ("accuracy", "95 % interval", "tokens", "against base", "front"):
         table.add_column(name, justify="right", no_wrap=True)
-    chosen = {arm["name"]: arm for arm in result["arms"] if arm["chosen"] is not None}
+    controls = {arm["name"] for arm in result["controls"]}
+    chosen = {arm["name"]: arm for arm in [*result["arms"], *result["controls"]] if arm["chosen"] is not None}
     for row in result["table"]["records"] if result["table"] else ():
         summary, arm = row["summary"], chosen.get(row["name"])
         setting = "" if arm is None else f", {arm['knob']} {arm['settings'][arm['chosen']]['value']}"
+        setting += " (control)" if row["name"] in controls else ""
         against = row["against_reference"]
         table.add_row(
             Text(row["name"] + setting),

@@ -38,6 +38,7 @@ def findings(result: Mapping[str, Any]) -> list[str]:
     return [
         *_noise(result["pairs"]),
         *_against_base(rows, arms, result["margin"]),
+        *_against_controls(rows, result["control_pairs"]),
         *_front(rows, arms, result["baselines"]),
         *_failed(result),
         *_careful(result),
@@ -101,6 +102,33 @@ def _against_base(rows: Mapping[str, Any], arms: Sequence[str], margin: float) -
     ]
 
 
+def _against_controls(rows: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which methods beat a control: better beyond noise in accuracy or length, and in neither worse."""
+    said = []
+    for control in dict.fromkeys(pair["a"] for pair in pairs):
+        sorted_out: dict[tuple[bool, bool], list[str]] = {}
+        for pair in (pair for pair in pairs if pair["a"] == control):
+            gain, ratio = pair["accuracy_difference"], pair["tokens_ratio"]
+            signs = {claim(gain, 0.0, "better", "worse"), claim(ratio, 1.0, "worse", "better")}
+            tokens = f", {ratio['estimate']:.2f} of its tokens" if ratio["estimate"] is not None else ""
+            sorted_out.setdefault(("better" in signs, "worse" in signs), []).append(
+                f"{pair['b']} ({data.points(gain['estimate'])} points{tokens})"
+            )
+        summary = rows[control]["summary"]
+        beaten = ", ".join(sorted_out.pop((True, False), [])) or "no method"
+        parts = {
+            (True, True): "better in one, worse in the other",
+            (False, False): "no different beyond noise",
+            (False, True): "worse than it",
+        }
+        others = [f"{parts[key]}: {', '.join(sorted_out[key])}" for key in parts if key in sorted_out]
+        said.append(
+            f"The control {control}, which learned from coin flips ({data.percent(summary['accuracy'])} at "
+            f"{data.number(summary['mean_tokens'])} tokens), is beaten by {'; '.join([beaten, *others])}."
+        )
+    return said
+
+
 def _front(rows: Mapping[str, Any], arms: Sequence[str], baselines: Sequence[str]) -> list[str]:
     def point(name: str) -> tuple[float, float]:
         return rows[name]["summary"]["mean_tokens"], rows[name]["summary"]["accuracy"]
@@ -127,7 +155,8 @@ def _few(names: Sequence[str]) -> str:
 def _failed(result: Mapping[str, Any]) -> list[str]:
     found = [
         f"{arm['name']} at {arm['knob']} {one['value']}, seed {seed} (step {reason['last_step'].get('step', 0)})"
-        for arm in result["arms"] for one in arm["settings"] for seed, reason in one["failed"].items()
+        for arm in [*result["arms"], *result["controls"]] for one in arm["settings"]
+        for seed, reason in one["failed"].items()
     ]  # fmt: skip
     return [f"Runs that ended early, with nothing left to learn from: {'; '.join(found)}."] if found else []
 

@@ -68,11 +68,12 @@ def compare_methods(
         _work(asked, "measuring the untouched model", bases, lambda piece: _measured(asked, arena, piece), count, tell)
         plan = make_plan(asked, arena, facts_of(asked))
         atomic_write_json(asked.out / PLAN, plan)
-        for arm in asked.arms:
+        for arm in asked.all_arms:
             _check_done(asked, arm, plan["settings"][arm.name])
         runs = [
             Piece(f"{arm.name} {arm.knob}={arm.values[k]} seed {seed}", ("run", arm.name, str(k), str(seed)))
-            for k in range(len(asked.arms[0].values)) for seed in asked.seed_numbers for arm in asked.arms
+            for k in range(len(asked.arms[0].values)) for seed in asked.seed_numbers for arm in asked.all_arms
+            if k < len(arm.values)
         ]  # fmt: skip
         _work(asked, "training", runs, lambda piece: _trained(asked, piece), count, tell)
         tell("phase", {"name": "comparing"})
@@ -138,8 +139,7 @@ def _measured(asked: Comparison, arena: Arena, piece: Piece) -> bool:
 
 def _trained(asked: Comparison, piece: Piece) -> bool:
     _, name, setting, seed = piece.words
-    arm = next(arm for arm in asked.arms if arm.name == name)
-    return is_done(run_folder(asked.out, arm, int(setting), int(seed)))
+    return is_done(run_folder(asked.out, asked.arm(name), int(setting), int(seed)))
 
 
 def _check_done(asked: Comparison, arm: Arm, settings: Sequence[Mapping[str, Any]]) -> None:
@@ -158,8 +158,8 @@ def _check_done(asked: Comparison, arm: Arm, settings: Sequence[Mapping[str, Any
 
 
 def _drop_models(asked: Comparison, result: Mapping[str, Any]) -> None:
-    chosen = {row["name"]: row["chosen"] for row in result["arms"]}
-    for arm in asked.arms:
+    chosen = {row["name"]: row["chosen"] for row in [*result["arms"], *result["controls"]]}
+    for arm in asked.all_arms:
         for setting in range(len(arm.values)):
             for seed in asked.seed_numbers:
                 folder = run_folder(asked.out, arm, setting, seed)

@@ -14,11 +14,13 @@ from lengthwise.study.compare_findings import claim, verdict
 
 SHAPES = ("dot", "square", "diamond")
 """Shapes of arms beyond the number of colours."""
+CONTROL = ("c-control", "ring")
 
 
 def build_page(result: Mapping[str, Any], out: Path) -> Path:
     """Write the page of a result (see `compare_result.result_of`), and the picture of its plot beside it."""
     looks = {row["name"]: _look(place) for place, row in enumerate(result["arms"])}
+    looks |= {row["name"]: CONTROL for row in result["controls"]}
     marks, curves = _marks(result, looks), _curves(result, looks)
     page = render(
         "compare.html.j2",
@@ -92,8 +94,10 @@ def _line(points: Sequence[tuple[float, float]], label: str, kind: str) -> Curve
 
 def _measured(result: Mapping[str, Any], looks: Mapping[str, tuple[str, str]]) -> list[dict[str, Any]]:
     """The main table: rows by group, as text."""
-    arms = {arm["name"]: arm for arm in result["arms"]}
-    groups: dict[str, list[dict[str, Any]]] = {"Untouched": [], "Methods": [], "Free baselines": []}
+    arms = {arm["name"]: arm for arm in [*result["arms"], *result["controls"]]}
+    groups: dict[str, list[dict[str, Any]]] = {"Untouched": [], "Methods": [], "Controls": [], "Free baselines": []}
+    place = {"base": "Untouched"} | {arm["name"]: "Methods" for arm in result["arms"]}
+    place |= {arm["name"]: "Controls" for arm in result["controls"]}
     for row in _records(result):
         name, summary, against = row["name"], row["summary"], row["against_reference"]
         arm = arms.get(name)
@@ -116,13 +120,13 @@ def _measured(result: Mapping[str, Any], looks: Mapping[str, tuple[str, str]]) -
                 "matched": (data.points(cut["estimate"]), data.span(cut, data.points)),
                 "verdict": verdict(gain, result["margin"]),
             }
-        groups["Untouched" if name == "base" else "Methods" if arm else "Free baselines"].append(found)
+        groups[place.get(name, "Free baselines")].append(found)
     return [{"name": name, "rows": rows} for name, rows in groups.items() if rows]
 
 
 def _pairs(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
-    for pair in result["pairs"]:
+    for pair in [*result["pairs"], *result["control_pairs"]]:
         gain, ratio = pair["accuracy_difference"], pair["tokens_ratio"]
         rows.append(
             {
@@ -139,7 +143,7 @@ def _pairs(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _costs(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every setting: what it was, what it reached on validation and on test, and what it cost."""
     rows = []
-    for arm in result["arms"]:
+    for arm in [*result["arms"], *result["controls"]]:
         for place, one in enumerate(arm["settings"]):
             points = [one[name] or {"accuracy": None, "mean_tokens": None} for name in ("validation", "test")]
             rows.append(

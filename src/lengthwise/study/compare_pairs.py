@@ -21,9 +21,11 @@ Means = Mapping[str, NDArray[np.float64]]
 """Side -> accuracy and mean tokens by draw, float [D,2]."""
 
 
-def paired(sides: Mapping[str, Side], *, seed: int) -> list[dict[str, Any]]:
-    """Every pair of sides: accuracy of the second less the first's, and its tokens over the first's; JSON-ready."""
-    pairs = list(combinations(sides, 2))
+def paired(
+    sides: Mapping[str, Side], pairs: Sequence[tuple[str, str]] | None = None, *, seed: int
+) -> list[dict[str, Any]]:
+    """Pairs of sides, by default all: accuracy of the second less the first's, tokens over the first's; JSON-ready."""
+    pairs = list(combinations(sides, 2)) if pairs is None else pairs
     if not pairs:
         return []
 

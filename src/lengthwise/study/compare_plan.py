@@ -33,6 +33,7 @@ def make_plan(asked: Comparison, arena: Arena, facts: Facts) -> dict[str, Any]:
     """
     cap = min(arena.eval_cap, int(resolved(asked.cap, facts)))
     settings = {arm.name: settings_of(arm, cap=cap, facts=facts) for arm in asked.arms}
+    settings |= {arm.name: [{"cap": cap}] for arm in asked.control_arms}
     for arm in asked.arms:
         for options in settings[arm.name]:
             _check_cap(arm, options["cap"], arena)
@@ -101,7 +102,7 @@ def dry_run(asked: Comparison) -> dict[str, Any]:
         read_config(arena.folder), asked.train, cap=round(mean), prompt_tokens=max(map(len, problems.prompts)),
         dtype=asked.dtype, lora=asked.lora, gradient_checkpointing=asked.gradient_checkpointing,
     )  # fmt: skip
-    runs = len(asked.arms) * len(asked.arms[0].values) * asked.seeds
+    runs = sum(len(arm.values) for arm in asked.all_arms) * asked.seeds
     steps = tokens / (asked.train.prompts * asked.train.group_size * mean)
     return {
         "model": asked.model,
@@ -114,6 +115,7 @@ def dry_run(asked: Comparison) -> dict[str, Any]:
         ],
         "seeds": asked.seed_numbers,
         "baselines": list(arena.baselines),
+        "controls": [arm.name for arm in asked.control_arms],
         "runs": runs,
         "token_budget": tokens,
         "token_budget_is_bound": not known and asked.train.token_budget is None,
@@ -141,10 +143,11 @@ def dry_run_lines(shown: Mapping[str, Any], jobs: int) -> list[str]:
             )
     bound = "at most " if shown["token_budget_is_bound"] else ""
     minutes = shown["seconds_per_run"] * shown["runs"] / jobs / 60
+    controls, free = (", ".join(shown[name]) or "none" for name in ("controls", "baselines"))
     runs, seeds = _counted(shown["runs"], "run"), _counted(len(shown["seeds"]), "seed")
     return [
         *lines,
-        f"free baselines: {', '.join(shown['baselines']) or 'none'}",
+        f"controls: {controls}; free baselines: {free}",
         f"{runs} ({seeds}) of {bound}{shown['token_budget']:,} sampled tokens, {bound}{shown['tokens']:,} in all",
         f"{bound or 'about '}{shown['seconds_per_run'] / 60:,.1f} min a run, {minutes:,.1f} min with {jobs} at a time, "
         f"and {shown['memory_bytes_per_run'] / 2**20:,.0f} MiB each (rough; evaluations come on top)",

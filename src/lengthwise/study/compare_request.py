@@ -12,6 +12,7 @@ from lengthwise.engine.models import DTYPES, resolve_device
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError
 from lengthwise.study.compare_arms import Arm, Value, check_length
+from lengthwise.study.compare_control import control_arms
 from lengthwise.study.request import ContractRequest
 
 MARGIN = 0.01
@@ -29,13 +30,15 @@ class Comparison:
     ``token_budget`` gives them; a method that shortens takes more steps for the same tokens, at most four times as
     many. ``cap`` is the training cap of methods whose knob is not the cap. ``margin``: how much accuracy a method may
     lose and still count as not inferior. ``choose``: how a setting is chosen on validation, aes or shortest (see
-    `compare_result.choose`). ``baselines``: whether what needs no training is measured too.
+    `compare_result.choose`). ``baselines``: whether what needs no training is measured too. ``controls``: names of
+    `compare_control.CONTROLS`, each trained alike on a reward that says nothing, with one setting.
 
     Without ``data`` a lab model practises in its own world. A tenth of ``data`` is held out for the choice of settings,
     and without ``test_data`` another for the report, by a hash of the problem.
 
     Raises:
-        ConfigError: no arm, two of one name, sweeps of unequal sizes, fewer than one seed, or a value out of range.
+        ConfigError: no arm, two of one name, an unknown control, sweeps of unequal sizes, fewer than one seed, or a
+            value out of range.
     """
 
     model: str
@@ -53,6 +56,7 @@ class Comparison:
     margin: float = MARGIN
     choose: str = "aes"
     baselines: bool = True
+    controls: Sequence[str] = ()
     contract: ContractRequest = field(default_factory=ContractRequest)
     device: str = "auto"
     dtype: str = "float32"
@@ -63,9 +67,11 @@ class Comparison:
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", Path(self.out))
         object.__setattr__(self, "arms", tuple(self.arms))
-        names = [arm.name for arm in self.arms]
-        if not names:
+        object.__setattr__(self, "controls", tuple(self.controls))
+        if not self.arms:
             raise ConfigError("methods is empty; name at least one")
+        check_length(self.cap, "cap")
+        names = [arm.name for arm in self.all_arms]
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"two arms are called {name!r}; call each differently")
@@ -78,7 +84,6 @@ class Comparison:
         for name in ("validation_problems", "test_problems", "eval_samples"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
-        check_length(self.cap, "cap")
         if not 0 <= self.margin < 1:
             raise ConfigError(f"margin is {self.margin}; give a share of accuracy from 0 to below 1, as 0.01")
         if self.choose not in RULES:
@@ -97,14 +102,28 @@ class Comparison:
         return self.data if self.data is not None else self.model
 
     @property
+    def control_arms(self) -> tuple[Arm, ...]:
+        """The controls, one arm each."""
+        return control_arms(self.controls, self.cap)
+
+    @property
+    def all_arms(self) -> tuple[Arm, ...]:
+        """All that is trained: the methods, then the controls."""
+        return (*self.arms, *self.control_arms)
+
+    def arm(self, name: str) -> Arm:
+        """One of `all_arms` by its name."""
+        return next(arm for arm in self.all_arms if arm.name == name)
+
+    @property
     def seed_numbers(self) -> list[int]:
         """The seeds, from that of ``train`` on."""
         return [self.train.seed + place for place in range(self.seeds)]
 
     def shared(self) -> dict[str, Any]:
-        """What may not change when a folder is continued: everything but the arms and the number of seeds."""
+        """What may not change when a folder is continued: everything but the arms, controls and the number of seeds."""
         fields = self.to_dict()
-        for name in ("arms", "seeds", "out", "margin", "choose", "baselines", "device"):
+        for name in ("arms", "seeds", "out", "margin", "choose", "baselines", "controls", "device"):
             del fields[name]
         return fields
 

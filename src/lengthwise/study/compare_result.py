@@ -30,25 +30,34 @@ def result_of(asked: Comparison, arena: Arena, plan: Mapping[str, Any]) -> dict[
 
     ``arms``: per arm its ``settings`` (value, options, accuracy and tokens on validation and test, cost, failures) and
     the place of the ``chosen`` one, or None where every setting has a run that failed. ``table``: the untouched model,
-    the chosen settings and the baselines against each other (see `compare_records.compare_records`). ``pairs``: paired
-    differences between arms; ``matched``: accuracy at equal lengths; ``findings``: what may be said.
+    the chosen settings, the controls and the baselines against each other (see `compare_records.compare_records`).
+    ``controls``: as ``arms``, of what learned from a reward that says nothing. ``pairs``: paired differences between
+    arms, ``control_pairs``: of arms against controls; ``matched``: accuracy at equal lengths; ``findings``: what may be
+    said.
     """
     base = {
         name: [load_record(base_folder(asked.out, seed), name) for seed in asked.seed_numbers]
         for name in ("before", "before-test")
     }
     reference = _point(base["before"])
-    arms = [_arm(asked, arm, plan["settings"][arm.name], reference) for arm in asked.arms]
-    chosen = {row["name"]: _test(asked, arm, row["chosen"]) for arm, row in zip(asked.arms, arms, strict=True)
-              if row["chosen"] is not None}  # fmt: skip
+    arms, controls = (
+        [_arm(asked, arm, plan["settings"][arm.name], reference) for arm in these]
+        for these in (asked.arms, asked.control_arms)
+    )
+    chosen, unrewarded = (
+        {row["name"]: _test(asked, row["name"], row["chosen"]) for row in rows if row["chosen"] is not None}
+        for rows in (arms, controls)
+    )
     baselines = {
         name: [Record.load(baseline_file(asked.out, seed, name)) for seed in asked.seed_numbers]
         for name in arena.baselines
     }
     named = [
-        Named(name, tuple(records)) for name, records in ({BASE: base["before-test"]} | chosen | baselines).items()
+        Named(name, tuple(records))
+        for name, records in ({BASE: base["before-test"]} | chosen | unrewarded | baselines).items()
     ]
     seed = asked.train.seed
+    sides = {name: _side(records) for name, records in (chosen | unrewarded).items()}
     result = {
         "model": asked.model,
         "source": asked.source,
@@ -59,11 +68,13 @@ def result_of(asked: Comparison, arena: Arena, plan: Mapping[str, Any]) -> dict[
         "plan": {key: plan[key] for key in ("cap", "token_budget", "mean_tokens", "accuracy")},
         "train": asked.to_dict()["train"],
         "arms": arms,
+        "controls": controls,
         "baselines": list(baselines),
         "oracle_tokens": arena.oracle_tokens,
         "frontier": None if arena.frontier is None else [list(point) for point in arena.frontier],
         "table": compare_records(named, allow=("temperature", "samples"), seed=seed) if len(named) > 1 else None,
-        "pairs": paired({name: _side(records) for name, records in chosen.items()}, seed=seed),
+        "pairs": paired({name: sides[name] for name in chosen}, seed=seed),
+        "control_pairs": paired(sides, [(control, name) for control in unrewarded for name in chosen], seed=seed),
         "matched": _matched(asked, arms, base["before-test"], seed=seed),
     }
     return {**result, "findings": findings(result)}
@@ -133,8 +144,10 @@ def _point(records: Sequence[Record]) -> tuple[float, float]:
     return float(np.mean([a for a, _ in found])), float(np.mean([t for _, t in found]))
 
 
-def _test(asked: Comparison, arm: Arm, place: int) -> list[Record]:
-    return [load_record(run_folder(asked.out, arm, place, seed), "after-test") for seed in asked.seed_numbers]
+def _test(asked: Comparison, name: str, place: int) -> list[Record]:
+    return [
+        load_record(run_folder(asked.out, asked.arm(name), place, seed), "after-test") for seed in asked.seed_numbers
+    ]
 
 
 def _side(records: Sequence[Record]) -> Side:
@@ -146,8 +159,8 @@ def _matched(
 ) -> dict[str, Any] | None:
     """Accuracy of every arm at a few round lengths between the shortest setting and the untouched model."""
     curves = {
-        row["name"]: [_side(_test(asked, arm, k)) for k, one in enumerate(row["settings"]) if one["test"] is not None]
-        for arm, row in zip(asked.arms, arms, strict=True)
+        row["name"]: [_side(_test(asked, row["name"], k)) for k, one in enumerate(row["settings"]) if one["test"]]
+        for row in arms
     }
     curves = {name: sides for name, sides in curves.items() if sides}
     lengths = [float(side.means[..., 1].mean()) for sides in curves.values() for side in sides]

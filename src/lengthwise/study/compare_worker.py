@@ -47,9 +47,9 @@ def measure_base(asked: Comparison, arena: Arena, seed: int) -> None:
 
 
 def carry_out(asked: Comparison, arena: Arena, name: str, setting: int, seed: int) -> None:
-    """Train one setting of an arm with one seed and measure it; a run that cannot go on leaves why."""
+    """Train one setting of a method or control with one seed and measure it; a run that cannot go on leaves why."""
     plan = read_json(asked.out / PLAN)
-    arm = next(arm for arm in asked.arms if arm.name == name)
+    arm = asked.arm(name)
     folder = run_folder(asked.out, arm, setting, seed)
     options = plan["settings"][name][setting]
     job = _job(asked, arena, folder, seed, method=arm.method, options=options, budget=plan["token_budget"])
