@@ -4,10 +4,12 @@ The bases were taught both modes on the instructions, and open bare prompts by a
 says the result at once, which is right on short chains and a guess on long ones; a long one works the chain, twice or
 more. Setting `witnesses`: a short answer asks for one reading of the hidden bit, which is nearly always right at level
 .97 and little better than a coin at .6; a long one asks for up to 31. Arms: `adaptive` (the method's defaults),
-`strong` (`switch_weight` .5), `no-switch` (`switch_weight` 0: the choice is learnt through instructed prompts alone)
-and `no-deduction` (`rho` 0: a right answer earns the same in either mode). One JSON file a setting, arm and seed under
-``benchmarks/results/adaptive``; what is there is not run again. What is expected was written to
-``adaptive_registered.json`` before the first run.
+`strong` (`switch_weight` .5), `sharp` (a hinge as well, with a margin of 2: it goes with the majority, where the
+cross-entropy copies the share of groups in which a mode is preferred), `no-switch` (`switch_weight` 0: the choice is
+learnt through instructed prompts alone) and `no-deduction` (`rho` 0: a right answer earns the same in either mode).
+One JSON file a setting, arm and seed under ``benchmarks/results/adaptive``; what is there is not run again. What is
+expected was written to ``adaptive_registered.json`` before the first run. `first-chains` are the runs on the first
+base, which was no good.
 
     python benchmarks/adaptive_study.py --setting witnesses --arms strong,no-switch --seeds 0,1,2
 """
@@ -42,6 +44,7 @@ OUT = RESULTS / "adaptive"
 ARMS: dict[str, dict[str, Any]] = {
     "adaptive": {},
     "strong": {"switch_weight": 0.5},
+    "sharp": {"switch_weight": 0.5, "switch_loss": "hinge", "margin": 2.0},
     "no-switch": {"switch_weight": 0.0},
     "no-deduction": {"rho": 0.0},
 }

@@ -13,11 +13,12 @@ REGISTERED = ROOT / "benchmarks" / "adaptive_registered.json"
 ARMS = {
     "adaptive": "adaptive",
     "strong": "adaptive, switch_weight .5",
+    "sharp": "adaptive, switch_weight .5, hinge with margin 2",
     "no-switch": "without the switching loss",
     "no-deduction": "without the deduction",
 }
-JUDGED = {"chains": "adaptive", "witnesses": "strong"}
-"""The arm that what was registered is said of."""
+JUDGED = {"chains": ("adaptive", "sharp"), "witnesses": ("strong", "sharp"), "first-chains": ("adaptive",)}
+"""The arms that what was registered is said of."""
 EASY, HARD = ("1", "2", "0.97"), ("5", "6", "7", "0.6", "0.7")
 """Levels of either setting; those between are neither."""
 STORIES = {
@@ -31,8 +32,13 @@ STORIES = {
         "Chains, `lab:chains-modes`",
         "A short answer says the result at once, a long one works the chain, twice or more. Easy: levels 1 and 2",
         "(level 1 has few distinct problems, nearly all of which are practised on); hard: levels 5 to 7. 16 x 8",
-        "rollouts a step. This base has no level on which short answers suffice (level 1: .7 of them are right, .95 of",
-        "the long ones), so there is nothing to tell apart, and what was registered is not seen.",
+        "rollouts a step.",
+    ),
+    "first-chains": (
+        "Chains with the first base",
+        "That base has no level on which short answers suffice (level 1: .7 of them are right, .95 of the long ones),",
+        "so there is nothing to tell apart, and what was registered is not seen. The base of chains was taught anew",
+        "after this.",
     ),
 }
 NOT_RUN = "not run"
@@ -125,28 +131,39 @@ def page() -> str:
 
 def _setting(setting: str) -> list[str]:
     title, *story = STORIES[setting]
-    found, judged = runs(setting), JUDGED[setting]
+    found = runs(setting)
+    judged = [arm for arm in JUDGED[setting] if found[arm]]
     lines = ["", f"## {title}", "", *story, ""]
-    if not found[judged]:
+    if not judged:
         return [*lines, "Not measured yet."]
-    registered = json.loads(REGISTERED.read_text(encoding="utf-8"))
-    lines += ["| registered before the runs | measured | wanted | |", "|---|---|---|---|"]
-    for effect, (number, wanted, seen) in zip(registered["effects"], verdicts(found, judged), strict=True):
-        word = "not run" if number == NOT_RUN else "seen" if seen else "not seen"
-        lines.append(f"| {effect['name']} | {number} | {wanted} | {word} |")
+    effects = json.loads(REGISTERED.read_text(encoding="utf-8"))["effects"]
+    for arm in judged:
+        lines += [
+            f"Judged: {ARMS[arm]}, {_seeds(len(found[arm]))}.",
+            "",
+            "| registered before the runs | measured | wanted | |",
+            "|---|---|---|---|",
+        ]
+        for effect, (number, wanted, seen) in zip(effects, verdicts(found, arm), strict=True):
+            word = "not run" if number == NOT_RUN else "seen" if seen else "not seen"
+            lines.append(f"| {effect['name']} | {number} | {wanted} | {word} |")
+        lines.append("")
     lines += [
-        "",
         "Share of answers that open short in %, and how much more often on easy than on hard levels; accuracy in %.",
         "",
         "| arm | seed | easy | hard | gap | accuracy | easy | hard | tokens |",
         "|" + "---|" * 9,
     ]
     asked = {"bare": "untouched", "always long": "untouched, asked for long", "always short": "untouched, for short"}
-    for seed, run in found[judged].items():
+    for seed, run in found[judged[0]].items():
         lines += [row(label, seed, run["base"][name]) for name, label in asked.items()]
     for arm, label in ARMS.items():
         lines += [row(label, seed, last(run)) for seed, run in found[arm].items()]
-    return [*lines, *_curves(found, judged), *_made_by(found)]
+    return [*lines, *_curves(found, judged[0]), *_made_by(found)]
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seeds" if count > 1 else "one seed"
 
 
 def _curves(found: dict[str, dict[int, dict[str, Any]]], judged: str) -> list[str]:
