@@ -17,8 +17,8 @@ from lengthwise.weights.sources import Block, Models, TensorInfo, numbers
 Sink = Callable[[str, Array], None]
 """Takes the stored bits of tensor after tensor, block after block."""
 
-BLOCK = 1 << 19
-"""Entries of the models held at a time: few enough for a processor's cache, enough to make calls cheap."""
+BLOCK = 3 << 18
+"""Entries of all models held at a time, 2¹⁸ of each of three: few enough for a processor's cache, enough to make calls cheap."""
 
 
 @dataclass

@@ -95,8 +95,8 @@ class Block:
 class Models:
     """A base and M others of the same names and shapes, read in blocks.
 
-    ``elements`` bounds the entries of the others that are held at a time, so that memory depends neither on the
-    models' number nor on their size.
+    ``elements`` bounds the entries of all of them that are held at a time, the base's among them, so that memory
+    depends neither on the models' number nor on their size.
     ``chosen`` names the tensors that are merged.
     """
 
@@ -116,7 +116,7 @@ class Models:
     def spans(self, name: str, step: int | None = None) -> Iterator[tuple[int, int]]:
         """Half-open stretches that cover a tensor."""
         size = self.base.infos[name].size
-        step = step or max(1, self.elements // max(1, len(self.others)))
+        step = step or max(1, self.elements // (1 + len(self.others)))
         for start in range(0, size, step):
             yield start, min(size, start + step)
 
