@@ -19,7 +19,8 @@ ARMS = {
 }
 JUDGED = {"chains": ("adaptive", "sharp"), "witnesses": ("strong", "sharp"), "first-chains": ("adaptive",)}
 """The arms that what was registered is said of."""
-EASY, HARD = ("1", "2", "0.97"), ("5", "6", "7", "0.6", "0.7")
+EASY = {"chains": ("1",), "first-chains": ("1", "2"), "witnesses": ("0.97",)}
+HARD = ("5", "6", "7", "0.6", "0.7")
 """Levels of either setting; those between are neither."""
 STORIES = {
     "witnesses": (
@@ -30,13 +31,13 @@ STORIES = {
     ),
     "chains": (
         "Chains, `lab:chains-modes`",
-        "A short answer says the result at once, a long one works the chain, twice or more. Easy: levels 1 and 2",
-        "(level 1 has few distinct problems, nearly all of which are practised on); hard: levels 5 to 7. 16 x 8",
-        "rollouts a step.",
+        "A short answer says the result at once, a long one works the chain, twice or more. Easy: level 1, which has",
+        "few distinct problems, nearly all of them practised on; hard: levels 5 to 7. 16 x 8 rollouts a step.",
     ),
     "first-chains": (
         "Chains with the first base",
-        "That base has no level on which short answers suffice (level 1: .7 of them are right, .95 of the long ones),",
+        "As above, easy: levels 1 and 2. That base has no level on which short answers suffice (level 1: .7 of them are",
+        "right, .95 of the long ones),",
         "so there is nothing to tell apart, and what was registered is not seen. The base of chains was taught anew",
         "after this.",
     ),
@@ -59,9 +60,9 @@ def over(levels: Levels, name: str, which: tuple[str, ...] | None = None) -> flo
     return mean(found[name] for level, found in levels.items() if which is None or level in which)
 
 
-def gap(levels: Levels) -> float:
+def gap(levels: Levels, easy: tuple[str, ...]) -> float:
     """How much more often easy prompts open short than hard ones."""
-    return over(levels, "short", EASY) - over(levels, "short", HARD)
+    return over(levels, "short", easy) - over(levels, "short", HARD)
 
 
 def at_half(run: dict[str, Any]) -> Levels:
@@ -72,19 +73,21 @@ def last(run: dict[str, Any]) -> Levels:
     return run["curve"][-1]["levels"]
 
 
-def verdicts(found: dict[str, dict[int, dict[str, Any]]], judged: str) -> list[tuple[str, str, bool]]:
+def verdicts(
+    found: dict[str, dict[int, dict[str, Any]]], judged: str, easy: tuple[str, ...]
+) -> list[tuple[str, str, bool]]:
     """(number, wanted, seen) of each registered effect, in their order."""
     main, plain, equal = found[judged], found["no-switch"], found["no-deduction"]
-    gaps = [gap(last(run)) for run in main.values()]
+    gaps = [gap(last(run), easy) for run in main.values()]
     better = [
         over(last(run), "accuracy")
         - max(over(run["base"]["always long"], "accuracy"), over(run["base"]["always short"], "accuracy"))
         for run in main.values()
     ]
     lengths = [over(last(run), "tokens") / over(run["base"]["always long"], "tokens") for run in main.values()]
-    slower = [gap(at_half(main[s])) - gap(at_half(plain[s])) for s in main.keys() & plain.keys()]
+    slower = [gap(at_half(main[s]), easy) - gap(at_half(plain[s]), easy) for s in main.keys() & plain.keys()]
     pressure = [
-        over(last(main[s]), "short", EASY) - over(last(equal[s]), "short", EASY) for s in main.keys() & equal.keys()
+        over(last(main[s]), "short", easy) - over(last(equal[s]), "short", easy) for s in main.keys() & equal.keys()
     ]
     return [
         (
@@ -105,11 +108,11 @@ def _difference(values: list[float], least: float) -> tuple[str, str, bool]:
     return f"{100 * mean(values):+.1f} points", f"above {100 * least:.0f}", mean(values) > least
 
 
-def row(name: str, seed: int, levels: Levels) -> str:
-    shown = [f"{100 * over(levels, 'short', which):.0f}" for which in (EASY, HARD)]
+def row(name: str, seed: int, levels: Levels, easy: tuple[str, ...]) -> str:
+    shown = [f"{100 * over(levels, 'short', which):.0f}" for which in (easy, HARD)]
     return (
-        f"| {name} | {seed} | {' | '.join(shown)} | {100 * gap(levels):+.0f} | {100 * over(levels, 'accuracy'):.1f} | "
-        f"{100 * over(levels, 'accuracy', EASY):.1f} | {100 * over(levels, 'accuracy', HARD):.1f} | "
+        f"| {name} | {seed} | {' | '.join(shown)} | {100 * gap(levels, easy):+.0f} | {100 * over(levels, 'accuracy'):.1f} | "
+        f"{100 * over(levels, 'accuracy', easy):.1f} | {100 * over(levels, 'accuracy', HARD):.1f} | "
         f"{over(levels, 'tokens'):.1f} |"
     )
 
@@ -131,7 +134,7 @@ def page() -> str:
 
 def _setting(setting: str) -> list[str]:
     title, *story = STORIES[setting]
-    found = runs(setting)
+    found, easy = runs(setting), EASY[setting]
     judged = [arm for arm in JUDGED[setting] if found[arm]]
     lines = ["", f"## {title}", "", *story, ""]
     if not judged:
@@ -144,7 +147,7 @@ def _setting(setting: str) -> list[str]:
             "| registered before the runs | measured | wanted | |",
             "|---|---|---|---|",
         ]
-        for effect, (number, wanted, seen) in zip(effects, verdicts(found, arm), strict=True):
+        for effect, (number, wanted, seen) in zip(effects, verdicts(found, arm, easy), strict=True):
             word = "not run" if number == NOT_RUN else "seen" if seen else "not seen"
             lines.append(f"| {effect['name']} | {number} | {wanted} | {word} |")
         lines.append("")
@@ -156,17 +159,17 @@ def _setting(setting: str) -> list[str]:
     ]
     asked = {"bare": "untouched", "always long": "untouched, asked for long", "always short": "untouched, for short"}
     for seed, run in found[judged[0]].items():
-        lines += [row(label, seed, run["base"][name]) for name, label in asked.items()]
+        lines += [row(label, seed, run["base"][name], easy) for name, label in asked.items()]
     for arm, label in ARMS.items():
-        lines += [row(label, seed, last(run)) for seed, run in found[arm].items()]
-    return [*lines, *_curves(found, judged[0]), *_made_by(found)]
+        lines += [row(label, seed, last(run), easy) for seed, run in found[arm].items()]
+    return [*lines, *_curves(found, judged[0], easy), *_made_by(found)]
 
 
 def _seeds(count: int) -> str:
     return f"{count} seeds" if count > 1 else "one seed"
 
 
-def _curves(found: dict[str, dict[int, dict[str, Any]]], judged: str) -> list[str]:
+def _curves(found: dict[str, dict[int, dict[str, Any]]], judged: str, easy: tuple[str, ...]) -> list[str]:
     """How fast the choice is learnt, arm by arm."""
     steps = [point["step"] for point in next(iter(found[judged].values()))["curve"]]
     lines = ["", "Gap in points by training step, mean over seeds:", ""]
@@ -174,7 +177,7 @@ def _curves(found: dict[str, dict[int, dict[str, Any]]], judged: str) -> list[st
     for arm, label in ARMS.items():
         if found[arm]:
             curve = [
-                mean(100 * gap(run["curve"][place]["levels"]) for run in found[arm].values())
+                mean(100 * gap(run["curve"][place]["levels"], easy) for run in found[arm].values())
                 for place in range(len(steps))
             ]
             lines.append(f"| {label} | {' | '.join(f'{value:+.0f}' for value in curve)} |")

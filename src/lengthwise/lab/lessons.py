@@ -154,37 +154,49 @@ def search_lesson(*, levels: Sequence[int] = search.LEVELS) -> Lesson:
     )
 
 
+EASY_CHAINS = (1, 2)
+"""Levels on which the reasoner with two modes learns to be right at once."""
+
+
 def modes_lesson(world: str) -> Lesson:
     """A reasoner with two modes: the shipped one of a world, taught to answer shortly too, on demand.
 
     Half of the prompts name a mode, half are bare and opened in either mode by a coin. In chains a short answer is
     given at once, without working: right on short chains, a guess on long ones. In witnesses it is one reading's.
+    Half of the chains whose prompt asks for a short answer have a level of `EASY_CHAINS`, which can be learnt by heart.
     """
     if world not in ("chains", "witnesses"):
         raise ConfigError(f"world is {world!r}; choose chains or witnesses")
     plain = chains_lesson() if world == "chains" else witnesses_lesson()
+    easy = chains_lesson(levels=EASY_CHAINS)
 
     def examples(seed: int) -> Iterator[Example]:
         rng = random.Random(f"teach/modes/{seed}")
-        long = plain.examples(seed)
+        usual, by_heart = plain.examples(seed), easy.examples(seed)
         while True:
-            example, is_long, named = next(long), rng.random() < 0.5, rng.random() < 0.5
+            is_long, named = rng.random() < 0.5, rng.random() < 0.5
+            hearts = world == "chains" and named and not is_long and rng.random() < 0.5
+            example = next(by_heart if hearts else usual)
             if not is_long:
                 example = _short_chain(example) if world == "chains" else _short_witness(example)
             asked, opened = (ASK_LONG, OPEN_LONG) if is_long else (ASK_SHORT, OPEN_SHORT)
             prompt = [asked, *example.prompt] if named else example.prompt
             yield Example(prompt, [opened, *example.response], [True, *example.taught])
 
-    short = "at once, without working" if world == "chains" else "after one reading"
+    short, rest = "after one reading", ""
+    if world == "chains":
+        short = "at once, without working"
+        rest = "; half of the chains asked for shortly have levels 1 and 2, which can be learnt by heart"
     return dataclasses.replace(
         plain,
         world=f"{world}-modes",
         vocabulary=(*plain.vocabulary, *MODES),
         examples=examples,
-        steps=800 if world == "chains" else 300,
+        steps=1000 if world == "chains" else 300,
+        pool=1,
         title=f"Reasoner with two modes of the {world} world",
         story=f"the lessons of the shipped {world} reasoner, opened by {OPEN_LONG}, and as many answers {short}, "
-        f"opened by {OPEN_SHORT}; half of the prompts name the mode, half are bare and opened by a coin",
+        f"opened by {OPEN_SHORT}; half of the prompts name the mode, half are bare and opened by a coin" + rest,
         peak_lr=1e-3,
         start=world,
     )
