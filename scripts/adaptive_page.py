@@ -36,10 +36,9 @@ STORIES = {
     ),
     "first-chains": (
         "Chains with the first base",
-        "As above, easy: levels 1 and 2. That base has no level on which short answers suffice (level 1: .7 of them are",
-        "right, .95 of the long ones),",
-        "so there is nothing to tell apart, and what was registered is not seen. The base of chains was taught anew",
-        "after this.",
+        "As above, easy: levels 1 and 2. That base has no level on which short answers suffice (level 1: .7 of them",
+        "are right, .95 of the long ones), so there is nothing to tell apart, and what was registered is not seen. The",
+        "base of chains was taught anew after this.",
     ),
 }
 NOT_RUN = "not run"
@@ -110,11 +109,9 @@ def _difference(values: list[float], least: float) -> tuple[str, str, bool]:
 
 def row(name: str, seed: int, levels: Levels, easy: tuple[str, ...]) -> str:
     shown = [f"{100 * over(levels, 'short', which):.0f}" for which in (easy, HARD)]
-    return (
-        f"| {name} | {seed} | {' | '.join(shown)} | {100 * gap(levels, easy):+.0f} | {100 * over(levels, 'accuracy'):.1f} | "
-        f"{100 * over(levels, 'accuracy', easy):.1f} | {100 * over(levels, 'accuracy', HARD):.1f} | "
-        f"{over(levels, 'tokens'):.1f} |"
-    )
+    accuracies = [over(levels, "accuracy"), over(levels, "accuracy", easy), over(levels, "accuracy", HARD)]
+    cells = [*shown, f"{100 * gap(levels, easy):+.0f}", *(f"{100 * value:.1f}" for value in accuracies)]
+    return f"| {name} | {seed} | {' | '.join(cells)} | {over(levels, 'tokens'):.1f} |"
 
 
 def page() -> str:
