@@ -18,8 +18,8 @@ from lengthwise.lab.reasoner import shipped_reasoner
 FLAGS = {
     "compare": [
         "--answer-column", "--answer-pattern", "--baselines", "--cap", "--chat-template", "--checkpoint-every",
-        "--choose", "--data", "--device", "--dry-run", "--dtype", "--eval-cap", "--eval-samples", "--grader",
-        "--gradient-checkpointing", "--group-size", "--jobs", "--json", "--keep-models", "--lora", "--lr", "--margin",
+        "--choose", "--controls", "--data", "--device", "--dry-run", "--dtype", "--eval-cap", "--eval-samples",
+        "--grader", "--gradient-checkpointing", "--group-size", "--jobs", "--json", "--keep-models", "--lora", "--lr", "--margin",
         "--max-draws", "--methods", "--micro-tokens", "--no-baselines", "--no-chat-template", "--no-think", "--option",
         "--out", "--overwrite", "--preset", "--problem-column", "--prompt-template", "--prompts", "--sample-rows",
         "--seed", "--seeds", "--settings", "--steps", "--sweep", "--system-prompt", "--temperature", "--test-data",

@@ -127,7 +127,6 @@ def test_wrong_words_are_refused(
         ({"controls": ["random", "random"]}, "controls names 'random' twice"),
         ({"controls": ["random"], "arms": [Arm("random-reward", "dler", "cap", (9,))]}, "two arms are called"),
         ({"test_problems": 0}, "test_problems is 0"),
-        ({"model": "lab:chess"}, "no world of the lab; choose lab:chains or lab:witnesses"),
         ({"test_data": "x.jsonl"}, "has its own test problems"),
         ({"arms": [Arm("a", "dler", "cap", (400,))]}, "above the evaluation cap 260"),
         ({"arms": [Arm("a", "drpo", "lam", (1,), {"tua": 3})]}, "did you mean"),
@@ -433,3 +432,39 @@ def test_the_witnesses_arena_writes_readings_and_knows_its_frontier(tmp_path: Pa
     assert max(max(row) for row in few.num_tokens) <= 3 * 3 + 3
     assert arena.frontier is not None
     assert arena.frontier[0][1] == 0.5
+
+
+def test_the_search_arena_keeps_its_splits_apart_and_stops_after_so_many_tries(tmp_path: Path) -> None:
+    from lengthwise.engine import load_policy
+    from lengthwise.evaluation.evaluate import Sampling, evaluate
+
+    arena = open_arena(asked(tmp_path, model="lab:search", test_problems=60, validation_problems=60))
+    parts = [set(part.questions) for part in (arena.train(0), arena.validation, arena.test)]
+    assert not (parts[0] & parts[1] or parts[1] & parts[2] or parts[0] & parts[2])
+    assert set(arena.test.categories or ()) == {"3", "4"}
+    # 6 tokens for each number of the answer, joined by +.
+    counts = [answer.count("+") + 1 for answer in arena.test.answers]
+    assert arena.oracle_tokens == pytest.approx(6 * sum(counts) / 60)
+    # 24 tries of 4 numbers with 4 words each, less the last separator; A:, 4 numbers, 3 signs and EOS.
+    assert arena.eval_cap == 24 * 16 - 1 + 1 + 7 + 1
+    assert "stopped once it agrees" not in arena.baselines
+    policy = load_policy(arena.folder, device="cpu")
+    before, rollouts = evaluate(policy, arena.test, Sampling(arena.eval_cap), name="before", data="d")
+    few = arena.baselines["at most 3 tries"](policy, arena.test, before)
+    assert before.accuracies.mean() > few.accuracies.mean() > 0.1
+    # Whoever hits in time is left alone: 3 tries of at most 16 words, A: and an answer.
+    assert max(max(row) for row in few.num_tokens) <= 3 * 16 + 9 < rollouts.num_tokens.max()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": "lab:search", "data": "lab:chains"}, r"does not know the words of lab:chains \(-, check:, 0"),
+        ({"model": "lab:chess"}, "no world of the lab; choose lab:chains or lab:witnesses or lab:search"),
+        ({"model": "lab:chess", "data": "lab:chains"}, "the lab ships lab:chains, "),
+        ({"model": "lab:witnesses", "data": "rows.jsonl"}, "only `lengthwise compare lab:witnesses` has that world"),
+    ],
+)
+def test_a_lab_model_is_compared_in_its_own_world(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        dry_run(asked(tmp_path, **changes))

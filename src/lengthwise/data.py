@@ -45,6 +45,11 @@ def read_rows(path_or_name: str | Path, *, columns: Sequence[str] | None = None)
     path = Path(path_or_name)
     if path.is_file():
         rows = _read_file(path)
+    elif str(path_or_name).startswith("lab:"):
+        raise InputError(
+            f"data is {str(path_or_name)!r}: the lab's own problems are for `lengthwise compare lab:...` and `evaluate "
+            "--data lab:chains`; write them to a file first, each problem's .row is one (lengthwise.lab)"
+        )
     elif path.is_dir():
         raise InputError(f"{path} is a folder; name one {_listed(FILE_KINDS)} file inside it")
     elif _looks_like_path(path_or_name):

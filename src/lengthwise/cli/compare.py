@@ -53,7 +53,10 @@ class SplitFlags:
 @with_groups
 def compare(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Folder of a causal language model, lab:chains or lab:witnesses.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="Folder of a causal language model, or lab:chains, lab:witnesses, lab:search."
+        ),
     ],
     methods: Annotated[str, Flag(help="Methods by name, with commas; `lengthwise methods` lists them.")],
     folder: Annotated[

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.engine.method import Stage, StageInputs
-from lengthwise.engine.models import Policy, check_folder, load_policy
+from lengthwise.engine.models import Policy, load_policy
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.evaluate import Sampling, complete_all, evaluate
 from lengthwise.evaluation.interventions import Intervention
 from lengthwise.evaluation.problems import Problems
 from lengthwise.evaluation.records import Record
 from lengthwise.evaluation.responses import ResponseLog
-from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods.ada_r1 import AdaR1, BiLevel
 from lengthwise.study.ada_r1_dpo import Machine, check_trl, pair_tokens, train_on_pairs
 from lengthwise.study.ada_r1_pairs import graded_samples, read_pairs, write_pairs
+from lengthwise.study.lab_models import model_folder
 from lengthwise.weights.folders import merge_folders
 from lengthwise.weights.methods import build_merge
 from lengthwise.weights.preflight import MergeJob, Plan, preflight
@@ -31,7 +31,6 @@ MERGE, SAMPLE, PAIRS, DPO = "merge", "sample", "pairs", "dpo"
 NEEDS = {MERGE: (), SAMPLE: (), PAIRS: (SAMPLE,), DPO: (MERGE, PAIRS)}
 """The stages that a stage reads."""
 PAIRS_FILE = "pairs.jsonl"
-LAB = "lab:"
 SAMPLE_ROWS = 128
 """Rows in flight while sampling, where the run does not say."""
 
@@ -46,7 +45,7 @@ def short_folder(settings: BiLevel) -> Path:
     name = settings.short_model
     if not name:
         raise ConfigError("ada-r1 needs a short model beside MODEL, the long one; give --short-model FOLDER")
-    return check_folder(shipped_reasoner(name.removeprefix(LAB)) if name.startswith(LAB) else name)
+    return model_folder(name, in_its_world=True)  # what cannot be merged is said by the merge
 
 
 def with_stages(method: AdaR1, base: Path, machine: Machine, *, train_here: bool = True) -> AdaR1:

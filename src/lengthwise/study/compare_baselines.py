@@ -26,6 +26,7 @@ from lengthwise.evaluation.responses import Completion
 Baseline = Callable[[Policy, Problems, Record], Record]
 """(untouched model, problems, its record by sampling) -> record of the same model under the baseline."""
 TEMPERATURES = (0.6, 0.3, 0.0)
+AGREES = "stopped once it agrees"
 BUDGET_SHARE, FIRST_OF, ANSWER_ROOM = 0.6, 4, 256
 
 
@@ -33,7 +34,7 @@ def baselines_for(problems: Problems) -> dict[str, Baseline]:
     """The baselines that these problems' contract allows, by name."""
     found: dict[str, Baseline] = {_degree(t): _colder(t) for t in TEMPERATURES}
     if problems.contract.answer_pattern is None:  # else nobody knows how to ask for an answer
-        found["stopped once it agrees"] = partial(_intervened, Intervention(early_stop=AGREE))
+        found[AGREES] = partial(_intervened, Intervention(early_stop=AGREE))
         found["thinking budget"] = _budgeted
     found[f"first of {FIRST_OF} to finish"] = partial(_intervened, Intervention(short_of=FIRST_OF))
     if problems.contract.answer_format != "lab":

@@ -13,11 +13,11 @@ from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError
 from lengthwise.study.compare_arms import Arm, Value, check_length
 from lengthwise.study.compare_control import control_arms
+from lengthwise.study.lab_models import LAB
 from lengthwise.study.request import ContractRequest
 
 MARGIN = 0.01
 STEPS_AT_MOST = 4
-LAB = "lab:"
 RULES = ("aes", "shortest")
 
 

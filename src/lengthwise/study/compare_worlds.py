@@ -16,12 +16,12 @@ from lengthwise.engine.sampler import World
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import preset, resolve
-from lengthwise.lab import chains, witnesses
-from lengthwise.lab.reasoner import shipped_reasoner
-from lengthwise.study.compare_baselines import Baseline, baselines_for, forced, temperatures_for
+from lengthwise.lab import chains, search, witnesses
+from lengthwise.study.compare_baselines import AGREES, Baseline, baselines_for, forced, temperatures_for
 from lengthwise.study.compare_request import LAB, Comparison
 from lengthwise.study.demo import COMMON_LEVELS, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, first_pass, oracle_mean
-from lengthwise.study.request import HELD_OUT_SHARE, model_folder, room, share_of
+from lengthwise.study.lab_models import model_folder
+from lengthwise.study.request import HELD_OUT_SHARE, room, share_of
 
 
 @dataclass(frozen=True)
@@ -62,25 +62,23 @@ def _open(asked: Comparison) -> Arena:
     world = asked.source.removeprefix(LAB)
     if world not in WORLDS:
         raise ConfigError(
-            f"{asked.source!r} is no world of the lab; choose {' or '.join(LAB + name for name in WORLDS)}"
+            f"{asked.source!r} is no world of the lab; choose {' or '.join(LAB + name for name in WORLDS)}, or name "
+            "problems of your own with --data"
         )
     if asked.test_data is not None:
         raise ConfigError(f"test_data is given, but {asked.source} has its own test problems; leave one of them out")
-    return WORLDS[world](asked)
-
-
-def lab_folder(asked: Comparison) -> Path:
-    """The folder of a comparison's model, a shipped one under its name."""
-    if not asked.model.startswith(LAB):
-        return model_folder(asked.model)
-    folder = shipped_reasoner(asked.model.removeprefix(LAB))
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"MODEL is {asked.model!r}; the lab ships {' and '.join(LAB + name for name in WORLDS)}")
-    return folder
+    folder = model_folder(asked.model, in_its_world=True)
+    words, opened = WORLDS[world]
+    if unknown := [word for word in words if word not in load_tokenizer(folder).get_vocab()]:
+        raise ConfigError(
+            f"model is {asked.model!r}, which does not know the words of {asked.source} ({', '.join(unknown[:3])}, "
+            "...); leave --data out, and a lab model is compared in its own world"
+        )
+    return opened(asked, folder)
 
 
 def _of_files(asked: Comparison) -> Arena:
-    folder = lab_folder(asked)
+    folder = model_folder(asked.model)
     tokenizer = load_tokenizer(folder)
     contract = asked.contract.resolved(folder, tokenizer)
     columns = [contract.problem_column, contract.answer_column]
@@ -124,9 +122,7 @@ def _parts(rows: Sequence[dict[str, Any]], column: str, asked: Comparison) -> di
     return {name: part[: limits.get(name)] for name, part in parts.items()}
 
 
-def _chains(asked: Comparison) -> Arena:
-    folder = lab_folder(asked)
-
+def _chains(asked: Comparison, folder: Path) -> Arena:
     def held_out(split: chains.Split, count: int) -> Problems:
         return chain_problems(chains.problems(count, split=split, seed=0, levels=COMMON_LEVELS), folder)
 
@@ -165,7 +161,8 @@ def witness_problems(rows: Sequence[witnesses.Witness], folder: Path) -> Witness
 
 
 WITNESS_CAP = witnesses.TOKENS_AROUND + witnesses.TOKENS_PER_READING * witnesses.MOST_READINGS
-FIXED_READINGS = (3, 7, 15)
+FIXED = (3, 7, 15)
+"""Readings in `witnesses` and tries in `search` after which the untouched model is made to answer."""
 _SEEDS = {"validation": 1_000_001, "test": 1_000_002}
 
 
@@ -182,8 +179,7 @@ def readings(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
     return forced(policy, problems, before, f"at most {most} readings", world)
 
 
-def _witnesses(asked: Comparison) -> Arena:
-    folder = lab_folder(asked)
+def _witnesses(asked: Comparison, folder: Path) -> Arena:
     test = witness_problems(witnesses.problems(asked.test_problems, seed=_SEEDS["test"]), folder)
     corners = witnesses.frontier()
     return Arena(
@@ -193,11 +189,60 @@ def _witnesses(asked: Comparison) -> Arena:
         test,
         asked.eval_cap or WITNESS_CAP,
         asked.source,
-        baselines={**temperatures_for(), **{f"at most {n} readings": partial(readings, n) for n in FIXED_READINGS}},
+        baselines={**temperatures_for(), **{f"at most {n} readings": partial(readings, n) for n in FIXED}},
         frontier=[(witnesses.TOKENS_AROUND + witnesses.TOKENS_PER_READING * p.readings, p.accuracy) for p in corners],
         lab=True,
     )
 
 
-WORLDS: dict[str, Callable[[Comparison], Arena]] = {"chains": _chains, "witnesses": _witnesses}
-"""The lab's worlds by name: what ``lab:NAME`` opens."""
+SEARCH_LEVELS = (3, 4)
+"""Level 2 has a few hundred problems in all, too few to hold any out."""
+SEARCH_CAP = 4 * search.MOST_TRIES * max(search.LEVELS) + 2 * max(search.LEVELS)
+"""The longest worked solution: every try takes all numbers, 4 words each, and the answer 2 each."""
+
+
+def search_problems(rows: Sequence[search.Puzzle], folder: Path) -> Problems:
+    """Subset sums as problems for the shipped guesser, under the `lab` contract."""
+    tokenizer = load_tokenizer(folder)
+    contract = resolve(preset("lab"), tokenizer)
+    return prepare([row.row for row in rows], contract, tokenizer, cap=SEARCH_CAP, positions=512, source=f"{LAB}search")
+
+
+def tries(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
+    """Free baseline: the untouched model, made to answer once so many tries have missed."""
+    answer, miss = problems.tokenizer.convert_tokens_to_ids([search.ANSWER, search.MISS])
+
+    def world(owners: Sequence[int], generator: torch.Generator) -> World:
+        return lambda row, written: answer if written[-1:] == [miss] and written.count(miss) == most else None
+
+    return forced(policy, problems, before, f"at most {most} tries", world)
+
+
+def _search(asked: Comparison, folder: Path) -> Arena:
+    def held_out(split: search.Split, count: int) -> list[search.Puzzle]:
+        return search.problems(count, split=split, seed=0, levels=SEARCH_LEVELS)
+
+    puzzles = held_out("test", asked.test_problems)
+    test = search_problems(puzzles, folder)
+    free = {name: one for name, one in baselines_for(test).items() if name != AGREES}  # no answer stands there twice
+    return Arena(
+        folder,
+        lambda seed: search_problems(
+            search.problems(TRAIN_PROBLEMS, split="train", seed=seed, levels=SEARCH_LEVELS), folder
+        ),
+        search_problems(held_out("validation", asked.validation_problems), folder),
+        test,
+        asked.eval_cap or SEARCH_CAP,
+        asked.source,
+        baselines={**free, **{f"at most {n} tries": partial(tries, n) for n in FIXED}},
+        oracle_tokens=sum(puzzle.oracle_tokens for puzzle in puzzles) / len(puzzles),
+        lab=True,
+    )
+
+
+WORLDS: dict[str, tuple[Sequence[str], Callable[[Comparison, Path], Arena]]] = {
+    "chains": (chains.VOCABULARY, _chains),
+    "witnesses": (witnesses.VOCABULARY, _witnesses),
+    "search": (search.VOCABULARY, _search),
+}
+"""The lab's worlds by name: their words, and what ``lab:NAME`` opens."""

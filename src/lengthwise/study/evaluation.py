@@ -42,7 +42,8 @@ from lengthwise.evaluation.responses import Completion, ResponseLog
 from lengthwise.files import atomic_write_json, sha256_file
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.study.demo import TEST_PROBLEMS, measured_chains
-from lengthwise.study.request import ContractRequest, model_folder, room
+from lengthwise.study.lab_models import model_folder
+from lengthwise.study.request import ContractRequest, room
 from lengthwise.study.runfolder import environment, open_run
 
 CONFIG = "evaluation.json"  # another name than a training run's, so that neither is taken for the other

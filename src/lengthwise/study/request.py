@@ -15,7 +15,6 @@ from lengthwise.engine.method import Method
 from lengthwise.engine.models import (
     DTYPES,
     Policy,
-    check_folder,
     load_policy,
     load_tokenizer,
     read_config,
@@ -26,12 +25,12 @@ from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.graders import grade, load_grader
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import PromptContract, preset, resolve
-from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.methods import build_method, options_of
 from lengthwise.methods._parts import SCHEDULES
 from lengthwise.methods.mixing import under_schedule
 from lengthwise.study.autocap import CapChoice, choose_cap
 from lengthwise.study.estimate import estimate
+from lengthwise.study.lab_models import LAB, model_folder
 from lengthwise.study.one_stage import run_one_stage
 from lengthwise.study.shorten import Job, Listener, shorten
 from lengthwise.study.stages import merge_back
@@ -45,11 +44,6 @@ PROBED_PROBLEMS, PROBED_SAMPLES = 64, 4
 USUAL_STEPS = 200
 WITHOUT_LOOP = ("seed", "micro_tokens", "sample_rows", "checkpoint_every")
 """What a method without a training loop takes of a `TrainConfig`."""
-
-
-def model_folder(model: str) -> Path:
-    """The folder of a model, the shipped one under its name too."""
-    return shipped_reasoner() if model == SHIPPED else check_folder(model)
 
 
 @dataclass(frozen=True)
@@ -294,7 +288,7 @@ def resolve_request(asked: Request) -> Resolved:
         data=asked.data, eval_data=source, out=asked.out, train=asked.train, method_options=options,
         eval_samples=asked.eval_samples, device=asked.device, dtype=asked.dtype, lora=asked.lora,
         gradient_checkpointing=asked.gradient_checkpointing, trust_remote_code=asked.trust_remote_code,
-        merge_back=asked.merging(), schedule=asked.schedule(), lab=asked.model == SHIPPED,
+        merge_back=asked.merging(), schedule=asked.schedule(), lab=asked.model.startswith(LAB),
     )  # fmt: skip
     return Resolved(job, ready(rows, cap, asked.data), ready(held, job.eval_cap, source), choice)
 

@@ -23,13 +23,13 @@ from lengthwise.evaluation.problems import Problems
 from lengthwise.evaluation.records import Record
 from lengthwise.evaluation.report import build_report
 from lengthwise.files import atomic_write_json, atomic_write_text, read_json, sha256_file
-from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.methods import build_method
 from lengthwise.methods.ada_r1 import AdaR1
 from lengthwise.methods.mixing import under_schedule
 from lengthwise.methods.own import source_of
 from lengthwise.study.ada_r1 import DPO, measure_short, with_stages
 from lengthwise.study.ada_r1_dpo import Machine
+from lengthwise.study.lab_models import model_folder
 from lengthwise.study.outcome import summarise
 from lengthwise.study.runfolder import MODEL, OUTCOME, RECORDS, TEXTS, environment, open_run
 from lengthwise.study.stages import FOLDER, check_names, merge_back, run_stages, stage_facts
@@ -213,7 +213,7 @@ def _own_controls(job: Job, chosen: Recipe) -> dict[str, Control]:
 
 
 def _folder(job: Job) -> Path:
-    return shipped_reasoner() if job.model == SHIPPED else Path(job.model)
+    return model_folder(job.model, in_its_world=True)
 
 
 def load(job: Job, folder: Path | None = None) -> Policy:
