@@ -19,7 +19,8 @@ FLAGS = {
     "compare": [
         "--answer-column", "--answer-pattern", "--baselines", "--cap", "--chat-template", "--checkpoint-every",
         "--choose", "--controls", "--data", "--device", "--dry-run", "--dtype", "--eval-cap", "--eval-samples",
-        "--grader", "--gradient-checkpointing", "--group-size", "--jobs", "--json", "--keep-models", "--lora", "--lr", "--margin",
+        "--grader", "--gradient-checkpointing", "--group-size", "--jobs", "--json", "--keep-models", "--lora", "--lr",
+        "--margin",
         "--max-draws", "--methods", "--micro-tokens", "--no-baselines", "--no-chat-template", "--no-think", "--option",
         "--out", "--overwrite", "--preset", "--problem-column", "--prompt-template", "--prompts", "--sample-rows",
         "--seed", "--seeds", "--settings", "--steps", "--sweep", "--system-prompt", "--temperature", "--test-data",
