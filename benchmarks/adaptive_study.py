@@ -45,6 +45,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "adaptive": {},
     "strong": {"switch_weight": 0.5},
     "sharp": {"switch_weight": 0.5, "switch_loss": "hinge", "margin": 2.0},
+    "obey": {"switch_weight": 0.5, "switch_loss": "hinge", "margin": 2.0, "obey": True},
     "no-switch": {"switch_weight": 0.0},
     "no-deduction": {"rho": 0.0},
 }

@@ -14,10 +14,15 @@ ARMS = {
     "adaptive": "adaptive",
     "strong": "adaptive, switch_weight .5",
     "sharp": "adaptive, switch_weight .5, hinge with margin 2",
+    "obey": "adaptive, as the last, obey",
     "no-switch": "without the switching loss",
     "no-deduction": "without the deduction",
 }
-JUDGED = {"chains": ("adaptive", "sharp"), "witnesses": ("strong", "sharp"), "first-chains": ("adaptive",)}
+JUDGED = {
+    "chains": ("adaptive", "sharp", "obey"),
+    "witnesses": ("strong", "sharp", "obey"),
+    "first-chains": ("adaptive",),
+}
 """The arms that what was registered is said of."""
 EASY = {"chains": ("1",), "first-chains": ("1", "2"), "witnesses": ("0.97",)}
 HARD = ("5", "6", "7", "0.6", "0.7")

@@ -105,7 +105,9 @@ def test_a_task_that_cannot_give_what_is_needed_is_refused_before_the_first_step
 
 
 def test_needs_and_extra_losses_are_checked_when_the_method_is_made():
-    with pytest.raises(ConfigError, match="needs names 'is_log'; the optional fields are is_long, bare_prompt_ids"):
+    with pytest.raises(
+        ConfigError, match="needs names 'is_log'; the optional fields are is_long, obeys, bare_prompt_ids"
+    ):
         replace(method(), needs=("is_log",))
     with pytest.raises(ConfigError, match="add 'bare_prompt_ids' to its needs"):
         replace(method(), needs=("is_long",))
@@ -123,6 +125,30 @@ def test_rewards_are_those_of_the_modes(net):
     want = mode_reward(rollouts.correct, rollouts.is_long, rollouts.group_ids, rho=0.25)
     assert method(rho=0.25).reward(rollouts, {}).equal(want)
     assert 0 < rollouts.correct.float().mean() < 1
+
+
+def test_with_obey_an_answer_that_opens_in_the_other_mode_counts_as_wrong(net):
+    # Every third token opens long, every other third short: the tiny model writes any of them.
+    practice = task(token_id=lambda word: {"long": 3, "short": 4}[word])
+    chosen = method(obey=True)
+    rollouts = drawn(net, chosen, practice)
+    opened = torch.tensor([rollouts.response(row)[0] for row in range(len(rollouts))])
+    assert rollouts.obeys.equal(opened == torch.where(rollouts.is_long, 3, 4))
+    right = torch.tensor([True, True, True, True])
+    four = rollouts.select(torch.arange(4)).with_fields(
+        answer_correct=right, finished=right, obeys=torch.tensor([True, True, True, False])
+    )
+    assert chosen.reward(four, {}).tolist() == [1.0, 1.0, 0.5, 0.0]  # the page's row: long [1,1], short [1,0]
+    assert method().reward(four.with_fields(obeys=None), {}).tolist() == [0.5, 0.5, 1.0, 1.0]
+    assert drawn(net).obeys is None
+
+
+def test_obey_needs_words_that_the_task_knows():
+    with pytest.raises(ConfigError, match="needs obeys, but no word opens its answers, or the task knows none"):
+        check_needs(task(token_id=None), method(obey=True), 4)
+    unopened = replace(method(obey=True), prompts=lambda ask: [Asked(ask("[L]"), True), Asked(ask("[S]"), False)])
+    with pytest.raises(ConfigError, match="needs obeys"):
+        check_needs(task(), unopened, 4)
 
 
 @pytest.mark.parametrize("micro_tokens", [1, 10_000])

@@ -174,6 +174,10 @@ def _with_needs(batch: Rollouts, task: Task, method: Method, rows: Sequence[Aske
     device = batch.num_tokens.device
     if "is_long" in method.needs:
         fields["is_long"] = torch.tensor([bool(row.is_long) for row in rows], device=device)
+    if "obeys" in method.needs:
+        assert task.token_id is not None, "check_needs has seen to it"
+        wanted = [task.token_id(row.opener or "") for row in rows]
+        fields["obeys"] = batch.completion_ids[:, 0] == torch.tensor(wanted, device=device)
     if "bare_prompt_ids" in method.needs:
         bare = [task.prompts[problem] for problem in batch.problem_ids.tolist()]
         fields["bare_prompt_ids"] = pad_left(bare, NO_TOKEN, device)[0]
@@ -189,6 +193,13 @@ def check_needs(task: Task, method: Method, group_size: int) -> None:
     group = ask_problem(task, method, 0, group_size)
     if "is_long" in method.needs and any(row.is_long is None for row in group):
         raise ConfigError(f"method {method.name!r} needs is_long, but its prompts do not say which mode they ask for")
+    if "obeys" in method.needs:
+        if task.token_id is None or any(row.opener is None for row in group):
+            raise ConfigError(
+                f"method {method.name!r} needs obeys, but no word opens its answers, or the task knows none"
+            )
+        for opener in {row.opener for row in group if row.opener is not None}:
+            task.token_id(opener)  # complains of what is not one token
 
 
 def _first_groups(rollouts: Rollouts, count: int) -> Rollouts:

@@ -12,7 +12,7 @@ from lengthwise.errors import ShapeError
 
 PROMPT_FIELDS = ("prompt_ids", "prompt_mask")
 RESPONSE_FIELDS = ("completion_ids", "mask", "train_mask", "logp", "policy_version")
-OPTIONAL_FIELDS = ("is_long", "bare_prompt_ids")
+OPTIONAL_FIELDS = ("is_long", "obeys", "bare_prompt_ids")
 NO_TOKEN = -1
 """Padding of `bare_prompt_ids`, on the left."""
 
@@ -30,8 +30,9 @@ class Rollouts:
     was drawn under. `logp` float32 [B, T] is the behaviour log-probability under softmax(logits / temperature)
     before top-p. `policy_version` int [B, T] says which weights wrote each token.
 
-    Optional, for methods that need them: `is_long` bool [B] is the mode that the row's prompt asked for,
-    `bare_prompt_ids` int [B, Q] the prompt without the method's own words, padded on the left with `NO_TOKEN`.
+    Optional, for methods that need them: `is_long` bool [B] is the mode that the row's prompt asked for, `obeys`
+    bool [B] whether the response opens with that mode's word, `bare_prompt_ids` int [B, Q] the prompt without the
+    method's own words, padded on the left with `NO_TOKEN`.
     """
 
     prompt_ids: Tensor
@@ -49,6 +50,7 @@ class Rollouts:
     logp: Tensor
     policy_version: Tensor
     is_long: Tensor | None = None
+    obeys: Tensor | None = None
     bare_prompt_ids: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -59,7 +61,18 @@ class Rollouts:
                     f"{name} has shape {tuple(getattr(self, name).shape)} but completion_ids has {(rows, width)}; "
                     "give one entry per response token"
                 )
-        for name in ("num_tokens", "finished", "done", "answer_correct", "group_ids", "problem_ids", "cap", "is_long"):
+        rowwise = (
+            "num_tokens",
+            "finished",
+            "done",
+            "answer_correct",
+            "group_ids",
+            "problem_ids",
+            "cap",
+            "is_long",
+            "obeys",
+        )
+        for name in rowwise:
             if getattr(self, name) is not None and getattr(self, name).shape != (rows,):
                 raise ShapeError(
                     f"{name} has shape {tuple(getattr(self, name).shape)} but there are {rows} rows; "

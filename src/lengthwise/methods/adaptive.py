@@ -29,6 +29,7 @@ def adaptive(
     rho: float = 0.5,
     r_wrong: float = 0.0,
     on_all_wrong: str = "skip",
+    obey: bool = False,
     switch_loss: str = "ce",
     margin: float = 1.0,
     switch_weight: float = 0.1,
@@ -47,20 +48,28 @@ def adaptive(
 
     `long_opener` and `short_opener` are the one token that opens an answer in either mode. With `sft_data` (rows with a
     problem, a `long` and a `short` response, openers included) the model is first fine-tuned on both modes, with the
-    instruction and without, by TRL; otherwise it must follow both instructions already. All other options are ours.
+    instruction and without, by TRL; otherwise it must follow both instructions already. With `obey` an answer that
+    opens in the other mode than it was asked for counts as wrong: else answers that were asked for shortly may grow
+    long, and pass for short ones. All other options are ours.
     """
     if long_opener == short_opener:
         raise ConfigError(f"long_opener and short_opener are both {long_opener!r}; each mode opens in its own way")
-    asked = (long_instruction + instruction_sep, True), (short_instruction + instruction_sep, False)
+    asked = (
+        (long_instruction + instruction_sep, True, long_opener),
+        (short_instruction + instruction_sep, False, short_opener),
+    )
     rule: dict[str, Any] = {"tau": tau, "delta": delta, "on_all_wrong": on_all_wrong}
     sft = ModeSft(sft_data, asked[0][0], asked[1][0], long_opener, short_opener, sft_epochs, sft_lr, sft_batch)
 
     def prompts(ask: Ask) -> list[Asked]:
-        return [Asked(ask(words), is_long) for words, is_long in asked]
+        return [Asked(ask(words), is_long, opener) for words, is_long, opener in asked]
+
+    def right(r: Rollouts) -> Tensor:
+        return r.correct if r.obeys is None else r.correct & r.obeys
 
     def switch(bare: BarePrompts) -> Tensor:
         r = bare.rollouts
-        mode = preferred_mode(r.correct, modes_of(r), r.group_ids, **rule)[bare.rows]
+        mode = preferred_mode(right(r), modes_of(r), r.group_ids, **rule)[bare.rows]
         long_token, short_token = bare.tokens
         return mode_switch(
             bare.first_logits, mode, long_token=long_token, short_token=short_token, kind=switch_loss, margin=margin
@@ -71,9 +80,9 @@ def adaptive(
         paper="Adaptive Deep Reasoning: Triggering Deep Thinking When Needed, arXiv 2505.20101",
         summary="learns by itself whether to think long or short (experimental: parts are our reconstruction)",
         cap=cap,
-        reward=lambda r, state: mode_reward(r.correct, modes_of(r), r.group_ids, rho=rho, r_wrong=r_wrong, **rule),
+        reward=lambda r, state: mode_reward(right(r), modes_of(r), r.group_ids, rho=rho, r_wrong=r_wrong, **rule),
         options={
-            **rule, "rho": rho, "r_wrong": r_wrong, "switch_loss": switch_loss, "margin": margin,
+            **rule, "obey": obey, "rho": rho, "r_wrong": r_wrong, "switch_loss": switch_loss, "margin": margin,
             "switch_weight": switch_weight, "long_instruction": long_instruction,
             "short_instruction": short_instruction, "instruction_sep": instruction_sep, "long_opener": long_opener,
             "short_opener": short_opener, "sft_data": sft_data, "sft_epochs": sft_epochs, "sft_lr": sft_lr,
@@ -81,7 +90,7 @@ def adaptive(
         },
         **common,
         prompts=prompts,
-        needs=("is_long", "bare_prompt_ids"),
+        needs=("is_long", "bare_prompt_ids", *(("obeys",) if obey else ())),
         extra_losses=(ExtraLoss("mode_switch", switch_weight, switch, (long_opener, short_opener)),),
         prepare=(Stage("sft", partial(fine_tune, asked=sft)),) if sft_data else (),
     )  # fmt: skip
