@@ -331,8 +331,8 @@ def test_curves_break_at_gaps_and_empty_ones_draw_nothing() -> None:
 
 
 def test_labels_that_find_no_place_go_to_the_legend() -> None:
-    svg = tradeoff([Mark(50, 0.5, f"a rather long name {i}", "c-after") for i in range(12)])
-    for i in range(12):
+    svg = tradeoff([Mark(50, 0.5, f"a rather long name {i}", "c-after") for i in range(40)])
+    for i in range(40):
         assert f">a rather long name {i}</text>" in svg or f"</span>a rather long name {i}</li>" in svg
     assert "</li>" in svg
 

@@ -28,7 +28,8 @@ from lengthwise.evaluation.records import (
     side_of,
     summarise,
 )
-from lengthwise.evaluation.report_figures import Curve, Mark, picture, tradeoff
+from lengthwise.evaluation.report_figures import Curve, Mark, tradeoff
+from lengthwise.evaluation.report_picture import picture
 from lengthwise.evaluation.scores import AES_WEIGHTS, check_weights, frontier
 from lengthwise.files import atomic_write_text
 

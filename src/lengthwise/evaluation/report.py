@@ -14,7 +14,8 @@ from lengthwise.evaluation import report_data as data
 from lengthwise.evaluation.bootstrap import Interval
 from lengthwise.evaluation.pages import render
 from lengthwise.evaluation.report_data import Run, load_run
-from lengthwise.evaluation.report_figures import Bar, Curve, Mark, grouped_bars, histogram, picture, series, tradeoff
+from lengthwise.evaluation.report_figures import Bar, Curve, Mark, grouped_bars, histogram, series, tradeoff
+from lengthwise.evaluation.report_picture import picture
 from lengthwise.files import atomic_write_text
 
 REPORT, COMPARISON = "report.html", "comparison.html"

@@ -9,23 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from markupsafe import Markup
 
-from lengthwise.files import replacing
+from lengthwise.evaluation.label_places import Box, label_places, leader
 
 Values = Sequence[float | None]
 CHARACTER = 7.8
 """Width of a bold character of a label, generously, in the chart's units."""
+REACH = 90.0
+"""How far a label may stand from its point, in the chart's units; beyond that it goes to the legend."""
 RADII = {"dot": 5, "ring": 8, "speck": 2.5}
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom."""
 RUN_COLOURS = ("#0f766e", "#c2410c", "#6d4aa8", "#2563a8", "#a1700c", "#b0306a")
 """The page's colours of runs beside each other: CSS classes c-run0 to c-run5, on white."""
-PNG_COLOURS = {"c-before": "#7d838c", "c-after": "#0f766e", "c-control": "#3f454d"}
-PNG_COLOURS |= {f"c-run{place}": colour for place, colour in enumerate(RUN_COLOURS)}
-PNG_SHAPES = {"dot": "o", "ring": "o", "square": "s", "diamond": "D", "speck": "."}
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,11 @@ class Curve:
     ys: Values
     label: str
     kind: str
+
+
+def known(curve: Curve) -> list[tuple[float, float]]:
+    """A curve's points, without those that have no value."""
+    return [(x, y) for x, y in zip(curve.xs, curve.ys, strict=True) if y is not None]
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def tradeoff(marks: Sequence[Mark], curves: Sequence[Curve] = (), *, oracle: flo
     x_ticks, y_ticks = ticks(0, 1.02 * max(right, oracle or 0, 1.0), 8), ticks(0, 1, 5)
     frame = Frame(0, x_ticks[-1], 0, 1, 900, 430, left=58, right=24, top=22, bottom=50)
     parts = [_axes(frame, x_ticks, y_ticks, "mean response tokens", "accuracy", percent=True)]
-    taken = [(frame.x(x) - 3, frame.y(y) - 3, frame.x(x) + 3, frame.y(y) + 3) for c in curves for x, y in _known(c)]
+    taken = []
     if oracle is not None:
         x, text = frame.x(oracle), f"shortest sound answers: {oracle:.1f}"
         parts.append(_line("oracle", x, frame.top, x, frame.base))
@@ -130,7 +131,7 @@ def tradeoff(marks: Sequence[Mark], curves: Sequence[Curve] = (), *, oracle: flo
     parts += [_curve(frame, curve) for curve in curves]
     parts += [_whiskers(frame, mark) for mark in marks]
     parts += [_shape(frame, mark) for mark in marks]
-    labels, unplaced = _labels(frame, marks, taken)
+    labels, unplaced = _labels(frame, marks, taken, curves)
     legend = [(c.label, c.kind, "line") for c in curves] + [(m.label, m.kind, m.shape) for m in unplaced]
     return _svg(frame, "Accuracy against mean response tokens", [*parts, labels]) + _legend(legend)
 
@@ -226,58 +227,6 @@ def grouped_bars(title: str, y_label: str, groups: Sequence[tuple[str, Sequence[
     return _svg(frame, title, parts) + _legend(legend)
 
 
-def picture(
-    marks: Sequence[Mark],
-    curves: Sequence[Curve],
-    path: Path,
-    *,
-    oracle: float | None = None,
-    beside: Sequence[str] = (),
-) -> None:
-    """The plot of `tradeoff` as a PNG file on white, for places that show no HTML.
-
-    Marks of a kind in `beside` have their labels beside them, and no place in the legend.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    for curve in curves:
-        xs, ys = zip(*_known(curve), strict=True)
-        axes.plot(xs, ys, color=PNG_COLOURS[curve.kind.split()[0]], lw=1, alpha=0.6, zorder=1)
-    for mark in marks:
-        colour, ring = PNG_COLOURS[mark.kind], mark.shape == "ring"
-        errors = [
-            None if ends is None else [[max(0.0, value - ends[0])], [max(0.0, ends[1] - value)]]
-            for value, ends in ((mark.x, mark.x_span), (mark.y, mark.y_span))
-        ]
-        axes.errorbar(
-            [mark.x],
-            [mark.y],
-            xerr=errors[0],
-            yerr=errors[1],
-            fmt=PNG_SHAPES[mark.shape],
-            ms=10 if ring else 5 if mark.shape == "speck" else 6,
-            mfc="none" if ring else colour,
-            color=colour,
-            capsize=3,
-            lw=1,
-            label=None if mark.kind in beside else mark.label or None,
-        )
-        if mark.kind in beside:
-            axes.annotate(mark.label, (mark.x, mark.y), (5, 4), textcoords="offset points", fontsize=6.5, color=colour)
-    if oracle is not None:
-        axes.axvline(oracle, color=PNG_COLOURS["c-after"], ls=":", lw=1, zorder=0)
-    axes.set(xlabel="mean response tokens", ylabel="accuracy", ylim=(0, 1.04))
-    axes.set_xlim(0, 1.35 * max(mark.x for mark in marks))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.2)
-    axes.legend(frameon=False, fontsize=7.5, loc="lower right")
-    with replacing(path) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None})
-
-
 def _svg(frame: Frame, title: str, parts: Sequence[Markup]) -> Markup:
     head = Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">{}</svg>')
     return head.format(frame.width, frame.height, title, Markup("").join(parts))
@@ -359,34 +308,31 @@ def _shape(frame: Frame, mark: Mark) -> Markup:
     return whole.format(mark.kind, x - 4.5, y - 4.5, turn, tip)
 
 
-def _labels(frame: Frame, marks: Sequence[Mark], taken: Sequence[Box]) -> tuple[Markup, list[Mark]]:
-    """Each mark's label at the first free place around it, and the marks that found none."""
-    full = [*taken, *((frame.x(m.x) - 9, frame.y(m.y) - 9, frame.x(m.x) + 9, frame.y(m.y) + 9) for m in marks)]
+def _labels(
+    frame: Frame, marks: Sequence[Mark], taken: Sequence[Box], curves: Sequence[Curve]
+) -> tuple[Markup, list[Mark]]:
+    """Each mark's label at a free place close to it, and the marks that found none."""
+    named = [mark for mark in marks if mark.label]
+    points = [(frame.x(mark.x), frame.y(mark.y)) for mark in named]
+    lines = [(frame.x(x) - 3, frame.y(y) - 3, frame.x(x) + 3, frame.y(y) + 3) for c in curves for x, y in known(c)]
+    for mark in marks:
+        x, y = frame.x(mark.x), frame.y(mark.y)
+        lines += [(frame.x(mark.x_span[0]), y - 1, frame.x(mark.x_span[1]), y + 1)] if mark.x_span else []
+        lines += [(x - 1, frame.y(mark.y_span[1]), x + 1, frame.y(mark.y_span[0]))] if mark.y_span else []
+    places = label_places(
+        points, [(CHARACTER * len(mark.label), 15.0) for mark in named], reach=REACH, lines=lines,
+        inside=(frame.left, 0.0, frame.width, frame.base),
+        taken=[*taken, *((frame.x(m.x) - 7, frame.y(m.y) - 7, frame.x(m.x) + 7, frame.y(m.y) + 7) for m in marks)],
+    )  # fmt: skip
     parts, unplaced = [], []
-    for mark in (mark for mark in marks if mark.label):
-        x, y, long = frame.x(mark.x), frame.y(mark.y), CHARACTER * len(mark.label)
-        ends = mark.x_span or (mark.x, mark.x)
-        right, left = max(14.0, frame.x(ends[1]) - x + 7), max(14.0, x - frame.x(ends[0]) + 7)
-        places = ((right, 5, "start"), (-left, 5, "end"), (14, 21, "start"), (14, -12, "start"), (-14, -12, "end"))
-        for dx, dy, anchor in places:
-            start = x + dx - (long if anchor == "end" else 0.0)
-            box = (start, y + dy - 12, start + long, y + dy + 3)
-            inside = frame.left <= box[0] and box[2] <= frame.width and box[1] >= 0 and box[3] <= frame.base
-            if inside and not any(_overlap(box, other) for other in full):
-                full.append(box)
-                parts.append(_text(x + dx, y + dy, mark.label, f"label {mark.kind}", anchor))
-                break
-        else:
+    for mark, point, place in zip(named, points, places, strict=True):
+        if place is None:
             unplaced.append(mark)
+            continue
+        parts.append(_text((place[0] + place[2]) / 2, place[3] - 3, mark.label, f"label {mark.kind}", "middle"))
+        if (end := leader(point, place)) is not None:
+            parts.insert(0, _line(f"leader {mark.kind}", *point, *end))
     return Markup("").join(parts), unplaced
-
-
-def _known(curve: Curve) -> list[tuple[float, float]]:
-    return [(x, y) for x, y in zip(curve.xs, curve.ys, strict=True) if y is not None]
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _legend(entries: Sequence[tuple[str, str, str]]) -> Markup:

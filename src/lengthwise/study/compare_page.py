@@ -8,7 +8,8 @@ from typing import Any
 
 from lengthwise.evaluation import report_data as data
 from lengthwise.evaluation.pages import render
-from lengthwise.evaluation.report_figures import RUN_COLOURS, Curve, Mark, picture, tick_texts, tradeoff
+from lengthwise.evaluation.report_figures import RUN_COLOURS, Curve, Mark, tick_texts, tradeoff
+from lengthwise.evaluation.report_picture import picture
 from lengthwise.files import atomic_write_text
 from lengthwise.study.compare_findings import claim, verdict
 
@@ -35,7 +36,7 @@ def build_page(result: Mapping[str, Any], out: Path) -> Path:
     )
     atomic_write_text(out, page)
     if marks:
-        picture(marks, curves, out.with_suffix(".png"), oracle=result["oracle_tokens"], beside=["c-control"])
+        picture(marks, curves, out.with_suffix(".png"), oracle=result["oracle_tokens"])
     return out
 
 
