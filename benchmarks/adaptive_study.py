@@ -5,11 +5,11 @@ says the result at once, which is right on short chains and a guess on long ones
 more. Setting `witnesses`: a short answer asks for one reading of the hidden bit, which is nearly always right at level
 .97 and little better than a coin at .6; a long one asks for up to 31. Arms: `adaptive` (the method's defaults),
 `strong` (`switch_weight` .5), `sharp` (a hinge as well, with a margin of 2: it goes with the majority, where the
-cross-entropy copies the share of groups in which a mode is preferred), `no-switch` (`switch_weight` 0: the choice is
-learnt through instructed prompts alone) and `no-deduction` (`rho` 0: a right answer earns the same in either mode).
-One JSON file a setting, arm and seed under ``benchmarks/results/adaptive``; what is there is not run again. What is
-expected was written to ``adaptive_registered.json`` before the first run. `first-chains` are the runs on the first
-base, which was no good.
+cross-entropy copies the share of groups in which a mode is preferred), `obey` (as `sharp`, and an answer that opens in
+the other mode than asked counts as wrong), `no-switch` (`switch_weight` 0: the choice is learnt through instructed
+prompts alone) and `no-deduction` (`rho` 0: a right answer earns the same in either mode). One JSON file a setting, arm
+and seed under ``benchmarks/results/adaptive``; what is there is not run again. What is expected was written to
+``adaptive_registered.json`` before the first run. `first-chains` are the runs on the first base, which was no good.
 
     python benchmarks/adaptive_study.py --setting witnesses --arms strong,no-switch --seeds 0,1,2
 """
@@ -130,6 +130,11 @@ def _held_out_chains(per_level: int, base: Path) -> Problems:
     return chain_problems(found, base)
 
 
+def _practised_chains(seed: int, base: Path) -> Problems:
+    """All levels equally often: level 1 has so few problems that it would else be one in thirty."""
+    return chain_problems(chains.problems(TRAIN_PROBLEMS, split="train", seed=seed, distinct=False), base)
+
+
 def _held_out_witnesses(per_level: int, base: Path) -> Problems:
     return witness_problems(witnesses.problems(per_level * len(witnesses.LEVELS), seed=1_000_002), base)
 
@@ -137,7 +142,7 @@ def _held_out_witnesses(per_level: int, base: Path) -> Problems:
 SETTINGS = {
     "chains": Setting(
         "chains-modes", 260, _held_out_chains,
-        lambda seed, base: chain_problems(chains.problems(TRAIN_PROBLEMS, split="train", seed=seed), base),
+        _practised_chains,
         prompts=16, group_size=8, lr=5e-5,
     ),
     # One token more for the opener. Eight answers a mode, since four readings at .6 are all right by chance too often.
