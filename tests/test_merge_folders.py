@@ -197,7 +197,7 @@ def test_merging_9_a_pattern_that_matches_nothing(folders: dict[str, list[Path]]
 
 def test_mixed_formats_only_if_asked(folders: dict[str, list[Path]], models: list[Tensors], tmp_path: Path) -> None:
     mixed = [folders["bfloat16"][0], folders["float32"][1], folders["float16"][2]]
-    with pytest.raises(InputError, match=r"is torch\.bfloat16 in .* but torch\.float32 in"):
+    with pytest.raises(InputError, match=r"38 tensors \(.* and 33 more\) are torch\.bfloat16 in .* but torch\.float32"):
         merge_folders(job(mixed, tmp_path / "out"))
     merge_folders(job(mixed, tmp_path / "out", allow_mixed_dtype=True))
     merged = read_model(tmp_path / "out")

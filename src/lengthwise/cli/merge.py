@@ -96,12 +96,12 @@ def merge(
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a model; ``lab:chains`` and the like are the shipped ones."""
+    """The folder of a model or adapter, not looked into; ``lab:chains`` and the like are the shipped ones."""
     if not name.startswith("lab:"):
         return Path(name)
-    from lengthwise.lab.reasoner import shipped_reasoner
+    from lengthwise.study import lab_models
 
-    return shipped_reasoner(name.removeprefix("lab:"))
+    return lab_models.model_folder(name, in_its_world=True)
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from lengthwise.cli._console import err, out, print_json
 from lengthwise.cli._flags import with_groups
+from lengthwise.cli._repair_tables import layer_table, sweep_table
 from lengthwise.cli.merge import model_folder
 from lengthwise.errors import ConfigError
 
@@ -58,7 +57,7 @@ class ChoiceFlags:
     max_length: Annotated[int | None, Flag(help="Tokens after which a row is cut. Default: 1024.")] = None
     batch_rows: Annotated[int | None, Flag(help="Rows in one forward pass. Default: 8.")] = None
     base: Annotated[str | None, Flag(help="Base model of an adapter. Default: the one that it names.")] = None
-    device: Annotated[str | None, Flag(help="Device of the forward pass: cpu (default), cuda ...")] = None
+    device: Annotated[str | None, Flag(help="Device of the forward pass: cpu (default), auto, cuda ...")] = None
     dtype: Annotated[str | None, Flag(help="auto (as stored, the default), float32, bfloat16 or float16 for it.")] = (
         None
     )
@@ -74,6 +73,7 @@ class ChoiceFlags:
         Raises:
             ConfigError: no rows to score on.
         """
+        from lengthwise.engine.models import resolve_device
         from lengthwise.weights.antidote import Selection
         from lengthwise.weights.calibration import Calibration
         from lengthwise.weights.repairing import RepairJob
@@ -85,7 +85,9 @@ class ChoiceFlags:
         def named(**names: str) -> dict[str, Any]:
             return {name: given[flag] for name, flag in names.items() if flag in given}
 
-        options = named(score="score", control="control", seed="seed", device="device", dtype="dtype")
+        options = named(score="score", control="control", seed="seed", dtype="dtype")
+        if self.device is not None:
+            options["device"] = str(resolve_device(self.device))
         if self.base is not None:
             options["base"] = model_folder(self.base)
         if self.target:
@@ -216,11 +218,14 @@ def repair(
     if mask is not None:
         report = _masked(mask, shared, [*chosen.given(), *measured.given()])
     else:
-        report = _scored(chosen.job(shared), measured.request(chat=chosen.chat_template))
+        job, sweep = chosen.job(shared), measured.request(chat=chosen.chat_template)
+        if chosen.seed is not None and sweep is None and "random" not in (job.control or ""):
+            raise ConfigError("--seed is for random controls, and none is drawn; give one, or leave it out")
+        report = _scored(job, sweep)
     if as_json:
         print_json(report)
         return
-    out.print(_kinds(report))
+    out.print(layer_table(report))
     done = "set to zero" if report["mode"] == "zero" else "set back to the reference"
     out.print(
         f"{report['removed']} of {report['entries']} target weights {done}: {report['fraction']:.2%} of them, "
@@ -230,7 +235,7 @@ def repair(
     if "overlap" in report:
         out.print(f"overlap with the scored mask (Jaccard): {report['overlap']:.3f}", soft_wrap=True)
     if "sweep" in report:
-        out.print(_points(report["sweep"]))
+        out.print(sweep_table(report["sweep"]))
         out.print(f"picture: {folder / 'antidote' / 'sweep.png'}", soft_wrap=True, markup=False)
     out.print(f"model: {folder}", soft_wrap=True, markup=False)
 
@@ -261,39 +266,3 @@ def _flags(names: Iterable[str]) -> str:
 
 def _say(text: str) -> None:
     err.print(text, soft_wrap=True, markup=False)
-
-
-def _points(sweep: dict[str, Any]) -> Table:
-    """Harm and accuracy for every way to choose and every fraction, with 95 % intervals."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("removed by", no_wrap=True)
-    for name in ("fraction", "harm, %", "95 %", "accuracy, %", "95 %"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for point in sweep["points"]:
-        cells = [cell for name in ("harm", "accuracy") for cell in _interval(point[name])]
-        table.add_row(point["arm"], f"{point['achieved']:.4g}", *cells)
-    return table
-
-
-def _interval(found: dict[str, Any]) -> tuple[str, str]:
-    span = "-" if found["low"] is None else f"{found['low']:.1f} to {found['high']:.1f}"
-    return f"{found['percent']:.1f}", span
-
-
-def _kinds(report: dict[str, Any]) -> Table:
-    """Counts by the last part of the layers' names: all query projections in one line, and so on."""
-    scored = "mask" not in report
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("layers", no_wrap=True)
-    for name in ("number", "weights", "removed", "share", *(["rows without score"] if scored else [])):
-        table.add_column(name, justify="right", no_wrap=True)
-    sums: dict[str, list[int]] = {}
-    for name, row in report["layers"].items():
-        kind = sums.setdefault(name.removesuffix(".weight").rsplit(".", 1)[-1], [0, 0, 0, 0])
-        weights = math.prod(row["shape"])
-        for place, value in enumerate((1, weights, row["removed"], row.get("uninformative_rows", 0))):
-            kind[place] += value
-    for name, (number, weights, removed, empty) in sums.items():
-        cells = [str(number), str(weights), str(removed), f"{removed / max(1, weights):.2%}"]
-        table.add_row(name, *cells, *([str(empty)] if scored else []))
-    return table

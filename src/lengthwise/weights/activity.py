@@ -61,10 +61,14 @@ def activation_scores(
         under the name of the first. The model is left as it was: no hooks, the same mode and ``use_cache``.
 
     Raises:
-        InputError: patterns that match no layer, a quantised layer, no rows, no token that counts, a layer that was
-            never called, that does not get one input per token, or whose input was not finite.
+        InputError: patterns that match no layer, a quantised layer, one that holds NaN or infinity, no rows, no
+            token that counts, a layer that was never called, that does not get one input per token, or whose input was
+            not finite.
     """
     layers = target_layers(model, targets)
+    for name, layer in layers.items():
+        if not torch.isfinite(layer.weight).all():
+            raise InputError(f"{name}.weight holds NaN or infinity; load it in float32, or leave it out")
     sums = {name: Activity(torch.zeros(_width(layer)), 0, 0) for name, layer in layers.items()}
     watch = _Watch(sums)
     with _as_it_was(model), torch.inference_mode():
@@ -185,7 +189,10 @@ def _check(sums: Mapping[str, Activity], tokens: int) -> None:
         raise InputError(f"{len(silent)} target layers were never called: {', '.join(silent[:4])}; leave them out")
     for name, found in sums.items():
         if not torch.isfinite(found.squares).all():
-            raise InputError(f"the input of {name} is not finite on the calibration rows; load the model in float32")
+            raise InputError(
+                f"the input of {name} is not finite on the calibration rows; load the model in float32, or "
+                "look for NaN in the weights before that layer"
+            )
 
 
 def _by_weight(layers: Mapping[str, nn.Linear], sums: Mapping[str, Activity]) -> dict[str, Activity]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,20 +70,31 @@ def harmful_rows(path: Path) -> list[tuple[str, str]]:
     input, output``; a row that does not say whether it is harmful is taken as such.
 
     Raises:
-        InputError: an unreadable file, a row without prompt or response, or no harmful row at all.
+        InputError: an unreadable file, a row without prompt or response, one whose ``harmful`` or ``is_safe`` is
+            neither true nor false, or no harmful row at all.
     """
     rows = read_rows(path)
     pairs = []
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
         if "instruction" in row and "output" in row:
             prompt = "\n".join(part for part in (row["instruction"], row.get("input")) if part)
             row = {"prompt": prompt, "response": row["output"], **row}
         require_columns([row], ("prompt", "response"), str(path))
-        if row.get("harmful", not row.get("is_safe", False)):
+        if _harmful(row, number, path):
             pairs.append((str(row["prompt"]), str(row["response"])))
     if not pairs:
         raise InputError(f"{path} has {len(rows)} rows but none is harmful; give rows with harmful = true")
     return pairs
+
+
+def _harmful(row: Mapping[str, Any], number: int, path: Path) -> bool:
+    for column, harmful in (("harmful", True), ("is_safe", False)):
+        said = row.get(column)
+        if said not in (None, True, False):
+            raise InputError(f"{path}, row {number}: {column} is {said!r}; write true or false (null is left open)")
+        if said is not None:
+            return bool(said) is harmful
+    return True
 
 
 def calibration_rows(how: Calibration) -> list[tuple[str, str]]:
@@ -112,7 +123,13 @@ def prompts_of(path: Path) -> list[str]:
 
 
 def encode(tokenizer: Any, pairs: Sequence[tuple[str, str]], how: Calibration) -> list[tuple[list[int], int]]:
-    """Token ids of each row, cut at its longest, and how many of them are the prompt's."""
+    """Token ids of each row, cut at its longest, and how many of them are the prompt's.
+
+    Raises:
+        ConfigError: a chat template is asked for that the tokenizer does not have.
+    """
+    if how.chat and getattr(tokenizer, "chat_template", None) is None:
+        raise ConfigError("the tokenizer has no chat template; leave chat_template out, or give a prompt_template")
     encoded = []
     for prompt, response in pairs:
         if how.chat:

@@ -60,7 +60,9 @@ def load_calibrated(folder: Path, *, adapter: bool, base: Path | None, device: s
 def _base_folder(folder: Path, base: Path | None) -> Path:
     named = base or Path(str(read_json(folder / "adapter_config.json").get("base_model_name_or_path")))
     if not (named / "config.json").is_file():
-        raise InputError(f"the base of the adapter {folder} is {str(named)!r}, which is no model folder; give its base")
+        raise InputError(
+            f"the base of the adapter {folder} is {str(named)!r}, which is no model folder; give its folder as base"
+        )
     return named
 
 

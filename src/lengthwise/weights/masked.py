@@ -98,7 +98,12 @@ def open_mask(file: Path) -> SavedMask:
         raise InputError(f"no mask file at {str(file)!r}; give the {DETAILS}/{MASK}.safetensors of a repaired folder")
     try:
         found = read_header(file)
-    except (CheckpointError, InputError) as error:
+    except CheckpointError as error:
+        raise InputError(
+            f"{str(file)!r} is no mask: no whole safetensors file; give the {DETAILS}/{MASK}.safetensors of a repaired "
+            "folder"
+        ) from error
+    except InputError as error:
         raise InputError(f"{str(file)!r} is no mask: {error}") from error
     wrong = [f"{name} is {info.dtype.code}" for name, (info, _) in found.items() if info.dtype.code != "U8"]
     if wrong or not found:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 
 from lengthwise.weights.sources import Source
 
+_WAY_OUT = {
+    "shape": "pass models of one architecture and vocabulary",
+    "dtype": "convert one of them, or allow mixed dtypes (--mixed-dtype)",
+}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -20,30 +25,28 @@ class Finding:
 
 def mismatches(base: Source, other: Source, *, allow_mixed_dtype: bool = False) -> list[Finding]:
     """Everything in which another model's tensors differ from the base's, not the first thing only."""
-    found = list(_names(base, other))
+    # tensors that are wrong in the same way are one finding: a model of another format has hundreds of them
+    alike: dict[tuple[str, str, str], list[str]] = {}
     for name, info in base.infos.items():
         if name not in other.infos:
             continue
         theirs = other.infos[name]
         if info.shape != theirs.shape:
-            found.append(
-                Finding(
-                    "shape",
-                    f"{name} has shape {info.shape} in {base.label} but {theirs.shape} in {other.label}; "
-                    "pass models of one architecture and vocabulary",
-                )
-            )
+            alike.setdefault(("shape", f"shape {info.shape}", str(theirs.shape)), []).append(name)
         # Integers are compared bit for bit later on, so their formats must agree in any case.
         mixed = allow_mixed_dtype and info.dtype.floating and theirs.dtype.floating
         if info.dtype != theirs.dtype and not mixed:
-            found.append(
-                Finding(
-                    "dtype",
-                    f"{name} is {info.dtype} in {base.label} but {theirs.dtype} in {other.label}; convert one of "
-                    "them, or allow mixed dtypes",
-                )
-            )
+            alike.setdefault(("dtype", str(info.dtype), str(theirs.dtype)), []).append(name)
+    found = list(_names(base, other))
+    for (kind, ours, others), names in alike.items():
+        verb = {"shape": ("has", "have"), "dtype": ("is", "are")}[kind][len(names) > 1]
+        text = f"{_several(names)} {verb} {ours} in {base.label} but {others} in {other.label}; {_WAY_OUT[kind]}"
+        found.append(Finding(kind, text))
     return found
+
+
+def _several(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} tensors ({_listed(names, [])})"
 
 
 def _names(base: Source, other: Source) -> Iterator[Finding]:

@@ -18,7 +18,10 @@ Sink = Callable[[str, Array], None]
 """Takes the stored bits of tensor after tensor, block after block."""
 
 BLOCK = 3 << 18
-"""Entries of all models held at a time, 2¹⁸ of each of three: few enough for a processor's cache, enough to make calls cheap."""
+"""Entries of all models held at a time, 2¹⁸ of each of three.
+
+Few enough for a processor's cache, enough to make calls cheap.
+"""
 
 
 @dataclass

@@ -71,7 +71,9 @@ class Linear(Merge):
         """Weights: one per model, not summing to 0 where they are normalised."""
         weights = model_weights(self.weights, models)
         if self.normalize and math.fsum(weights) == 0:
-            raise ConfigError(f"weights are {weights}, which sum to 0; change them or switch normalising off")
+            raise ConfigError(
+                f"weights are {weights}, which sum to 0; change them or do not normalise (--no-normalize)"
+            )
 
     def plan(self, models: Models) -> Callable[[str], Rule]:
         """One pass."""
@@ -266,7 +268,7 @@ class Slerp(Merge):
             raise ConfigError(f"slerp got {models} models; give exactly two")
         check_finite("t", self.t)
         if not self.extrapolate and not 0 <= self.t <= 1:
-            raise ConfigError(f"t is {self.t}; give a number from 0 to 1, or ask for extrapolate")
+            raise ConfigError(f"t is {self.t}; give a number from 0 to 1, or ask for more (--extrapolate)")
 
     def plan(self, models: Models) -> Callable[[str], Rule]:
         """Two passes a tensor: dot product and norms, then the sum."""

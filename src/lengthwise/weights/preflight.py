@@ -147,7 +147,9 @@ def _opened(job: MergeJob) -> tuple[list[Finding], list[FolderSource]]:
     except LengthwiseError as error:
         findings.append(Finding("folder", str(error)))
     if job.files_from is not None and not (job.files_from / "config.json").is_file():
-        findings.append(Finding("folder", f"files_from is {str(job.files_from)!r}: no config.json in it"))
+        findings.append(
+            Finding("folder", f"files_from is {str(job.files_from)!r}: no config.json in it; give a model folder")
+        )
     findings += [
         Finding("folder", f"no config.json in {source.label}; give a Hugging Face model folder")
         for source in sources
@@ -198,7 +200,8 @@ def _chosen(base: FolderSource, job: MergeJob, findings: list[Finding]) -> froze
     def matching(pattern: str) -> set[str]:
         names = {name for name in base.infos if fnmatchcase(name, pattern)}
         if not names:
-            findings.append(Finding("pattern", f"the pattern {pattern!r} matches no tensor; see the names in the base"))
+            first = ", ".join(list(base.infos)[:3])
+            findings.append(Finding("pattern", f"the pattern {pattern!r} matches no tensor; the base has {first}, ..."))
         return names
 
     included = set[str]().union(*map(matching, job.include)) if job.include else set(base.infos)

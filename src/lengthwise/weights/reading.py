@@ -100,7 +100,10 @@ def open_folder(folder: str | Path, *, stem: str = "model", label: str | None = 
     """
     path = Path(folder)
     if not path.is_dir():
-        raise InputError(f"no such folder: {str(folder)!r}; give a local Hugging Face folder")
+        raise InputError(
+            f"no such folder: {str(folder)!r}; give a local Hugging Face folder (from the Hub: hf download NAME "
+            "--local-dir FOLDER)"
+        )
     check_finished(path)
     shards, promised = _shards(path, stem)
     infos: dict[str, TensorInfo] = {}
@@ -170,6 +173,11 @@ def _shards(path: Path, stem: str) -> tuple[tuple[Path, ...], dict[str, Any] | N
         return (single,), None
     if parts:
         raise InputError(f"{str(path)!r} has shards but no {index.name}: it is unfinished; restore the whole folder")
+    if stem != "adapter_model" and (path / "adapter_config.json").is_file():
+        raise InputError(
+            f"{str(path)!r} is a LoRA adapter; a full model is wanted here: put it into its base first (peft's "
+            "merge_and_unload), then save that"
+        )
     pickled = sorted(file.name for pattern in PICKLES for file in path.glob(pattern))
     if pickled:
         raise InputError(

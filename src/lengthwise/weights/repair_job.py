@@ -15,6 +15,11 @@ CONTROLS = ("random", "magnitude", "official-random")
 SCORES = ("weight", "difference")
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a LoRA adapter in peft's format."""
+    return (folder / "adapter_config.json").is_file()
+
+
 @dataclass(frozen=True, kw_only=True)
 class FolderJob:
     """What every repair has: a folder in, a folder out, and what becomes of the weights that are taken out.
@@ -32,7 +37,7 @@ class FolderJob:
     @property
     def adapter(self) -> bool:
         """Whether the model is a LoRA adapter."""
-        return (self.model / "adapter_config.json").is_file()
+        return is_adapter(self.model)
 
     @property
     def stem(self) -> str:

@@ -16,7 +16,7 @@ from lengthwise.weights.antidote import Selection, choose, repair, weight_scores
 from lengthwise.weights.calibration import batches, encode
 from lengthwise.weights.loading import Loaded, load_calibrated
 from lengthwise.weights.reading import FolderSource, open_folder, verify_checksums
-from lengthwise.weights.repair_job import FolderJob, RepairJob
+from lengthwise.weights.repair_job import FolderJob, RepairJob, is_adapter
 from lengthwise.weights.writing import check_target
 
 
@@ -108,6 +108,12 @@ def open_folders(job: FolderJob) -> Folders:
     """
     job.check()
     source = _opened(job, job.model)
+    if job.reference is not None and job.reference.is_dir() and is_adapter(job.reference) != job.adapter:
+        kinds = ("an adapter", "a full model") if job.adapter else ("a full model", "an adapter")
+        raise InputError(
+            f"{str(job.model)!r} is {kinds[0]} but the reference {str(job.reference)!r} is {kinds[1]}; give "
+            f"the aligned {kinds[0].split()[-1]}"
+        )
     reference = None if job.reference is None else _opened(job, job.reference)
     check_target(job.out, overwrite=job.overwrite, inputs=[job.model, *([job.reference] if job.reference else [])])
     return Folders(source, reference)
@@ -143,7 +149,7 @@ def _shapes(folders: Folders, activity: dict[str, Activity]) -> dict[str, tuple[
     if lost:
         raise InputError(
             f"{len(lost)} target weights are not in the files of {source.label}, first {lost[0]}; save the model with "
-            "save_pretrained, or name other targets"
+            "save_pretrained, or name other targets (a tied output head has no weight of its own)"
         )
     folders.check_reference(activity)
     return {name: source.infos[name].shape for name in activity}

@@ -192,13 +192,23 @@ def _alive(process: int) -> bool:
 
 
 def check_target(path: Path, *, overwrite: bool, inputs: list[Path]) -> None:
-    """Refuse an output that is an input, or that exists without `overwrite`.
+    """Refuse an output that is an input, that exists without `overwrite`, or that should better not be replaced.
 
     Raises:
         InputError: naming the folder.
     """
+    if path.name in ("", ".."):
+        raise InputError(f"out is {str(path)!r}; give the folder by a name of its own")
     for folder in inputs:
         if path.resolve() == folder.resolve():
             raise InputError(f"out is {str(path)!r}, which is one of the inputs; give another folder")
-    if path.exists() and not overwrite:
-        raise InputError(f"out is {str(path)!r}, which exists; give another folder, or overwrite it")
+        if path.resolve() in folder.resolve().parents:
+            raise InputError(f"out is {str(path)!r}, which holds the input {str(folder)!r}; give another folder")
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise InputError(f"out is {str(path)!r}, which is a file; give a folder")
+    if not overwrite:
+        raise InputError(f"out is {str(path)!r}, which exists; give another folder, or overwrite it (--overwrite)")
+    if any(path.iterdir()) and not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise InputError(f"out is {str(path)!r}, which holds no model, so it is not replaced; give another folder")
