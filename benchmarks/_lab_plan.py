@@ -30,7 +30,7 @@ TRAIN: dict[str, dict[str, Any]] = {
 T_PPO: dict[str, dict[str, Any]] = {world: {**own, "prompts": 12} for world, own in TRAIN.items()}
 """No length term, so its answers stay long: fewer of them."""
 SIRI: dict[str, dict[str, Any]] = {**TRAIN, "chains": {**TRAIN["chains"], "steps": 80}}
-"""One and a half cycles of 32 in 48 steps left chains at two passes: the cap is tight for a quarter of a cycle only."""
+"""One and a half cycles of 32 in 48 steps are few: the cap is tight for a quarter of a cycle only."""
 PLAIN_CAP = {"witnesses": 36, "chains": 50}
 GROUP_NORMALISED = "group-normalised"
 SIRI_CYCLE = {"witnesses": 32, "chains": 32}
@@ -96,7 +96,7 @@ METHODS: dict[str, dict[str, Settings]] = {
             f"cap{c}": (c, {"easy_cap": e, "kl_coef": 0.0}) for c, e in ((44, 30), (50, 34), (64, 40), (90, 50))
         },
         "drpo": {f"lam{x}": (None, {"lam": x}) for x in (0.02, 0.05, 0.1, 0.5)},
-        "siri": {f"low{x}": (None, {"shortest": x, "cycle": SIRI_CYCLE["chains"]}) for x in (44, 50, 64, 90)},
+        "siri": {f"low{x}": (2 * x, {"shortest": x, "cycle": SIRI_CYCLE["chains"]}) for x in (36, 44, 50, 64)},
         "grpo-lambda": {f"share{x}": (None, {"fraction": x}) for x in (0.1, 0.2, 0.4, 0.8)},
         "t-ppo": {f"window{x}": (None, {"window": x}) for x in (48, 64, 96, 190)},
     },
