@@ -100,6 +100,8 @@ def test_a_file_of_ones_own_is_compared_under_its_stem(tmp_path: Path) -> None:
         (["dler"], [], [], 9, "9 are wanted"),
         (["dler"], ["dler:cap=5,6", "dler:clip_high=0.2,0.3"], [], None, "sweep names dler twice"),
         (["dler"], [], [], 0, "settings is 0"),
+        (["dler drpo"], [], [], None, "put commas between names: dler,drpo"),
+        (["dler"], ["dler:cap=5,,6"], [], None, "nothing between two commas"),
     ],
 )
 def test_wrong_words_are_refused(
@@ -127,6 +129,13 @@ def test_wrong_words_are_refused(
         ({"controls": ["random", "random"]}, "controls names 'random' twice"),
         ({"controls": ["random"], "arms": [Arm("random-reward", "dler", "cap", (9,))]}, "two arms are called"),
         ({"test_problems": 0}, "test_problems is 0"),
+        ({"arms": [Arm("a", "dler", "cap", (9, -5))]}, "a: cap is -5; a response has at least 1 token"),
+        ({"arms": [Arm("a", "dler", "cap", ("0.5L", "0L"))]}, "'0L' is no length"),
+        ({"arms": [Arm("a", "drpo", "lam", (-1,))]}, "a: lam is -1"),
+        ({"eval_cap": 5000}, "eval_cap is 5000, but behind a problem of lab:chains the model has room for"),
+        ({"out": Path(__file__)}, "is a file; name an empty or new folder"),
+        ({"out": Path(__file__) / "out"}, "test_compare_methods.py is a file; name an empty or new folder"),
+        ({"data": "rows.jsonl"}, "preset is 'math', but lab:chains answers as the lab asks; give --preset lab"),
         ({"test_data": "x.jsonl"}, "has its own test problems"),
         ({"arms": [Arm("a", "dler", "cap", (400,))]}, "above the evaluation cap 260"),
         ({"arms": [Arm("a", "drpo", "lam", (1,), {"tua": 3})]}, "did you mean"),
@@ -454,6 +463,11 @@ def test_the_search_arena_keeps_its_splits_apart_and_stops_after_so_many_tries(t
     assert before.accuracies.mean() > few.accuracies.mean() > 0.1
     # Whoever hits in time is left alone: 3 tries of at most 16 words, A: and an answer.
     assert max(max(row) for row in few.num_tokens) <= 3 * 16 + 9 < rollouts.num_tokens.max()
+
+
+def test_more_problems_than_there_are_is_said_by_the_flags_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="test_problems is 50000: .*more than the distinct test problems of level 3"):
+        open_arena(asked(tmp_path, model="lab:search", test_problems=50_000))
 
 
 @pytest.mark.parametrize(

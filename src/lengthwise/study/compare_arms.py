@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lengthwise.errors import ConfigError, InputError
+from lengthwise.errors import ConfigError, InputError, LengthwiseError
 from lengthwise.methods import build_method, options_of
 from lengthwise.methods.own import is_own
 
@@ -158,6 +158,8 @@ def read_arms(
     if settings is not None and settings < 1:
         raise ConfigError(f"settings is {settings}; give every method at least 1")
     for name in methods:
+        if len(name.split()) > 1 and not is_own(name):
+            raise ConfigError(f"methods is {name!r}; put commas between names: {','.join(name.split())}")
         options_of(name)
         if list(methods).count(name) > 1:
             raise ConfigError(f"methods names {name!r} twice; name each once")
@@ -197,6 +199,8 @@ def _split(text: str, flag: str, methods: Sequence[str]) -> tuple[str, str, tupl
     if not (name and colon and option and equals and values):
         form = "METHOD:KNOB=V1,V2,..." if flag == "sweep" else "METHOD:OPTION=VALUE"
         raise ConfigError(f"{flag} is {text!r}; write {form}")
+    if not all(part.strip() for part in values.split(",")):
+        raise ConfigError(f"{flag} is {text!r}, with nothing between two commas; leave one out")
     if name not in methods:
         raise ConfigError(f"{flag} is {text!r}, but {name!r} is not compared; methods are {', '.join(methods)}")
     return name, option, tuple(read_value(part) for part in values.split(","))
@@ -224,6 +228,8 @@ def resolved(value: Value, facts: Facts) -> Any:
     if found := _QUANTILE.fullmatch(value):
         return max(1, int(np.quantile(np.asarray(facts.right_lengths, float), int(found[1]) / 100)))
     if found := _SHARE.fullmatch(value):
+        if float(found[1]) == 0:
+            raise ConfigError(f"{value!r} is no length: nothing of the mean length L; give a share above 0, as 0.6L")
         return max(1, round(float(found[1]) * facts.mean_tokens))
     if found := _PER_TOKEN.fullmatch(value):
         return float(found[1]) / facts.mean_tokens
@@ -274,7 +280,10 @@ def built(arm: Arm, options: Mapping[str, Any]) -> Any:
     for name, value in options.items():
         if name in known:
             _check_kind(arm, name, value, int if name == "cap" else type(known[name]))
-    return build_method(arm.method, **options)
+    try:
+        return build_method(arm.method, **options)
+    except LengthwiseError as error:  # an objective does not know which of the compared methods it serves
+        raise ConfigError(str(error) if repr(arm.method) in str(error) else f"{arm.name}: {error}") from error
 
 
 def _check_kind(arm: Arm, name: str, value: Any, kind: type) -> None:
@@ -288,3 +297,5 @@ def _check_kind(arm: Arm, name: str, value: Any, kind: type) -> None:
             f"{arm.name}: {name} is {value!r}; give {wanted}, or what follows from the untouched model: 0.6L, p40, "
             "0.1/L, 0.5*steps, accuracy"
         )
+    if name == "cap" and value < 1:
+        raise ConfigError(f"{arm.name}: cap is {value}; a response has at least 1 token")

@@ -92,6 +92,8 @@ class Comparison:
             raise ConfigError(f"eval_cap is {self.eval_cap}; a response has at least 1 token")
         if self.data is None and not self.model.startswith(LAB):
             raise ConfigError("data is not given; name the training problems with --data")
+        if files := [path for path in (self.out, *self.out.parents) if path.is_file()]:
+            raise ConfigError(f"out is {str(self.out)!r}, but {files[0]} is a file; name an empty or new folder")
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype is {self.dtype!r}; choose one of {', '.join(DTYPES)}")
         resolve_device(self.device)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -22,6 +22,8 @@ from lengthwise.study.compare_request import LAB, Comparison
 from lengthwise.study.demo import COMMON_LEVELS, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, first_pass, oracle_mean
 from lengthwise.study.lab_models import model_folder
 from lengthwise.study.request import HELD_OUT_SHARE, room, share_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,36 @@ def _open(asked: Comparison) -> Arena:
             f"model is {asked.model!r}, which does not know the words of {asked.source} ({', '.join(unknown[:3])}, "
             "...); leave --data out, and a lab model is compared in its own world"
         )
-    return opened(asked, folder)
+    arena = opened(asked, folder)
+    longest = max(len(prompt) for part in (arena.validation, arena.test) for prompt in part.prompts)
+    most = room(longest, _positions(folder))
+    if arena.eval_cap > most:
+        raise ConfigError(
+            f"eval_cap is {arena.eval_cap}, but behind a problem of {asked.source} the model has room for {most} "
+            "tokens; lower it, or leave it out"
+        )
+    return arena
+
+
+def _positions(folder: Path) -> int | None:
+    return getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
+
+
+def _held_out(asked: Comparison, split: Literal["validation", "test"], draw: Callable[..., Sequence[T]]) -> Sequence[T]:
+    """The problems of a world that settings are chosen on or that are reported on: the same for every seed."""
+    count = getattr(asked, f"{split}_problems")
+    try:
+        return draw(count, split=split, seed=0)
+    except InputError as error:  # a world does not know which flag its count came from
+        raise InputError(f"{split}_problems is {count}: {error}") from error
 
 
 def _of_files(asked: Comparison) -> Arena:
     folder = model_folder(asked.model)
+    if asked.model.startswith(LAB) and asked.contract.preset != "lab":
+        raise ConfigError(
+            f"preset is {asked.contract.preset!r}, but {asked.model} answers as the lab asks; give --preset lab"
+        )
     tokenizer = load_tokenizer(folder)
     contract = asked.contract.resolved(folder, tokenizer)
     columns = [contract.problem_column, contract.answer_column]
@@ -87,7 +114,7 @@ def _of_files(asked: Comparison) -> Arena:
     source = asked.test_data or asked.source
     if asked.test_data is not None:
         parts["test"] = require_columns(read_rows(asked.test_data), columns, asked.test_data)[: asked.test_problems]
-    positions = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
+    positions = _positions(folder)
 
     def ready(name: str, cap: int) -> Problems:
         where = source if name == "test" else asked.source
@@ -123,14 +150,12 @@ def _parts(rows: Sequence[dict[str, Any]], column: str, asked: Comparison) -> di
 
 
 def _chains(asked: Comparison, folder: Path) -> Arena:
-    def held_out(split: chains.Split, count: int) -> Problems:
-        return chain_problems(chains.problems(count, split=split, seed=0, levels=COMMON_LEVELS), folder)
-
-    test = held_out("test", asked.test_problems)
+    draw = partial(chains.problems, levels=COMMON_LEVELS)
+    test = chain_problems(_held_out(asked, "test", draw), folder)
     return Arena(
         folder,
         lambda seed: chain_problems(chains.problems(TRAIN_PROBLEMS, split="train", seed=seed), folder),
-        held_out("validation", asked.validation_problems),
+        chain_problems(_held_out(asked, "validation", draw), folder),
         test,
         asked.eval_cap or EVAL_CAP,
         asked.source,
@@ -219,18 +244,14 @@ def tries(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
 
 
 def _search(asked: Comparison, folder: Path) -> Arena:
-    def held_out(split: search.Split, count: int) -> list[search.Puzzle]:
-        return search.problems(count, split=split, seed=0, levels=SEARCH_LEVELS)
-
-    puzzles = held_out("test", asked.test_problems)
+    draw = partial(search.problems, levels=SEARCH_LEVELS)
+    puzzles = _held_out(asked, "test", draw)
     test = search_problems(puzzles, folder)
     free = {name: one for name, one in baselines_for(test).items() if name != AGREES}  # no answer stands there twice
     return Arena(
         folder,
-        lambda seed: search_problems(
-            search.problems(TRAIN_PROBLEMS, split="train", seed=seed, levels=SEARCH_LEVELS), folder
-        ),
-        search_problems(held_out("validation", asked.validation_problems), folder),
+        lambda seed: search_problems(draw(TRAIN_PROBLEMS, split="train", seed=seed), folder),
+        search_problems(_held_out(asked, "validation", draw), folder),
         test,
         asked.eval_cap or SEARCH_CAP,
         asked.source,
