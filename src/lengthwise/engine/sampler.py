@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from lengthwise.engine.rollouts import Rollouts
+from lengthwise.engine.written import Written
+from lengthwise.engine.written import pad_left as pad_left
 from lengthwise.errors import ConfigError, InputError, TrainingError, UnsupportedModelError
 
 World = Callable[[int, Sequence[int]], int | None]
@@ -73,11 +75,11 @@ class Sampler:
         self._check(prompts, cap, temperature, top_p)
         groups = list(group_ids) if group_ids is not None else _number(prompts)
         problems = list(problem_ids) if problem_ids is not None else groups
-        state = _State([list(p) for p in prompts], [[] for _ in range(rows)], cap)
+        state = Written([list(p) for p in prompts], [[] for _ in range(rows)], cap)
         with _evaluating(self.model):
             for active in self._in_flight(state, list(range(rows))):
                 self._decode(state, active, generator, temperature, top_p, world)
-        return self._collect(state, groups, problems, policy_version)
+        return state.rollouts(groups, problems, policy_version, pad_id=self.pad_id, device=self.model.device)
 
     @torch.no_grad()
     def resume(
@@ -99,17 +101,14 @@ class Sampler:
         cap = [caps] * rows if isinstance(caps, int) else list(caps)
         prompts = [rollouts.prompt(i) for i in range(rows)]
         self._check(prompts, cap, temperature, top_p)
-        written = [rollouts.response(i) for i in range(rows)]
-        state = _State(prompts, written, cap)
-        state.logps = [rollouts.logp[i, : len(w)].tolist() for i, w in enumerate(written)]
-        state.trained = [rollouts.train_mask[i, : len(w)].tolist() for i, w in enumerate(written)]
-        state.versions = [rollouts.policy_version[i, : len(w)].tolist() for i, w in enumerate(written)]
-        state.finished = rollouts.finished.tolist()
-        open_rows = [i for i in range(rows) if not state.finished[i] and len(written[i]) < cap[i]]
+        state = Written.of(rollouts, prompts, cap)
         with _evaluating(self.model):
-            for active in self._in_flight(state, open_rows):
+            for active in self._in_flight(state, state.open_rows):
                 self._decode(state, active, generator, temperature, top_p, world)
-        resumed = self._collect(state, rollouts.group_ids.tolist(), rollouts.problem_ids.tolist(), policy_version)
+        resumed = state.rollouts(
+            rollouts.group_ids.tolist(), rollouts.problem_ids.tolist(), policy_version, pad_id=self.pad_id,
+            device=self.model.device,
+        )  # fmt: skip
         unchanged = resumed.num_tokens == rollouts.num_tokens
         return resumed.with_fields(answer_correct=rollouts.answer_correct & unchanged)
 
@@ -134,7 +133,7 @@ class Sampler:
                     "positions in all; shorten the prompt or lower the cap"
                 )
 
-    def _in_flight(self, state: _State, rows: list[int]) -> Iterator[list[int]]:
+    def _in_flight(self, state: Written, rows: list[int]) -> Iterator[list[int]]:
         """The rows in the parts that are decoded together; of one length each where no padding is taken."""
         parts: dict[int, list[int]] = {}
         for row in rows:
@@ -146,7 +145,7 @@ class Sampler:
 
     def _decode(
         self,
-        state: _State,
+        state: Written,
         active: list[int],
         generator: torch.Generator,
         temperature: float,
@@ -285,32 +284,6 @@ class Sampler:
             logits, cache = out.logits[:, -1], out.past_key_values
         raise AssertionError("unreachable: the loop returns at its last step")
 
-    def _collect(self, state: _State, groups: list[int], problems: list[int], version: int) -> Rollouts:
-        device = self.model.device
-        prompt_ids, prompt_mask = pad_left(state.prompts, self.pad_id, device)
-        lengths = torch.tensor([len(r) for r in state.responses], device=device)
-        width = int(lengths.max())
-        mask = torch.arange(width, device=device)[None] < lengths[:, None]
-        versions = [v + [version] * (len(r) - len(v)) for v, r in zip(state.versions, state.responses, strict=True)]
-        caps = torch.tensor(state.caps, device=device)
-        finished = torch.tensor(state.finished, device=device)
-        return Rollouts(
-            prompt_ids=prompt_ids,
-            prompt_mask=prompt_mask.bool(),
-            completion_ids=_pad_right(state.responses, width, self.pad_id, torch.long, device),
-            mask=mask,
-            train_mask=_pad_right(state.trained, width, False, torch.bool, device),
-            num_tokens=lengths,
-            finished=finished,
-            done=finished | (lengths >= caps),
-            answer_correct=torch.zeros(len(groups), dtype=torch.bool, device=device),
-            group_ids=torch.tensor(groups, device=device),
-            problem_ids=torch.tensor(problems, device=device),
-            cap=caps,
-            logp=_pad_right(state.logps, width, 0.0, torch.float32, device),
-            policy_version=_pad_right(versions, width, 0, torch.long, device),
-        )
-
 
 @contextmanager
 def _evaluating(model: Any) -> Iterator[None]:
@@ -321,35 +294,6 @@ def _evaluating(model: Any) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-class _State:
-    """What has been written so far, row by row, on the host."""
-
-    def __init__(self, prompts: list[list[int]], responses: list[list[int]], caps: list[int]) -> None:
-        self.prompts, self.responses, self.caps = prompts, responses, caps
-        self.logps: list[list[float]] = [[] for _ in prompts]
-        self.trained: list[list[bool]] = [[] for _ in prompts]
-        self.versions: list[list[int]] = [[] for _ in prompts]
-        self.finished = [False] * len(prompts)
-        # Kept only while a world watches; the plain path appends once, at the end of a decode.
-        self.live: dict[int, list[int]] = {}
-
-    def append(
-        self,
-        rows: list[Tensor],
-        tokens: list[Tensor],
-        logps: list[Tensor],
-        forced: list[Tensor],
-        eos_ids: Tensor,
-    ) -> None:
-        ended = torch.isin(torch.cat(tokens), eos_ids).tolist()
-        columns = (torch.cat(part).tolist() for part in (rows, tokens, logps, forced))
-        for row, token, logp, written, end in zip(*columns, ended, strict=True):
-            self.responses[row].append(token)
-            self.logps[row].append(logp)
-            self.trained[row].append(not written)
-            self.finished[row] = end
 
 
 def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
@@ -374,7 +318,7 @@ def _log_prob(logits: Tensor, token: Tensor, temperature: float) -> Tensor:
 
 
 def _write_world(
-    world: World, state: _State, row_ids: Tensor, last_rows: Tensor | None, last: Tensor | None, token: Tensor
+    world: World, state: Written, row_ids: Tensor, last_rows: Tensor | None, last: Tensor | None, token: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Let the world overrule the sampled tokens; returns the tokens and which of them it wrote."""
     if last_rows is not None and last is not None:
@@ -387,18 +331,6 @@ def _write_world(
     forced = torch.tensor([c is not None for c in chosen], device=token.device)
     written_ids = torch.tensor([0 if c is None else c for c in chosen], device=token.device)
     return torch.where(forced, written_ids, token), forced
-
-
-def pad_left(rows: Sequence[Sequence[int]], pad_id: int, device: Any) -> tuple[Tensor, Tensor]:
-    """Token ids [B, P] padded on the left and their mask (1 on real tokens) as int64."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
-
-
-def _pad_right(rows: Sequence[Sequence[Any]], width: int, fill: Any, dtype: torch.dtype, device: Any) -> Tensor:
-    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], dtype=dtype, device=device)
 
 
 def _number(prompts: Sequence[Sequence[int]]) -> list[int]:
