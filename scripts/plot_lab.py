@@ -37,11 +37,17 @@ def draw_points(axes: Any, study: Study, world: str, across: Any) -> None:
         axes.scatter(
             *zip(*points, strict=True), color=COLOURS[method], marker=MARKS[method], s=48, label=method, zorder=3
         )
-    for suite, method, setting, outcomes in shown:
-        if suite == "baselines":
-            x, y = across(outcomes), 100 * average(outcomes, "accuracy")
-            axes.scatter([x], [y], color="0.55", s=22)
-            name = method if setting == "usual" else f"{method} {setting}"
+    grey = [
+        (100 * average(outcomes, "accuracy"), across(outcomes), method if setting == "usual" else f"{method} {setting}")
+        for suite, method, setting, outcomes in shown
+        if suite == "baselines"
+    ]
+    named: list[tuple[float, float]] = []
+    width = 0.2 * max(x for _, x, _ in grey) if grey else 0.0
+    for y, x, name in sorted(grey, reverse=True):
+        axes.scatter([x], [y], color="0.55", s=22)
+        if all(abs(x - other) > width or abs(y - height) > 1.3 for height, other in named):  # the rest: in the table
+            named.append((y, x))
             axes.annotate(name, (x, y), fontsize=6.5, color="0.35", xytext=(3, 3), textcoords="offset points")
 
 
