@@ -214,7 +214,6 @@ def _measure_set(policy: Policy, world: World, part: TestSet, seed: int) -> dict
         level: _summary(rollouts.select(torch.tensor([own == level for own in row_levels])), opener)
         for level in sorted(set(row_levels), key=float)
     }
-    found["balanced"] = True  # the first runs were measured on bits as they fell
     found["error"] = _problem_error(rollouts, part.samples)
     found["distance"] = world.distance(found)
     if part.samples > 1:

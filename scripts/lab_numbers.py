@@ -93,25 +93,9 @@ def curves() -> tuple[list[witnesses.Point], list[witnesses.Point]]:
 
 
 def test(outcome: Outcome) -> dict[str, Any]:
-    """What was measured on the test set, or, for the first runs in witnesses, over the last training steps.
-
-    Those were measured on bits as they fell, up to eight of a kind at one level, so that a model which leans to one
-    answer was judged by luck. Training deals fair bits: the last ten steps are `LAST` x 128 answers.
-    """
+    """What was measured on the test set."""
     found: dict[str, Any] = outcome["measured"]["test"]
-    if "regret" not in found["distance"] or "balanced" in found or "opens_long" in found:
-        return found
-    accuracy, tokens = last(outcome, "accuracy"), last(outcome, "mean_tokens")
-    asked = witnesses.readings_of(tokens)
-    best, fixed = curves()
-    distance = {
-        "readings": asked,
-        "regret": witnesses.regret(accuracy, asked, best),
-        "best_fixed": witnesses.best_accuracy(asked, fixed),
-        "levels": found["distance"]["levels"],
-    }
-    own = {"accuracy": accuracy, "tokens": tokens, "distance": distance, "cut": last(outcome, "cut_rate")}
-    return {**found, **own, "responses": LAST * 8 * outcome["wanted"], "from_training": True}
+    return found
 
 
 def average(outcomes: Sequence[Outcome], field: str) -> float:

@@ -117,14 +117,11 @@ def world_section(study: Study, world: str) -> list[str]:
     lines = [f"## {world.capitalize()}", ""]
     spent = base["test"]
     if world == "witnesses":
-        first = "" if "balanced" in spent else " (on the first test set)"
         lines += [
-            f"The untouched asker{first}: {pct(spent['accuracy'])} % at {spent['distance']['readings']:.1f} readings, "
+            f"The untouched asker: {pct(spent['accuracy'])} % at {spent['distance']['readings']:.1f} readings, "
             f"regret {pct(spent['distance']['regret'])} points. Regret is how far accuracy is below the exact frontier "
             "at the run's own mean readings; *above fixed*: how far it is above the best rule that asks equally often "
-            "whatever the readings say. Means over seeds, in points; by level: regret at the level's own readings. "
-            "†: measured over the last ten training steps (1,280 answers, under the method's own cap), since the first "
-            "test set had unequally many bits of a kind.",
+            "whatever the readings say. Means over seeds, in points; by level: regret at the level's own readings.",
             "",
         ]
         head = ("method", "setting", "seeds", "accuracy, %", "readings", "regret", "above fixed",
@@ -147,12 +144,11 @@ def ended(outcomes: Sequence[Outcome]) -> str:
 
 
 def witness_row(suite: str, method: str, setting: str, outcomes: list[Outcome]) -> tuple[str, ...]:
-    old = any("from_training" in test(o) for o in outcomes)
     levels = [test(o)["distance"]["levels"] for o in outcomes]
     names = sorted(levels[0], key=float)
     unseen = [o["measured"]["unseen"]["distance"] for o in outcomes]
     return (
-        method, setting + " †" * old, str(len(outcomes)), pct(average(outcomes, "accuracy")),
+        method, setting, str(len(outcomes)), pct(average(outcomes, "accuracy")),
         f"{readings(outcomes):.1f}",
         pct(regret(outcomes)), points(above_fixed(outcomes)[0]),
         ", ".join(f"{mean(own[n]['readings'] for own in levels):.1f}" for n in names),

@@ -1,8 +1,7 @@
-"""What tests of `repair` share: calibration rows, jobs by short names, an adapter, and calls of the command."""
+"""What tests of `repair` share: calibration rows, jobs by short names and an adapter."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from lengthwise.cli import main
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.weights import Calibration, RepairJob, Selection
 
@@ -52,13 +50,3 @@ def write_adapter(folder: Path) -> Path:
             torch.nn.init.normal_(parameter, std=0.3)
     adapted.save_pretrained(folder)
     return folder
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The command in this process; gives its exit code."""
-    monkeypatch.setattr(sys, "argv", ["lengthwise", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
-    return 0

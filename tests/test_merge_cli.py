@@ -9,19 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lengthwise.cli import main
 from lengthwise.lab.reasoner import shipped_reasoner
-from weightlab import changed, read_model, shipped_tensors, write_model
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The exit code of a command that is run in this process."""
-    monkeypatch.setattr(sys, "argv", ["lengthwise", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
-    return 0
+from weightlab import call, changed, read_model, shipped_tensors, write_model
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.weights import Calibration, repair_folder, top_mask, weight_scores
 from lengthwise.weights.activity import activation_scores
 from lengthwise.weights.calibration import encode, harmful_rows
-from repairlab import ROWS, call, job, masks, write_adapter
-from weightlab import changed, read_model, same_bits, shipped_tensors, write_model
+from repairlab import ROWS, job, masks, write_adapter
+from weightlab import call, changed, read_model, same_bits, shipped_tensors, write_model
 
 
 @pytest.fixture(scope="module")

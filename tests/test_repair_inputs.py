@@ -14,8 +14,8 @@ from lengthwise.errors import InputError
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.weights import activation_scores, repair_folder
 from lengthwise.weights.calibration import harmful_rows
-from repairlab import ROWS, call, job
-from weightlab import changed, shipped_tensors, write_model
+from repairlab import ROWS, job
+from weightlab import call, changed, shipped_tensors, write_model
 
 
 @pytest.fixture

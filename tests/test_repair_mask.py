@@ -15,8 +15,8 @@ from lengthwise.errors import ConfigError, InputError, LengthwiseError, ShapeErr
 from lengthwise.files import sha256_file
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.weights import MaskJob, apply_mask, repair_folder
-from repairlab import ROWS, call, job, masks, write_adapter
-from weightlab import changed, read_model, shipped_tensors, write_model
+from repairlab import ROWS, job, masks, write_adapter
+from weightlab import call, changed, read_model, shipped_tensors, write_model
 
 QUERY = "model.layers.0.self_attn.q_proj.weight"
 

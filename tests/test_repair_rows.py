@@ -15,8 +15,8 @@ from lengthwise.files import sha256_file
 from lengthwise.study.repair_sweep import Sweep, _held_out, _parted
 from lengthwise.weights import Calibration, repair_folder
 from lengthwise.weights.calibration import calibration_rows
-from repairlab import call, job
-from weightlab import changed, shipped_tensors, write_model
+from repairlab import job
+from weightlab import call, changed, shipped_tensors, write_model
 
 HARMFUL = [(f"{n}+1?", f"{n}+1={n + 1};") for n in range(40)]
 

@@ -17,8 +17,7 @@ from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.study.repair_sweep import Sweep, repair_and_measure
 from lengthwise.study.request import ContractRequest
 from lengthwise.weights import Calibration, RepairJob, Selection, repair_folder
-from repairlab import call
-from weightlab import changed, read_model, same_bits, shipped_tensors, write_model
+from weightlab import call, changed, read_model, same_bits, shipped_tensors, write_model
 
 LAB = ContractRequest("lab")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lengthwise.cli import main
 from lengthwise.lab.reasoner import shipped_reasoner
 
 Tensors = dict[str, torch.Tensor]
@@ -67,3 +70,13 @@ def same_bits(left: Tensors, right: Tensors) -> bool:
         and torch.equal(w.reshape(-1).view(torch.uint8), right[n].reshape(-1).view(torch.uint8))
         for n, w in left.items()
     )
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The command in this process; gives its exit code."""
+    monkeypatch.setattr(sys, "argv", ["lengthwise", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    return 0

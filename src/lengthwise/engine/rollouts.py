@@ -12,6 +12,9 @@ from lengthwise.errors import ShapeError
 
 PROMPT_FIELDS = ("prompt_ids", "prompt_mask")
 RESPONSE_FIELDS = ("completion_ids", "mask", "train_mask", "logp", "policy_version")
+ROW_FIELDS = (
+    "num_tokens", "finished", "done", "answer_correct", "group_ids", "problem_ids", "cap", "is_long", "obeys",
+)  # fmt: skip
 OPTIONAL_FIELDS = ("is_long", "obeys", "bare_prompt_ids")
 NO_TOKEN = -1
 """Padding of `bare_prompt_ids`, on the left."""
@@ -61,18 +64,7 @@ class Rollouts:
                     f"{name} has shape {tuple(getattr(self, name).shape)} but completion_ids has {(rows, width)}; "
                     "give one entry per response token"
                 )
-        rowwise = (
-            "num_tokens",
-            "finished",
-            "done",
-            "answer_correct",
-            "group_ids",
-            "problem_ids",
-            "cap",
-            "is_long",
-            "obeys",
-        )
-        for name in rowwise:
+        for name in ROW_FIELDS:
             if getattr(self, name) is not None and getattr(self, name).shape != (rows,):
                 raise ShapeError(
                     f"{name} has shape {tuple(getattr(self, name).shape)} but there are {rows} rows; "
