@@ -37,8 +37,8 @@ STORIES = {
     "chains": (
         "Chains, `lab:chains-modes`",
         "A short answer says the result at once, a long one works the chain, twice or more. Easy: level 1, which has",
-        "few distinct problems, nearly all of them practised on; hard: levels 5 to 7. 16 x 8 rollouts a step. Seed 0 of",
-        "`adaptive` and `sharp` practised each distinct problem once, so level 1 was one prompt in thirty; all else",
+        "few distinct problems, nearly all of them practised on; hard: levels 5 to 7. 16 x 8 rollouts a step. Seed 0",
+        "of `adaptive` and `sharp` practised each distinct problem once, so level 1 was one prompt in thirty; all else",
         "practised every level equally often.",
     ),
     "first-chains": (
