@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
@@ -13,7 +14,11 @@ import matplotlib.pyplot as plt
 from lab_numbers import ROOT, MissingRunError, Study, average, curves, load, readings
 from tables_lab import PAPER_METHODS, grouped
 
+from lengthwise.evaluation.report_figures import Mark
+from lengthwise.evaluation.report_picture import label_marks
+
 IMAGES = ROOT / "docs" / "img"
+DPI = 110
 MARKS = {"dler": "o", "da-dler": "s", "drpo": "D", "siri": "^", "grpo-lambda": "v", "t-ppo": "P", "adaptive": "X"}
 COLOURS = dict(zip(PAPER_METHODS, plt.get_cmap("tab10").colors, strict=False))
 
@@ -28,55 +33,54 @@ def frontier_axes() -> tuple[Any, Any]:
     return figure, axes
 
 
-def draw_points(axes: Any, study: Study, world: str, across: Any) -> None:
-    """The papers' methods with a line through their settings; the baselines in grey with their names."""
+def draw_points(axes: Any, study: Study, world: str, across: Any) -> list[Mark]:
+    """The papers' methods with a line through their settings, the baselines in grey; what of it is to be labelled."""
     shown = grouped(study, world)
+    marks = []
     for method, group in itertools.groupby((g for g in shown if g[0] == "methods"), key=lambda g: g[1]):
         points = sorted((across(o), 100 * average(o, "accuracy")) for *_, o in group)
         axes.plot(*zip(*points, strict=True), color=COLOURS[method], linewidth=0.8, alpha=0.6)
         axes.scatter(
             *zip(*points, strict=True), color=COLOURS[method], marker=MARKS[method], s=48, label=method, zorder=3
         )
-    grey = [
-        (100 * average(outcomes, "accuracy"), across(outcomes), method if setting == "usual" else f"{method} {setting}")
-        for suite, method, setting, outcomes in shown
-        if suite == "baselines"
-    ]
-    named: list[tuple[float, float]] = []
-    width = 0.2 * max(x for _, x, _ in grey) if grey else 0.0
-    for y, x, name in sorted(grey, reverse=True):
-        axes.scatter([x], [y], color="0.55", s=22)
-        if all(abs(x - other) > width or abs(y - height) > 1.3 for height, other in named):  # the rest: in the table
-            named.append((y, x))
-            axes.annotate(name, (x, y), fontsize=6.5, color="0.35", xytext=(3, 3), textcoords="offset points")
+        marks += [Mark(x, y, "", "c-before") for x, y in points]
+    for suite, method, setting, outcomes in shown:
+        if suite == "baselines":
+            x, y = across(outcomes), 100 * average(outcomes, "accuracy")
+            axes.scatter([x], [y], color="0.55", s=22)
+            marks.append(Mark(x, y, method if setting == "usual" else f"{method} {setting}", "c-before"))
+    return marks
 
 
 def draw_witnesses(study: Study) -> None:
     figure, axes = frontier_axes()
-    draw_points(axes, study, "witnesses", readings)
+    marks = draw_points(axes, study, "witnesses", readings)
     base = study.base("witnesses")["test"]
     axes.scatter(
         [base["distance"]["readings"]], [100 * base["accuracy"]], color="black", marker="*", s=140, label="untouched"
     )
     axes.set(xlim=(-0.5, 32), ylim=(45, 100))
-    finish(figure, axes, "study-witnesses.png")
+    finish(figure, axes, "study-witnesses.png", marks)
 
 
 def draw_chains(study: Study) -> None:
     figure, axes = plt.subplots(figsize=(9, 6))
-    draw_points(axes, study, "chains", lambda outcomes: average(outcomes, "tokens"))
+    marks = draw_points(axes, study, "chains", lambda outcomes: average(outcomes, "tokens"))
     base = study.base("chains")["test"]
     axes.scatter([base["tokens"]], [100 * base["accuracy"]], color="black", marker="*", s=140, label="untouched")
     axes.axvline(base["distance"]["oracle_tokens"], color="black", linestyle=":", label="one pass")
     axes.set(xlabel="tokens", ylabel="accuracy, %")
-    finish(figure, axes, "study-chains.png")
+    finish(figure, axes, "study-chains.png", marks)
 
 
-def finish(figure: Any, axes: Any, name: str) -> None:
+def finish(figure: Any, axes: Any, name: str, marks: Sequence[Mark] = ()) -> None:
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
+    figure.set_dpi(DPI)
     figure.tight_layout()
-    figure.savefig(IMAGES / name, dpi=110, metadata={"Software": None})
+    figure.canvas.draw()
+    label_marks(axes, figure.canvas.get_renderer(), marks, ())
+    figure.savefig(IMAGES / name, dpi=DPI, metadata={"Software": None})
     plt.close(figure)
 
 

@@ -38,7 +38,7 @@ def picture(marks: Sequence[Mark], curves: Sequence[Curve], path: Path, *, oracl
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.2)
     canvas.draw()
-    _label(axes, canvas.get_renderer(), marks, curves)
+    label_marks(axes, canvas.get_renderer(), marks, curves)
     with replacing(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})
 
@@ -56,9 +56,8 @@ def _draw(axes: Any, mark: Mark) -> None:
     )  # fmt: skip
 
 
-def _label(axes: Any, renderer: Any, marks: Sequence[Mark], curves: Sequence[Curve]) -> None:
-    """Write each mark's label at a free place, with a thin line to it where that is not close by."""
-
+def label_marks(axes: Any, renderer: Any, marks: Sequence[Mark], curves: Sequence[Curve]) -> None:
+    """Write each mark's label at a free place of drawn axes, with a thin line to it where that is not close by."""
     from matplotlib.patheffects import withStroke
 
     def box(low: tuple[float, float], high: tuple[float, float], room: float) -> Box:
