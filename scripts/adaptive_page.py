@@ -14,7 +14,7 @@ ARMS = {
     "adaptive": "adaptive",
     "strong": "adaptive, switch_weight .5",
     "sharp": "adaptive, switch_weight .5, hinge with margin 2",
-    "obey": "adaptive, as the last, obey",
+    "obey": "adaptive, switch_weight .5, hinge with margin 2, obey",
     "no-switch": "without the switching loss",
     "no-deduction": "without the deduction",
 }
