@@ -73,9 +73,9 @@ class Kept(torch.optim.SGD):
         return super().step(closure)
 
 
-def engine(name, rollouts, *, updates=1, state=None):
+def engine(name, rollouts, *, updates=1, state=None, dtype=torch.float32):
     """The same batch through our engine: gradients of every update, and advantages; `state` is what was observed."""
-    model = AutoModelForCausalLM.from_pretrained(shipped_reasoner()).eval()
+    model = AutoModelForCausalLM.from_pretrained(shipped_reasoner(), dtype=dtype).eval()
     start = AutoModelForCausalLM.from_pretrained(shipped_reasoner()).eval()
     method = driver.made(name)
     kept = rollouts if method.keep is None else rollouts.select(method.keep(rollouts))
@@ -135,8 +135,11 @@ def test_one_update_is_the_engines(name, rollouts, given):
 
 @pytest.mark.parametrize("name", IN_TWO)
 def test_two_updates_are_the_engines(name, rollouts, given):
-    found = driver.one_batch(name, given, updates=2, accumulate=2)
-    gradients, advantages, kept = engine(name, rollouts, updates=2)
+    # Weights in float64: in float32 the rounding of the first update, about 2e-6, grows in DRPO's second to 1.2e-5 on
+    # some processors and to 5e-6 on others, which says nothing of either engine.
+    model = AutoModelForCausalLM.from_pretrained(shipped_reasoner(), dtype=torch.float64)
+    found = driver.one_batch(name, given, updates=2, accumulate=2, model=model)
+    gradients, advantages, kept = engine(name, rollouts, updates=2, dtype=torch.float64)
     same_advantages(found, kept, advantages)
     assert len(gradients) == len(found["gradients"]) == 2
     for mine, theirs in zip(gradients, found["gradients"], strict=True):

@@ -92,7 +92,7 @@ def trainer_for(method: Any, *, updates: int = 1, accumulate: int = 1, rows: int
     from lengthwise.adapters.trl import LengthwiseGRPOTrainer
 
     ours = ("problems", "train_dataset", "eval_dataset", "reward_funcs", "rollout_func", "callbacks", "peft_config",
-            "max_draws", "method_options", "processing_class")  # fmt: skip
+            "max_draws", "method_options", "processing_class", "model")  # fmt: skip
     named = {name: changes.pop(name) for name in ours if name in changes}
     if "train_dataset" not in named:
         named.setdefault("problems", practice())
@@ -104,9 +104,8 @@ def trainer_for(method: Any, *, updates: int = 1, accumulate: int = 1, rows: int
         "save_strategy": "no", "bf16": False, "seed": SEED, "disable_tqdm": True, "logging_strategy": "no",
         "shuffle_dataset": False,
     }  # fmt: skip
-    return LengthwiseGRPOTrainer(
-        str(shipped_reasoner()), args=GRPOConfig(**(settings | changes)), method=method, **named
-    )
+    model = named.pop("model", str(shipped_reasoner()))
+    return LengthwiseGRPOTrainer(model, args=GRPOConfig(**(settings | changes)), method=method, **named)
 
 
 def one_batch(name: str, given: dict[str, list[list[int]]], **changes: Any) -> dict[str, Any]:
