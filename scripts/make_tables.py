@@ -165,6 +165,7 @@ def benchmarks_page() -> str:
         ("t_ppo_steps", "Windows against whole responses: t-ppo and ppo"),
         ("objectives_cost", "The objectives"),
         ("merge", "Merging three models beside mergekit"),
+        ("merge_second_machine", "Merging three models beside mergekit, on another machine"),
         ("antidote_cost", "Antidote's statistics beside a plain forward"),
     ):
         path = RESULTS / f"{name}.json"
@@ -174,7 +175,8 @@ def benchmarks_page() -> str:
             continue
         found = json.loads(path.read_text())
         lines += [
-            f"`{' '.join(found['command'])}` at `{found['git']['commit'][:12]}`, {found['threads']} thread(s).",
+            f"`{' '.join(found['command'])}` at `{found['git']['commit'][:12]}`, {found['threads']} thread(s) of "
+            f"{found['machine']['processor']}.",
             "",
         ]
         lines += flat_table(found["summary"]) if "summary" in found else objectives_table(found)
