@@ -31,14 +31,14 @@ from lab_numbers import (
 REGISTERED = ROOT / "benchmarks" / "lab_study_registered.json"
 
 
-def ablation_pairs(study: Study, part: str, other: str) -> list[tuple[Outcome, Outcome]]:
+def ablation_pairs(study: Study, part: str, other: str, world: str = "witnesses") -> list[tuple[Outcome, Outcome]]:
     """Pairs of the ablation that differ in one part of the setting's name: (with `part`, with `other`)."""
     found = []
-    for setting in study.settings("ablation", "witnesses", "dler"):
+    for setting in study.settings("ablation", world, "dler"):
         if part in setting.split("-"):
             partner = "-".join(other if word == part else word for word in setting.split("-"))
-            one = study.of("ablation", "witnesses", "dler", setting)
-            two = study.of("ablation", "witnesses", "dler", partner)
+            one = study.of("ablation", world, "dler", setting)
+            two = study.of("ablation", world, "dler", partner)
             found.append((one[0], two[0]))
     if len(found) < 8:
         raise MissingRunError("ablation")

@@ -187,38 +187,43 @@ def adaptive_section(study: Study) -> list[str]:
     return ["## Two modes", "", "Bare prompts, and the same model asked for a mode.", "", *table(head, rows)]
 
 
+ABLATIONS: dict[str, tuple[str, str]] = {"witnesses": ("cap27", "cap45"), "chains": ("cap44", "cap64")}
+
+
 def ablation_section(study: Study) -> list[str]:
+    tables = [line for world in ABLATIONS for line in ablation_table(study, world)]
+    about = (
+        "4 updates a batch, all 16 mixtures, one seed a world. Each line compares 8 runs with 8 that differ in one "
+        "part only. Lengths while learning and uniform groups are those of the last ten steps."
+    )
+    return ["## DLER's parts", "", about, "", *tables] if tables else []
+
+
+def ablation_table(study: Study, world: str) -> list[str]:
     parts = {"normalisation: batch, group": ("batch", "group"), "clip: .28, .2": ("clip0.28", "clip0.2"),
-             "dynamic sampling: on, off": ("dynamic", "all"), "cap: 27, 45": ("cap27", "cap45")}  # fmt: skip
-    rows = []
+             "dynamic sampling: on, off": ("dynamic", "all"),
+             " and ".join(ABLATIONS[world]): ABLATIONS[world]}  # fmt: skip
     try:
-        for label, (one, other) in parts.items():
-            sides = list(zip(*ablation_pairs(study, one, other), strict=True))
-            rows.append(
-                (label, *(f"{pct(mean(test(o)['accuracy'] for o in side))} at {readings(side):.1f}" for side in sides),
-                 *(pct(regret(side)) for side in sides),
-                 *(pct(mean(last(o, 'uniform_groups') for o in side)) for side in sides))
-            )  # fmt: skip
+        pairs = {label: ablation_pairs(study, one, other, world) for label, (one, other) in parts.items()}
     except MissingRunError:
         return []
-    uniform = mean(step["uniform_groups"] for pair in ablation_pairs(study, "batch", "group") for o in pair
-                   for step in o["steps"])  # fmt: skip
-    head = (
-        "part",
-        "with: accuracy, readings",
-        "without",
-        "regret with",
-        "without",
-        "uniform groups with, %",
-        "without",
-    )
+    shown = {
+        "accuracy, %, at tokens": lambda side: f"{pct(average(side, 'accuracy'))} at {average(side, 'tokens'):.1f}",
+        "length while learning": lambda side: f"{mean(last(o, 'mean_tokens') for o in side):.1f}",
+        "uniform groups, %": lambda side: pct(mean(last(o, "uniform_groups") for o in side)),
+    }
+    if world == "witnesses":
+        shown["regret, points"] = lambda side: pct(regret(side))
+    runs = [outcome for pair in pairs["normalisation: batch, group"] for outcome in pair]
+    uniform = mean(step["uniform_groups"] for outcome in runs for step in outcome["steps"])
+    rows = [
+        (label, *(" / ".join(show(side) for side in zip(*found, strict=True)) for show in shown.values()))
+        for label, found in pairs.items()
+    ]
     return [
-        "## DLER's parts",
+        f"{world.capitalize()}; {pct(uniform)} % of the groups drawn are uniform; with / without the part:",
         "",
-        f"Witnesses, 4 updates a batch, all 16 mixtures, one seed; {pct(uniform)} % of the groups drawn are uniform. "
-        "Each line compares 8 runs with 8 that differ in one part only.",
-        "",
-        *table(head, rows),
+        *table(("part", *shown), rows),
     ]
 
 

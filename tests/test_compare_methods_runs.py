@@ -164,6 +164,8 @@ def test_a_folder_is_never_mixed(killed: Path, result: dict[str, Any], tmp_path:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="holds files but no comparison"):
         compare_methods(asked(tmp_path))
+    with pytest.raises(ConfigError, match="holds files but no comparison"):
+        dry_run(asked(tmp_path))
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

@@ -48,7 +48,7 @@ def test_the_plan_has_what_the_issue_asks_for():
             "laser-d", "laser-de", "kimi", "soft-overlong", "cosine", "a-dlp", "linear-price",
         }  # fmt: skip
     ablation = [run for run in runs if run.suite == "ablation"]
-    assert len(ablation) == 16 and all(run.train["updates"] >= 4 for run in ablation)
+    assert len(ablation) == 32 and all(run.train["updates"] >= 4 for run in ablation)
 
 
 def test_every_run_names_a_method_and_options_that_there_are():

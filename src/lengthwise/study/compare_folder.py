@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lengthwise.errors import ConfigError
 from lengthwise.evaluation.records import Record
 from lengthwise.study.compare_arms import Arm
 from lengthwise.study.runfolder import OUTCOME, RECORDS
@@ -12,6 +13,17 @@ from lengthwise.study.runfolder import OUTCOME, RECORDS
 SHARED, REQUEST, PLAN, RESULT = "comparison.json", "request.json", "plan.json", "result.json"
 REPORT, LOGS, LOCK, FAILED = "report.html", "logs", ".lock", "failed.json"
 BASELINE = "baseline-"
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a folder of something else.
+
+    Raises:
+        ConfigError: it holds files, and none of them is a comparison's.
+    """
+    there = [path for path in out.iterdir() if path.name != LOCK] if out.is_dir() else []
+    if there and not (out / SHARED).is_file():
+        raise ConfigError(f"out is {str(out)!r}, which holds files but no comparison; name an empty or new folder")
 
 
 def base_folder(out: Path, seed: int) -> Path:

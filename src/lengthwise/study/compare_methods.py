@@ -24,6 +24,7 @@ from lengthwise.study.compare_folder import (
     SHARED,
     base_folder,
     baseline_file,
+    check_folder,
     is_done,
     run_folder,
 )
@@ -101,14 +102,11 @@ def _open(asked: Comparison, arena: Arena, *, overwrite: bool) -> None:
         "eval_cap": arena.eval_cap,
         "environment": environment(asked.device),
     }
-    there = [path for path in asked.out.iterdir() if path.name != LOCK]
-    if not (asked.out / SHARED).is_file() and there:
-        raise ConfigError(
-            f"out is {str(asked.out)!r}, which holds files but no comparison; name an empty or new folder"
-        )
-    if overwrite and (asked.out / SHARED).is_file():
-        for path in there:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    check_folder(asked.out)
+    if overwrite:
+        for path in asked.out.iterdir():
+            if path.name != LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     if not (asked.out / SHARED).is_file():
         atomic_write_json(asked.out / SHARED, shared)
     open_run(asked.out, shared, overwrite=False, name=SHARED)

@@ -9,7 +9,7 @@ from lengthwise.engine.method import Method
 from lengthwise.engine.models import read_config
 from lengthwise.errors import ConfigError
 from lengthwise.study.compare_arms import Arm, Facts, built, resolved, settings_of
-from lengthwise.study.compare_folder import base_folder, load_record
+from lengthwise.study.compare_folder import base_folder, check_folder, load_record
 from lengthwise.study.compare_request import Comparison
 from lengthwise.study.compare_worlds import Arena, open_arena
 from lengthwise.study.estimate import estimate
@@ -90,7 +90,11 @@ def dry_run(asked: Comparison) -> dict[str, Any]:
     Where the untouched model was measured in the folder already, values and tokens are those that will be used; else
     values that follow from it stand as they were given, and tokens are an upper bound, answers as long as evaluation
     allows.
+
+    Raises:
+        ConfigError: what `compare_methods` would refuse: options, or a folder that holds something else.
     """
+    check_folder(asked.out)
     arena = open_arena(asked)
     check_arms(asked, arena)
     known = (base_folder(asked.out, asked.train.seed) / RECORDS / "before.json").is_file()
