@@ -6,7 +6,9 @@ more. Setting `witnesses`: a short answer asks for one reading of the hidden bit
 .97 and little better than a coin at .6; a long one asks for up to 31. Arms: `adaptive` (the method's defaults),
 `strong` (`switch_weight` .5), `sharp` (a hinge as well, with a margin of 2: it goes with the majority, where the
 cross-entropy copies the share of groups in which a mode is preferred), `obey` (as `sharp`, and an answer that opens in
-the other mode than asked counts as wrong), `no-switch` (`switch_weight` 0: the choice is learnt through instructed
+the other mode than asked counts as wrong), `by-mode` (the cross-entropy with weight 1, `obey`, an answer asked for
+shortly of more than 12 tokens counts as wrong too, answers compared within their mode, and twice the group or more),
+`no-switch` (`switch_weight` 0: the choice is learnt through instructed
 prompts alone) and `no-deduction` (`rho` 0: a right answer earns the same in either mode). One JSON file a setting, arm
 and seed under ``benchmarks/results/adaptive``; what is there is not run again. What is expected was written to
 ``adaptive_registered.json`` before the first run. `first-chains` are the runs on the first base, which was no good.
@@ -46,9 +48,12 @@ ARMS: dict[str, dict[str, Any]] = {
     "strong": {"switch_weight": 0.5},
     "sharp": {"switch_weight": 0.5, "switch_loss": "hinge", "margin": 2.0},
     "obey": {"switch_weight": 0.5, "switch_loss": "hinge", "margin": 2.0, "obey": True},
+    "by-mode": {"switch_weight": 1.0, "obey": True, "short_cap": 12, "baseline": "mode"},
     "no-switch": {"switch_weight": 0.0},
     "no-deduction": {"rho": 0.0},
 }
+GROUPS = {"by-mode": 32}
+"""Rollouts a prompt where an arm takes more than its setting: fewer prompts are called short by chance."""
 STEPS, MEASURED_EVERY = 60, 10
 TRAIN_PROBLEMS, PER_LEVEL = 4000, 150
 WORDS = {"long_opener": OPEN_LONG, "short_opener": OPEN_SHORT, "instruction_sep": ""}
@@ -104,8 +109,8 @@ def run(name: str, arm: str, seed: int, base: Path, steps: int, per_level: int) 
             curve.append({"step": row["step"], "sampled_tokens": row["sampled_tokens"], "levels": measured(test)})
 
     config = TrainConfig(
-        steps=steps, prompts=setting.prompts, group_size=setting.group_size, updates=2, lr=setting.lr, seed=seed,
-        checkpoint_every=steps,
+        steps=steps, prompts=setting.prompts, group_size=GROUPS.get(arm, setting.group_size), updates=2,
+        lr=setting.lr, seed=seed, checkpoint_every=steps,
     )  # fmt: skip
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="adaptive-") as folder:

@@ -15,12 +15,13 @@ ARMS = {
     "strong": "adaptive, switch_weight .5",
     "sharp": "adaptive, switch_weight .5, hinge with margin 2",
     "obey": "adaptive, switch_weight .5, hinge with margin 2, obey",
+    "by-mode": "adaptive, switch_weight 1, obey, short_cap 12, baseline mode, groups of 32",
     "no-switch": "without the switching loss",
     "no-deduction": "without the deduction",
 }
 JUDGED = {
-    "chains": ("adaptive", "sharp", "obey"),
-    "witnesses": ("strong", "sharp", "obey"),
+    "chains": ("adaptive", "sharp", "obey", "by-mode"),
+    "witnesses": ("strong", "sharp", "obey", "by-mode"),
     "first-chains": ("adaptive",),
 }
 """The arms that what was registered is said of."""

@@ -30,7 +30,7 @@ from lengthwise.lab.words import ASK_LONG, ASK_SHORT, MODES, OPEN_LONG, OPEN_SHO
 from lengthwise.methods import build_method
 from lengthwise.methods.adaptive import adaptive
 from lengthwise.methods.mode_sft import IGNORED, ModeSft, check_trl, fine_tune, four_kinds
-from lengthwise.objectives import mode_reward, mode_switch, preferred_mode
+from lengthwise.objectives import group_normalised, mode_reward, mode_switch, preferred_mode
 
 WORDS = {"long": 20, "short": 21, "[L]": 22, "[S]": 23}
 LONG, SHORT = WORDS["long"], WORDS["short"]
@@ -141,6 +141,35 @@ def test_with_obey_an_answer_that_opens_in_the_other_mode_counts_as_wrong(net):
     assert chosen.reward(four, {}).tolist() == [1.0, 1.0, 0.5, 0.0]  # the page's row: long [1,1], short [1,0]
     assert method().reward(four.with_fields(obeys=None), {}).tolist() == [0.5, 0.5, 1.0, 1.0]
     assert drawn(net).obeys is None
+
+
+def test_an_answer_asked_for_shortly_that_is_longer_than_short_cap_counts_as_wrong(net):
+    rollouts = drawn(net)
+    short_and_right = rollouts.num_tokens[~rollouts.is_long & rollouts.correct]
+    limit = int(short_and_right.min())
+    assert limit < int(short_and_right.max()), "some are cut, some are not"
+    within = rollouts.is_long | (rollouts.num_tokens <= limit)
+    want = mode_reward(rollouts.correct & within, rollouts.is_long, rollouts.group_ids)
+    assert method(short_cap=limit).reward(rollouts, {}).equal(want)
+    assert not want.equal(method().reward(rollouts, {}))
+
+
+@pytest.mark.parametrize("short_cap", [0, 99_999])
+def test_a_short_cap_outside_the_cap_is_refused(short_cap):
+    with pytest.raises(ConfigError, match=f"short_cap is {short_cap}; give tokens from 1 to the cap"):
+        method(short_cap=short_cap)
+
+
+def test_answers_are_compared_within_their_mode_or_within_their_group(net):
+    rollouts = drawn(net)
+    rewards = method().reward(rollouts, {})
+    assert method().advantage(rewards, rollouts).equal(group_normalised(rewards, rollouts.group_ids))
+    within = method(baseline="mode").advantage(rewards, rollouts)
+    for long in (True, False):
+        rows = rollouts.is_long == long
+        assert within[rows].equal(group_normalised(rewards[rows], rollouts.group_ids[rows]))
+    with pytest.raises(ConfigError, match="baseline is 'none'; give group or mode"):
+        method(baseline="none")
 
 
 def test_obey_needs_words_that_the_task_knows():

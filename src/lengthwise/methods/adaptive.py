@@ -8,6 +8,7 @@ reconstruction.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError
 from lengthwise.methods._parts import group_relative
 from lengthwise.methods.mode_sft import ModeSft, fine_tune
-from lengthwise.objectives import mode_reward, mode_switch, preferred_mode
+from lengthwise.objectives import group_normalised, mode_reward, mode_switch, preferred_mode
 
 
 def adaptive(
@@ -30,6 +31,8 @@ def adaptive(
     r_wrong: float = 0.0,
     on_all_wrong: str = "skip",
     obey: bool = False,
+    short_cap: int | None = None,
+    baseline: str = "group",
     switch_loss: str = "ce",
     margin: float = 1.0,
     switch_weight: float = 0.1,
@@ -49,11 +52,17 @@ def adaptive(
     `long_opener` and `short_opener` are the one token that opens an answer in either mode. With `sft_data` (rows with a
     problem, a `long` and a `short` response, openers included) the model is first fine-tuned on both modes, with the
     instruction and without, by TRL; otherwise it must follow both instructions already. With `obey` an answer that
-    opens in the other mode than it was asked for counts as wrong: else answers that were asked for shortly may grow
-    long, and pass for short ones. All other options are ours.
+    opens in the other mode than it was asked for counts as wrong, with `short_cap` one that was asked for shortly and
+    has more tokens: else such answers may grow long, and pass for short ones. `baseline` ``mode`` compares an answer
+    with those of its group that were asked for the same mode, so that no mode is driven off where the other is better;
+    `rho` has then no effect. All other options are ours.
     """
     if long_opener == short_opener:
         raise ConfigError(f"long_opener and short_opener are both {long_opener!r}; each mode opens in its own way")
+    if short_cap is not None and not 1 <= short_cap <= cap:
+        raise ConfigError(f"short_cap is {short_cap}; give tokens from 1 to the cap, {cap}, or leave it out")
+    if baseline not in ("group", "mode"):
+        raise ConfigError(f"baseline is {baseline!r}; give group or mode")
     asked = (
         (long_instruction + instruction_sep, True, long_opener),
         (short_instruction + instruction_sep, False, short_opener),
@@ -65,7 +74,8 @@ def adaptive(
         return [Asked(ask(words), is_long, opener) for words, is_long, opener in asked]
 
     def right(r: Rollouts) -> Tensor:
-        return r.correct if r.obeys is None else r.correct & r.obeys
+        obeys = r.correct if r.obeys is None else r.correct & r.obeys
+        return obeys if short_cap is None else obeys & (modes_of(r) | (r.num_tokens <= short_cap))
 
     def switch(bare: BarePrompts) -> Tensor:
         r = bare.rollouts
@@ -75,15 +85,19 @@ def adaptive(
             bare.first_logits, mode, long_token=long_token, short_token=short_token, kind=switch_loss, margin=margin
         )
 
-    return group_relative(
+    def advantage(rewards: Tensor, r: Rollouts) -> Tensor:
+        return group_normalised(rewards, r.group_ids if baseline == "group" else 2 * r.group_ids + modes_of(r))
+
+    method = group_relative(
         name="adaptive",
         paper="Adaptive Deep Reasoning: Triggering Deep Thinking When Needed, arXiv 2505.20101",
         summary="learns by itself whether to think long or short (experimental: parts are our reconstruction)",
         cap=cap,
         reward=lambda r, state: mode_reward(right(r), modes_of(r), r.group_ids, rho=rho, r_wrong=r_wrong, **rule),
         options={
-            **rule, "obey": obey, "rho": rho, "r_wrong": r_wrong, "switch_loss": switch_loss, "margin": margin,
-            "switch_weight": switch_weight, "long_instruction": long_instruction,
+            **rule, "obey": obey, "short_cap": short_cap, "baseline": baseline, "rho": rho,
+            "r_wrong": r_wrong, "switch_loss": switch_loss, "margin": margin, "switch_weight": switch_weight,
+            "long_instruction": long_instruction,
             "short_instruction": short_instruction, "instruction_sep": instruction_sep, "long_opener": long_opener,
             "short_opener": short_opener, "sft_data": sft_data, "sft_epochs": sft_epochs, "sft_lr": sft_lr,
             "sft_batch": sft_batch,
@@ -94,6 +108,7 @@ def adaptive(
         extra_losses=(ExtraLoss("mode_switch", switch_weight, switch, (long_opener, short_opener)),),
         prepare=(Stage("sft", partial(fine_tune, asked=sft)),) if sft_data else (),
     )  # fmt: skip
+    return replace(method, advantage=advantage)
 
 
 def modes_of(rollouts: Rollouts) -> Tensor:
