@@ -154,9 +154,9 @@ def test_an_answer_asked_for_shortly_that_is_longer_than_short_cap_counts_as_wro
     assert not want.equal(method().reward(rollouts, {}))
 
 
-@pytest.mark.parametrize("short_cap", [0, 99_999])
+@pytest.mark.parametrize("short_cap", [-1, 99_999])
 def test_a_short_cap_outside_the_cap_is_refused(short_cap):
-    with pytest.raises(ConfigError, match=f"short_cap is {short_cap}; give tokens from 1 to the cap"):
+    with pytest.raises(ConfigError, match=f"short_cap is {short_cap}; give tokens up to the cap"):
         method(short_cap=short_cap)
 
 

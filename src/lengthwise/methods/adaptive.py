@@ -31,7 +31,7 @@ def adaptive(
     r_wrong: float = 0.0,
     on_all_wrong: str = "skip",
     obey: bool = False,
-    short_cap: int | None = None,
+    short_cap: int = 0,
     baseline: str = "group",
     switch_loss: str = "ce",
     margin: float = 1.0,
@@ -59,8 +59,8 @@ def adaptive(
     """
     if long_opener == short_opener:
         raise ConfigError(f"long_opener and short_opener are both {long_opener!r}; each mode opens in its own way")
-    if short_cap is not None and not 1 <= short_cap <= cap:
-        raise ConfigError(f"short_cap is {short_cap}; give tokens from 1 to the cap, {cap}, or leave it out")
+    if not 0 <= short_cap <= cap:
+        raise ConfigError(f"short_cap is {short_cap}; give tokens up to the cap, {cap}, or 0 for none")
     if baseline not in ("group", "mode"):
         raise ConfigError(f"baseline is {baseline!r}; give group or mode")
     asked = (
@@ -75,7 +75,7 @@ def adaptive(
 
     def right(r: Rollouts) -> Tensor:
         obeys = r.correct if r.obeys is None else r.correct & r.obeys
-        return obeys if short_cap is None else obeys & (modes_of(r) | (r.num_tokens <= short_cap))
+        return obeys & (modes_of(r) | (r.num_tokens <= short_cap)) if short_cap else obeys
 
     def switch(bare: BarePrompts) -> Tensor:
         r = bare.rollouts
