@@ -97,9 +97,8 @@ def adaptive(
         options={
             **rule, "obey": obey, "short_cap": short_cap, "baseline": baseline, "rho": rho,
             "r_wrong": r_wrong, "switch_loss": switch_loss, "margin": margin, "switch_weight": switch_weight,
-            "long_instruction": long_instruction,
-            "short_instruction": short_instruction, "instruction_sep": instruction_sep, "long_opener": long_opener,
-            "short_opener": short_opener, "sft_data": sft_data, "sft_epochs": sft_epochs, "sft_lr": sft_lr,
+            "long_instruction": long_instruction, "short_instruction": short_instruction,
+            "instruction_sep": instruction_sep, "long_opener": long_opener, "short_opener": short_opener, "sft_data": sft_data, "sft_epochs": sft_epochs, "sft_lr": sft_lr,
             "sft_batch": sft_batch,
         },
         **common,
