@@ -8,8 +8,9 @@ more. Setting `witnesses`: a short answer asks for one reading of the hidden bit
 cross-entropy copies the share of groups in which a mode is preferred), `obey` (as `sharp`, and an answer that opens in
 the other mode than asked counts as wrong), `by-mode` (the cross-entropy with weight 1, `obey`, an answer asked for
 shortly of more than 12 tokens counts as wrong too, answers compared within their mode, and twice the group or more),
-`no-switch` (`switch_weight` 0: the choice is learnt through instructed prompts alone) and `no-deduction` (`rho` 0: a right answer earns the same in either mode). One JSON file a setting, arm
-and seed under ``benchmarks/results/adaptive``; what is there is not run again. What is expected was written to
+`no-switch` (`switch_weight` 0: the choice is learnt through instructed prompts alone) and `no-deduction` (`rho` 0: a
+right answer earns the same in either mode). One JSON file a setting, arm and seed under
+``benchmarks/results/adaptive``; what is there is not run again. What is expected was written to
 ``adaptive_registered.json`` before the first run. `first-chains` are the runs on the first base, which was no good.
 
     python benchmarks/adaptive_study.py --setting witnesses --arms strong,no-switch --seeds 0,1,2
