@@ -16,12 +16,13 @@ ARMS = {
     "sharp": "adaptive, switch_weight .5, hinge with margin 2",
     "obey": "adaptive, switch_weight .5, hinge with margin 2, obey",
     "by-mode": "adaptive, switch_weight 1, obey, short_cap 12, baseline mode, groups of 32",
+    "opened": "adaptive, control opener, switch_loss nll, switch_weight 1, short_cap 12, baseline mode, groups of 32",
     "no-switch": "without the switching loss",
     "no-deduction": "without the deduction",
 }
 JUDGED = {
-    "chains": ("adaptive", "sharp", "obey", "by-mode"),
-    "witnesses": ("strong", "sharp", "obey", "by-mode"),
+    "chains": ("adaptive", "sharp", "obey", "by-mode", "opened"),
+    "witnesses": ("strong", "sharp", "obey", "by-mode", "opened"),
     "first-chains": ("adaptive",),
 }
 """The arms that what was registered is said of."""

@@ -180,6 +180,43 @@ def test_obey_needs_words_that_the_task_knows():
         check_needs(task(), unopened, 4)
 
 
+def test_with_control_opener_every_answer_follows_the_bare_prompt_and_its_opener(net):
+    rollouts = drawn(net, method(control="opener", switch_loss="nll"), task(instruct=None))
+    for row in range(len(rollouts)):
+        bare = task().prompts[int(rollouts.problem_ids[row])]
+        assert rollouts.prompt(row) == [*bare, LONG if rollouts.is_long[row] else SHORT]
+        assert [t for t in rollouts.bare_prompt_ids[row].tolist() if t != NO_TOKEN] == bare
+    assert rollouts.is_long.tolist() == [True, True, False, False] * 4
+
+
+def test_with_control_opener_both_caps_count_the_opener(net):
+    rollouts = drawn(net, method(control="opener", switch_loss="nll"))
+    answered = rollouts.with_fields(answer_correct=torch.ones_like(rollouts.correct))
+    short = answered.num_tokens[~answered.is_long & answered.finished]
+    shortest = int(short.min())
+    assert shortest < int(short.max())
+    chosen = method(control="opener", switch_loss="nll", short_cap=shortest + 1)
+    assert chosen.cap(0, {}) == 8 and chosen.options["cap"] == 9
+    right = answered.finished & (answered.is_long | (answered.num_tokens <= shortest))
+    assert chosen.reward(answered, {}).equal(mode_reward(right, answered.is_long, answered.group_ids))
+
+
+def test_control_opener_is_refused_where_nothing_can_open_an_answer():
+    with pytest.raises(ConfigError, match="control is 'coin'; give instruction or opener"):
+        method(control="coin")
+    with pytest.raises(ConfigError, match="obey is True with control opener"):
+        method(control="opener", obey=True)
+    with pytest.raises(ConfigError, match="switch_loss is 'ce' with control opener; use nll"):
+        method(control="opener")
+    unopened = replace(
+        method(control="opener", switch_loss="nll"), prompts=lambda ask: [Asked(ask(""), True, opened=True)]
+    )
+    with pytest.raises(ConfigError, match="opens answers itself, but names no opener"):
+        check_needs(task(), unopened, 4)
+    with pytest.raises(ConfigError, match="opens answers itself, but names no opener, or the task knows none"):
+        check_needs(task(token_id=None), method(control="opener", switch_loss="nll"), 4)
+
+
 @pytest.mark.parametrize("micro_tokens", [1, 10_000])
 def test_the_switching_loss_is_that_of_the_first_logits_after_the_bare_prompts(net, micro_tokens):
     # A naive reading: every bare prompt alone, without padding.

@@ -185,6 +185,17 @@ def test_switch_hinge(lead: float, loss: float, slope: float) -> None:
     assert gradient == pytest.approx([slope, 0, -slope], abs=0)
 
 
+def test_switch_nll_is_that_of_the_preferred_opener_among_all_tokens() -> None:
+    # z = 0, 0, ln 2 (mode short): softmax 1/4, 1/4, 1/2; the slope is softmax less one-hot
+    value, gradient = switch(math.log(2), 0, kind="nll")
+    assert value == pytest.approx(math.log(2), abs=1e-12)
+    assert gradient == pytest.approx([0.25, 0.25, -0.5], abs=1e-12)
+    far = torch.tensor([[-80.0, 0.0, -torch.inf]], requires_grad=True)
+    loss = mode_switch(far, ints(1), long_token=0, short_token=1, kind="nll")
+    loss.backward()
+    assert float(loss.detach()) == 80 and far.grad is not None and far.grad.tolist() == [[-1, 1, 0]]
+
+
 def test_prompts_without_a_mode_are_left_out_and_none_at_all_gives_zero() -> None:
     logits = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
     tokens = {"long_token": 1, "short_token": 4}
@@ -200,7 +211,7 @@ def test_prompts_without_a_mode_are_left_out_and_none_at_all_gives_zero() -> Non
         assert not torch.autograd.grad(none, logits)[0].any()
 
 
-@pytest.mark.parametrize("kind", ["ce", "hinge"])
+@pytest.mark.parametrize("kind", ["ce", "hinge", "nll"])
 def test_switch_against_finite_differences_a_constant_and_a_split(kind: str) -> None:
     make = torch.Generator().manual_seed(2)
     logits = torch.randn(5, 6, generator=make, dtype=torch.float64)

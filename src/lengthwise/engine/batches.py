@@ -134,7 +134,7 @@ def ask_problem(task: Task, method: Method, problem: int, group_size: int) -> li
     """The prompts of one group of rollouts, a method's ways of asking in turn, each as often as the others.
 
     Raises:
-        ConfigError: the group cannot be shared out, or the task cannot put words before a problem.
+        ConfigError: the group cannot be shared out, or the task cannot put words before a problem or open an answer.
     """
 
     def ask(words: str) -> list[int]:
@@ -144,13 +144,22 @@ def ask_problem(task: Task, method: Method, problem: int, group_size: int) -> li
             raise ConfigError(f"method {method.name!r} puts words before a problem, but this task's prompts are fixed")
         return task.instruct(problem, words)
 
-    asked = method.prompts(ask)
+    asked = [_opened(one, task, method) for one in method.prompts(ask)]
     if group_size % len(asked):
         raise ConfigError(
             f"group_size is {group_size} but method {method.name!r} asks each problem in {len(asked)} ways; "
             f"give a multiple of {len(asked)}"
         )
     return [one for one in asked for _ in range(group_size // len(asked))]
+
+
+def _opened(asked: Asked, task: Task, method: Method) -> Asked:
+    """The same with its opener at the prompt's end, where it is to stand there."""
+    if not asked.opened:
+        return asked
+    if task.token_id is None or asked.opener is None:
+        raise ConfigError(f"method {method.name!r} opens answers itself, but names no opener, or the task knows none")
+    return asked._replace(prompt=[*asked.prompt, task.token_id(asked.opener)])
 
 
 def _ask(

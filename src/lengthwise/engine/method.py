@@ -21,12 +21,14 @@ Ask = Callable[[str], list[int]]
 class Asked(NamedTuple):
     """One of the prompts in which a problem is asked.
 
-    `is_long` is the mode that it asks for, where there are modes, and `opener` the one token that opens it.
+    `is_long` is the mode that it asks for, where there are modes, and `opener` the one token that opens it. With
+    `opened` that token ends the prompt already, and is not sampled.
     """
 
     prompt: list[int]
     is_long: bool | None = None
     opener: str | None = None
+    opened: bool = False
 
 
 class LossInputs(NamedTuple):

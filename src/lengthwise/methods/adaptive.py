@@ -33,6 +33,7 @@ def adaptive(
     obey: bool = False,
     short_cap: int = 0,
     baseline: str = "group",
+    control: str = "instruction",
     switch_loss: str = "ce",
     margin: float = 1.0,
     switch_weight: float = 0.1,
@@ -55,7 +56,9 @@ def adaptive(
     opens in the other mode than it was asked for counts as wrong, with `short_cap` one that was asked for shortly and
     has more tokens: else such answers may grow long, and pass for short ones. `baseline` ``mode`` compares an answer
     with those of its group that were asked for the same mode, so that no mode is driven off where the other is better;
-    `rho` has then no effect. All other options are ours.
+    `rho` has then no effect. With `control` ``opener`` nothing is asked for: the bare prompt is followed by the mode's
+    opener, so that what is practised is what bare prompts get; `cap` and `short_cap` count the opener too, and the
+    instructions serve fine-tuning alone; it needs `switch_loss` ``nll``. All other options are ours.
     """
     if long_opener == short_opener:
         raise ConfigError(f"long_opener and short_opener are both {long_opener!r}; each mode opens in its own way")
@@ -63,6 +66,16 @@ def adaptive(
         raise ConfigError(f"short_cap is {short_cap}; give tokens up to the cap, {cap}, or 0 for none")
     if baseline not in ("group", "mode"):
         raise ConfigError(f"baseline is {baseline!r}; give group or mode")
+    if control not in ("instruction", "opener"):
+        raise ConfigError(f"control is {control!r}; give instruction or opener")
+    if obey and control == "opener":
+        raise ConfigError("obey is True with control opener, which opens every answer itself; leave obey out")
+    opened = control == "opener"
+    if opened and switch_loss != "nll":
+        raise ConfigError(
+            f"switch_loss is {switch_loss!r} with control opener; use nll: openers are then never sampled, and a loss "
+            "that sets one against the other lets all other words come before both"
+        )
     asked = (
         (long_instruction + instruction_sep, True, long_opener),
         (short_instruction + instruction_sep, False, short_opener),
@@ -71,11 +84,11 @@ def adaptive(
     sft = ModeSft(sft_data, asked[0][0], asked[1][0], long_opener, short_opener, sft_epochs, sft_lr, sft_batch)
 
     def prompts(ask: Ask) -> list[Asked]:
-        return [Asked(ask(words), is_long, opener) for words, is_long, opener in asked]
+        return [Asked(ask("" if opened else words), is_long, opener, opened) for words, is_long, opener in asked]
 
     def right(r: Rollouts) -> Tensor:
         obeys = r.correct if r.obeys is None else r.correct & r.obeys
-        return obeys & (modes_of(r) | (r.num_tokens <= short_cap)) if short_cap else obeys
+        return obeys & (modes_of(r) | (r.num_tokens + opened <= short_cap)) if short_cap else obeys
 
     def switch(bare: BarePrompts) -> Tensor:
         r = bare.rollouts
@@ -92,14 +105,15 @@ def adaptive(
         name="adaptive",
         paper="Adaptive Deep Reasoning: Triggering Deep Thinking When Needed, arXiv 2505.20101",
         summary="learns by itself whether to think long or short (experimental: parts are our reconstruction)",
-        cap=cap,
+        cap=cap - opened,
         reward=lambda r, state: mode_reward(right(r), modes_of(r), r.group_ids, rho=rho, r_wrong=r_wrong, **rule),
         options={
-            **rule, "obey": obey, "short_cap": short_cap, "baseline": baseline, "rho": rho,
-            "r_wrong": r_wrong, "switch_loss": switch_loss, "margin": margin, "switch_weight": switch_weight,
-            "long_instruction": long_instruction, "short_instruction": short_instruction,
-            "instruction_sep": instruction_sep, "long_opener": long_opener, "short_opener": short_opener,
-            "sft_data": sft_data, "sft_epochs": sft_epochs, "sft_lr": sft_lr, "sft_batch": sft_batch,
+            "cap": cap, **rule, "obey": obey, "short_cap": short_cap, "baseline": baseline, "control": control,
+            "rho": rho, "r_wrong": r_wrong, "switch_loss": switch_loss, "margin": margin,
+            "switch_weight": switch_weight, "long_instruction": long_instruction,
+            "short_instruction": short_instruction, "instruction_sep": instruction_sep, "long_opener": long_opener,
+            "short_opener": short_opener, "sft_data": sft_data, "sft_epochs": sft_epochs, "sft_lr": sft_lr,
+            "sft_batch": sft_batch,
         },
         **common,
         prompts=prompts,

@@ -62,7 +62,8 @@ def mode_switch(
 ) -> torch.Tensor:
     """Loss that lifts the opening token of the preferred mode over the other one's, on the bare prompt.
 
-    d = z[preferred opener] − z[other opener];  ``ce``: log(1 + exp(−d));  ``hinge``: max(0, margin − d).
+    d = z[preferred opener] − z[other opener];  ``ce``: log(1 + exp(−d));  ``hinge``: max(0, margin − d);
+    ``nll``: −log softmax(z)[preferred opener], which lifts it over all other tokens as well.
     Mean over the prompts that have a preferred mode; 0 if there are none.
 
     Adaptive Deep Reasoning, arXiv 2505.20101. Reconstruction of this project: the paper states that such a
@@ -73,14 +74,14 @@ def mode_switch(
             once per prompt; the only argument with a gradient.
         mode: int64 [P], −1 none, 0 short, 1 long (`preferred_mode`, one entry per group).
         long_token, short_token: different token ids that open a long and a short answer.
-        kind: ``ce`` or ``hinge``.
+        kind: ``ce``, ``hinge`` or ``nll``.
         margin: lead that ends the hinge's pull, at least 0; read by ``hinge`` only.
         normaliser: prompts with a mode in the whole mini-batch, to be passed with each of its micro-batches so
             that their losses add up; None counts those given here.
 
     Returns:
-        A 0-d tensor of at least 0. Its gradient is 0 for every other token and for prompts without a mode (all
-        wrong), and sums to 0 over the two openers. No prompt gives 0.
+        A 0-d tensor of at least 0. Its gradient is 0 for prompts without a mode (all wrong) and, but for ``nll``,
+        for every other token; it sums to 0 over the openers, with ``nll`` over all tokens. No prompt gives 0.
 
     Raises:
         ShapeError: wrong type, rank, dtype, length or device.
@@ -88,17 +89,21 @@ def mode_switch(
         ConfigError: equal or unknown tokens, or an option out of range or unknown.
     """
     _check_openers(first_logits, mode, long_token, short_token)
-    checks.choice("kind", kind, ("ce", "hinge"))
+    checks.choice("kind", kind, ("ce", "hinge", "nll"))
     checks.number("margin", margin, low=0.0)
     if normaliser is not None:
         checks.number("normaliser", normaliser, above=0.0)
 
     chosen = mode != NO_MODE
-    lead = first_logits[chosen, long_token] - first_logits[chosen, short_token]
-    if not torch.isfinite(lead).all():
+    z, is_long = first_logits[chosen], mode[chosen] == LONG
+    if not torch.isfinite(z[:, [long_token, short_token]]).all():
         raise InputError("first_logits of an opener is NaN or infinite; look for an overflow in the forward pass")
-    lead = torch.where(mode[chosen] == LONG, lead, -lead)
-    losses = -torch.nn.functional.logsigmoid(lead) if kind == "ce" else torch.relu(margin - lead)
+    if kind == "nll":
+        opener = torch.where(is_long, long_token, short_token)
+        losses = torch.nn.functional.cross_entropy(z, opener, reduction="none")
+    else:
+        lead = torch.where(is_long, 1, -1) * (z[:, long_token] - z[:, short_token])
+        losses = -torch.nn.functional.logsigmoid(lead) if kind == "ce" else torch.relu(margin - lead)
     return losses.sum() / (max(len(losses), 1) if normaliser is None else normaliser)
 
 
