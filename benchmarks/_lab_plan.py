@@ -111,7 +111,16 @@ ADAPTIVE: Settings = {
     "strong": (None, {"rho": 0.5, "switch_weight": 0.5}),
     "no-switch": (None, {"rho": 0.5, "switch_weight": 0.0}),
     "no-rho": (None, {"rho": 0.0, "switch_weight": 0.1}),
-}
+    "opened": (
+        None,
+        {
+            "control": "opener", "switch_loss": "nll", "switch_weight": 1.0, "baseline": "mode", "short_cap": 12,
+            "delta": 1 / 16,
+        },
+    ),
+}  # fmt: skip
+OPENED_TRAIN = {"steps": 80, "group_size": 32, "lr": 1e-4}
+"""Sixteen answers a mode: with four, which mode is better is often chance."""
 MERGED = {("chains", "dler", "cap50")}
 
 BASELINES: dict[str, Settings] = {
@@ -155,7 +164,8 @@ def method_runs(world: str, seed: int) -> Iterator[Run]:
             train = {"t-ppo": T_PPO, "siri": SIRI}.get(method, TRAIN)[world]
             yield Run("methods", world, method, setting, seed, options, cap, train, merged=merged)
     for setting, (cap, options) in ADAPTIVE.items():
-        yield Run("methods", f"{world}-modes", "adaptive", setting, seed, {**MODES, **options}, cap, TRAIN[world])
+        train = TRAIN[world] | (OPENED_TRAIN if setting == "opened" else {})
+        yield Run("methods", f"{world}-modes", "adaptive", setting, seed, {**MODES, **options}, cap, train)
 
 
 def ablation_runs() -> Iterator[Run]:

@@ -9,9 +9,9 @@ cross-entropy copies the share of groups in which a mode is preferred), `obey` (
 the other mode than asked counts as wrong), `by-mode` (the cross-entropy with weight 1, `obey`, an answer asked for
 shortly of more than 12 tokens counts as wrong too, answers compared within their mode, and twice the group or more),
 `opened` (as `by-mode`, but the mode's opener is put behind the bare prompt in the place of an instruction, and the
-switching loss is the opener's negative log-likelihood among all tokens), `lead` (as `opened`, and long must lead by more than one answer of sixteen),
-`no-switch` (`switch_weight` 0: the choice is
-learnt through instructed prompts alone) and `no-deduction` (`rho` 0: a right answer earns the same in either mode).
+switching loss is the opener's negative log-likelihood among all tokens), `lead` (as `opened`, and long must lead by
+more than one answer of sixteen), `no-switch` (`switch_weight` 0: the choice is learnt through instructed prompts alone)
+and `no-deduction` (`rho` 0: a right answer earns the same in either mode).
 One JSON file a setting, arm and seed under ``benchmarks/results/adaptive``; what is there is not run again. What is
 expected was written to ``adaptive_registered.json`` before the first run. `first-chains` are the runs on the first
 base, which was no good.
@@ -46,21 +46,15 @@ from lengthwise.study.compare_worlds import WITNESS_CAP, witness_problems
 from lengthwise.study.demo import chain_problems
 
 OUT = RESULTS / "adaptive"
+OPENED = {"switch_weight": 1.0, "control": "opener", "switch_loss": "nll", "short_cap": 12, "baseline": "mode"}
 ARMS: dict[str, dict[str, Any]] = {
     "adaptive": {},
     "strong": {"switch_weight": 0.5},
     "sharp": {"switch_weight": 0.5, "switch_loss": "hinge", "margin": 2.0},
     "obey": {"switch_weight": 0.5, "switch_loss": "hinge", "margin": 2.0, "obey": True},
     "by-mode": {"switch_weight": 1.0, "obey": True, "short_cap": 12, "baseline": "mode"},
-    "opened": {"switch_weight": 1.0, "control": "opener", "switch_loss": "nll", "short_cap": 12, "baseline": "mode"},
-    "lead": {
-        "switch_weight": 1.0,
-        "control": "opener",
-        "switch_loss": "nll",
-        "short_cap": 12,
-        "baseline": "mode",
-        "delta": 1 / 16,
-    },
+    "opened": OPENED,
+    "lead": OPENED | {"delta": 1 / 16},
     "no-switch": {"switch_weight": 0.0},
     "no-deduction": {"rho": 0.0},
 }

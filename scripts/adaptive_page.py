@@ -17,7 +17,7 @@ ARMS = {
     "obey": "adaptive, switch_weight .5, hinge with margin 2, obey",
     "by-mode": "adaptive, switch_weight 1, obey, short_cap 12, baseline mode, groups of 32",
     "opened": "adaptive, control opener, switch_loss nll, switch_weight 1, short_cap 12, baseline mode, groups of 32",
-    "lead": "as the last, delta 1/16",
+    "lead": "the same with delta 1/16: long must lead by more than one answer of sixteen",
     "no-switch": "without the switching loss",
     "no-deduction": "without the deduction",
 }
