@@ -72,6 +72,10 @@ class ExtraLoss:
     function: Callable[[BarePrompts], Tensor]
     words: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not self.weight >= 0:
+            raise ConfigError(f"the weight of the loss {self.name} is {self.weight}; give 0 or a positive number")
+
 
 class Observation(NamedTuple):
     """A fixed set that is watched: every `every` steps `prompts` problems are sampled and told to the method.

@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from lengthwise.engine.method import Recipe
+from lengthwise.engine.method import Method, Recipe
+from lengthwise.engine.rehearsal import rehearse
 from lengthwise.errors import ConfigError
 from lengthwise.methods._parts import group_relative
 from lengthwise.methods.a_dlp import a_dlp
@@ -81,14 +82,19 @@ def options_of(name: str) -> dict[str, Any]:
 def build_method(name: str, **options: Any) -> Recipe:
     """Make a method by its name with its own options; `name` may also be a file or function of yours (see `own`).
 
+    The parts of a method by name are rehearsed on a few made-up rows, so that options out of range are refused here.
+
     Raises:
-        ConfigError: no such method, or an option that it does not have; the nearest names are given.
+        ConfigError: no such method, an option that it does not have (the nearest names are given) or one out of range.
     """
     known = options_of(name)
     for option in options:
         if option not in known:
             raise ConfigError(f"method {name!r} has no option {option!r}; {_nearest(option, known)}")
-    return _maker(name)(**options)
+    made = _maker(name)(**options)
+    if isinstance(made, Method) and not is_own(name):
+        rehearse(made)
+    return made
 
 
 def _maker(name: str) -> Callable[..., Recipe]:

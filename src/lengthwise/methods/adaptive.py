@@ -60,14 +60,18 @@ def adaptive(
     opener, so that what is practised is what bare prompts get; `cap` and `short_cap` count the opener too, and the
     instructions serve fine-tuning alone; it needs `switch_loss` ``nll``. All other options are ours.
     """
+    options = {name: value for name, value in locals().items() if name != "common"}
     if long_opener == short_opener:
         raise ConfigError(f"long_opener and short_opener are both {long_opener!r}; each mode opens in its own way")
     if not 0 <= short_cap <= cap:
         raise ConfigError(f"short_cap is {short_cap}; give tokens up to the cap, {cap}, or 0 for none")
-    if baseline not in ("group", "mode"):
-        raise ConfigError(f"baseline is {baseline!r}; give group or mode")
-    if control not in ("instruction", "opener"):
-        raise ConfigError(f"control is {control!r}; give instruction or opener")
+    for name, value, allowed in (
+        ("baseline", baseline, ("group", "mode")),
+        ("control", control, ("instruction", "opener")),
+        ("switch_loss", switch_loss, ("ce", "hinge", "nll")),
+    ):
+        if value not in allowed:
+            raise ConfigError(f"{name} is {value!r}; give {' or '.join(allowed)}")
     if obey and control == "opener":
         raise ConfigError("obey is True with control opener, which opens every answer itself; leave obey out")
     opened = control == "opener"
@@ -107,20 +111,13 @@ def adaptive(
         summary="learns by itself whether to think long or short (experimental: parts are our reconstruction)",
         cap=cap - opened,
         reward=lambda r, state: mode_reward(right(r), modes_of(r), r.group_ids, rho=rho, r_wrong=r_wrong, **rule),
-        options={
-            "cap": cap, **rule, "obey": obey, "short_cap": short_cap, "baseline": baseline, "control": control,
-            "rho": rho, "r_wrong": r_wrong, "switch_loss": switch_loss, "margin": margin,
-            "switch_weight": switch_weight, "long_instruction": long_instruction,
-            "short_instruction": short_instruction, "instruction_sep": instruction_sep, "long_opener": long_opener,
-            "short_opener": short_opener, "sft_data": sft_data, "sft_epochs": sft_epochs, "sft_lr": sft_lr,
-            "sft_batch": sft_batch,
-        },
+        options=options,
         **common,
         prompts=prompts,
         needs=("is_long", "bare_prompt_ids", *(("obeys",) if obey else ())),
         extra_losses=(ExtraLoss("mode_switch", switch_weight, switch, (long_opener, short_opener)),),
         prepare=(Stage("sft", partial(fine_tune, asked=sft)),) if sft_data else (),
-    )  # fmt: skip
+    )
     return replace(method, advantage=advantage)
 
 
