@@ -12,6 +12,7 @@ from lengthwise.engine.method import StageInputs as StageInputs
 from lengthwise.engine.models import Policy as Policy
 from lengthwise.engine.models import load_policy as load_policy
 from lengthwise.engine.models import save_policy as save_policy
+from lengthwise.engine.rehearsal import rehearse as rehearse
 from lengthwise.engine.rollouts import Rollouts as Rollouts
 from lengthwise.engine.sampler import Sampler as Sampler
 from lengthwise.engine.scoring import Scorer as Scorer
@@ -35,5 +36,6 @@ __all__ = [
     "TrainConfig",
     "Trainer",
     "load_policy",
+    "rehearse",
     "save_policy",
 ]
