@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import AutoModelForCausalLM, TrainerCallback
 
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.sampler import Sampler
@@ -131,7 +131,8 @@ def one_batch(name: str, given: dict[str, list[list[int]]], **changes: Any) -> d
 if __name__ == "__main__":
     torch.set_num_threads(1)
     name, out, given = sys.argv[1:]
-    found = one_batch(name, json.loads(Path(given).read_text()), accumulate=2, rows=ROWS // 2)
+    model = AutoModelForCausalLM.from_pretrained(shipped_reasoner(), dtype=torch.float64)
+    found = one_batch(name, json.loads(Path(given).read_text()), accumulate=2, rows=ROWS // 2, model=model)
     trainer = found.pop("trainer")
     if trainer.accelerator.is_main_process:
         torch.save(found | {"processes": trainer.accelerator.num_processes}, out)
