@@ -33,6 +33,7 @@ from typing import Any
 import torch
 
 from _bench import RESULTS, provenance
+from _lab_plan import ADAPTIVE
 from lengthwise.engine import Policy, TrainConfig, Trainer, load_policy
 from lengthwise.engine.method import Method
 from lengthwise.evaluation.evaluate import Sampling, sample_answers
@@ -46,15 +47,16 @@ from lengthwise.study.compare_worlds import WITNESS_CAP, witness_problems
 from lengthwise.study.demo import chain_problems
 
 OUT = RESULTS / "adaptive"
-OPENED = {"switch_weight": 1.0, "control": "opener", "switch_loss": "nll", "short_cap": 12, "baseline": "mode"}
+LEAD = dict(ADAPTIVE["opened"][1])
+"""The lab study's setting `opened`, which came after this study's arm of that name and has its lead as well."""
 ARMS: dict[str, dict[str, Any]] = {
     "adaptive": {},
     "strong": {"switch_weight": 0.5},
     "sharp": {"switch_weight": 0.5, "switch_loss": "hinge", "margin": 2.0},
     "obey": {"switch_weight": 0.5, "switch_loss": "hinge", "margin": 2.0, "obey": True},
     "by-mode": {"switch_weight": 1.0, "obey": True, "short_cap": 12, "baseline": "mode"},
-    "opened": OPENED,
-    "lead": OPENED | {"delta": 1 / 16},
+    "opened": LEAD | {"delta": 0.0},
+    "lead": LEAD,
     "no-switch": {"switch_weight": 0.0},
     "no-deduction": {"rho": 0.0},
 }

@@ -34,8 +34,8 @@ STORIES = {
     "witnesses": (
         "Witnesses, `lab:witnesses-modes`",
         "A short answer asks for one reading of a hidden bit, a long one for up to 31. Easy: level .97, where one",
-        "reading is nearly always right; hard: levels .6 and .7. 16 x 16 rollouts a step. One seed of each arm, the",
-        "method's defaults too, is in [the lab's study](study-lab.md).",
+        "reading is nearly always right; hard: levels .6 and .7. 16 x 16 rollouts a step. The method's defaults",
+        "and more are in [the lab's study](study-lab.md); its setting `opened` is the arm with delta 1/16 here.",
     ),
     "chains": (
         "Chains, `lab:chains-modes`",
@@ -132,7 +132,9 @@ def page() -> str:
         "`python benchmarks/adaptive_study.py`. The method, `adaptive`, is our reconstruction of Adaptive Deep",
         "Reasoning (arXiv 2505.20101), whose constants and formulas are not available. The lab is a teaching and",
         "regression instrument, not evidence about large models. Before training bare prompts open by a coin. Held-out",
-        "problems, bare prompts unless said, temperature 1; means over levels.",
+        "problems, bare prompts unless said, temperature 1; means over levels. The runs without the switching loss or the",
+        "deduction are otherwise as the first arm judged in a setting; beside the arms after it, the last two rows compare",
+        "more than the one part.",
     ]
     for setting in STORIES:
         lines += _setting(setting)

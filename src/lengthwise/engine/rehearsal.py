@@ -27,7 +27,7 @@ def rehearse(method: Method) -> None:
     credit = rewards[:, None] * rollouts.train_mask if isinstance(method, Windowed) else rewards
     advantages = method.advantage(credit, rollouts)
     old_logp = rollouts.logp
-    logp = (old_logp * 1.01).requires_grad_()
+    logp = (old_logp * 1.01).requires_grad_()  # no ratio is exactly 1, so the clips are read
     shared = None if method.shared is None else method.shared(logp.detach(), old_logp, rollouts.train_mask)
     normaliser = method.normaliser(rollouts)
     method.loss(LossInputs(logp, old_logp, advantages, rollouts.train_mask, rollouts, normaliser, shared))

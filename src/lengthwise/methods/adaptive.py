@@ -8,6 +8,7 @@ reconstruction.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,6 +21,12 @@ from lengthwise.errors import ConfigError
 from lengthwise.methods._parts import group_relative
 from lengthwise.methods.mode_sft import ModeSft, fine_tune
 from lengthwise.objectives import group_normalised, mode_reward, mode_switch, preferred_mode
+
+CHOICES = {
+    "baseline": ("group", "mode"),
+    "control": ("instruction", "opener"),
+    "switch_loss": ("ce", "hinge", "nll"),
+}
 
 
 def adaptive(
@@ -61,25 +68,8 @@ def adaptive(
     instructions serve fine-tuning alone; it needs `switch_loss` ``nll``. All other options are ours.
     """
     options = {name: value for name, value in locals().items() if name != "common"}
-    if long_opener == short_opener:
-        raise ConfigError(f"long_opener and short_opener are both {long_opener!r}; each mode opens in its own way")
-    if not 0 <= short_cap <= cap:
-        raise ConfigError(f"short_cap is {short_cap}; give tokens up to the cap, {cap}, or 0 for none")
-    for name, value, allowed in (
-        ("baseline", baseline, ("group", "mode")),
-        ("control", control, ("instruction", "opener")),
-        ("switch_loss", switch_loss, ("ce", "hinge", "nll")),
-    ):
-        if value not in allowed:
-            raise ConfigError(f"{name} is {value!r}; give {' or '.join(allowed)}")
-    if obey and control == "opener":
-        raise ConfigError("obey is True with control opener, which opens every answer itself; leave obey out")
+    _check(options)
     opened = control == "opener"
-    if opened and switch_loss != "nll":
-        raise ConfigError(
-            f"switch_loss is {switch_loss!r} with control opener; use nll: openers are then never sampled, and a loss "
-            "that sets one against the other lets all other words come before both"
-        )
     asked = (
         (long_instruction + instruction_sep, True, long_opener),
         (short_instruction + instruction_sep, False, short_opener),
@@ -119,6 +109,27 @@ def adaptive(
         prepare=(Stage("sft", partial(fine_tune, asked=sft)),) if sft_data else (),
     )
     return replace(method, advantage=advantage)
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    """Refuse modes that cannot be told apart, and options that do not go together."""
+    cap, short_cap, opener = options["cap"], options["short_cap"], options["long_opener"]
+    if opener == options["short_opener"]:
+        raise ConfigError(f"long_opener and short_opener are both {opener!r}; each mode opens in its own way")
+    if not 0 <= short_cap <= cap:
+        raise ConfigError(f"short_cap is {short_cap}; give tokens up to the cap, {cap}, or 0 for none")
+    for name, allowed in CHOICES.items():
+        if options[name] not in allowed:
+            raise ConfigError(f"{name} is {options[name]!r}; give {' or '.join(allowed)}")
+    if options["control"] == "instruction":
+        return
+    if options["obey"]:
+        raise ConfigError("obey is True with control opener, which opens every answer itself; leave obey out")
+    if options["switch_loss"] != "nll":
+        raise ConfigError(
+            f"switch_loss is {options['switch_loss']!r} with control opener; use nll: openers are then never sampled, "
+            "and a loss that sets one against the other lets all other words come before both"
+        )
 
 
 def modes_of(rollouts: Rollouts) -> Tensor:
