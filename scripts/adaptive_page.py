@@ -132,9 +132,9 @@ def page() -> str:
         "`python benchmarks/adaptive_study.py`. The method, `adaptive`, is our reconstruction of Adaptive Deep",
         "Reasoning (arXiv 2505.20101), whose constants and formulas are not available. The lab is a teaching and",
         "regression instrument, not evidence about large models. Before training bare prompts open by a coin. Held-out",
-        "problems, bare prompts unless said, temperature 1; means over levels. The runs without the switching loss or the",
-        "deduction are otherwise as the first arm judged in a setting; beside the arms after it, the last two rows compare",
-        "more than the one part.",
+        "problems, bare prompts unless said, temperature 1; means over levels. The runs without the",
+        "switching loss or the deduction have the method's defaults in all else, so that beside most arms the last two",
+        "rows compare more than that one part.",
     ]
     for setting in STORIES:
         lines += _setting(setting)
