@@ -12,12 +12,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from lengthwise.errors import ConfigError, InputError
+from lengthwise.evaluation.answer_text import as_number, last_boxed
 from lengthwise.evaluation.prompts import (
     PRESETS,
     PromptContract,
-    as_number,
     gold_answer,
-    last_boxed,
     preset,
     render,
     resolve,

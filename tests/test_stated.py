@@ -8,7 +8,8 @@ from itertools import pairwise
 import pytest
 
 from lengthwise.errors import ConfigError
-from lengthwise.evaluation.stated import answer_key, stated_answers
+from lengthwise.evaluation.answer_text import answer_key
+from lengthwise.evaluation.stated import stated_answers
 
 
 def found(text: str, form: str = "gsm8k", pattern: str | None = None) -> list[tuple[str, str]]:

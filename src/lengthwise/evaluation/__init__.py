@@ -1,5 +1,6 @@
 """One prompt contract, graders, metrics, records and the report: what judges every method alike."""
 
+from lengthwise.evaluation.answer_text import answer_key as answer_key
 from lengthwise.evaluation.bootstrap import Interval as Interval
 from lengthwise.evaluation.graders import Verdict as Verdict
 from lengthwise.evaluation.graders import grade as grade
@@ -20,7 +21,6 @@ from lengthwise.evaluation.records import compare as compare
 from lengthwise.evaluation.records import summarise as summarise
 from lengthwise.evaluation.scores import accuracy_efficiency_score as accuracy_efficiency_score
 from lengthwise.evaluation.scores import frontier as frontier
-from lengthwise.evaluation.stated import answer_key as answer_key
 from lengthwise.evaluation.stated import stated_answers as stated_answers
 
 __all__ = [

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from lengthwise.data import Defect
 from lengthwise.errors import InputError
+from lengthwise.evaluation.answer_text import answer_key
 from lengthwise.evaluation.graders import Grader, Verdict, grade, load_grader, ready_for
 from lengthwise.evaluation.prompts import PromptContract, read_gold
-from lengthwise.evaluation.stated import answer_key, stated_answers
+from lengthwise.evaluation.stated import stated_answers
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.errors import ConfigError, InputError
-from lengthwise.evaluation import stated
+from lengthwise.evaluation import readers
+from lengthwise.evaluation.answer_text import as_number, number_with_unit, plain
 from lengthwise.evaluation.prompts import (
     ANSWER_FORMATS,
     NUMERIC_FORMATS,
     PromptContract,
-    as_number,
     read_gold,
     split_response,
     split_thinking,
@@ -116,24 +116,24 @@ def extract_answer(
     last formula or number of the text, whichever ends later.
     """
     for read in _readers(answer_format, answer_pattern, marked_only):
-        found = stated.final(read(text))
+        found = readers.final(read(text))
         if found is not None:
             return found.text, found.how
     return None
 
 
-def _readers(answer_format: str, answer_pattern: str | None, marked_only: bool) -> Sequence[stated.Reader]:
+def _readers(answer_format: str, answer_pattern: str | None, marked_only: bool) -> Sequence[readers.Reader]:
     if answer_pattern is not None:
-        return [stated.pattern_reader(answer_pattern)]
+        return [readers.pattern_reader(answer_pattern)]
     if answer_format == "lab":
-        return [stated.lab_marks]
-    first = [stated.hashes, stated.boxed] if answer_format in ("gsm8k", "auto") else [stated.boxed, stated.hashes]
-    marked = [*first, stated.phrases, stated.marks, stated.bold]
+        return [readers.lab_marks]
+    first = [readers.hashes, readers.boxed] if answer_format in ("gsm8k", "auto") else [readers.boxed, readers.hashes]
+    marked = [*first, readers.phrases, readers.marks, readers.bold]
     if marked_only:
         return marked
     if answer_format not in NUMERIC_FORMATS:
-        marked += [stated.last_bold, stated.bare_formula]
-    return [*marked, stated.last_formula_or_number]
+        marked += [readers.last_bold, readers.bare_formula]
+    return [*marked, readers.last_formula_or_number]
 
 
 def same_answer(extracted: str, gold: str, answer_format: str) -> bool:
@@ -151,11 +151,11 @@ def same_answer(extracted: str, gold: str, answer_format: str) -> bool:
     """
     if answer_format == "lab":
         return " ".join(extracted.split()) == " ".join(gold.split())
-    if stated.plain(extracted) == stated.plain(gold):
+    if plain(extracted) == plain(gold):
         return True
     number, wanted = as_number(extracted), as_number(gold)
     if number is None and answer_format in NUMERIC_FORMATS:
-        number = stated.number_with_unit(extracted)
+        number = number_with_unit(extracted)
     if number is not None and wanted is not None:
         return _same_number(number, wanted)
     if _text_only(extracted) or _text_only(gold) or _unlike_bases(extracted, gold):
@@ -267,7 +267,7 @@ def _text_only(text: str) -> bool:
 
 def _unlike_bases(extracted: str, gold: str) -> bool:
     # 52_8 and 52_9. An answer without its base is let pass: problems often name the base themselves.
-    base, wanted = _BASE.search(stated.plain(extracted)), _BASE.search(stated.plain(gold))
+    base, wanted = _BASE.search(plain(extracted)), _BASE.search(plain(gold))
     return base is not None and wanted is not None and base[1] != wanted[1]
 
 

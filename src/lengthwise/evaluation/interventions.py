@@ -12,8 +12,10 @@ from typing import Any
 
 from lengthwise.engine.sampler import World
 from lengthwise.errors import ConfigError
+from lengthwise.evaluation.answer_text import answer_key
 from lengthwise.evaluation.prompts import PromptContract
-from lengthwise.evaluation.stated import BOXED, EQUATION, answer_key, lab_marks, stated_answers
+from lengthwise.evaluation.readers import BOXED, EQUATION, lab_marks
+from lengthwise.evaluation.stated import stated_answers
 
 AGREE = "agree"
 ANSWER_TOKENS = 256

@@ -12,14 +12,13 @@ import hashlib
 import json
 import math
 import re
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from numbers import Rational, Real
 from typing import TYPE_CHECKING, Any
 
 from lengthwise.errors import ConfigError, InputError
+from lengthwise.evaluation.answer_text import as_number, last_boxed
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
@@ -272,61 +271,6 @@ def compile_answer_pattern(pattern: str) -> re.Pattern[str]:
             "put (...) around the answer, and write other groups as (?:...)"
         )
     return compiled
-
-
-_BRACES = re.compile(r"(?<!\\)\\++(?P<box>(?:f?boxed|f(?:rame)?box)\s*+\{)|\\[\\{}]|[{}]")
-
-
-def boxes(text: str) -> Iterator[tuple[int, int, str]]:
-    r"""Complete ``\boxed{...}`` and ``\fbox{...}``, braces balanced, innermost only: (start, end, content).
-
-    In order of their ends, which for boxes that hold no box is the order of their starts. Linear in the text.
-    """
-    if "box" not in text:
-        return
-    open_braces: list[tuple[int, int] | None] = []
-    last = -1
-    for match in _BRACES.finditer(text):
-        token = match[0]
-        if match["box"] is not None:
-            open_braces.append((match.start(), match.end()))
-        elif token == "{":
-            open_braces.append(None)
-        elif token == "}" and open_braces:
-            box = open_braces.pop()
-            if box is not None and box[0] > last:
-                last = box[0]
-                yield box[0], match.end(), text[box[1] : match.start()].strip()
-
-
-def last_boxed(text: str) -> str | None:
-    r"""Content of the last complete ``\boxed{...}`` or ``\fbox{...}``, braces balanced; ``None`` if none."""
-    last = deque(boxes(text), maxlen=1)
-    return last[0][2] if last else None
-
-
-_MOST_DIGITS = 1000
-_NUMBER = re.compile(r"([-+]?)\s*(\d{1,3}(?:,\d{3})+|\d+)?(\.\d+)?(?:/(\d+))?")
-_NOT_NUMBER = re.compile(r"\\[,!;]\s*|\\\$|[$€£¥]|\\[()]|\{,\}")
-
-
-def as_number(text: str) -> Fraction | None:
-    """Text that is one plain number, exactly; ``None`` for anything else.
-
-    Takes thousands separators (``2,125``), decimals, ``3/4``, signs, currency, and LaTeX's ``$`` and spacing.
-    Text of more than 1000 characters is none: Python refuses to read such numbers, and no problem asks for one.
-    """
-    if len(text) > _MOST_DIGITS:
-        return None
-    bare = _NOT_NUMBER.sub(lambda m: "," if m[0] == "{,}" else "", text.strip().rstrip("."))
-    match = _NUMBER.fullmatch(bare.strip().replace("−", "-"))
-    if match is None or not (match[2] or match[3]):
-        return None
-    sign, whole, decimals, denominator = match.groups(default="")
-    if denominator and (decimals or int(denominator) == 0):
-        return None
-    value = Fraction(f"{sign}{whole.replace(',', '') or '0'}{decimals}")
-    return value / int(denominator) if denominator else value
 
 
 def unknown_name(what: str, name: object, known: Any) -> str:

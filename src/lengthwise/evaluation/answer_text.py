@@ -1,0 +1,151 @@
+r"""Text of answers, whatever dress it wears: boxes, numbers, and the key that equal answers share.
+
+Everything here is linear in its text and knows nothing of problems, prompts or graders.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+
+LONGEST_STATEMENT = 1000
+"""Characters after "the answer is"; what is longer is no answer but a text."""
+
+_BRACES = re.compile(r"(?<!\\)\\++(?P<box>(?:f?boxed|f(?:rame)?box)\s*+\{)|\\[\\{}]|[{}]")
+
+
+def boxes(text: str) -> Iterator[tuple[int, int, str]]:
+    r"""Complete ``\boxed{...}`` and ``\fbox{...}``, braces balanced, innermost only: (start, end, content).
+
+    In order of their ends, which for boxes that hold no box is the order of their starts. Linear in the text.
+    """
+    if "box" not in text:
+        return
+    open_braces: list[tuple[int, int] | None] = []
+    last = -1
+    for match in _BRACES.finditer(text):
+        token = match[0]
+        if match["box"] is not None:
+            open_braces.append((match.start(), match.end()))
+        elif token == "{":
+            open_braces.append(None)
+        elif token == "}" and open_braces:
+            box = open_braces.pop()
+            if box is not None and box[0] > last:
+                last = box[0]
+                yield box[0], match.end(), text[box[1] : match.start()].strip()
+
+
+def last_boxed(text: str) -> str | None:
+    r"""Content of the last complete ``\boxed{...}`` or ``\fbox{...}``, braces balanced; ``None`` if none."""
+    last = deque(boxes(text), maxlen=1)
+    return last[0][2] if last else None
+
+
+_MOST_DIGITS = 1000
+_NUMBER = re.compile(r"([-+]?)\s*(\d{1,3}(?:,\d{3})+|\d+)?(\.\d+)?(?:/(\d+))?")
+_NOT_NUMBER = re.compile(r"\\[,!;]\s*|\\\$|[$€£¥]|\\[()]|\{,\}")
+
+
+def as_number(text: str) -> Fraction | None:
+    """Text that is one plain number, exactly; ``None`` for anything else.
+
+    Takes thousands separators (``2,125``), decimals, ``3/4``, signs, currency, and LaTeX's ``$`` and spacing.
+    Text of more than 1000 characters is none: Python refuses to read such numbers, and no problem asks for one.
+    """
+    if len(text) > _MOST_DIGITS:
+        return None
+    bare = _NOT_NUMBER.sub(lambda m: "," if m[0] == "{,}" else "", text.strip().rstrip("."))
+    match = _NUMBER.fullmatch(bare.strip().replace("−", "-"))
+    if match is None or not (match[2] or match[3]):
+        return None
+    sign, whole, decimals, denominator = match.groups(default="")
+    if denominator and (decimals or int(denominator) == 0):
+        return None
+    value = Fraction(f"{sign}{whole.replace(',', '') or '0'}{decimals}")
+    return value / int(denominator) if denominator else value
+
+
+NUMBER_TEXT = r"[-+−]?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+)?"
+"""Source of a regular expression: one number in running text."""
+UNIT = re.compile(
+    rf"(?P<number>{NUMBER_TEXT})"
+    r"(?:\s*\\?%|\s*\^?\s*\{?\\(?:circ|degree)\}?|°|\s*\\(?:text|mbox|mathrm)\s*\{[^{}]*\}(?:\^\{?\d\}?)?"
+    r"|,?\s+(?!(?:and|or|to|plus|minus|times|by|over)\b)[A-Za-z]{2}.*)",
+    re.DOTALL,
+)
+"""A number and its unit, or the words behind it: "18%", "90^\\circ", "18 eggs for 9 people"."""
+_NUMBER_WITH_UNIT = re.compile(rf"[^\d=+*/^(){{}}]*?(?P<number>{NUMBER_TEXT})\s*(?![\s\d+*/^=!({{,.:×-]).*", re.DOTALL)
+
+
+def number_with_unit(text: str) -> Fraction | None:
+    """The number before or after words or signs, "$18 per day" or "3 + 4 = 7 eggs"; ``None`` for an expression.
+
+    What stands before the number, or comes right after it, may not be arithmetic: 10^2 and 3 + 4 are expressions.
+    """
+    match = _NUMBER_WITH_UNIT.fullmatch(without_latex_spacing(text.rsplit("=", 1)[-1]).strip())
+    return None if match is None else as_number(match["number"])
+
+
+_FRACTION = re.compile(
+    r"(?P<sign>[-+]?)(?P<whole>\d*)\\frac(?:\{(?P<top>-?\d+)\}|(?P<top1>\d))(?:\{(?P<bottom>\d+)\}|(?P<bottom1>\d))"
+)
+# What may stand before "=" without being part of the answer: one name, f(x), or arithmetic.
+_LEFT_SIDE = re.compile(r"\s*+(?:\\?[A-Za-z](?:_\{?\w{1,9}\}?|\([a-z]\))?|(?:[-+*/().,\d\s$×÷^]|\\times|\\cdot)++)\s*+")
+
+
+def answer_key(text: str) -> str:
+    r"""Canonical text of an answer: equal keys mean equal answers, without any computer algebra.
+
+    Numbers become exact fractions whatever their dress (``2,125``, ``\$18.00``, ``\dfrac34``, ``1\frac12``,
+    "18 dollars", ``90^\circ``, ``x = 5``); a percentage counts by its number. Other text loses spacing, case and
+    the LaTeX that carries no meaning. Unequal keys may still be equal answers (``x+1`` and ``1+x``): ask a
+    grader. Empty text has the key ``""``.
+    """
+    text = right_side(text)
+    for number in (as_number(text), _dressed_number(text)):
+        if number is not None:
+            return str(number)
+    return plain(text)
+
+
+def right_side(text: str) -> str:
+    """What follows the last "=" where only names and arithmetic stand before it; else the text itself."""
+    left, equals, right = text.rpartition("=")
+    only = equals and right.strip() and all(_LEFT_SIDE.fullmatch(part) for part in left.split("="))
+    return right.strip() if only else text
+
+
+def _dressed_number(text: str) -> Fraction | None:
+    if len(text) > LONGEST_STATEMENT:
+        return None
+    unit = UNIT.fullmatch(without_latex_spacing(text).strip().rstrip("."))
+    if unit is not None:
+        return as_number(unit["number"])
+    match = _FRACTION.fullmatch(plain(text).replace("−", "-"))
+    if match is None:
+        return None
+    top, bottom = int(match["top"] or match["top1"]), int(match["bottom"] or match["bottom1"])
+    if bottom == 0 or (match["whole"] and top < 0):
+        return None
+    value = int(match["whole"] or 0) + Fraction(top, bottom)
+    return -value if match["sign"] == "-" else value
+
+
+def without_latex_spacing(text: str) -> str:
+    r"""Text without LaTeX's thin spaces; ``{,}`` and ``\$`` become ``,`` and ``$``."""
+    return re.sub(r"\\[,!;:]\s*", "", text).replace("{,}", ",").replace("\\$", "$")
+
+
+def plain(text: str) -> str:
+    r"""Text without spacing, case and the LaTeX that carries no meaning (``\text``, ``\left``, ``\dfrac``, ``$``)."""
+    text = re.sub(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}", r"\1", without_latex_spacing(text))
+    text = re.sub(r"\\(?:left|right)(?![a-z])", "", text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
+    return re.sub(r"\s+|\$|\\[()]", "", text).rstrip(".").casefold()
+
+
+def tidy(text: str) -> str:
+    """Text without the emphasis, spaces and stops around it."""
+    return text.strip().strip("*").rstrip(".,;").strip()
