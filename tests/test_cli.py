@@ -205,6 +205,44 @@ def test_dry_run_says_the_answer_as_an_own_pattern_reads_it(data: Path, tmp_path
     assert shown["verdict"] == {"correct": True, "extracted": shown["gold"], "how": "answer pattern"}
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?<=Result: )(-?\d+)",
+        r"(?i)\*{2}answer\*{2}\s*[:=]\s*(?:\$\s*)?([^\n$]+?)\s*\$?$",
+        r"(?m)^(?:Final|Last) answer\W+(\S+)(?=\.)",
+        r"<answer>\s*(.*?)\s*</answer>",
+        r"answer \((?:a|b)\) is (\d+)",
+    ],
+)
+def test_dry_run_calls_no_sound_pattern_wrong(data: Path, tmp_path: Path, pattern: str) -> None:
+    arguments = ["shorten", str(shipped_reasoner()), "--data", str(data), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(
+        app, [*arguments, "--preset", "lab", "--answer-pattern", pattern, "--dry-run", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["verdict"]["correct"] is True
+
+
+def test_dry_run_says_that_no_sample_could_be_made_and_judges_nothing(data: Path, tmp_path: Path) -> None:
+    arguments = ["shorten", str(shipped_reasoner()), "--data", str(data), "--out", str(tmp_path / "run")]
+    arguments += ["--preset", "lab", "--answer-pattern", "option ([A-E])", "--dry-run"]  # the answers are numbers
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "none: no text was found that the answer pattern reads as" in result.stdout
+    assert "WRONG" not in result.stdout
+
+
+def test_dry_run_counts_all_models_and_names_the_device(data: Path, tmp_path: Path) -> None:
+    arguments = ["shorten", str(shipped_reasoner()), "--data", str(data), "--out", str(tmp_path / "run")]
+    arguments += ["--preset", "lab", "--cap", "60", "--device", "cpu", "--dry-run"]
+    for method, parts in (("dler", ("2.3", "0.0")), ("t-ppo", ("0.0", "9.2"))):  # 605,440 times 4 and 16 bytes in MiB
+        lines = CliRunner().invoke(app, [*arguments, "--method", method]).stdout.splitlines()
+        found = {line[:24].strip(): line[24:].split()[0] for line in lines if line.endswith(" MiB")}
+        assert (found["reference model"], found["critic"]) == parts
+        assert any(line.startswith("time ") and line.endswith("at the speed of this CPU") for line in lines)
+
+
 @pytest.fixture(scope="module")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], Path]:
     folder = tmp_path_factory.mktemp("runs") / "run"

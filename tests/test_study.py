@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from lengthwise.engine import TrainConfig, load_policy
 from lengthwise.engine.models import read_config
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.evaluate import Sampling, evaluate
 from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.methods import build_method
 from lengthwise.study.autocap import choose_cap
 from lengthwise.study.demo import EVAL_CAP, first_pass, held_out, oracle_mean
-from lengthwise.study.estimate import estimate
+from lengthwise.study.estimate import Estimate, device_name, estimate
 from lengthwise.study.request import Request
 
 
@@ -34,6 +37,56 @@ def test_estimate_by_hand() -> None:
     assert found.gradients_and_optimizer == 12 * 605_440
     assert found.kv_cache == 1_536 * 128 * 66
     assert found.seconds_per_step > 0
+
+
+def of_method(name: str, *, train: TrainConfig | None = None, **changes: Any) -> Estimate:
+    given = {"cap": 60, "prompt_tokens": 20, "dtype": "float32", "lora": 0, "gradient_checkpointing": False} | changes
+    train = train or TrainConfig(steps=1, prompts=1, group_size=2, updates=1)
+    return estimate(read_config(shipped_reasoner()), train, method=build_method(name, cap=60), **given)
+
+
+def test_a_kl_penalty_holds_the_starting_weights_once_more_but_not_under_an_adapter() -> None:
+    assert of_method("grpo").reference_model == 0
+    found = of_method("dler")  # kl_coef 5e-4
+    assert found.reference_model == 4 * 605_440
+    assert found.total - of_method("grpo").total == 4 * 605_440
+    assert of_method("dler", lora=4).reference_model == 0  # the policy's own, its adapter switched off
+
+
+def test_a_critic_is_a_decoder_that_learns() -> None:
+    # The head of this model is the embedding itself, so its decoder has all of the 605,440 parameters.
+    found = of_method("t-ppo")
+    assert found.critic == (4 + 12) * 605_440
+    assert found.total - of_method("grpo").total == 16 * 605_440
+    assert of_method("dler").critic == 0
+    # With LoRA the decoder is frozen, 4 bytes each, and its adapter learns as the policy's does.
+    adapted = of_method("ppo", lora=4)
+    assert adapted.critic == 4 * 605_440 + adapted.gradients_and_optimizer
+
+
+def test_time_counts_every_forward_and_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    # At 1e6 operations a second and no bound by memory; 2 rows of 20 prompt and 60 response tokens, N = 605,440.
+    monkeypatch.setattr("lengthwise.study.estimate.machine_speed", lambda *_: (1e6, 1e30))
+    n = 605_440 / 1e6
+    decode = 2 * n * 2 * 60
+    assert of_method("grpo").seconds_per_step == pytest.approx(decode + 6 * n * 2 * 80)
+    twice = TrainConfig(steps=1, prompts=2, group_size=2, updates=2)  # old log-probabilities too; twice the rows
+    assert of_method("grpo", train=twice).seconds_per_step == pytest.approx(2 * decode + 8 * n * 4 * 80)
+    assert of_method("dler").seconds_per_step == pytest.approx(decode + 8 * n * 2 * 80)  # the reference's forward
+    assert of_method("drpo").seconds_per_step == pytest.approx(decode + 8 * n * 2 * 80)  # its trust region's forward
+    # T-PPO: a third of 60 is written, read behind a prompt of 20 and (20 + 60) / 2 tokens on average; the critic's
+    # forward, forward again and backward are 8 N.
+    found = of_method("t-ppo")
+    assert found.tokens_per_step == 2 * 20
+    assert found.seconds_per_step == pytest.approx(2 * n * 2 * 20 + 14 * n * 2 * 60)
+
+
+def test_speed_is_measured_on_the_device_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+    monkeypatch.setattr("lengthwise.study.estimate.machine_speed", lambda *given: measured.append(given) or (1.0, 1.0))
+    of_method("grpo", device=torch.device("meta"), dtype="bfloat16")
+    assert measured == [(torch.device("meta"), "bfloat16")]
+    assert device_name(torch.device("cpu")) == "this CPU" and device_name(torch.device("mps")) == "mps"
 
 
 def test_options_take_the_types_of_the_methods_defaults(tmp_path: Path) -> None:

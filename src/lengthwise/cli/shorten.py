@@ -100,6 +100,7 @@ def shorten(
         "lengthwise generate or evaluate",
     )
     from lengthwise.engine.trainer import TrainConfig
+    from lengthwise.study import dry_run as estimates
     from lengthwise.study import request
 
     asked = request.Request(
@@ -110,11 +111,11 @@ def shorten(
         gradient_checkpointing=gradient_checkpointing, **asdict(measure), **asdict(machine),
     )  # fmt: skip
     if dry_run:
-        shown = request.dry_run(asked)
+        shown = estimates.dry_run(asked)
         if as_json:
             print_json(shown)
         else:
-            for line in request.dry_run_lines(shown):
+            for line in estimates.dry_run_lines(shown):
                 out.print(line, soft_wrap=True, markup=False)
         return
     with progress() as listener:

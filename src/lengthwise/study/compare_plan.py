@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from lengthwise.engine.method import Method
-from lengthwise.engine.models import read_config
+from lengthwise.engine.models import read_config, resolve_device
 from lengthwise.errors import ConfigError
 from lengthwise.study.compare_arms import Arm, Facts, built, resolved, settings_of
 from lengthwise.study.compare_folder import base_folder, check_folder, load_record
 from lengthwise.study.compare_request import Comparison
 from lengthwise.study.compare_worlds import Arena, open_arena
-from lengthwise.study.estimate import estimate
+from lengthwise.study.estimate import Estimate, estimate, parameter_counts
 from lengthwise.study.runfolder import RECORDS
 
 
@@ -54,19 +54,23 @@ def _check_cap(arm: Arm, cap: Any, arena: Arena) -> None:
         )
 
 
-def check_arms(asked: Comparison, arena: Arena) -> None:
+def check_arms(asked: Comparison, arena: Arena) -> dict[str, Method]:
     """Refuse what can be refused before anything is measured: see `make_plan`, and methods that cannot be compared.
 
+    Returns one method of each arm by name: what a run of it holds and computes does not depend on its knob.
     Values that depend on the untouched model stand in as if half of what evaluation allows were its mean length.
     """
     longest = arena.eval_cap
     facts = Facts(range(1, longest + 1, max(1, longest // 1000)), longest / 2, 0.5, asked.train.steps)
+    found = {}
     for arm in asked.arms:
         for value in arm.values:
             given = {"cap": asked.cap if isinstance(asked.cap, int) else longest, **arm.options, arm.knob: value}
             _check_cap(arm, given["cap"], arena)
             method = built(arm, {name: resolved(one, facts) for name, one in given.items()})
             _check_comparable(arm, method)
+            found[arm.name] = method
+    return found
 
 
 def _check_comparable(arm: Arm, method: Any) -> None:
@@ -96,18 +100,15 @@ def dry_run(asked: Comparison) -> dict[str, Any]:
     """
     check_folder(asked.out)
     arena = open_arena(asked)
-    check_arms(asked, arena)
+    methods = check_arms(asked, arena)
     known = (base_folder(asked.out, asked.train.seed) / RECORDS / "before.json").is_file()
     plan: Mapping[str, Any] = make_plan(asked, arena, facts_of(asked)) if known else {}
     tokens = plan.get("token_budget") or asked.train.token_budget or _rows(asked) * arena.eval_cap
     mean = plan.get("mean_tokens", arena.eval_cap)
     problems = arena.train(asked.train.seed)
-    cost = estimate(
-        read_config(arena.folder), asked.train, cap=round(mean), prompt_tokens=max(map(len, problems.prompts)),
-        dtype=asked.dtype, lora=asked.lora, gradient_checkpointing=asked.gradient_checkpointing,
-    )  # fmt: skip
-    runs = sum(len(arm.values) for arm in asked.all_arms) * asked.seeds
-    steps = tokens / (asked.train.prompts * asked.train.group_size * mean)
+    costs, settings = _costs(asked, arena, methods, round(mean)), [len(arm.values) for arm in asked.all_arms]
+    runs = sum(settings) * asked.seeds
+    seconds = [tokens * cost.seconds_per_step / cost.tokens_per_step for cost in costs]
     return {
         "model": asked.model,
         "problems": {"train": len(problems), "validation": len(arena.validation), "test": len(arena.test)},
@@ -124,9 +125,23 @@ def dry_run(asked: Comparison) -> dict[str, Any]:
         "token_budget": tokens,
         "token_budget_is_bound": not known and asked.train.token_budget is None,
         "tokens": runs * tokens,
-        "seconds_per_run": cost.seconds_per_step * steps,
-        "memory_bytes_per_run": cost.total,
+        "seconds_per_run": sum(n * each for n, each in zip(settings, seconds, strict=True)) / sum(settings),
+        "memory_bytes_per_run": max(cost.total for cost in costs),
     }  # fmt: skip
+
+
+def _costs(asked: Comparison, arena: Arena, methods: Mapping[str, Method], tokens: int) -> list[Estimate]:
+    """What a step of each arm takes, with responses of so many tokens."""
+    config, problems = read_config(arena.folder), arena.train(asked.train.seed)
+    counts = parameter_counts(config)
+    return [
+        estimate(
+            config, asked.train, cap=tokens, prompt_tokens=max(map(len, problems.prompts)), dtype=asked.dtype,
+            lora=asked.lora, gradient_checkpointing=asked.gradient_checkpointing, method=methods.get(arm.name),
+            device=resolve_device(asked.device), counts=counts,
+        )
+        for arm in asked.all_arms
+    ]  # fmt: skip
 
 
 def _counted(count: int, name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +21,12 @@ from lengthwise.engine.models import (
 )
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, InputError
-from lengthwise.evaluation.graders import grade, load_grader
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import PromptContract, preset, resolve
 from lengthwise.methods import build_method, options_of
 from lengthwise.methods._parts import SCHEDULES
 from lengthwise.methods.mixing import under_schedule
 from lengthwise.study.autocap import CapChoice, choose_cap
-from lengthwise.study.estimate import estimate
 from lengthwise.study.lab_models import LAB, model_folder
 from lengthwise.study.one_stage import run_one_stage
 from lengthwise.study.shorten import Job, Listener, shorten
@@ -317,74 +314,3 @@ def carry_out(asked: Request, *, overwrite: bool = False, listener: Listener | N
     if resolved.choice is not None:
         outcome["cap_choice"] = dataclasses.asdict(resolved.choice)
     return outcome
-
-
-def dry_run(asked: Request) -> dict[str, Any]:
-    """One rendered prompt, its gold answer given back and graded, and an estimate; no weights are read."""
-    options, folder = asked.method_options(), asked.folder
-    tokenizer = load_tokenizer(folder)
-    contract = asked.contract.resolved(folder, tokenizer)
-    rows, held = read_problems(asked, contract)
-    config = read_config(folder)
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    cap = asked.cap_number()
-    own = None if asked.contract.grader is None else load_grader(asked.contract.grader)
-    train = prepare(rows, contract, tokenizer, cap=cap or 1, positions=positions, source=asked.data, grader=own)
-    shown_cap = cap or _room(train, train, positions)
-    sample = _gold_response(contract, train.answers[0])
-    verdict = own(sample, train.answers[0]) if own else grade(sample, train.answers[0], contract=contract)
-    cost = estimate(
-        config, asked.train, cap=shown_cap, prompt_tokens=max(len(p) for p in train.prompts), dtype=asked.dtype,
-        lora=asked.lora, gradient_checkpointing=asked.gradient_checkpointing,
-    )  # fmt: skip
-    loop = isinstance(build_method(asked.method, cap=shown_cap, **options), Method)
-    return {
-        "prompt": train.texts[0],
-        "prompt_tokens": len(train.prompts[0]),
-        "eos_ids": list(contract.eos_ids),
-        "gold": train.answers[0],
-        "sample": sample,
-        "verdict": {"correct": verdict.correct, "extracted": verdict.extracted, "how": verdict.how},
-        "method": asked.method,
-        "options": options,
-        "cap": cap if cap is not None else "auto",
-        "schedule": asked.schedule(),
-        "train_problems": len(rows),
-        "eval_problems": len(held),
-        "estimate": {
-            **dataclasses.asdict(cost), "total": cost.total, "cap": shown_cap,
-            "seconds": cost.seconds_per_step * asked.train.steps if loop else None,
-        },
-    }  # fmt: skip
-
-
-def _gold_response(contract: PromptContract, answer: str) -> str:
-    """The gold answer said the way the contract reads it."""
-    closed = f"...{contract.think_close}\n" if contract.think_close else ""
-    if contract.answer_pattern is not None:  # the pattern with the answer in the place of its group
-        return closed + re.sub(r"\((?!\?)[^()]*\)", lambda _: answer, contract.answer_pattern, count=1)
-    said = f"A: {answer}" if contract.answer_format == "lab" else f"The answer is \\boxed{{{answer}}}."
-    return closed + said
-
-
-def dry_run_lines(shown: Mapping[str, Any]) -> list[str]:
-    """What `--dry-run` prints."""
-    cost, mib = shown["estimate"], 2**20
-    time = (
-        f"{cost['seconds_per_step']:12,.1f} s a step, {cost['seconds'] / 60:,.1f} min in all, at this CPU's speed"
-        if cost["seconds"] is not None
-        else f"{'unknown':>12s}: stages without a training loop"
-    )
-    parts = ("weights", "gradients_and_optimizer", "kv_cache", "logits", "activations", "total")
-    return [
-        f"--- prompt ({shown['prompt_tokens']} tokens; ends on {shown['eos_ids']}) ---",
-        shown["prompt"],
-        "--- its gold answer given back ---",
-        shown["sample"],
-        f"graded {'right' if shown['verdict']['correct'] else 'WRONG'} "
-        f"(read {shown['verdict']['extracted']!r} by {shown['verdict']['how']}; gold {shown['gold']!r})",
-        f"--- estimate for {cost['parameters']:,} parameters at cap {cost['cap']} (rough) ---",
-        *(f"{name.replace('_', ' '):24s} {cost[name] / mib:12,.1f} MiB" for name in parts),
-        f"time                     {time}",
-        f"{shown['train_problems']} problems to train on, {shown['eval_problems']} to measure on",
-    ]

@@ -1,0 +1,128 @@
+"""`lengthwise shorten --dry-run`: one prompt, its gold answer given back and graded, and what the run will take."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from lengthwise.engine.method import Method
+from lengthwise.engine.models import load_tokenizer, read_config, resolve_device
+from lengthwise.evaluation.graders import Grader, grade
+from lengthwise.evaluation.isolated import SafeGrader
+from lengthwise.evaluation.pattern_texts import texts_with
+from lengthwise.evaluation.problems import prepare
+from lengthwise.evaluation.prompts import PromptContract, split_response
+from lengthwise.evaluation.stated import final, pattern_reader
+from lengthwise.methods import build_method
+from lengthwise.study.estimate import device_name, estimate
+from lengthwise.study.request import Request, read_problems, room
+
+TEXTS = 20
+"""Texts of an answer pattern that are looked at, the plainest first."""
+
+
+def dry_run(asked: Request) -> dict[str, Any]:
+    """One rendered prompt, its gold answer given back and graded, and an estimate; no weights are read."""
+    options, folder = asked.method_options(), asked.folder
+    tokenizer = load_tokenizer(folder)
+    contract = asked.contract.resolved(folder, tokenizer)
+    rows, held = read_problems(asked, contract)
+    config = read_config(folder)
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    cap = asked.cap_number()
+    own = asked.contract.grader
+    train = prepare(rows, contract, tokenizer, cap=cap or 1, positions=positions, source=asked.data, grader=own)
+    longest = max(len(prompt) for prompt in train.prompts)
+    shown_cap = cap or room(longest, positions)
+    sample = _gold_response(contract, train.answers[0])
+    judge: Grader = SafeGrader(contract, grader=own) if own else functools.partial(grade, contract=contract)
+    verdict = None if sample is None else judge(sample, train.answers[0])
+    method, device = build_method(asked.method, cap=shown_cap, **options), resolve_device(asked.device)
+    cost = estimate(
+        config, asked.train, cap=shown_cap, prompt_tokens=longest, dtype=asked.dtype,
+        lora=asked.lora, gradient_checkpointing=asked.gradient_checkpointing, method=method, device=device,
+    )  # fmt: skip
+    return {
+        "prompt": train.texts[0],
+        "prompt_tokens": len(train.prompts[0]),
+        "eos_ids": list(contract.eos_ids),
+        "gold": train.answers[0],
+        "sample": sample,
+        "verdict": None if verdict is None else dataclasses.asdict(verdict),
+        "grader": own,
+        "method": asked.method,
+        "options": options,
+        "cap": cap if cap is not None else "auto",
+        "schedule": asked.schedule(),
+        "train_problems": len(rows),
+        "eval_problems": len(held),
+        "estimate": {
+            **dataclasses.asdict(cost), "total": cost.total, "cap": shown_cap,
+            "seconds": cost.seconds_per_step * asked.train.steps if isinstance(method, Method) else None,
+            "device": device_name(device),
+        },
+    }  # fmt: skip
+
+
+def _gold_response(contract: PromptContract, answer: str) -> str | None:
+    """The gold answer said the way the contract reads it; None where no text was found that its pattern reads so."""
+    if contract.answer_pattern is None:
+        said = [f"A: {answer}" if contract.answer_format == "lab" else f"The answer is \\boxed{{{answer}}}."]
+    else:
+        said = list(itertools.islice(texts_with(answer, contract.answer_pattern), TEXTS))
+    if contract.think_close is None:
+        return next(iter(said), None)
+    responses = [f"...{contract.think_close}{gap}{text}" for text in said for gap in ("\n", "")]
+    if contract.answer_pattern is None:
+        return responses[0]
+    # What stands before it, and a mark of thinking in it, may keep a text from being read as it is by itself.
+    reads = pattern_reader(contract.answer_pattern)
+    for response in responses:
+        found = final(reads(split_response(contract, response)[1]))
+        if found is not None and found.text == answer.strip():
+            return response
+    return None
+
+
+def _sample_lines(shown: Mapping[str, Any]) -> list[str]:
+    verdict = shown["verdict"]
+    if verdict is None:
+        return [
+            f"none: no text was found that the answer pattern reads as {shown['gold']!r}, which says nothing against "
+            "the pattern; try it on responses of the model with `lengthwise grade`"
+        ]
+    lines = [
+        shown["sample"],
+        f"graded {'right' if verdict['correct'] else 'WRONG'} "
+        f"(read {verdict['extracted']!r} by {verdict['how']}; gold {shown['gold']!r})",
+    ]
+    if shown["grader"] is not None and not verdict["correct"]:
+        lines.append("(the words around the answer are the prompt contract's; your grader may look for others)")
+    return lines
+
+
+def dry_run_lines(shown: Mapping[str, Any]) -> list[str]:
+    """What `--dry-run` prints."""
+    cost, mib = shown["estimate"], 2**20
+    time = (
+        f"{cost['seconds_per_step']:12,.1f} s a step, {cost['seconds'] / 60:,.1f} min in all, "
+        f"at the speed of {cost['device']}"
+        if cost["seconds"] is not None
+        else f"{'unknown':>12s}: stages without a training loop"
+    )
+    parts = (
+        "weights", "gradients_and_optimizer", "reference_model", "critic", "kv_cache", "logits", "activations", "total",
+    )  # fmt: skip
+    return [
+        f"--- prompt ({shown['prompt_tokens']} tokens; ends on {shown['eos_ids']}) ---",
+        shown["prompt"],
+        "--- its gold answer given back ---",
+        *_sample_lines(shown),
+        f"--- estimate for {cost['parameters']:,} parameters at cap {cost['cap']} (rough) ---",
+        *(f"{name.replace('_', ' '):24s} {cost[name] / mib:12,.1f} MiB" for name in parts),
+        f"time                     {time}",
+        f"{shown['train_problems']} problems to train on, {shown['eval_problems']} to measure on",
+    ]
