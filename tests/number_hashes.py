@@ -22,7 +22,7 @@ from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.lab.words import OPEN_LONG, OPEN_SHORT
 from lengthwise.study.demo import chain_problems, demo
-from lengthwise.study.shorten import Job, load, shorten
+from lengthwise.study.shorten import Job, load
 
 MODES = {"long_opener": OPEN_LONG, "short_opener": OPEN_SHORT, "control": "opener", "switch_loss": "nll"}
 KNOWN = Path(__file__).with_name("number_hashes.json")
