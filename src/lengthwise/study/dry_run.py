@@ -15,7 +15,7 @@ from lengthwise.evaluation.isolated import SafeGrader
 from lengthwise.evaluation.pattern_texts import texts_with
 from lengthwise.evaluation.problems import prepare
 from lengthwise.evaluation.prompts import PromptContract, split_response
-from lengthwise.evaluation.stated import final, pattern_reader
+from lengthwise.evaluation.readers import final, pattern_reader
 from lengthwise.methods import build_method
 from lengthwise.study.estimate import device_name, estimate
 from lengthwise.study.request import Request, read_problems, room
