@@ -79,6 +79,32 @@ def test_queries_agree_with_arrays(seed: int) -> None:
     assert found["majority_at_k"]["2"] == pytest.approx(wanted_majority)
 
 
+def test_a_row_counts_in_its_own_category() -> None:
+    # p has rows in two categories, q in one and one row that names none.
+    rows = [
+        ("p", "x", True, 10),
+        ("p", "y", False, 20),
+        ("p", "y", True, 40),
+        ("q", "y", True, 60),
+        ("q", None, False, 8),
+    ]
+    with Ledger() as ledger:
+        for line, (problem, category, correct, tokens) in enumerate(rows):
+            row = entry(line, problem, correct, True, tokens, category=category)
+            assert ledger.add(row, gold="1", vote="1") is None
+        found = summarise(ledger, cap=60, seed=0, price=None)
+        record = record_of(ledger, name="log", context={"cap": 60})
+    # x: p alone; y: p is right in 1 of 2 with 30 tokens each, q in 1 of 1 with 60; none: q's last.
+    wanted = {"x": (1.0, 10.0, 1, 1), "y": ((1 / 2 + 1) / 2, (30 + 60) / 2, 2, 3), "none": (0.0, 8.0, 1, 1)}
+    names = ("accuracy", "mean_tokens", "problems", "responses")
+    assert {name: tuple(row[n] for n in names) for name, row in found["by_category"].items()} == wanted
+    for name, row in found["by_category"].items():
+        assert row["mean_tokens_interval"]["estimate"] == pytest.approx(wanted[name][1])
+    assert found["mean_tokens"] == pytest.approx((70 / 3 + 68 / 2) / 2)
+    assert record.problem_ids == ["p", "q"]
+    assert record.categories == ["x + y", "none + y"]  # a record has one a problem: none is put under another's name
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
 def test_quantiles_are_those_of_numpy(size: int) -> None:
     rng = random.Random(size)

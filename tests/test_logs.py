@@ -236,6 +236,13 @@ def test_a_problem_is_its_id_or_its_text_or_the_row(tmp_path: Path) -> None:
     assert summary["problems_by"] == {"problem_id": 3, "problem": 2, "question": 1, "row": 2}
 
 
+def test_samples_of_one_problem_may_stand_in_different_categories(tmp_path: Path) -> None:
+    rows = [GOOD | {"sample": sample, "category": name} for sample, name in enumerate(["easy", "hard", "hard"])]
+    summary, found = graded(tmp_path, rows)
+    assert {name: row["responses"] for name, row in summary["by_category"].items()} == {"easy": 1, "hard": 2}
+    assert [row["category"] for row in found] == ["easy", "hard", "hard"]
+
+
 # ---- defects -------------------------------------------------------------------------------------------------
 
 GOOD = {"problem_id": "p", "response": "The answer is 4", "answer": 4, "num_tokens": 5}

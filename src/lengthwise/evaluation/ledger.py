@@ -36,8 +36,8 @@ _TABLES = f"""
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -16384;
-CREATE TABLE problems (id INTEGER PRIMARY KEY, name TEXT UNIQUE, gold TEXT, category TEXT, block INTEGER);
-CREATE TABLE rows (problem INTEGER, vote TEXT, {", ".join(STORED)}, UNIQUE (problem, sample));
+CREATE TABLE problems (id INTEGER PRIMARY KEY, name TEXT UNIQUE, gold TEXT, block INTEGER);
+CREATE TABLE rows (problem INTEGER, vote TEXT, category TEXT, {", ".join(STORED)}, UNIQUE (problem, sample));
 """
 NO_CATEGORY = "none"
 _CATEGORY = f"coalesce(category, '{NO_CATEGORY}')"
@@ -97,8 +97,8 @@ class Ledger:
         known = self._base.execute("SELECT id, gold FROM problems WHERE name = ?", (name,)).fetchone()
         if known is None:
             block = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest()) % MOST_BLOCKS
-            entry = (name, gold, row["category"], block)
-            cursor = self._base.execute("INSERT INTO problems (name, gold, category, block) VALUES (?, ?, ?, ?)", entry)
+            entry = (name, gold, block)
+            cursor = self._base.execute("INSERT INTO problems (name, gold, block) VALUES (?, ?, ?)", entry)
             problem = cursor.lastrowid
         else:
             problem, there = known
@@ -106,7 +106,7 @@ class Ledger:
                 return OTHER_GOLD
             if there is None:
                 self._base.execute("UPDATE problems SET gold = ? WHERE id = ?", (gold, problem))
-        values = (problem, vote, *(row[name] for name in STORED))
+        values = (problem, vote, row["category"], *(row[name] for name in STORED))
         marks = ", ".join("?" * len(values))
         entered = self._base.execute(f"INSERT OR IGNORE INTO rows VALUES ({marks})", values).rowcount
         return None if entered else DUPLICATE
@@ -114,15 +114,28 @@ class Ledger:
     @cached_property
     def _sealed(self) -> int:
         """Per-problem means, made once all rows are in; the number of problems."""
+        self._means("means", "problem")
+        self._base.execute("CREATE UNIQUE INDEX of_problem ON means (problem)")
+        return int(self._base.execute("SELECT count(*) FROM means").fetchone()[0])
+
+    @cached_property
+    def _categorised(self) -> bool:
+        """Means of each problem within each category, made once all rows are in; whether any row names one."""
+        assert self.problems
+        if not self.sums(named="count(category)")["named"]:
+            return False
+        self._means("category_means", f"problem, {_CATEGORY}")
+        return True
+
+    def _means(self, table: str, group: str) -> None:
+        """Make a table of means over the rows of each group, a problem's or a part of them."""
         means = ", ".join(f"avg({what}) AS {name}" for name, what in _MEANS.items())
         located = f"sum(CASE WHEN {LOCATED} THEN num_tokens ELSE 0 END) AS located_tokens"
         after = f"sum(CASE WHEN {LOCATED} THEN tokens_after_right ELSE 0 END) AS after_tokens"
         self._base.execute(
-            f"CREATE TABLE means AS SELECT problem, count(*) AS n, sum(correct) AS rights, {means}, {located}, {after} "
-            "FROM rows GROUP BY problem"
+            f"CREATE TABLE {table} AS SELECT problem, {_CATEGORY} AS category, count(*) AS n, sum(correct) AS rights, "
+            f"{means}, {located}, {after} FROM rows GROUP BY {group}"
         )
-        self._base.execute("CREATE UNIQUE INDEX of_problem ON means (problem)")
-        return int(self._base.execute("SELECT count(*) FROM means").fetchone()[0])
 
     @property
     def problems(self) -> int:
@@ -150,13 +163,16 @@ class Ledger:
         """Bootstrap intervals over problems of accuracy, mean_tokens, truncation_rate and after_right_share.
 
         The last is tokens after the first right statement per token of right responses. ``category``: over its
-        problems alone. Above `MOST_BLOCKS` problems, random blocks of them are drawn.
+        rows alone, one of `categories`. Above `MOST_BLOCKS` problems, random blocks of them are drawn.
         """
         key = "problem" if self.problems <= MOST_BLOCKS else "block"
-        condition, values = ("TRUE", ()) if category is None else (f"{_CATEGORY} = ?", (category,))
+        table, condition, values = "means", "TRUE", tuple[str, ...]()
+        if category is not None:
+            assert self._categorised, "a category is one that `categories` names"
+            table, condition, values = "category_means", "category = ?", (category,)
         found = self._base.execute(
             "SELECT count(*), sum(accuracy), sum(mean_tokens), sum(truncation_rate), sum(after_tokens), "
-            f"sum(located_tokens) FROM means JOIN problems ON id = problem WHERE {condition} GROUP BY {key}",
+            f"sum(located_tokens) FROM {table} JOIN problems ON id = problem WHERE {condition} GROUP BY {key}",
             values,
         )
         names = ("accuracy", "mean_tokens", "truncation_rate")
@@ -190,24 +206,31 @@ class Ledger:
             yield [(vote, correct) for _, vote, correct in group]
 
     def categories(self, most: int) -> list[dict[str, Any]]:
-        """Means by category, those with the most problems first; empty where no row names one."""
-        assert self.problems
+        """Means by each row's category, those with the most problems first; empty where no row names one.
+
+        A problem whose rows name several counts in each of them, with its rows there.
+        """
+        if not self._categorised:
+            return []
         columns = ", ".join(f"avg({name}) AS {name}" for name in ("accuracy", "mean_tokens", "truncation_rate"))
         found = self._base.execute(
-            f"SELECT {_CATEGORY} AS name, {columns}, sum(after_tokens) * 1.0 / nullif(sum(located_tokens), 0) AS "
+            f"SELECT category AS name, {columns}, sum(after_tokens) * 1.0 / nullif(sum(located_tokens), 0) AS "
             "after_right_share, count(*) AS problems, sum(n) AS responses "
-            "FROM means JOIN problems ON id = problem GROUP BY 1 ORDER BY problems DESC, name LIMIT ?",
+            "FROM category_means GROUP BY 1 ORDER BY problems DESC, name LIMIT ?",
             (most,),
         )
         names = [column[0] for column in found.description]
-        rows = [dict(zip(names, row, strict=True)) for row in found]
-        return [] if [row["name"] for row in rows] == [NO_CATEGORY] else rows
+        return [dict(zip(names, row, strict=True)) for row in found]
 
     def responses_by_problem(self) -> Iterator[tuple[str, str, list[tuple[int, int, int]]]]:
-        """Name, category, and (answer_correct, finished, num_tokens) of each response, problem by problem."""
+        """Name, category, and (answer_correct, finished, num_tokens) of each response, problem by problem.
+
+        A problem whose rows name several categories has all of them for its own, in order: ``algebra + geometry``.
+        """
         found = self._base.execute(
             f"SELECT name, {_CATEGORY}, answer_correct, finished, num_tokens FROM rows JOIN problems ON id = problem "
             "ORDER BY problem, line"
         )
-        for (name, category), group in itertools.groupby(found, key=lambda row: row[:2]):
-            yield name, category, [row[2:] for row in group]
+        for name, group in itertools.groupby(found, key=lambda row: row[0]):
+            rows = list(group)
+            yield name, " + ".join(sorted({row[1] for row in rows})), [row[2:] for row in rows]
