@@ -116,5 +116,8 @@ def test_cap_auto_needs_right_answers_and_takes_their_quantile() -> None:
     choice = choose_cap(policy, problems, eval_cap=EVAL_CAP, samples=2, seed=0)
     assert choice.cap == choice.quantiles["p40"]
     assert list(choice.quantiles.values()) == sorted(choice.quantiles.values())
-    with pytest.raises(InputError, match="only 0 of 48 responses are right within 2 tokens"):
+    with pytest.raises(InputError, match="needs 10 right responses, but of the 48 drawn 0 are right within 2 tokens"):
         choose_cap(policy, problems, eval_cap=2, samples=2, seed=0)
+    # All that were drawn may be right, and still be too few.
+    with pytest.raises(InputError, match=r"of the 4 drawn \d are right within 260 tokens; give a number, more prob"):
+        choose_cap(policy, problems.part(0, 2), eval_cap=EVAL_CAP, samples=2, seed=0)

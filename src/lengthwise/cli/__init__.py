@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
+import io
 import sys
 import warnings
+from collections.abc import Callable, Sequence
 
 import typer
 
@@ -25,9 +26,10 @@ from lengthwise.cli import (
     report,
     shorten,
 )
+from lengthwise.cli._command import Command
 from lengthwise.cli._console import complain
-from lengthwise.errors import CheckpointError, EndpointError, LengthwiseError, LengthwiseWarning, TrainingError
-from lengthwise.files import disk_full
+from lengthwise.cli._endings import ending
+from lengthwise.errors import InputError, LengthwiseWarning
 
 app = typer.Typer(
     name="lengthwise",
@@ -35,22 +37,26 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
 )
-app.command("grade")(grade.grade)
-app.command("evaluate")(evaluate.evaluate)
-app.command("demo")(demo.demo)
-app.command("shorten")(shorten.shorten)
-app.command("compare")(compare.compare)
-app.command("methods")(methods.methods)
-app.command("generate")(generate.generate)
-app.command("extend")(extend.extend)
-app.command("evaluate-context")(evaluate_context.evaluate_context)
-app.command("merge")(merge.merge)
-app.command("repair")(repair.repair)
-app.command("export")(export.export)
-app.command("report")(report.report)
-app.command("compare-records")(compare_records.compare_records)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "grade": grade.grade,
+    "evaluate": evaluate.evaluate,
+    "demo": demo.demo,
+    "shorten": shorten.shorten,
+    "compare": compare.compare,
+    "methods": methods.methods,
+    "generate": generate.generate,
+    "extend": extend.extend,
+    "evaluate-context": evaluate_context.evaluate_context,
+    "merge": merge.merge,
+    "repair": repair.repair,
+    "export": export.export,
+    "report": report.report,
+    "compare-records": compare_records.compare_records,
+}
+for _name, _function in COMMANDS.items():
+    app.command(_name, cls=Command)(_function)
 
 
 def _version(wanted: bool) -> None:
@@ -74,27 +80,31 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object) -
         complain(f"warning: {message}", style="yellow")
 
 
-def main() -> None:
-    """Run a command; bad input is one line on stderr and exit code 2, a failed run exit code 1."""
-    try:
-        app()
-    except (TrainingError, CheckpointError, EndpointError) as error:
-        complain(f"error: {error}", style="bold red")
-        sys.exit(1)
-    except LengthwiseError as error:
-        complain(f"error: {error}", style="bold red")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        complain(
-            "stopped; give the same command again: what keeps a folder continues, the rest starts anew", style="yellow"
-        )
-        sys.exit(130)
-    except (OSError, sqlite3.OperationalError) as error:
-        if not disk_full(error):
-            raise
-        complain(
-            f"error: no space left while writing {getattr(error, 'filename', None) or 'files'}; free some and give the "
-            "same command again: what keeps a folder continues, the rest starts anew",
-            style="bold red",
-        )
-        sys.exit(1)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command, by default the one of ``sys.argv``; always ends with `SystemExit`.
+
+    Bad input is one line on stderr and exit code 2, a failed run exit code 1, Ctrl-C 130.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+
+    def work() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is no reason to lose a result
+                stream.reconfigure(errors="backslashreplace")
+        _check_text(given)
+        command = typer.main.get_command(app)
+        with command.make_context("lengthwise", given) as context:
+            command.invoke(context)
+
+    sys.exit(ending(work))
+
+
+def _check_text(given: Sequence[str]) -> None:
+    """Refuse an argument that is no UTF-8: it would come up as a file name in every record and report."""
+    for text in given:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"the argument {text!r} is not UTF-8 text; rename the file or write it in UTF-8"
+            ) from error

@@ -19,8 +19,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Texts hold paths and names of users, in which [brackets] and :colons: are no markup.
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 SAID_EVERY = 20
 """Steps between lines where stderr is no terminal."""
@@ -34,8 +35,8 @@ CONTROL_NAMES = {"cut": "base, cut at new length", "first-pass": "base, stopped 
 
 
 def complain(text: str, *, style: str) -> None:
-    """One line on stderr; whatever the terminal's width, it is not wrapped."""
-    err.print(Text(text, style=style), soft_wrap=True)
+    """One line on stderr, whatever the text and the terminal's width."""
+    err.print(Text(" ".join(text.split("\n")), style=style), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -54,7 +55,7 @@ def progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[facts]}"),

@@ -165,7 +165,7 @@ def _table(result: Mapping[str, Any]) -> Table:
 @contextmanager
 def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
     """A listener for `compare_methods`: a bar on a terminal that leaves nothing behind, else a line per piece."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
 

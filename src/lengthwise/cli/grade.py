@@ -111,7 +111,11 @@ def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
     """A listener for `grade_log`: a line on a terminal that leaves nothing behind, else one now and then."""
     if err.is_terminal:
         with Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=err, transient=True
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
         ) as bar:
             task = bar.add_task("grading", total=None)
             yield lambda event, facts: bar.update(task, description=_said(facts))

@@ -6,6 +6,7 @@ import inspect
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from lengthwise.cli._console import out, print_json
 
@@ -27,7 +28,7 @@ def methods(
         print_json(found)
         return
     for name, facts in found.items():
-        out.print(f"[bold]{name}[/bold]  {facts['summary']}", soft_wrap=True)
+        out.print(Text.assemble((name, "bold"), f"  {facts['summary']}"), soft_wrap=True)
         out.print(f"    {facts['paper']}", soft_wrap=True, markup=False)
         options = ", ".join(f"{key}={value}" for key, value in facts["options"].items())
         out.print(f"    --option: {options}", soft_wrap=True, markup=False)

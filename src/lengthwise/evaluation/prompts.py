@@ -277,8 +277,8 @@ def unknown_name(what: str, name: object, known: Any) -> str:
     """Message for a name that is not in a list: the name, the nearest ones, the list."""
     names = [str(entry) for entry in known]
     near = difflib.get_close_matches(str(name), names, n=2)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"unknown {what} {str(name)!r}{hint} Known: {', '.join(names)}"
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"unknown {what} {str(name)!r}; {hint}choose one of {', '.join(names)}"
 
 
 def problem_text(contract: PromptContract, row: Mapping[str, Any]) -> str:

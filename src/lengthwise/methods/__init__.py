@@ -107,7 +107,8 @@ def _maker(name: str) -> Callable[..., Recipe]:
 
 def _nearest(name: str, known: Any) -> str:
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
-    return f"did you mean {' or '.join(close)}?" if close else f"choose one of {', '.join(sorted(known))}"
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    return f"{hint}choose one of {', '.join(sorted(known))}"
 
 
 __all__ = ["METHODS", "build_method", "under_schedule", *(maker.__name__ for maker in METHODS.values())]

@@ -10,7 +10,7 @@ from lengthwise.evaluation.evaluate import Sampling, sample_answers
 from lengthwise.evaluation.problems import Problems
 
 QUANTILES = (0.1, 0.25, 0.4, 0.5, 0.75, 0.9)
-CHOSEN = 0.4
+CHOSEN, LEAST_RIGHT = 0.4, 10
 """A cap that two in five right answers already meet: tight enough to teach, loose enough to find rewards."""
 
 
@@ -32,10 +32,11 @@ def choose_cap(policy: Policy, problems: Problems, *, eval_cap: int, samples: in
     """
     rollouts = sample_answers(policy, problems, Sampling(eval_cap, samples=samples, seed=seed))
     lengths = rollouts.num_tokens[rollouts.correct].float()
-    if len(lengths) < 10:
+    if len(lengths) < LEAST_RIGHT:
         raise InputError(
-            f"cap is 'auto' but only {len(lengths)} of {len(rollouts)} responses are right within {eval_cap} "
-            "tokens; give a number, raise --eval-cap, or check the prompt and the grader with --dry-run"
+            f"cap is 'auto', which needs {LEAST_RIGHT} right responses, but of the {len(rollouts)} drawn "
+            f"{len(lengths)} are right within {eval_cap} tokens; give a number, more problems or a higher --eval-cap, "
+            "or check the prompt and the grader with --dry-run"
         )
     quantiles = {f"p{round(100 * q)}": int(lengths.quantile(q)) for q in QUANTILES}
     return CapChoice(int(lengths.quantile(CHOSEN)), quantiles, len(lengths), len(rollouts))

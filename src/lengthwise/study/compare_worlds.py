@@ -106,14 +106,15 @@ def _of_files(asked: Comparison) -> Arena:
         raise ConfigError(
             f"preset is {asked.contract.preset!r}, but {asked.model} answers as the lab asks; give --preset lab"
         )
-    tokenizer = load_tokenizer(folder)
-    contract = asked.contract.resolved(folder, tokenizer)
-    columns = [contract.problem_column, contract.answer_column]
+    words = asked.contract.contract()
+    columns = [words.problem_column, words.answer_column]
     rows = require_columns(read_rows(asked.source), columns, asked.source)
-    parts = _parts(rows, contract.problem_column, asked)
+    parts = _parts(rows, words.problem_column, asked)
     source = asked.test_data or asked.source
     if asked.test_data is not None:
         parts["test"] = require_columns(read_rows(asked.test_data), columns, asked.test_data)[: asked.test_problems]
+    tokenizer = load_tokenizer(folder)
+    contract = asked.contract.resolved(folder, tokenizer)
     positions = _positions(folder)
 
     def ready(name: str, cap: int) -> Problems:

@@ -27,9 +27,9 @@ TEXTS = 20
 def dry_run(asked: Request) -> dict[str, Any]:
     """One rendered prompt, its gold answer given back and graded, and an estimate; no weights are read."""
     options, folder = asked.method_options(), asked.folder
+    rows, held = read_problems(asked, asked.contract.contract())
     tokenizer = load_tokenizer(folder)
     contract = asked.contract.resolved(folder, tokenizer)
-    rows, held = read_problems(asked, contract)
     config = read_config(folder)
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     cap = asked.cap_number()

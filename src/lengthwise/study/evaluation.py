@@ -166,6 +166,7 @@ def _rows(data: str) -> list[dict[str, Any]]:
 def _plan_model(asked: Evaluation) -> Plan:
     assert asked.model is not None, "checked when it was asked"
     folder, device = model_folder(asked.model), resolve_device(asked.device)
+    rows = _rows(asked.data)
     tokenizer = load_tokenizer(folder)
     contract = asked.contract.resolved(folder, tokenizer)
     positions = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
@@ -174,7 +175,7 @@ def _plan_model(asked: Evaluation) -> Plan:
 
         rule_of(positions, **asked.endless)  # impossible numbers are a complaint now
         positions = None
-    problems = _prepare(asked, contract, tokenizer, positions)
+    problems = _prepare(asked, rows, contract, tokenizer, positions)
     sampling = asked.sampling(asked.cap or room(max(map(len, problems.prompts)), positions))
 
     def fill(log: ResponseLog, heard: Callable[[Sequence[Completion]], None], tell: Listener) -> None:
@@ -205,18 +206,18 @@ def _endless(policy: Policy, options: Mapping[str, Any] | None) -> Iterator[Poli
 
 def _plan_endpoint(asked: Evaluation, endpoint: Endpoint) -> Plan:
     assert asked.cap is not None, "checked when it was asked"
-    sampling, counted = asked.sampling(asked.cap), "the server's own counts"
+    sampling, counted, rows = asked.sampling(asked.cap), "the server's own counts", _rows(asked.data)
     if asked.tokenizer is None:
         folder, contract = None, asked.contract.contract()
         questions = read_questions(
-            _rows(asked.data), contract, source=asked.data, skip_unreadable=True,
+            rows, contract, source=asked.data, skip_unreadable=True,
             asking=asked.intervention.asking(contract),
         )  # fmt: skip
     else:
         folder = str(shipped_reasoner()) if asked.tokenizer == SHIPPED else asked.tokenizer
         tokenizer = _load_tokenizer(folder)
         contract, counted = asked.contract.resolved(Path(folder), tokenizer), tokenizer_name(tokenizer)
-        questions = _prepare(asked, contract, tokenizer, None)
+        questions = _prepare(asked, rows, contract, tokenizer, None)
 
     def fill(log: ResponseLog, heard: Callable[[Sequence[Completion]], None], tell: Listener) -> None:
         ask_all(
@@ -235,9 +236,11 @@ def _load_tokenizer(folder: str) -> Any:
     return AutoTokenizer.from_pretrained(folder)
 
 
-def _prepare(asked: Evaluation, contract: PromptContract, tokenizer: Any, positions: int | None) -> Problems:
+def _prepare(
+    asked: Evaluation, rows: list[dict[str, Any]], contract: PromptContract, tokenizer: Any, positions: int | None
+) -> Problems:
     return prepare(
-        _rows(asked.data), contract, tokenizer, cap=asked.cap or 1, positions=positions, source=asked.data,
+        rows, contract, tokenizer, cap=asked.cap or 1, positions=positions, source=asked.data,
         grader=asked.contract.grader, skip_unreadable=True, asking=asked.intervention.asking(contract),
     )  # fmt: skip
 

@@ -18,6 +18,11 @@ def shipped_models() -> list[str]:
     return sorted(LAB + path.parent.name for path in shipped_reasoner("").glob("*/config.json"))
 
 
+def is_shipped(folder: Path) -> bool:
+    """Whether a folder is one of the lab's own."""
+    return folder.resolve().parent == shipped_reasoner("").resolve()
+
+
 def model_folder(model: str, *, in_its_world: bool = False) -> Path:
     """The folder of a model in Hugging Face format, a shipped one under its name.
 

@@ -138,8 +138,9 @@ def repair_and_measure(job: RepairJob, sweep: Sweep, *, note: Note = lambda _: N
     sweep.check()
     folders, judge = open_folders(job), load_judge(sweep.judge, threshold=sweep.judge_threshold)
     pairs, prompts = _parted(job.calibration, sweep)
+    problems = read_rows(sweep.task)[: sweep.limit]
     loaded = load(job)
-    measure = build_measure(job, sweep, judge, loaded, prompts)
+    measure = build_measure(job, sweep, judge, loaded, prompts, problems)
     measure.sampler.check_padding()
     note(f"scoring on {len(pairs)} harmful rows{job.calibration.where}, judging answers to {len(prompts)} prompts")
     scored = score_weights(job, folders, pairs, loaded)
@@ -174,12 +175,14 @@ def _held_out(prompt: str) -> bool:
     return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") / 2**64 < HELD_OUT
 
 
-def build_measure(job: RepairJob, sweep: Sweep, judge: Judge, loaded: Loaded, prompts: Sequence[str]) -> Measure:
+def build_measure(
+    job: RepairJob, sweep: Sweep, judge: Judge, loaded: Loaded, prompts: Sequence[str], rows: list[dict[str, Any]]
+) -> Measure:
     """Problems and prompts made ready for a loaded model."""
     policy = Policy(loaded.model.eval(), loaded.tokenizer, job.model, 0, nullcontext)
     positions = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     problems = prepare(
-        read_rows(sweep.task)[: sweep.limit], sweep.contract.resolved(loaded.files, loaded.tokenizer),
+        rows, sweep.contract.resolved(loaded.files, loaded.tokenizer),
         loaded.tokenizer, cap=sweep.cap, positions=positions, source=sweep.task, grader=sweep.contract.grader,
     )  # fmt: skip
     encoded = encode(loaded.tokenizer, [(prompt, "") for prompt in prompts], job.calibration)

@@ -27,7 +27,7 @@ from lengthwise.methods import build_method, options_of
 from lengthwise.methods._parts import SCHEDULES
 from lengthwise.methods.mixing import under_schedule
 from lengthwise.study.autocap import CapChoice, choose_cap
-from lengthwise.study.lab_models import LAB, model_folder
+from lengthwise.study.lab_models import LAB, is_shipped, model_folder
 from lengthwise.study.one_stage import run_one_stage
 from lengthwise.study.shorten import Job, Listener, shorten
 from lengthwise.study.stages import merge_back
@@ -65,9 +65,14 @@ class ContractRequest:
         """The same, completed for a model or the tokenizer in a folder."""
         from transformers import GenerationConfig
 
+        contract = self.contract()
+        if contract.chat_template and is_shipped(folder):
+            raise ConfigError(
+                f"preset is {self.preset!r}, but the lab's models answer as the lab asks; give --preset lab"
+            )
         has_file = (folder / "generation_config.json").is_file()
         generation = GenerationConfig.from_pretrained(folder) if has_file else None
-        return resolve(self.contract(), tokenizer, generation)
+        return resolve(contract, tokenizer, generation)
 
 
 @dataclass(frozen=True)
@@ -258,9 +263,9 @@ def resolve_request(asked: Request) -> Resolved:
     """Check and resolve everything before any long work; only `--cap auto` samples from the model."""
     options = asked.method_options()
     folder = asked.folder
+    rows, held = read_problems(asked, asked.contract.contract())
     tokenizer = load_tokenizer(folder)
     contract = asked.contract.resolved(folder, tokenizer)
-    rows, held = read_problems(asked, contract)
     positions = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
     own = asked.contract.grader
 

@@ -1,0 +1,50 @@
+"""All flags and arguments of all commands, from their signatures and the parser that is made of them."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Union, get_args, get_origin
+
+import typer
+
+from lengthwise.cli import COMMANDS, app
+
+PARSED = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a command takes: by which word, of which type (that of an entry, where it may be given more than once)."""
+
+    command: str
+    word: str
+    kind: type
+    required: bool
+    argument: bool
+    help: str
+
+    def __str__(self) -> str:
+        return f"{self.command} {self.word}"
+
+
+def taken(command: str) -> Iterator[Taken]:
+    """Everything that a command takes, in its order."""
+    parsed = {parameter.name: parameter for parameter in PARSED[command].params}
+    for name, parameter in inspect.signature(COMMANDS[command], eval_str=True).parameters.items():
+        kind, about = parameter.annotation.__origin__, parameter.annotation.__metadata__[0]
+        argument = parsed[name].param_type_name == "argument"
+        word = parsed[name].metavar if argument else parsed[name].opts[0]
+        yield Taken(command, word, plain(kind), parsed[name].required, argument, about.help)
+
+
+def plain(kind: Any) -> type:
+    """``int`` of ``int | None`` and of ``list[int]``."""
+    while get_origin(kind) in (Union, types.UnionType, list):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    return kind
+
+
+EVERYTHING = [one for command in COMMANDS for one in taken(command)]
