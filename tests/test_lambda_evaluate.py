@@ -34,7 +34,7 @@ def test_rows_of_unlike_length_are_written_as_alone():
         sampled(net, prompts, 90)
     with lambda_attention(net, n_global=3, window=8):
         with pytest.raises(ValueError, match="padding before a real token"):
-            Sampler(net, eos_ids=[1], pad_id=0)._prefill([prompts[0], prompts[1]])
+            Sampler(net, eos_ids=[1], pad_id=0).prefill([prompts[0], prompts[1]])
         found = sampled(net, prompts, 90, endless=True)
         assert torch.equal(found.num_tokens, sampled(net, prompts, 90, endless=True, max_rows=1).num_tokens)
         for row, prompt in enumerate(prompts):

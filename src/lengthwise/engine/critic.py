@@ -17,7 +17,8 @@ from torch import Tensor
 from lengthwise.engine.batches import micro_batches, mini_batches
 from lengthwise.engine.descent import take_step
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.engine.scoring import _sequences
+from lengthwise.engine.scoring import readings
+from lengthwise.engine.switching import switch_of
 from lengthwise.engine.updates import UpdatePlan
 from lengthwise.errors import InputError, UnsupportedModelError
 from lengthwise.files import replacing
@@ -45,18 +46,21 @@ class Critic(torch.nn.Module):
                 "made of it; use a method without a critic, for example dler"
             )
         self.decoder = copy.deepcopy(decoder)
+        self.switch = switch_of(base.config)
         self.head = torch.nn.Linear(base.config.get_text_config().hidden_size, 1, device=model.device)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
 
     def forward(self, rollouts: Rollouts) -> Tensor:
         """Values of all response tokens, each from what stands before it: float32 [B, T], 0 on padding."""
-        ids, positions = _sequences(rollouts)
-        hidden = self.decoder(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[positions]
-        # In bfloat16 a value near 1 would come in steps of 1/128, coarser than what it should tell apart.
-        with torch.autocast(ids.device.type, enabled=False):
-            values = self.head(hidden.float())[:, 0]
-        return values.new_zeros(rollouts.mask.shape).masked_scatter(rollouts.mask, values)
+        found = torch.zeros(rollouts.mask.shape, dtype=torch.float32, device=rollouts.prompt_ids.device)
+        for reading in readings(rollouts, self.decoder, self.switch):
+            hidden = self.decoder(input_ids=reading.ids, use_cache=False).last_hidden_state
+            # In bfloat16 a value near 1 would come in steps of 1/128, coarser than what it should tell apart.
+            with torch.autocast(reading.ids.device.type, enabled=False):
+                values = self.head(hidden.flatten(0, 1)[reading.positions].float())[:, 0]
+            found = found.masked_scatter(reading.scored, values)
+        return found
 
     def save(self, path: Path) -> None:
         """Write all weights as one safetensors file, whole or not at all."""

@@ -1,19 +1,22 @@
 """Sampling that costs what its tokens cost: shared prefill, finished rows dropped at once, a cap per row.
 
 The model's own `forward` with its own KV cache does the work, so every decoder that transformers can decode
-batched is served. What cannot be served exactly is refused by `Sampler.check_padding`.
+batched is served. Rows whose rotary factors differ (see `switching`) never share a forward. What cannot be served
+exactly is refused by `Sampler.check_padding`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lengthwise.engine import padding
+from lengthwise.engine.padding import evaluating
 from lengthwise.engine.rollouts import Rollouts
+from lengthwise.engine.switching import forget, reach, switch_of
 from lengthwise.engine.written import Written
 from lengthwise.engine.written import pad_left as pad_left
 from lengthwise.errors import ConfigError, InputError, TrainingError, UnsupportedModelError
@@ -43,6 +46,8 @@ class Sampler:
         self.pad_id = pad_id
         self.max_rows = max_rows
         self.endless = endless
+        # Under Lambda attention positions are relative and never beyond the first factors.
+        self.switch = None if endless else switch_of(model.config)
 
     @torch.no_grad()
     def generate(
@@ -76,9 +81,7 @@ class Sampler:
         groups = list(group_ids) if group_ids is not None else _number(prompts)
         problems = list(problem_ids) if problem_ids is not None else groups
         state = Written([list(p) for p in prompts], [[] for _ in range(rows)], cap)
-        with _evaluating(self.model):
-            for active in self._in_flight(state, list(range(rows))):
-                self._decode(state, active, generator, temperature, top_p, world)
+        self._write(state, generator, temperature, top_p, world)
         return state.rollouts(groups, problems, policy_version, pad_id=self.pad_id, device=self.model.device)
 
     @torch.no_grad()
@@ -102,9 +105,7 @@ class Sampler:
         prompts = [rollouts.prompt(i) for i in range(rows)]
         self._check(prompts, cap, temperature, top_p)
         state = Written.of(rollouts, prompts, cap)
-        with _evaluating(self.model):
-            for active in self._in_flight(state, state.open_rows):
-                self._decode(state, active, generator, temperature, top_p, world)
+        self._write(state, generator, temperature, top_p, world)
         resumed = state.rollouts(
             rollouts.group_ids.tolist(), rollouts.problem_ids.tolist(), policy_version, pad_id=self.pad_id,
             device=self.model.device,
@@ -121,7 +122,7 @@ class Sampler:
             raise ConfigError(f"temperature is {temperature}; give 0 (greedy) or a positive number")
         if not 0 < top_p <= 1:
             raise ConfigError(f"top_p is {top_p}; give a number above 0 and up to 1")
-        limit = None if self.endless else getattr(self.model.config, "max_position_embeddings", None)
+        limit = None if self.endless else reach(self.model.config)
         for row, (prompt, cap) in enumerate(zip(prompts, caps, strict=True)):
             if not len(prompt):
                 raise ConfigError(f"prompts[{row}] has no token; a response needs something to continue")
@@ -133,15 +134,33 @@ class Sampler:
                     "positions in all; shorten the prompt or lower the cap"
                 )
 
+    def _write(
+        self, state: Written, generator: torch.Generator, temperature: float, top_p: float, world: World | None
+    ) -> None:
+        """Decode until every row has finished or reached its cap; rows whose factors switch are read anew there."""
+        with evaluating(self.model):
+            while rows := state.open_rows:
+                for active in self._in_flight(state, rows):
+                    forget(self.model, self.switch)
+                    self._decode(state, active, generator, temperature, top_p, world)
+            forget(self.model, self.switch)
+
     def _in_flight(self, state: Written, rows: list[int]) -> Iterator[list[int]]:
         """The rows in the parts that are decoded together; of one length each where no padding is taken."""
         parts: dict[int, list[int]] = {}
         for row in rows:
-            length = len(state.prompts[row]) + len(state.responses[row]) if self.endless else 0
-            parts.setdefault(length, []).append(row)
+            parts.setdefault(self._company(state.length(row), state.room(row)), []).append(row)
         for part in parts.values():
             size = self.max_rows or len(part)
             yield from (part[first : first + size] for first in range(0, len(part), size))
+
+    def _company(self, tokens: int, room: int) -> int:
+        if self.endless:
+            return tokens
+        return 0 if self.switch is None else self.switch.company(tokens, room)
+
+    def _room(self, tokens: int, room: int) -> int:
+        return room if self.switch is None else self.switch.until(tokens, room)
 
     def _decode(
         self,
@@ -152,17 +171,18 @@ class Sampler:
         top_p: float,
         world: World | None,
     ) -> None:
-        """Write tokens into `state` until every active row has finished or reached its cap."""
+        """Write tokens into `state` until every active row has finished, reached its cap or its factors' switch."""
         device = self.model.device
+        state.watch_anew(active)
         context = [state.prompts[i] + state.responses[i] for i in active]
-        logits, cache, mask, position = self._prefill(context)
+        logits, cache, mask, position = self.prefill(context)
         if bool(logits.isnan().any()):
             raise TrainingError(
                 "the model's logits are NaN, so its weights are broken; go back to the last checkpoint and lower the "
                 "learning rate"
             )
         row_ids = torch.tensor(active, device=device)
-        room = torch.tensor([state.caps[i] - len(state.responses[i]) for i in active], device=device)
+        room = torch.tensor([self._room(state.length(i), state.room(i)) for i in active], device=device)
         rows_out: list[Tensor] = []
         tokens_out: list[Tensor] = []
         logps_out: list[Tensor] = []
@@ -199,7 +219,15 @@ class Sampler:
             logits, cache = out.logits[:, -1], out.past_key_values
         state.append(rows_out, tokens_out, logps_out, forced_out, self.eos_ids)
 
-    def _prefill(self, context: list[list[int]]) -> tuple[Tensor, Any, Tensor, Tensor]:
+    def check_padding(self) -> None:
+        """Prove on the loaded model that padded, cached decoding equals a plain forward, see `padding.check`.
+
+        Raises:
+            UnsupportedModelError: it does not, or the model cannot be decoded in a padded batch at all.
+        """
+        padding.check(self.model, self.prefill, self.switch)
+
+    def prefill(self, context: list[list[int]]) -> tuple[Tensor, Any, Tensor, Tensor]:
         """Run each distinct context once, left-padded, and spread its cache to all rows that share it."""
         distinct: dict[tuple[int, ...], int] = {}
         spread = [distinct.setdefault(tuple(tokens), len(distinct)) for tokens in context]
@@ -216,85 +244,6 @@ class Sampler:
         if spread != list(range(len(distinct))):
             cache.batch_select_indices(index)
         return out.logits[index, -1], cache, mask[index], position[index, -1]
-
-    @torch.no_grad()
-    def check_padding(self) -> None:
-        """Prove on the loaded model that padded, cached decoding equals a plain forward.
-
-        Three rows, two of them equal, are decoded together from short inputs of unlike length, and one is dropped
-        on the way; the logits must equal those of a forward without padding or cache, within 1e-3 in float32 and
-        5e-2 relative to the logits' spread otherwise.
-
-        Raises:
-            UnsupportedModelError: they differ, or the model cannot be decoded in a padded batch at all.
-        """
-        size = self.model.get_input_embeddings().weight.shape[0]
-        short, long = [(7 * k + 3) % size for k in range(4)], [(11 * k + 5) % size for k in range(9)]
-        kind = getattr(self.model.config, "model_type", type(self.model).__name__)
-        refusal = (
-            f"model_type {kind!r} fails the padding self-check: {{}}; batched sampling would be silently wrong. "
-            "Use a decoder with ordinary attention layers"
-        )
-        try:
-            with _evaluating(self.model):
-                worst = self._padding_gap(short, long, steps=3)
-        except (
-            TypeError,
-            ValueError,
-            RuntimeError,
-            AttributeError,
-            IndexError,
-            NotImplementedError,
-        ) as error:
-            raise UnsupportedModelError(refusal.format(f"{type(error).__name__}: {error}")) from error
-        limit = 1e-3 if self.model.dtype == torch.float32 else 5e-2
-        if not worst <= limit:
-            raise UnsupportedModelError(
-                refusal.format(f"padded and unpadded logits differ by {worst:.3g} (allowed {limit:g})")
-            )
-
-    def _padding_gap(self, short: list[int], long: list[int], *, steps: int) -> float:
-        size = self.model.get_input_embeddings().weight.shape[0]
-        logits, cache, mask, position = self._prefill([short, short, long])
-        worst, rows = 0.0, [list(short), list(short), list(long)]
-        for step in range(steps + 1):
-            for row, tokens in enumerate(rows):
-                ids = torch.tensor([tokens], device=self.model.device)
-                plain = self.model(input_ids=ids, use_cache=False).logits[0, -1].float()
-                gap = (plain - logits[row].float()).abs().max() / plain.std().clamp(min=1.0)
-                worst = max(worst, float(gap))
-            if step == steps:
-                return worst
-            if step == 1:
-                index = torch.tensor([0, 2], device=self.model.device)
-                rows, mask, position = [rows[0], rows[2]], mask[index], position[index]
-                cache.batch_select_indices(index)
-            token = torch.tensor([(tokens[step] + row + 1) % size for row, tokens in enumerate(rows)])
-            for row, tokens in enumerate(rows):
-                tokens.append(int(token[row]))
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-            position = position + 1
-            out = self.model(
-                input_ids=token[:, None].to(self.model.device),
-                attention_mask=mask,
-                position_ids=position[:, None],
-                past_key_values=cache,
-                use_cache=True,
-            )
-            logits, cache = out.logits[:, -1], out.past_key_values
-        raise AssertionError("unreachable: the loop returns at its last step")
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """Run in evaluation mode: in training mode gradient checkpointing switches the KV cache off."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
-
 
 def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
     logits = logits.float()

@@ -39,6 +39,19 @@ class Written:
         """The rows that may go on."""
         return [i for i, r in enumerate(self.responses) if not self.finished[i] and len(r) < self.caps[i]]
 
+    def length(self, row: int) -> int:
+        """Tokens of a row's prompt and response so far."""
+        return len(self.prompts[row]) + len(self.responses[row])
+
+    def room(self, row: int) -> int:
+        """Tokens that a row may still get."""
+        return self.caps[row] - len(self.responses[row])
+
+    def watch_anew(self, rows: Sequence[int]) -> None:
+        """Let a world see these rows as they are now: what it was shown lacks the last token of a decode."""
+        for row in rows:
+            self.live.pop(row, None)
+
     def append(
         self,
         rows: list[Tensor],
