@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from lengthwise.adapters.verl import score_of
 from lengthwise.engine.rollouts import Rollouts
+from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method
 
 CAP, GROUPS, SIZE = 40, 6, 4
@@ -47,3 +51,16 @@ def scores_of(rollouts: Rollouts) -> torch.Tensor:
     """What the verl reward manager gives these rows."""
     pairs = zip(rollouts.answer_correct.tolist(), rollouts.finished.tolist(), strict=True)
     return torch.tensor([score_of(right, finished) for right, finished in pairs])
+
+
+def switching(folder: Path, length: int) -> Path:
+    """A copy of the shipped reasoner whose rotary factors switch beyond `length` tokens."""
+    shutil.copytree(shipped_reasoner(), folder)
+    config = json.loads((folder / "config.json").read_text())
+    pairs = config["hidden_size"] // config["num_attention_heads"] // 2
+    config["rope_parameters"] |= {
+        "rope_type": "longrope", "short_factor": [1.0] * pairs, "long_factor": [4.0] * pairs, "factor": 2.0,
+        "original_max_position_embeddings": length,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder

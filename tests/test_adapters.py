@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from adapter_rows import CAP, batch, method, scores_of
+from adapter_rows import CAP, batch, method, scores_of, switching
 from lengthwise.adapters import names, support, verl
 from lengthwise.adapters.dealing import Batch, deal, join_batches, part_loss, verdicts_of
 from lengthwise.adapters.export import Cluster, plan
@@ -20,7 +20,7 @@ from lengthwise.adapters.export_verl import problem_rows, settings, write_verl
 from lengthwise.adapters.grading import prompt_rows, stable_id, verdict_function
 from lengthwise.engine.method import LossInputs
 from lengthwise.engine.trainer import TrainConfig
-from lengthwise.errors import ConfigError, InputError, LengthwiseWarning, MissingExtraError
+from lengthwise.errors import ConfigError, InputError, LengthwiseWarning, MissingExtraError, UnsupportedModelError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import METHODS, build_method
@@ -280,6 +280,16 @@ def test_sizes_that_do_not_divide_are_refused_before_anything_is_written(asked, 
         with pytest.raises(ConfigError, match=f"{next(iter(cluster))} is 0"):
             Cluster(**cluster)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("engine", ["trl", "verl"])
+def test_factors_that_would_switch_within_a_batch_are_refused_before_anything_is_written(engine, asked, tmp_path):
+    longest = asked(engine).longest_prompt
+    within = switching(tmp_path / "within", longest + 50)
+    assert asked(engine, model=str(within)).cap == 50
+    crossing = switching(tmp_path / "crossing", longest + 49)
+    with pytest.raises(UnsupportedModelError, match=rf"switch at {longest + 49} tokens.*{engine} puts rows of all"):
+        asked(engine, model=str(crossing))
 
 
 def test_the_guides_commands_name_flags_that_exist():

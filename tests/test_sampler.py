@@ -291,6 +291,33 @@ def test_a_model_that_ignores_its_attention_mask_is_refused(net):
         Sampler(net, eos_ids=[30], pad_id=0).check_padding()
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_padded_logits_that_are_no_numbers_are_refused(net, broken):
+    class Masked(type(net)):
+        """Padding gives rows without any key, whose softmax is NaN."""
+
+        def forward(self, *args, attention_mask=None, **kwargs):
+            out = super().forward(*args, attention_mask=attention_mask, **kwargs)
+            if attention_mask is not None:
+                out.logits[(attention_mask == 0).any(1), :, 5] = broken
+            return out
+
+    net.__class__ = Masked
+    with pytest.raises(UnsupportedModelError, match="padded and unpadded logits differ by (nan|inf)"):
+        Sampler(net, eos_ids=[30], pad_id=0).check_padding()
+
+
+def test_tokens_that_can_never_be_drawn_do_not_fail_the_padding_check(net):
+    class Shortened(type(net)):
+        def forward(self, *args, **kwargs):
+            out = super().forward(*args, **kwargs)
+            out.logits[..., 37:] = -float("inf")
+            return out
+
+    net.__class__ = Shortened
+    Sampler(net, eos_ids=[30], pad_id=0).check_padding()
+
+
 def test_a_model_that_cannot_take_positions_is_refused(net):
     class Strict(type(net)):
         def forward(self, input_ids=None, past_key_values=None, use_cache=None):

@@ -17,12 +17,17 @@ from transformers import (
 )
 
 import tiny
+from lengthwise.engine.batches import Task
 from lengthwise.engine.critic import Critic
 from lengthwise.engine.rollouts import NO_TOKEN, join
+from lengthwise.engine.runlog import read_metrics
 from lengthwise.engine.sampler import Sampler
 from lengthwise.engine.scoring import Scorer
 from lengthwise.engine.switching import Switch, check_learnable, check_shared, reach, switch_of
+from lengthwise.engine.trainer import TrainConfig, Trainer
+from lengthwise.engine.windowed import WindowedTrainer
 from lengthwise.errors import UnsupportedModelError
+from lengthwise.methods import build_method
 
 FIRST, REACH = 16, 64
 SHORT, LONG = [1.0, 1.1, 1.2, 1.3], [3.0, 6.0, 12.0, 24.0]
@@ -135,7 +140,6 @@ def test_a_world_sees_every_token_where_a_row_is_read_anew():
 
     def world(row, tokens):
         seen.append((row, list(tokens)))
-        return None
 
     sampler = Sampler(net, eos_ids=[39], pad_id=0)
     drawn = sampler.generate(PROMPTS, caps=CAPS, generator=tiny.generator(), world=world)
@@ -303,3 +307,37 @@ def test_factors_that_follow_the_longest_row_are_noticed_wherever_they_come_from
     assert switch_of(Qwen2Config()) is None
     with pytest.raises(UnsupportedModelError, match="beside a row at far positions differ by"):
         Sampler(net, eos_ids=[39], pad_id=0).check_padding()
+
+
+# whole runs
+
+
+@pytest.mark.parametrize("method", ["grpo", "t-ppo"])
+def test_a_run_over_the_switch_scores_what_it_sampled(method, tmp_path):
+    net = model("phi3")
+    with torch.no_grad():
+        net.get_output_embeddings().weight.mul_(0.1)  # so that the responses of a group differ
+    prompts = [[*prompt, *[5] * (number % 3 * 8)] for number, prompt in enumerate(tiny.task().prompts)]
+    long = Task(prompts, grade=lambda number, tokens: sum(tokens) % 2 == 0)
+    kind = WindowedTrainer if method == "t-ppo" else Trainer
+    trainer = kind(
+        net, method=build_method(method, cap=8, **({"window": 4, "critic_warmup": 0} if method == "t-ppo" else {})), task=long,
+        config=TrainConfig(steps=3, prompts=4, group_size=4, updates=2, lr=1e-4), folder=tmp_path,
+        eos_ids=tiny.EOS, pad_id=0,
+    )  # fmt: skip
+    trainer.train()
+    for row in read_metrics(tmp_path):
+        assert row["sampler_gap"] < 1e-4
+
+
+@pytest.mark.parametrize("method", ["grpo", "t-ppo"])
+def test_a_run_that_could_not_score_what_it_sampled_ends_before_it_samples(method, tmp_path):
+    net = model("dynamic")
+    kind = WindowedTrainer if method == "t-ppo" else Trainer
+    trainer = kind(
+        net, method=build_method(method, cap=FIRST, **({"window": 4, "critic_warmup": 0} if method == "t-ppo" else {})), task=tiny.task(),
+        config=TrainConfig(steps=1, prompts=2, group_size=2), folder=tmp_path, eos_ids=[39], pad_id=0,
+    )  # fmt: skip
+    net.register_forward_pre_hook(lambda *_: pytest.fail("it sampled"))
+    with pytest.raises(UnsupportedModelError, match="beyond 16 tokens change with every token"):
+        trainer.train()

@@ -16,13 +16,21 @@ from transformers import AutoModelForCausalLM
 pytest.importorskip("trl", reason="the extra trl is not installed")
 
 import trl_driver as driver
+from adapter_rows import switching
 from lengthwise.adapters import names
 from lengthwise.adapters.grading import as_dataset, prompt_rows, verdict_function
 from lengthwise.engine.batches import step_generator
 from lengthwise.engine.scoring import Scorer
 from lengthwise.engine.trainer import UPDATE_STAGE
 from lengthwise.engine.updates import UpdatePlan, update_policy
-from lengthwise.errors import CheckpointError, ConfigError, InputError, LengthwiseWarning, TrainingError
+from lengthwise.errors import (
+    CheckpointError,
+    ConfigError,
+    InputError,
+    LengthwiseWarning,
+    TrainingError,
+    UnsupportedModelError,
+)
 from lengthwise.lab.reasoner import shipped_reasoner
 
 METHODS = ["dler", "da-dler", "drpo", "siri", "grpo-lambda", "grpo", "dr-grpo", "rloo-lp", "kimi", "hapo", "laser-de"]
@@ -231,6 +239,24 @@ def test_every_name_that_is_touched_is_there(given):
 def test_settings_that_would_be_ignored_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         driver.trainer_for(driver.made("dler"), **changes)
+
+
+def test_factors_that_would_switch_within_a_batch_are_refused(tmp_path, given):
+    longest = max(len(prompt) for prompt in driver.practice().prompts)
+    within = str(switching(tmp_path / "within", longest + driver.CAP))
+    driver.one_batch("grpo", given, model=within)
+    crossing = str(switching(tmp_path / "crossing", longest + driver.CAP - 1))
+    with pytest.raises(UnsupportedModelError, match="TRL puts rows of all lengths into one batch"):
+        driver.trainer_for(driver.made("grpo"), model=crossing)
+    # without our problems the prompts' lengths are seen when they are drawn
+    problems = driver.practice()
+    trainer = driver.trainer_for(
+        driver.made("grpo"), train_dataset=as_dataset(prompt_rows(problems)), model=crossing,
+        reward_funcs=verdict_function(problems), processing_class=problems.tokenizer,
+        rollout_func=driver.responder({text: [[9] * driver.CAP] * driver.SIZE for text in problems.texts}),
+    )  # fmt: skip
+    with pytest.raises(UnsupportedModelError, match="TRL puts rows of all lengths into one batch"):
+        trainer.train()
 
 
 def test_a_method_by_name_takes_its_cap_and_options():

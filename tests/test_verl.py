@@ -24,14 +24,14 @@ from verl.trainer.ppo.core_algos import get_adv_estimator_fn, get_policy_loss_fn
 from verl.trainer.ppo.ray_trainer import compute_advantage
 from verl.utils.config import omega_conf_to_dataclass
 
-from adapter_rows import CAP, batch, method, scores_of
+from adapter_rows import CAP, batch, method, scores_of, switching
 from lengthwise.adapters import names, verl
 from lengthwise.adapters.export import Cluster, plan
 from lengthwise.adapters.export_verl import write_verl
 from lengthwise.adapters.support import why_not
 from lengthwise.adapters.verl_config import check_config
 from lengthwise.engine.trainer import TrainConfig
-from lengthwise.errors import ConfigError, LengthwiseWarning
+from lengthwise.errors import ConfigError, LengthwiseWarning, UnsupportedModelError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import METHODS, build_method
@@ -138,6 +138,16 @@ def test_verls_own_loss_does_not_agree_with_a_refused_setting(exported):
         check_config(folder)
     (folder / "config.yaml").write_text(text.replace('method: "dler"', 'method: "drpo"'))
     with pytest.raises(ConfigError, match="does not run inside verl"):
+        check_config(folder)
+
+
+def test_a_config_under_which_factors_would_switch_within_a_batch_is_refused(exported, tmp_path):
+    folder, crossing = exported("dler"), switching(tmp_path / "crossing", CAP)
+    text = (folder / "config.yaml").read_text()
+    said = json.dumps(str(shipped_reasoner().resolve()))
+    assert said in text
+    (folder / "config.yaml").write_text(text.replace(said, json.dumps(str(crossing))))
+    with pytest.raises(UnsupportedModelError, match=f"switch at {CAP} tokens.*verl puts rows of all lengths"):
         check_config(folder)
 
 

@@ -11,6 +11,8 @@ from lengthwise.adapters.grading import problems_for
 from lengthwise.adapters.support import chosen
 from lengthwise.data import read_rows, require_columns
 from lengthwise.engine.method import Method
+from lengthwise.engine.models import read_config
+from lengthwise.engine.switching import check_shared
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.problems import Problems
 from lengthwise.files import clear_partials
@@ -66,6 +68,7 @@ def plan(engine: str, request: Request, cluster: Cluster) -> Plan:
     Raises:
         ConfigError: a method that the engine cannot carry, a cap that is not a number, or sizes that do not divide.
         InputError: a model or data that cannot be read.
+        UnsupportedModelError: rotary factors that would switch within a batch.
     """
     cap = request.cap_number()
     if cap is None:
@@ -79,6 +82,7 @@ def plan(engine: str, request: Request, cluster: Cluster) -> Plan:
     contract = request.contract.contract()
     rows = require_columns(read_rows(request.data), [contract.problem_column, contract.answer_column], request.data)
     problems = problems_for(model, rows, contract, cap=cap, source=request.data, grader=request.contract.grader)
+    check_shared(read_config(model), max(map(len, problems.prompts)) + cap, engine)
     micro_rows, accumulate = _micro(request, cluster)
     return Plan(request, cluster, method, options, cap, problems, model, micro_rows, accumulate)
 

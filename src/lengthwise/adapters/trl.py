@@ -34,6 +34,7 @@ from lengthwise.adapters.trl_settings import check_settings
 from lengthwise.engine.batches import Collected, problem_at, step_generator
 from lengthwise.engine.method import Method, State
 from lengthwise.engine.rollouts import Rollouts
+from lengthwise.engine.switching import check_shared
 from lengthwise.engine.trainer import UPDATE_STAGE, _rollout_metrics
 from lengthwise.engine.watch import Watch
 from lengthwise.errors import CheckpointError, ConfigError, LengthwiseWarning, MissingExtraError, TrainingError
@@ -63,6 +64,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
 
     Raises:
         ConfigError: a method that TRL cannot carry, or a setting of `args` that the method replaces.
+        UnsupportedModelError: rotary factors that would switch within a batch.
     """
 
     _buffered_inputs: Any
@@ -100,6 +102,8 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         super().__init__(model=model, reward_funcs=reward_funcs, args=args, train_dataset=train_dataset, **named)
         sampler = ("vllm_generation",) if self.use_vllm else ("generation_config", "generation_kwargs")
         check_attributes("trl", self, TRL_ATTRIBUTES + sampler)
+        longest = 1 if problems is None else max(map(len, problems.prompts))
+        check_shared(self.model.config, longest + self.max_completion_length, "TRL")
         if problems is not None and set(problems.contract.eos_ids) != set(self.eos_token_ids):
             raise ConfigError(
                 f"the prompt contract ends a response at {sorted(problems.contract.eos_ids)} but TRL at "
@@ -226,6 +230,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         completion_ids, mask, learnt = (self._gather(t) for t in (completion_ids, mask, learnt))
         beside = {name: self._gather(value.float().expand(len(ids), -1)) for name, value in beside.items()}
         rows, width = mask.shape
+        check_shared(self.model.config, prompt_mask.shape[1] + width, "TRL")
         if int(mask.sum(1).max()) > cap:
             raise ConfigError(f"TRL sampled {int(mask.sum(1).max())} tokens under a cap of {cap}; see docs/engines.md")
         if "importance" in beside:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.adapters.verl import Verdicts, method_of
+from lengthwise.engine.models import read_config
+from lengthwise.engine.switching import check_shared
 from lengthwise.errors import ConfigError
 
 CHECKED = ("actor_rollout_ref.actor", "actor_rollout_ref.rollout", "algorithm.filter_groups")
@@ -28,6 +30,7 @@ def check_config(folder: Path) -> Any:
 
     Raises:
         ConfigError: a part that verl, or our own plug-in, refuses.
+        UnsupportedModelError: rotary factors that would switch within a batch.
     """
     from omegaconf import OmegaConf
     from verl.utils.config import omega_conf_to_dataclass, validate_config
@@ -37,6 +40,7 @@ def check_config(folder: Path) -> Any:
     except Exception as error:
         raise ConfigError(f"verl cannot read {folder / 'config.yaml'}: {error}") from error
     method_of(config.algorithm)
+    _check_rotation(config)
     Verdicts(config, None)
     try:
         for part in CHECKED:
@@ -47,3 +51,10 @@ def check_config(folder: Path) -> Any:
     except Exception as error:
         raise ConfigError(f"verl refuses {folder / 'config.yaml'}: {error}") from error
     return config
+
+
+def _check_rotation(config: Any) -> None:
+    """See that no batch of verl's reads a local model beyond a switch of its rotary factors."""
+    path, data = str(config.actor_rollout_ref.model.path), config.data
+    if Path(path).is_dir():
+        check_shared(read_config(path), int(data.max_prompt_length) + int(data.max_response_length), "verl")

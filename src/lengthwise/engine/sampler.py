@@ -245,6 +245,7 @@ class Sampler:
             cache.batch_select_indices(index)
         return out.logits[index, -1], cache, mask[index], position[index, -1]
 
+
 def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
     logits = logits.float()
     if temperature == 0:

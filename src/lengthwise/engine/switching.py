@@ -73,8 +73,9 @@ def _switch(rope: dict[str, Any], config: Any) -> Switch | None:
     if DYNAMIC in kind and positions:
         return Switch(kind, int(positions), steady=False)
     named = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
-    if kind in LONGROPE and (named or positions):
-        return Switch(kind, int(named or positions), steady=True)
+    length = named or positions
+    if kind in LONGROPE and length:
+        return Switch(kind, int(length), steady=True)
     return None
 
 
@@ -102,10 +103,10 @@ def unlearnable(config: Any, switch: Switch, tokens: int) -> UnsupportedModelErr
     )
 
 
-def check_shared(config: Any, tokens: int, engine: str) -> None:
+def check_shared(config: Any, tokens: int, engine: str, *, ours: bool = True) -> None:
     """See that another engine, which batches rows as it likes, never reads beyond a switch.
 
-    `tokens` is the most that a row has there, padding counted.
+    `tokens` is the most that a row has there, padding counted. `ours`: our own engine could do the same work.
 
     Raises:
         UnsupportedModelError: it could.
@@ -113,11 +114,11 @@ def check_shared(config: Any, tokens: int, engine: str) -> None:
     switch = switch_of(config)
     if switch is not None and tokens > switch.length:
         kind = getattr(config, "model_type", type(config).__name__)
+        way = ", or use `lengthwise shorten` on one device" if ours and switch.steady else ""
         raise UnsupportedModelError(
             f"model_type {kind!r} has {switch.kind} rotary factors that switch at {switch.length} tokens, and a prompt "
             f"and its response may have {tokens}: {engine} puts rows of all lengths into one batch, where a row's "
-            f"log-probability would depend on its company. Keep both within {switch.length} tokens, or use "
-            "`lengthwise shorten` on one device"
+            f"log-probability would depend on its company. Keep both within {switch.length} tokens{way}"
         )
 
 

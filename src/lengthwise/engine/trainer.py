@@ -23,6 +23,7 @@ from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.runlog import RunLog
 from lengthwise.engine.sampler import Sampler
 from lengthwise.engine.scoring import Scorer
+from lengthwise.engine.switching import check_learnable
 from lengthwise.engine.updates import UpdatePlan, update_policy
 from lengthwise.engine.watch import Watch, schedule_warning
 from lengthwise.errors import ConfigError, LengthwiseWarning
@@ -116,6 +117,7 @@ class Trainer:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay)
         self.plan = UpdatePlan(config.updates, config.micro_tokens, config.grad_clip, config.truncate_importance)
+        self.longest_prompt = max(len(prompt) for prompt in task.prompts)
         self.step, self.cursor, self.sampled_tokens, self.seconds = 0, 0, 0, 0.0
         self.state: State = method.initial_state()
         self.watch = Watch()
@@ -175,6 +177,7 @@ class Trainer:
         cap = round_half_up(self.method.cap(self.step, self.state))
         if cap < 1:
             raise ConfigError(f"the cap of step {self.step} is {cap}; a response has at least 1 token")
+        check_learnable(self.sampler.model.config, self.longest_prompt + cap)
         self._observe(cap)
         batch = self._collect(self.method, cap, cursor=self.cursor, prompts=config.prompts, draws=config.max_draws)
         sampled = time.perf_counter()

@@ -29,6 +29,7 @@ from lengthwise.engine.method import Loss, LossInputs, Method
 from lengthwise.engine.pool import Pool, Response, as_rollouts, padded
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.sampler import World
+from lengthwise.engine.switching import check_learnable
 from lengthwise.engine.trainer import UPDATE_STAGE, TrainConfig, Trainer, _fingerprint, _rollout_metrics
 from lengthwise.engine.updates import update_policy
 from lengthwise.errors import ConfigError
@@ -177,6 +178,7 @@ class WindowedTrainer(Trainer):
         """New responses, problem by problem: a group whose slots are not all free goes on in the next step."""
         size, seed, begun = self.config.group_size, self.config.seed, []
         cap = round_half_up(self.method.cap(self.step, self.state["method"]))
+        check_learnable(self.sampler.model.config, self.longest_prompt + cap)
         for serial in range(self.cursor, self.cursor + count):
             group, sample = divmod(serial, size)
             problem = problem_at(group, len(self.task.prompts), seed)

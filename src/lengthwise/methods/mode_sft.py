@@ -12,6 +12,7 @@ from typing import Any
 from lengthwise.data import read_rows, require_columns
 from lengthwise.engine.method import StageInputs
 from lengthwise.engine.models import load_policy, save_policy
+from lengthwise.engine.switching import check_shared
 from lengthwise.errors import ConfigError, InputError, MissingExtraError
 from lengthwise.evaluation.prompts import render
 
@@ -83,6 +84,7 @@ def fine_tune(inputs: StageInputs, *, asked: ModeSft) -> dict[str, Any]:
     rows = four_kinds(require_columns(read_rows(asked.data), columns, asked.data), inputs.problems, asked)
     inputs.tell(f"fine-tuning on {len(rows)} answers in both modes")
     policy = load_policy(inputs.model, device=inputs.device)
+    check_shared(policy.model.config, max(len(row["input_ids"]) for row in rows), "TRL", ours=False)
     trainer = trainer_class(
         policy.model,
         args=_settings(config, asked, inputs, [len(row["input_ids"]) for row in rows]),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.engine.models import Policy, load_policy, resolve_device, save_policy
+from lengthwise.engine.switching import check_shared
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, InputError, MissingExtraError, TrainingError
 from lengthwise.evaluation.problems import Problems
@@ -104,6 +105,7 @@ def train_on_pairs(
     Raises:
         InputError: no pair.
         TrainingError: a loss that is not finite.
+        UnsupportedModelError: rotary factors that would switch within a batch.
     """
     if not rows:
         raise InputError(
@@ -112,6 +114,8 @@ def train_on_pairs(
         )
     policy, reference = (_load(model, machine) for _ in range(2))
     reference.model.requires_grad_(False)
+    longest = max(len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows)
+    check_shared(policy.model.config, min(longest, settings.max_length), "TRL", ours=False)
     trainer = _trainer(policy, reference, rows, settings, train, machine, work / CHECKPOINTS)
     trainer.train(resume_from_checkpoint=_newest(work / CHECKPOINTS))
     history = [row for row in trainer.state.log_history if "loss" in row]

@@ -10,6 +10,7 @@ from typing import Any
 
 from lengthwise.engine.method import Method
 from lengthwise.engine.models import load_tokenizer, read_config, resolve_device
+from lengthwise.engine.switching import check_learnable
 from lengthwise.evaluation.graders import Grader, grade
 from lengthwise.evaluation.isolated import SafeGrader
 from lengthwise.evaluation.pattern_texts import texts_with
@@ -45,6 +46,8 @@ def dry_run(asked: Request) -> dict[str, Any]:
         config, asked.train, cap=shown_cap, prompt_tokens=longest, dtype=asked.dtype,
         lora=asked.lora, gradient_checkpointing=asked.gradient_checkpointing, method=method, device=device,
     )  # fmt: skip
+    if isinstance(method, Method):
+        check_learnable(config, longest + shown_cap)
     return {
         "prompt": train.texts[0],
         "prompt_tokens": len(train.prompts[0]),

@@ -15,6 +15,7 @@ from lengthwise.engine.method import Method, Recipe, Stage, StageInputs
 from lengthwise.engine.models import Policy, load_policy, save_policy, weights_sha
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.runlog import read_metrics
+from lengthwise.engine.switching import check_learnable
 from lengthwise.engine.trainer import TrainConfig, Trainer
 from lengthwise.engine.windowed import Windowed, WindowedTrainer
 from lengthwise.errors import ConfigError, LengthwiseWarning
@@ -108,10 +109,13 @@ def shorten(
     Raises:
         ConfigError: the folder holds another run, or options exclude each other.
         TrainingError: nothing to learn from, or a loss that is not finite.
+        UnsupportedModelError: rotary factors under which so long responses cannot be scored as they were drawn.
     """
     tell = listener or (lambda event, facts: None)
     chosen = resolve_method(job, method)
     policy = load(job)
+    if isinstance(chosen, Method):
+        check_learnable(policy.model.config, max(map(len, train_problems.prompts)) + job.cap)
     open_run(job.out, run_config(job, chosen, policy, train_problems, eval_problems), overwrite=overwrite)
     if measured is not None:
         _take_over(measured, job.out)
