@@ -311,6 +311,8 @@ def test_factors_that_follow_the_longest_row_are_noticed_wherever_they_come_from
 
 # whole runs
 
+OPTIONS = {"grpo": {}, "t-ppo": {"window": 4, "critic_warmup": 0}}
+
 
 @pytest.mark.parametrize("method", ["grpo", "t-ppo"])
 def test_a_run_over_the_switch_scores_what_it_sampled(method, tmp_path):
@@ -321,7 +323,7 @@ def test_a_run_over_the_switch_scores_what_it_sampled(method, tmp_path):
     long = Task(prompts, grade=lambda number, tokens: sum(tokens) % 2 == 0)
     kind = WindowedTrainer if method == "t-ppo" else Trainer
     trainer = kind(
-        net, method=build_method(method, cap=8, **({"window": 4, "critic_warmup": 0} if method == "t-ppo" else {})), task=long,
+        net, method=build_method(method, cap=8, **OPTIONS[method]), task=long,
         config=TrainConfig(steps=3, prompts=4, group_size=4, updates=2, lr=1e-4), folder=tmp_path,
         eos_ids=tiny.EOS, pad_id=0,
     )  # fmt: skip
@@ -335,7 +337,7 @@ def test_a_run_that_could_not_score_what_it_sampled_ends_before_it_samples(metho
     net = model("dynamic")
     kind = WindowedTrainer if method == "t-ppo" else Trainer
     trainer = kind(
-        net, method=build_method(method, cap=FIRST, **({"window": 4, "critic_warmup": 0} if method == "t-ppo" else {})), task=tiny.task(),
+        net, method=build_method(method, cap=FIRST, **OPTIONS[method]), task=tiny.task(),
         config=TrainConfig(steps=1, prompts=2, group_size=2), folder=tmp_path, eos_ids=[39], pad_id=0,
     )  # fmt: skip
     net.register_forward_pre_hook(lambda *_: pytest.fail("it sampled"))
