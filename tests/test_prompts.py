@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from lengthwise.errors import ConfigError, InputError
-from lengthwise.evaluation.answer_text import as_number, last_boxed
+from lengthwise.evaluation.answer_text import as_number
 from lengthwise.evaluation.prompts import (
     PRESETS,
     PromptContract,
@@ -332,7 +332,7 @@ def test_split_of_a_response_that_opens_and_closes_for_ever():
     assert (len(thinking), answer, closed) == (1_000_000, "", False)
 
 
-# ---- reading numbers and boxes ------------------------------------------------------------------------------
+# ---- reading numbers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -364,26 +364,3 @@ def test_split_of_a_response_that_opens_and_closes_for_ever():
 )
 def test_plain_numbers_are_read_exactly(text, expected):
     assert as_number(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (r"\boxed{1} \boxed{2}", "2"),
-        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
-        (r"\boxed {3}", "3"),
-        (r"\fbox{4} \framebox{5}", "5"),
-        (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
-        (r"\boxed{1} \boxed{2", "1"),
-        (r"\boxed{1 \boxed{2}", "2"),  # the outer box never ends
-        (r"\boxed{a \boxed{2} b} {", "2"),  # boxes hold no boxes: the inner one is it
-        (r"} \boxed{\{1\}} }", r"\{1\}"),
-        (r"\\boxed{5}", "5"),  # escaped once too often, as in logs
-        (r"\boxed{" * 200_000, None),  # quadratic work would take minutes
-        (r"\boxed{" * 200_000 + "}" * 200_000, ""),
-        (r"\boxed{", None),
-        ("none", None),
-    ],
-)
-def test_the_last_complete_box(text, expected):
-    assert last_boxed(text) == expected

@@ -1,47 +1,49 @@
-r"""Text of answers, whatever dress it wears: boxes, numbers, and the key that equal answers share.
+r"""Text of answers, whatever dress it wears: numbers, and the key that equal answers share.
 
 Everything here is linear in its text and knows nothing of problems, prompts or graders.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections import deque
-from collections.abc import Iterator
+import unicodedata
 from fractions import Fraction
 
 LONGEST_STATEMENT = 1000
 """Characters after "the answer is"; what is longer is no answer but a text."""
 
-_BRACES = re.compile(r"(?<!\\)\\++(?P<box>(?:f?boxed|f(?:rame)?box)\s*+\{)|\\[\\{}]|[{}]")
 
+def folded(text: str) -> str:
+    """Text with full-width and other typographic forms as ASCII, character by character, so that places stay.
 
-def boxes(text: str) -> Iterator[tuple[int, int, str]]:
-    r"""Complete ``\boxed{...}`` and ``\fbox{...}``, braces balanced, innermost only: (start, end, content).
-
-    In order of their ends, which for boxes that hold no box is the order of their starts. Linear in the text.
+    Decimal digits of every script, full-width and small signs and letters, minus signs and short dashes, quotes,
+    spaces of all widths (a comma where they group digits), and invisible marks (as spaces).
     """
-    if "box" not in text:
-        return
-    open_braces: list[tuple[int, int] | None] = []
-    last = -1
-    for match in _BRACES.finditer(text):
-        token = match[0]
-        if match["box"] is not None:
-            open_braces.append((match.start(), match.end()))
-        elif token == "{":
-            open_braces.append(None)
-        elif token == "}" and open_braces:
-            box = open_braces.pop()
-            if box is not None and box[0] > last:
-                last = box[0]
-                yield box[0], match.end(), text[box[1] : match.start()].strip()
+    return text if text.isascii() else _GROUPED.sub(",", text).translate(_ascii_forms())
 
 
-def last_boxed(text: str) -> str | None:
-    r"""Content of the last complete ``\boxed{...}`` or ``\fbox{...}``, braces balanced; ``None`` if none."""
-    last = deque(boxes(text), maxlen=1)
-    return last[0][2] if last else None
+_GROUPED = re.compile(r"(?<=\d)[\u00a0\u2007-\u2009\u202f](?=\d{3}(?!\d))")
+_SIGNS = {
+    "−‐‑‒–﹣": "-", "、،": ",", "٬": ",", "٫": ".", "。｡": ".", "٪": "%", "∶꞉": ":", "⁄∕": "/",
+    "“”„«»": '"', "‘’‚": "'", "\u2028\u2029": "\n",
+}  # fmt: skip
+
+
+@functools.cache
+def _ascii_forms() -> dict[int, str]:
+    forms = {sign: plain for signs, plain in _SIGNS.items() for sign in signs}
+    for sign in map(chr, range(0x80, 0x20000)):
+        category = unicodedata.category(sign)
+        if category == "Nd":
+            forms[sign] = str(unicodedata.decimal(sign))
+        elif category in ("Zs", "Cf"):
+            forms[sign] = " "
+        elif unicodedata.decomposition(sign).startswith(("<wide>", "<small>")):
+            wide = unicodedata.normalize("NFKC", sign)
+            if wide.isascii():
+                forms.setdefault(sign, wide)
+    return {ord(sign): plain for sign, plain in forms.items()}
 
 
 _MOST_DIGITS = 1000
@@ -57,8 +59,8 @@ def as_number(text: str) -> Fraction | None:
     """
     if len(text) > _MOST_DIGITS:
         return None
-    bare = _NOT_NUMBER.sub(lambda m: "," if m[0] == "{,}" else "", text.strip().rstrip("."))
-    match = _NUMBER.fullmatch(bare.strip().replace("−", "-"))
+    bare = _NOT_NUMBER.sub(lambda m: "," if m[0] == "{,}" else "", folded(text).strip().rstrip("."))
+    match = _NUMBER.fullmatch(bare.strip())
     if match is None or not (match[2] or match[3]):
         return None
     sign, whole, decimals, denominator = match.groups(default="")
@@ -68,7 +70,7 @@ def as_number(text: str) -> Fraction | None:
     return value / int(denominator) if denominator else value
 
 
-NUMBER_TEXT = r"[-+−]?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+)?"
+NUMBER_TEXT = r"[-+]?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+)?"
 """Source of a regular expression: one number in running text."""
 UNIT = re.compile(
     rf"(?P<number>{NUMBER_TEXT})"
@@ -104,7 +106,7 @@ def answer_key(text: str) -> str:
     the LaTeX that carries no meaning. Unequal keys may still be equal answers (``x+1`` and ``1+x``): ask a
     grader. Empty text has the key ``""``.
     """
-    text = right_side(text)
+    text = right_side(folded(text))
     for number in (as_number(text), _dressed_number(text)):
         if number is not None:
             return str(number)
@@ -124,7 +126,7 @@ def _dressed_number(text: str) -> Fraction | None:
     unit = UNIT.fullmatch(without_latex_spacing(text).strip().rstrip("."))
     if unit is not None:
         return as_number(unit["number"])
-    match = _FRACTION.fullmatch(plain(text).replace("−", "-"))
+    match = _FRACTION.fullmatch(plain(text))
     if match is None:
         return None
     top, bottom = int(match["top"] or match["top1"]), int(match["bottom"] or match["bottom1"])
@@ -135,8 +137,8 @@ def _dressed_number(text: str) -> Fraction | None:
 
 
 def without_latex_spacing(text: str) -> str:
-    r"""Text without LaTeX's thin spaces; ``{,}`` and ``\$`` become ``,`` and ``$``."""
-    return re.sub(r"\\[,!;:]\s*", "", text).replace("{,}", ",").replace("\\$", "$")
+    r"""Text as `folded` has it, without LaTeX's thin spaces; ``{,}`` and ``\$`` become ``,`` and ``$``."""
+    return re.sub(r"\\[,!;:]\s*", "", folded(text)).replace("{,}", ",").replace("\\$", "$")
 
 
 def plain(text: str) -> str:

@@ -1,7 +1,7 @@
 """Graders: is the answer in a response the reference answer?
 
-Extraction is explicit and in one order (`extract_answer`), each step named in the verdict; Math-Verify then
-decides whether two expressions are equal. Nothing here uses signals, so it works in any thread. Extraction is
+Extraction is explicit and in one order (`extraction.extract_answer`), each step named in the verdict; Math-Verify
+then decides whether two expressions are equal. Nothing here uses signals, so it works in any thread. Extraction is
 linear in the text. Expressions that are known to keep a computer algebra system busy are compared as text only,
 but no list of them is complete: where responses come from strangers, grade in a worker process with a time
 limit (`isolated.SafeGrader`, `isolated.IsolatedPool`).
@@ -13,7 +13,7 @@ import functools
 import importlib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Real
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.errors import ConfigError, InputError
-from lengthwise.evaluation import readers
 from lengthwise.evaluation.answer_text import as_number, number_with_unit, plain
+from lengthwise.evaluation.extraction import extract_answer
 from lengthwise.evaluation.prompts import (
     ANSWER_FORMATS,
     NUMERIC_FORMATS,
@@ -80,7 +80,7 @@ def grade(
     be read from unclosed thinking, never its last number.
 
     ``lab``: exactly the text after the last ``A:``. ``gsm8k``, ``math``, ``aime``, ``auto``: see
-    `extract_answer` and `same_answer`.
+    `extraction.extract_answer` and `same_answer`.
     """
     if contract is not None:
         answer_format, answer_pattern = contract.answer_format, contract.answer_pattern
@@ -101,39 +101,6 @@ def grade(
         return Verdict(False, None, NO_ANSWER if closed else UNCLOSED)
     extracted, how = found
     return Verdict(same_answer(extracted, gold, answer_format), extracted, how)
-
-
-def extract_answer(
-    text: str, answer_format: str, *, answer_pattern: str | None = None, marked_only: bool = False
-) -> tuple[str, str] | None:
-    r"""Find the answer in text outside the thinking: ``(answer, how)``, or ``None``.
-
-    An ``answer_pattern`` replaces every other way: the group of its last match is the answer. ``lab`` takes what
-    follows the last ``A:`` and nothing else. The other formats try, in this order: the last ``#### 18`` (``gsm8k``
-    and ``auto`` first, the others after the box), the last ``\boxed{18}``, the last "the answer is 18" or
-    "Answer: 18", the last line that begins with ``A: 18``, the last bold ``**18**``; and, unless ``marked_only``,
-    bold words or bare LaTeX that end the text (not ``gsm8k`` and ``aime``, whose answers are numbers), and the
-    last formula or number of the text, whichever ends later.
-    """
-    for read in _readers(answer_format, answer_pattern, marked_only):
-        found = readers.final(read(text))
-        if found is not None:
-            return found.text, found.how
-    return None
-
-
-def _readers(answer_format: str, answer_pattern: str | None, marked_only: bool) -> Sequence[readers.Reader]:
-    if answer_pattern is not None:
-        return [readers.pattern_reader(answer_pattern)]
-    if answer_format == "lab":
-        return [readers.lab_marks]
-    first = [readers.hashes, readers.boxed] if answer_format in ("gsm8k", "auto") else [readers.boxed, readers.hashes]
-    marked = [*first, readers.phrases, readers.marks, readers.bold]
-    if marked_only:
-        return marked
-    if answer_format not in NUMERIC_FORMATS:
-        marked += [readers.last_bold, readers.bare_formula]
-    return [*marked, readers.last_formula_or_number]
 
 
 def same_answer(extracted: str, gold: str, answer_format: str) -> bool:

@@ -18,7 +18,8 @@ from numbers import Rational, Real
 from typing import TYPE_CHECKING, Any
 
 from lengthwise.errors import ConfigError, InputError
-from lengthwise.evaluation.answer_text import as_number, last_boxed
+from lengthwise.evaluation.answer_text import as_number
+from lengthwise.evaluation.boxes import final_box
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
@@ -333,7 +334,7 @@ def _gold_from_text(text: str) -> str:
     if "####" in text:
         text = text.rsplit("####", 1)[1].strip()
         return text.replace(",", "") if as_number(text) is not None else text
-    boxed = last_boxed(text)
+    boxed = final_box(text)
     return text.strip() if boxed is None else boxed
 
 

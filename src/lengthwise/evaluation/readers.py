@@ -16,10 +16,10 @@ from typing import TypeVar
 from lengthwise.evaluation.answer_text import (
     LONGEST_STATEMENT,
     NUMBER_TEXT,
-    boxes,
     right_side,
     tidy,
 )
+from lengthwise.evaluation.boxes import Box, box_lists, boxes
 from lengthwise.evaluation.prompts import compile_answer_pattern
 
 PATTERN, BOXED, HASHES, PHRASE, MARK = "answer pattern", "boxed", "after ####", "phrase", "after A:"
@@ -53,10 +53,17 @@ def pattern_reader(answer_pattern: str) -> Reader:
 
 
 def boxed(text: str) -> Iterator[Stated]:
-    r"""Complete boxes that hold something, ``\boxed{18}``."""
-    for start, end, content in boxes(text):
-        if content:
-            yield Stated(start, end, content, BOXED)
+    r"""Boxes, ``\boxed{18}``, those of one sentence as one list; where one is empty or never closes ``text`` is too."""
+    return _stated_boxes(box_lists(text))
+
+
+def single_boxes(text: str) -> Iterator[Stated]:
+    """The same, every box by itself: for answers that are one number."""
+    return _stated_boxes(boxes(text))
+
+
+def _stated_boxes(found: Iterator[Box]) -> Iterator[Stated]:
+    return (Stated(start, end, content, BOXED) for start, end, content in found)
 
 
 def hashes(text: str) -> Iterator[Stated]:
@@ -90,7 +97,7 @@ def phrases(text: str) -> Iterator[Stated]:
         stop = _SENTENCE_END.search(rest)
         end = len(rest) if stop is None else stop.start()
         sentence = rest[:end].replace("**", "").replace("__", "")
-        if first is not None and first.end <= end and not re.match(r"\s*[-+−$]?\d", sentence):
+        if first is not None and first.end <= end and not re.match(r"\s*[-+$]?\d", sentence):
             yield Stated(mark.start(), mark.end() + first.end, first.text, PHRASE)
         elif tidy(sentence):
             yield Stated(mark.start(), mark.end() + end, tidy(sentence), PHRASE)
@@ -131,7 +138,7 @@ def bold(text: str) -> Iterator[Stated]:
 
 
 def _answer_like(content: str) -> bool:
-    if re.match(r"\\?[-+−]?\\?[$€£¥]?[-+−]?\.?\d", content):
+    if re.match(r"\\?[-+]?\\?[$€£¥]?[-+]?\.?\d", content):
         return True
     words = re.search("[A-Za-z]{2}", _COMMANDS.sub(" ", content))
     return words is None and re.search(r"[\d=+*/^<>\\-]", content) is not None
@@ -189,12 +196,13 @@ def formulas(text: str) -> Iterator[Stated]:
 
 
 def _may_close(text: str, start: int, at: int) -> bool:
-    # As Pandoc reads it: no blank inside either dollar, no digit after the second. Models also write blanks
-    # inside both; then there must be LaTeX between them, or "in $ or in $" would be a formula.
+    # As Pandoc reads it: no blank inside either dollar, no digit after the second. Models also write blanks there;
+    # then there must be LaTeX between them, or no word, or "in $ or in $" would be a formula.
     if text[at + 1 : at + 2].isdigit():
         return False
-    blank = text[start + 1].isspace()
-    return blank == text[at - 1].isspace() and (not blank or "\\" in text[start:at])
+    inside = text[start + 1 : at]
+    blank = inside[:1].isspace() or inside[-1:].isspace()
+    return not blank or "\\" in inside or re.search("[A-Za-z]{2}", inside) is None
 
 
 def last_formula_or_number(text: str) -> Iterator[Stated]:
@@ -218,8 +226,8 @@ def last_bold(text: str) -> Iterator[Stated]:
 _NOT_BARE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![^{}]*\})|(?<!\\)[.?!:]\s|\n|\$|\\[()\[\]]")
 
 
-_CORE = re.compile(r"[\w\\({\[+−.|-].*[\w)}\]%!'|]|\w", re.DOTALL)
-_BULLET = re.compile(r"[-•–—]\s+")
+_CORE = re.compile(r"[\w\\({\[+.|-].*[\w)}\]%!'|]|\w", re.DOTALL)
+_BULLET = re.compile(r"[-•—]\s+")
 
 
 def bare_formula(text: str) -> Iterator[Stated]:

@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from lengthwise.errors import ConfigError
-from lengthwise.evaluation.answer_text import UNIT, as_number, number_with_unit, right_side
+from lengthwise.evaluation.answer_text import UNIT, as_number, folded, number_with_unit, right_side
 from lengthwise.evaluation.prompts import ANSWER_FORMATS, NUMERIC_FORMATS, unknown_name
 from lengthwise.evaluation.readers import (
     Reader,
@@ -24,6 +24,7 @@ from lengthwise.evaluation.readers import (
     passes,
     pattern_reader,
     phrases,
+    single_boxes,
 )
 
 
@@ -32,8 +33,9 @@ def stated_answers(text: str, answer_format: str, answer_pattern: str | None = N
 
     ``lab``: what follows ``A:``, and the last right-hand side of each pass, the ``=9`` before ``;check:`` or
     ``;A:``. The other formats: ``\boxed{18}``, ``#### 18``, "the answer is 18", ``A: 18``, bold, and a
-    right-hand side that ends a line or sentence (``... = 18.``). ``answer_pattern`` adds its own matches. Where
-    two overlap, the one named first here stays (a pattern before all). Empty for a text that states nothing.
+    right-hand side that ends a line or sentence (``... = 18.``). Boxes of one sentence are one list, as in
+    `extraction`. ``answer_pattern`` adds its own matches. Where two overlap, the one named first here stays (a pattern
+    before all). Empty for a text that states nothing.
 
     ``text`` is brief, so that its `answer_key` compares well: the number of "18 eggs for 9 people", the right
     side of "3 + 4 = 7". What states no answer ("the answer is not clear yet"; for ``gsm8k`` and ``aime`` whatever
@@ -41,14 +43,19 @@ def stated_answers(text: str, answer_format: str, answer_pattern: str | None = N
     """
     if answer_format not in ANSWER_FORMATS:
         raise ConfigError(unknown_name("answer_format", answer_format, ANSWER_FORMATS))
-    readers: list[Reader] = [boxed, hashes, phrases, marks, bold, equations]
+    numeric = answer_format in NUMERIC_FORMATS
+    readers: list[Reader] = [single_boxes if numeric else boxed, hashes, phrases, marks, bold, equations]
     if answer_format == "lab":
         readers = [lab_answers, passes]
+    seen = text if answer_format == "lab" else folded(text)
+    sources = [(reader, seen) for reader in readers]
     if answer_pattern is not None:
-        readers.insert(0, pattern_reader(answer_pattern))
-    found = ((rank, stated) for rank, reader in enumerate(readers) for stated in reader(text))
+        sources.insert(0, (pattern_reader(answer_pattern), text))
+    found = (
+        (rank, stated) for rank, (reader, source) in enumerate(sources) for stated in reader(source) if stated.text
+    )
     kept: list[tuple[int, Stated]] = []
-    for rank, stated in sorted(found, key=lambda entry: (entry[1].start, entry[0])):
+    for rank, stated in sorted((at for at in found if at[1].text), key=lambda entry: (entry[1].start, entry[0])):
         if not kept or stated.start >= kept[-1][1].end:
             kept.append((rank, stated))
         elif rank < kept[-1][0]:
