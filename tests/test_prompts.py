@@ -73,6 +73,7 @@ def test_fingerprint_changes_with_every_field_but_the_name():
         "template": "Q: {problem}",
         "think_prefix": "<think>\nSo ",
         "think_close": "</thought>",
+        "think_marks": True,
         "stop_strings": ("Q:",),
         "eos_ids": (1,),
         "problem_column": "q",
@@ -309,7 +310,8 @@ def test_reading_a_gold_answer_twice_changes_nothing():
         ("a</think>", ("a", "", True)),
         ("a</think>b<think>c", ("ac", "", False)),
         ("a</think>b<think>c</think>d", ("ac", "bd", True)),
-        ("a</think>b</think>c", ("a", "b</think>c", True)),
+        ("a</think>b</think>c", ("ab", "c", True)),
+        ("a</think>b<think>c</think>d</think>e", ("abcd", "e", True)),
     ],
 )
 def test_split_with_thinking(text, expected):
@@ -323,13 +325,16 @@ def test_split_without_thinking_is_all_answer():
 def test_split_with_a_mark_of_another_kind_never_reopens():
     contract = preset("lab", think_close="[end]")
     assert contract.think_open is None
-    assert split_response(contract, "a[end]b[end]c") == ("a", "b[end]c", True)
+    assert split_response(contract, "a[end]b<end>c") == ("a", "b<end>c", True)
 
 
 def test_split_of_a_response_that_opens_and_closes_for_ever():
     # 17 MB: quadratic work would never end
     thinking, answer, closed = split_response(preset("math"), "x</think>y<think>" * 1_000_000)
     assert (len(thinking), answer, closed) == (1_000_000, "", False)
+    for mark, wanted in (("x</think>", (1_000_000, "", True)), ("x<think>", (1_000_000, "", False))):
+        thinking, answer, closed = split_response(preset("math"), mark * 1_000_000)
+        assert (len(thinking), answer, closed) == wanted
 
 
 # ---- reading numbers ------------------------------------------------------------------------------

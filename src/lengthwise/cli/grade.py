@@ -66,9 +66,10 @@ def grade(
 
 
 def _contract(preset: str, think: bool | None, answer_pattern: str | None) -> Any:
-    from lengthwise.evaluation.anatomy import AUTO, THINK_CLOSE
+    from lengthwise.evaluation.anatomy import AUTO
     from lengthwise.evaluation.prompts import PRESETS, unknown_name
     from lengthwise.evaluation.prompts import preset as named
+    from lengthwise.evaluation.thinking import THINK_CLOSE
 
     if preset != "auto" and preset not in PRESETS:
         raise ConfigError(unknown_name("preset", preset, ("auto", *PRESETS)))

@@ -6,7 +6,6 @@ Applied row by row in worker processes (`isolated.IsolatedPool`), so nothing her
 from __future__ import annotations
 
 import hashlib
-import re
 from bisect import bisect_left
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -19,15 +18,15 @@ from lengthwise.evaluation.answer_text import answer_key
 from lengthwise.evaluation.graders import Grader, Verdict, grade, load_grader, ready_for
 from lengthwise.evaluation.prompts import PromptContract, read_gold
 from lengthwise.evaluation.stated import stated_answers
+from lengthwise.evaluation.thinking import THINK_CLOSE, thinking_sections
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 UNREADABLE_GOLD = "an answer that cannot be read"
 PIECE = 50_000  # characters that are tokenised at once
 LONGEST_SHOWN = 200  # characters of an extracted answer that are kept
-AUTO = PromptContract("auto")
+AUTO = PromptContract("auto", think_marks=True)
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,10 @@ class Anatomy:
 class Anatomist:
     """Makes the function that takes responses apart; picklable, so that a worker can call it.
 
-    ``detect``: a response thinks if there are thinking marks in it, where the contract knows of none.
     ``grader``: your own, ``module:function``, in place of the contract's. Without ``words`` no token is counted.
     """
 
     contract: PromptContract = AUTO
-    detect: bool = True
     grader: str | None = None
     words: Words | None = None
 
@@ -100,10 +97,9 @@ class Anatomist:
 
     def contract_of(self, body: Body) -> PromptContract:
         """The contract that one response is read under."""
-        detected = self.detect and (THINK_CLOSE in body.text or body.text.lstrip().startswith(THINK_OPEN))
-        if self.contract.think_close is None and (body.thinks or detected):
-            return replace(self.contract, think_close=THINK_CLOSE)
-        return self.contract
+        if not body.thinks:
+            return self.contract
+        return replace(self.contract, think_close=self.contract.think_close or THINK_CLOSE, think_marks=True)
 
 
 class Counter:
@@ -174,13 +170,14 @@ def dissect(body: Body, contract: PromptContract, own: Grader | None, counter: C
     found_key = None if verdict.extracted is None else answer_key(verdict.extracted)
     keys = {right_key, found_key} if verdict.correct and found_key is not None else {right_key}
     right_end = _first_right(body.text, contract, keys)
-    sections, closed = thinking_sections(body.text, contract)
+    begins = contract.think_close is not None
+    sections, closed = thinking_sections(body.text, contract.think_kinds, begins=begins)
     anatomy = Anatomy(
         verdict=replace(verdict, extracted=_shown(verdict.extracted)),
         # One vote for all right answers, however they are written.
         vote=None if found_key is None else _short_key(right_key if verdict.correct else found_key),
         gold=_short_key(right_key),
-        thinks=contract.think_close is not None,
+        thinks=begins or bool(sections),
         closed=closed or not body.text.strip(),
         right_stated=right_end is not None,
     )
@@ -194,24 +191,6 @@ def dissect(body: Body, contract: PromptContract, own: Grader | None, counter: C
         to_right=None if right_end is None else bisect_left(starts, right_end),
         ended=ended,
     )
-
-
-def thinking_sections(text: str, contract: PromptContract) -> tuple[list[tuple[int, int]], bool]:
-    """Where the thinking stands, in characters with its marks, and whether the text ends outside of it.
-
-    The sections are those of `prompts.split_response`.
-    """
-    closes, opens = contract.think_close, contract.think_open
-    if closes is None:
-        return [], True
-    sections, start, thinking = [], 0, True
-    for mark in re.finditer("|".join(re.escape(text) for text in (opens, closes) if text), text):
-        if thinking and mark[0] == closes:
-            sections.append((start, mark.end()))
-            thinking = False
-        elif not thinking and mark[0] == opens:
-            start, thinking = mark.start(), True
-    return [*sections, (start, len(text))] if thinking else sections, not thinking
 
 
 def _first_right(text: str, contract: PromptContract, keys: Collection[str]) -> int | None:

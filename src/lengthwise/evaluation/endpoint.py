@@ -25,6 +25,7 @@ from lengthwise.evaluation.interventions import Intervention, answer_begins, con
 from lengthwise.evaluation.problems import Problems, Questions
 from lengthwise.evaluation.prompts import plain_text
 from lengthwise.evaluation.responses import Completion, ResponseLog
+from lengthwise.evaluation.thinking import THINK_CLOSE, whole_response
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 CONNECT_SECONDS = 10.0
@@ -302,8 +303,8 @@ class Asker:
     def _tokens(self, reply: Reply) -> int:
         if reply.tokens is not None:
             return reply.tokens
-        closed = self._contract.think_close or "" if reply.text else ""
-        text = reply.text if reply.reasoning is None else reply.reasoning + closed + reply.text
+        closes = self._contract.think_close or THINK_CLOSE
+        text = reply.text if not reply.reasoning else whole_response(reply.reasoning, reply.text, closes)
         return self._count(text) + reply.finished
 
     def _count(self, text: str) -> int:

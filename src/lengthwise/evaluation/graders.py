@@ -29,9 +29,9 @@ from lengthwise.evaluation.prompts import (
     PromptContract,
     read_gold,
     split_response,
-    split_thinking,
     unknown_name,
 )
+from lengthwise.evaluation.thinking import KINDS, split_thinking
 
 GRADER_VERSION = 2
 """Raised whenever a verdict of the formats for mathematics may change: records of unlike graders are not compared."""
@@ -73,7 +73,7 @@ def grade(
 
     ``answer``: anything `prompts.read_gold` reads; an unreadable one raises `InputError`. With a ``contract``
     its answer format, answer pattern and thinking marks hold; without one ``answer_format`` and
-    ``answer_pattern`` do, and a ``</think>`` or a leading ``<think>`` in the response marks its thinking.
+    ``answer_pattern`` do, and marks in the response, of any kind in `thinking.KINDS`, tell its thinking.
 
     An answer is read from the text after the thinking only. A response that is empty, or whose thinking never
     closes, is wrong; ``answer_before_close`` lets answers that are marked as such (boxed, "the answer is")
@@ -197,9 +197,7 @@ def ready_for(answer_format: str) -> None:
 def _split(response: str, contract: PromptContract | None) -> tuple[str, str, bool]:
     if contract is not None:
         return split_response(contract, response)
-    if "</think>" in response or response.lstrip().startswith("<think>"):
-        return split_thinking(response, "<think>", "</think>")
-    return "", response, True
+    return split_thinking(response, KINDS, begins=False)
 
 
 _ABSOLUTE, _RELATIVE = Fraction(1, 2_000_000), Fraction(1, 100_000)

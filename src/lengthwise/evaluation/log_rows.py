@@ -6,14 +6,15 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lengthwise.data import Defect
 from lengthwise.errors import ConfigError
-from lengthwise.evaluation.anatomy import AUTO, THINK_CLOSE, Anatomy, Body
+from lengthwise.evaluation.anatomy import AUTO, Anatomy, Body
 from lengthwise.evaluation.isolated import stopped_verdict
 from lengthwise.evaluation.prompts import PromptContract
+from lengthwise.evaluation.thinking import THINK_CLOSE, whole_response
 
 MOST_TOKENS = 2**31 - 1
 ENDED = ("stop", "eos", "eos_token", "stop_sequence", "end_turn", "tool_calls")
@@ -27,8 +28,8 @@ OTHER_ANSWER, CUT, UNCLOSED = "another answer", "cut", "thinking never closed"
 class GradeOptions:
     """How a log is read and graded.
 
-    ``contract``: None for the ``auto`` answer format. ``detect``: thinking marks in a response tell that it
-    thinks, where the contract knows of none; by default so without a contract. ``grader``: your own,
+    ``contract``: None for the ``auto`` answer format. ``detect``: a response's own marks tell its thinking, whatever
+    their kind (`PromptContract.think_marks`); None: as the contract has it. ``grader``: your own,
     ``module:function``. ``tokenizer``: folder of the model's tokenizer; None: the log's own counts. ``cap``: most
     tokens a response could have. ``price``: of a million output tokens. ``*_column``: names in the log.
     ``seconds``, ``workers``: time limit of one grading, and worker processes. ``strict``: the first row that
@@ -61,13 +62,9 @@ class GradeOptions:
 
     @property
     def read_under(self) -> PromptContract:
-        """The contract, or the one that stands for none."""
-        return self.contract or AUTO
-
-    @property
-    def detects(self) -> bool:
-        """Whether a response's own marks may tell that it thinks."""
-        return self.contract is None if self.detect is None else self.detect
+        """The contract, or the one that stands for none; with ``detect`` in it."""
+        contract = self.contract or AUTO
+        return contract if self.detect is None else replace(contract, think_marks=self.detect)
 
     @property
     def problem_columns(self) -> tuple[str, ...]:
@@ -204,9 +201,8 @@ def _body(row: Mapping[str, Any], options: GradeOptions) -> Body:
         raise _Unusable(f"no {options.answer_column} to grade against")
     if not thinking or not thinking.strip():
         return Body(text or "", answer)
-    # A response that was cut in its thinking has nothing after it, so the thinking does not close.
-    closed = (options.read_under.think_close or THINK_CLOSE) + text if text and text.strip() else ""
-    return Body(thinking + closed, answer, thinks=True)
+    closes = options.read_under.think_close or THINK_CLOSE
+    return Body(whole_response(thinking, text or "", closes), answer, thinks=True)
 
 
 def _num_tokens(row: Mapping[str, Any], options: GradeOptions) -> int | None:

@@ -138,7 +138,7 @@ def _graded_rows(
     rows: Rows, options: GradeOptions, words: Words | None, ledger: Ledger, left_out: LeftOut, facts: Tally[str]
 ) -> Iterator[dict[str, Any]]:
     """Grade, enter into the ledger and tally; rows that cannot be used are counted on the way."""
-    anatomist = Anatomist(options.read_under, options.detects, options.grader, words)
+    anatomist = Anatomist(options.read_under, options.grader, words)
     counter = None if words is None else Counter(words)
     waiting: deque[tuple[int, Response | Defect]] = deque()
 
@@ -214,8 +214,7 @@ def _summary(
         "model": None,
         "data": "a log of responses",
         "contract": contract.to_dict(),
-        # Marks that are looked for in each response read it as no contract does.
-        "template": contract.fingerprint() + ("+marks" if options.detects else ""),
+        "template": contract.fingerprint(),
         "cap": cap,
         "cap_from": "the longest response" if options.cap is None else "given",
         "temperature": None,
@@ -267,7 +266,7 @@ def _notes(options: GradeOptions, facts: Tally[str], numbers: Mapping[str, Any])
             "no response closes its thinking; for a model that answers without thinking give --no-think",
         ),
         (
-            options.detects and facts["thinks"] and facts["cut without thinking"],
+            options.read_under.think_close is None and facts["thinks"] and facts["cut without thinking"],
             f"{facts['cut without thinking']} cut responses show no thinking mark though others do; if all begin in "
             "their thinking give --think",
         ),

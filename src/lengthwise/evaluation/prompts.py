@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.answer_text import as_number
 from lengthwise.evaluation.boxes import final_box
+from lengthwise.evaluation.thinking import KINDS, Marks, marks_of, split_thinking
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
@@ -37,10 +38,11 @@ class PromptContract:
     a system message, or text before a plain prompt; ``None`` for none. ``template``: what is asked, with one
     ``{problem}``. ``think_prefix``: text pre-filled before the response (``"<think>\\n"``), or ``""``.
     ``think_close``: the text that ends the thinking; ``None`` if responses have no thinking section. If set,
-    a response begins inside its thinking. ``stop_strings``: texts that end a response besides EOS.
-    ``eos_ids``: every id that ends a response; empty until `resolve`. ``problem_column``, ``answer_column``:
-    columns of a row. ``answer_format``: one of `ANSWER_FORMATS`. ``answer_before_close``: whether an answer
-    that is marked as one (boxed, "the answer is") may be read from thinking that never closed.
+    a response begins inside its thinking. ``think_marks``: a response's own marks tell, whatever their kind: what
+    closes its thinking and, without a ``think_close``, whether it has any. ``stop_strings``: texts that end a
+    response besides EOS. ``eos_ids``: every id that ends a response; empty until `resolve`. ``problem_column``,
+    ``answer_column``: columns of a row. ``answer_format``: one of `ANSWER_FORMATS`. ``answer_before_close``: whether
+    an answer that is marked as one (boxed, "the answer is") may be read from thinking that never closed.
     ``answer_pattern``: a regular expression with one group, the answer, where responses write it in a way of
     their own; its last match counts and nothing else does.
     """
@@ -51,6 +53,7 @@ class PromptContract:
     template: str = PROBLEM_SLOT
     think_prefix: str = ""
     think_close: str | None = None
+    think_marks: bool = False
     stop_strings: tuple[str, ...] = ()
     eos_ids: tuple[int, ...] = ()
     problem_column: str = "problem"
@@ -79,9 +82,14 @@ class PromptContract:
     @property
     def think_open(self) -> str | None:
         """The text that opens a thinking section (``"<think>"``); ``None`` if none is known."""
-        if self.think_close is not None and self.think_close.startswith("</"):
-            return "<" + self.think_close[2:]
-        return self.think_prefix.strip() or None
+        known = None if self.think_close is None else marks_of(self.think_close).opens
+        return known or self.think_prefix.strip() or None
+
+    @property
+    def think_kinds(self) -> tuple[Marks, ...]:
+        """The kinds of marks that a response's thinking is read by; empty if it has none."""
+        own = () if self.think_close is None else (Marks(self.think_open, self.think_close),)
+        return (*own, *(kind for kind in KINDS if kind.closes != self.think_close)) if self.think_marks else own
 
     def to_dict(self) -> dict[str, Any]:
         """Fields as JSON values, for records."""
@@ -100,12 +108,14 @@ class PromptContract:
         return cls(**fields)
 
     def fingerprint(self) -> str:
-        """Sixteen hex digits that change with any field but the name."""
+        """Sixteen hex digits that change with any field but the name; ``+marks`` follows where those tell."""
         fields = self.to_dict()
         del fields["name"]
         if self.answer_pattern is None:  # so that contracts keep the fingerprint they had before this field
             del fields["answer_pattern"]
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+        del fields["think_marks"]
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+        return digest + ("+marks" if self.think_marks else "")
 
 
 _STEP_BY_STEP = "{problem}\n\nPlease reason step by step, and put your final answer within \\boxed{}."
@@ -228,34 +238,12 @@ def read_gold(value: Any, answer_format: str, column: str = "answer") -> str:
 def split_response(contract: PromptContract, text: str) -> tuple[str, str, bool]:
     """Split a response into ``(thinking, answer_text, closed)``.
 
-    Without a thinking section all of it is answer and ``closed`` is true. With one, the response begins in
-    its thinking and ``think_close`` ends it; a later ``think_open`` begins thinking again, and a stray second
-    ``think_close`` is answer text. ``closed`` is whether it ended outside its thinking; if not,
+    Without a thinking section all of it is answer and ``closed`` is true. With a ``think_close`` the response begins
+    in its thinking and that mark ends it; a later opening mark begins thinking again, and a second closing mark
+    without one makes all before it thinking. ``closed`` is whether it ended outside its thinking; if not,
     ``answer_text`` is empty, so that nothing is ever read from unfinished thinking by mistake.
     """
-    if contract.think_close is None:
-        return "", text, True
-    return split_thinking(text, contract.think_open, contract.think_close)
-
-
-def split_thinking(text: str, opens: str | None, closes: str) -> tuple[str, str, bool]:
-    """Split text that begins in its thinking, as `split_response` does; without ``opens`` none reopens."""
-    start = 0
-    if opens is not None and text.lstrip().startswith(opens):
-        start = text.index(opens) + len(opens)  # the model wrote the mark itself
-    thinking: list[str] = []
-    answer: list[str] = []
-    while True:
-        end = text.find(closes, start)
-        if end < 0:
-            return "".join([*thinking, text[start:]]), "", False
-        thinking.append(text[start:end])
-        start = end + len(closes)
-        end = text.find(opens, start) if opens is not None else -1
-        answer.append(text[start : end if end >= 0 else len(text)])
-        if opens is None or end < 0:
-            return "".join(thinking), "".join(answer), True
-        start = end + len(opens)
+    return split_thinking(text, contract.think_kinds, begins=contract.think_close is not None)
 
 
 def compile_answer_pattern(pattern: str) -> re.Pattern[str]:
