@@ -267,6 +267,42 @@ def test_an_exported_verl_run_says_the_methods_own_settings(asked, tmp_path):
         write_verl(made, tmp_path / "w", tensor_parallel=2)
 
 
+OWN = """from __future__ import annotations
+import dataclasses
+from lengthwise.methods import dler
+
+def method(*, cap: int, alpha: float, own_loss: bool = False):
+    base = dler(cap=cap, clip_high=0.4)
+    changes = {"loss": lambda inputs: base.loss(inputs)} if own_loss else {}
+    return dataclasses.replace(base, name="mine", options={"cap": cap, "alpha": alpha}, **changes)
+"""
+
+
+def test_an_export_names_a_method_of_ones_own_so_that_it_is_found_from_its_folder(asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(OWN)
+    given = {"method": "mine.py", "options": ("alpha=0.5",)}
+    text = write_trl(asked(**given), tmp_path / "x", vllm=False, sharding="none")[0].read_text()
+    assert f"METHOD, OPTIONS = {str(tmp_path / 'mine.py')!r}, {{'alpha': 0.5}}" in text
+    made = asked("verl", **given)
+    said = settings(made, tmp_path, 1)
+    assert said["algorithm"]["lengthwise"] == {
+        "method": str(tmp_path / "mine.py"), "cap": 50, "options": {"alpha": 0.5}
+    }  # fmt: skip
+    assert said["actor_rollout_ref"]["actor"]["clip_ratio_high"] == 0.4  # its loss says it, its options do not
+    with pytest.raises(ConfigError, match="method 'mine' does not run inside verl: its loss is its own"):
+        asked("verl", **(given | {"options": ("alpha=0.5", "own_loss=true")}))
+    # A module is found by imports alone, which look in the folder it was found in.
+    (tmp_path / "grader_for_an_export.py").write_text("def exact(response, answer):\n    return response == answer\n")
+    given = {"contract": ContractRequest(preset="lab", grader="grader_for_an_export:exact")}
+    text = write_trl(asked(**given), tmp_path / "y", vllm=False, sharding="none")[0].read_text()
+    assert "import sys\nfrom pathlib" in text and f"sys.path.append({str(tmp_path)!r})" in text
+    compile(text, "train.py", "exec")
+    launch = write_verl(asked("verl", **given), tmp_path / "z", tensor_parallel=1)[2]
+    assert f'export PYTHONPATH={tmp_path}:"${{PYTHONPATH:-}}"' in launch.read_text()
+    assert subprocess.run(["bash", "-n", str(launch)], check=False).returncode == 0
+
+
 def test_sizes_that_do_not_divide_are_refused_before_anything_is_written(asked, tmp_path):
     with pytest.raises(ConfigError, match=r"8 x group_size 4 = 32 responses .* make them a multiple of 6"):
         asked(cluster=Cluster(devices=3))

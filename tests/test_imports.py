@@ -12,10 +12,11 @@ import pytest
 import lengthwise
 
 ROOT = Path(lengthwise.__file__).parent
-BASE = {"errors", "files", "data"}
+BASE = {"errors", "files", "data", "own_code"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
+    "own_code": {"errors"},
     "data": {"errors", "files"},
     "objectives": {"errors"},
     "weights": BASE,

@@ -175,11 +175,15 @@ def test_an_own_method_is_trained_like_any_other(here):
     ("name", "content", "says"),
     [
         ("none.py", None, "no such file"),
-        ("broken.py", "def reward(:\n", "cannot be run (SyntaxError"),
-        ("missing.py", "import nowhere_to_be_found\n", "cannot be run (ModuleNotFoundError"),
+        ("broken.py", "def reward(:\n", "cannot be run: SyntaxError: invalid syntax (broken.py, line 1)"),
+        (
+            "missing.py",
+            "import nowhere_to_be_found\n",
+            "No module named 'nowhere_to_be_found' (missing.py, line 1)",
+        ),
         ("empty.py", "def other():\n    pass\n", "It has other"),
         ("wide.py", "def reward(a, b, c):\n    pass\n", "its reward takes 3 arguments; it gets (rollouts, state)"),
-        ("gone_module:method", None, "write module:function or a file's name"),
+        ("gone_module:method", None, "no module 'gone_module'; install it, or run from the folder that holds it"),
     ],
 )
 def test_a_file_that_is_no_method_is_refused(here, name, content, says):
@@ -193,7 +197,7 @@ def test_a_file_that_is_no_method_is_refused(here, name, content, says):
     ("result", "says"),
     [
         ("1.0", "gave float; give a tensor with one number for each of 2 rows"),
-        ("rollouts.logp", "gave (2, 4); give a tensor"),
+        ("rollouts.logp", "gave (2, 4) of float32; give a tensor"),
         ("rollouts.num_tokens / 0", "not finite"),
     ],
 )

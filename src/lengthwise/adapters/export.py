@@ -61,6 +61,12 @@ class Plan:
         """Tokens of the longest prompt."""
         return max(len(prompt) for prompt in self.problems.prompts)
 
+    @property
+    def own_folder(self) -> Path | None:
+        """The folder in which a ``module:function`` of the request was found; None where it names none."""
+        named = [self.request.method, self.request.contract.grader or ""]
+        return Path.cwd() if any(":" in name and not name.endswith(".py") for name in named) else None
+
 
 def plan(engine: str, request: Request, cluster: Cluster) -> Plan:
     """Check and resolve everything that an export says, before anything is written.

@@ -12,6 +12,7 @@ from lengthwise.adapters.export import Plan, prepare_folder
 from lengthwise.adapters.names import tested
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_text
+from lengthwise.methods.own import from_anywhere
 
 FILES = ("train.py", "accelerate.yaml")
 SHARDINGS = ("none", "zero2", "zero3", "fsdp")
@@ -26,7 +27,7 @@ Written by `lengthwise export trl` for $tested. Run it in this folder; again, it
 Then measure: lengthwise evaluate model --data TEST.jsonl
 """
 
-from pathlib import Path
+${standard}from pathlib import Path
 
 import torch
 ${imports}from transformers.trainer_utils import get_last_checkpoint
@@ -37,7 +38,7 @@ from lengthwise.adapters.trl import LengthwiseGRPOTrainer
 from lengthwise.data import read_rows
 from lengthwise.evaluation.prompts import PromptContract
 
-HERE = Path(__file__).resolve().parent
+${own}HERE = Path(__file__).resolve().parent
 MODEL = $model
 DATA = $data
 GRADER = $grader
@@ -123,11 +124,14 @@ def script(plan: Plan, *, vllm: bool) -> str:
     """The text of the training script."""
     train, request = plan.request.train, plan.request
     lora = Template(LORA).substitute(rank=request.lora, alpha=2 * request.lora) if request.lora else ""
+    folder = plan.own_folder
+    own = "" if folder is None else f"sys.path.append({str(folder)!r})  # where the module of your own lies\n"
     return SCRIPT.substitute(
+        standard="import sys\n" if own else "", own=own,
         imports="from peft import LoraConfig\n" if lora else "", name=plan.method.name,
         summary=plan.method.summary, tested=tested("trl"),
         model=repr(str(plan.model)), data=repr(_data(request.data)), grader=repr(request.contract.grader),
-        method=repr(plan.method.name), options=_literal(plan.options), cap=plan.cap,
+        method=repr(from_anywhere(request.method)), options=_literal(plan.options), cap=plan.cap,
         contract=_literal(request.contract.contract().to_dict()), prompts=train.prompts, group=train.group_size,
         updates=train.updates, processes=plan.cluster.processes, micro=plan.micro_rows, accumulate=plan.accumulate,
         generation=plan.accumulate * train.updates, steps=train.steps * train.updates,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from lengthwise.adapters.export import Plan, prepare_folder
 from lengthwise.adapters.names import tested
+from lengthwise.adapters.support import surrogate_settings
 from lengthwise.adapters.verl import NAME
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_text
+from lengthwise.methods.own import from_anywhere
 
 FILES = ("config.yaml", "problems.jsonl", "launch.sh")
 VERBATIM = "{{ messages[0]['content'] }}"
@@ -67,7 +70,8 @@ def problem_rows(plan: Plan) -> list[dict[str, Any]]:
 
 def settings(plan: Plan, out: Path, tensor_parallel: int) -> dict[str, Any]:
     """What the run says in verl's words; everything else is verl's default."""
-    train, method, options = plan.request.train, plan.method, plan.method.options
+    train, method, options = plan.request.train, plan.method, surrogate_settings(plan.method)
+    assert options is not None, "verl was refused another loss"
     contract = plan.problems.contract.to_dict()
     room = plan.longest_prompt + plan.cap
     dual = options.get("dual_clip") or NO_DUAL_CLIP
@@ -101,7 +105,7 @@ def settings(plan: Plan, out: Path, tensor_parallel: int) -> dict[str, Any]:
         },
         "algorithm": {
             "adv_estimator": NAME,
-            NAME: {"method": method.name, "cap": plan.cap, "options": plan.options},
+            NAME: {"method": from_anywhere(plan.request.method), "cap": plan.cap, "options": plan.options},
             "use_kl_in_reward": False,
             "filter_groups": {"enable": method.keep is not None, "metric": "acc" if method.keep else "reward"},
         },
@@ -163,7 +167,7 @@ def launch_text(plan: Plan) -> str:
 set -euo pipefail
 HERE="$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)"
 export VERL_USE_EXTERNAL_PLUGINS="${{VERL_USE_EXTERNAL_PLUGINS:-auto}}"
-
+{_find_own(plan)}
 python -m lengthwise.adapters.verl --config "$HERE"   # stops here if the plug-in or the config does not hold
 python -m verl.trainer.main_ppo --config-path "$HERE" --config-name config "$@"
 
@@ -171,6 +175,15 @@ newest="$(ls -d "$HERE"/run/global_step_* | sort -V | tail -1)"
 python -m verl.model_merger merge --backend fsdp --local_dir "$newest/actor" --target_dir "$HERE/model"
 echo "Measure it: lengthwise evaluate $HERE/model --data TEST.jsonl"
 """
+
+
+def _find_own(plan: Plan) -> str:
+    """Lets every process import the user's own module."""
+    return (
+        ""
+        if plan.own_folder is None
+        else f'export PYTHONPATH={shlex.quote(str(plan.own_folder))}:"${{PYTHONPATH:-}}"\n'
+    )
 
 
 def validated(folder: Path) -> str:

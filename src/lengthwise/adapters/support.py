@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from lengthwise.engine.method import Method
 from lengthwise.errors import ConfigError
 from lengthwise.methods import METHODS, build_method
+from lengthwise.methods._parts import surrogate
 
 ENGINES = ("trl", "verl")
 LOOKED_AT = 2_000
@@ -30,6 +34,12 @@ def why_not(engine: str, method: Any) -> str | None:
     return None if engine == "trl" else _why_not_verl(method)
 
 
+def surrogate_settings(method: Method) -> Mapping[str, Any] | None:
+    """Clips and aggregate of a method whose loss is the clipped surrogate, by its names; None for any other loss."""
+    loss = inspect.unwrap(method.loss)
+    return loss.keywords if isinstance(loss, partial) and loss.func is surrogate else None
+
+
 def _why_not_verl(method: Method) -> str | None:
     if method.coupling == "group" or method.shared is not None:
         return "its loss couples the rows of a group, and verl's policy loss sees no group ids; use TRL"
@@ -37,7 +47,10 @@ def _why_not_verl(method: Method) -> str | None:
         return "its cap moves, and verl's response length is fixed for a run; use TRL"
     if method.observe is not None or dict(method.initial_state()):
         return "it remembers, and verl's estimators have no place in a checkpoint; use TRL"
-    if method.kl_coef and method.options.get("aggregate") != "token-mean":
+    said = surrogate_settings(method)
+    if said is None:
+        return "its loss is its own, and verl's policy loss is given clips alone; use TRL"
+    if method.kl_coef and said["aggregate"] != "token-mean":
         return (
             "its KL is a token mean and its loss is not, and verl averages both alike; set kl_coef=0 or "
             "aggregate=token-mean, or use TRL"

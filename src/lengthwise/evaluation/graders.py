@@ -10,14 +10,11 @@ limit (`isolated.SafeGrader`, `isolated.IsolatedPool`).
 from __future__ import annotations
 
 import functools
-import importlib
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 from lengthwise.errors import ConfigError, InputError
@@ -32,6 +29,7 @@ from lengthwise.evaluation.prompts import (
     unknown_name,
 )
 from lengthwise.evaluation.thinking import KINDS, split_thinking
+from lengthwise.own_code import from_module, naming
 
 GRADER_VERSION = 2
 """Raised whenever a verdict of the formats for mathematics may change: records of unlike graders are not compared."""
@@ -134,23 +132,13 @@ def load_grader(path: str) -> Grader:
     """Load a grader of your own from ``module:function``, found from the working folder too.
 
     The function takes ``(response, answer)``, the whole response text and the reference as text, and returns
-    true or false (or a `Verdict`). Anything else it returns raises; its own errors are not hidden.
+    true or false (or a `Verdict`). Anything else it returns raises, and what it raises itself is an `InputError` that
+    names its file and line.
     """
     module_name, colon, name = path.partition(":")
     if not colon or not module_name or not name:
         raise ConfigError(f"grader is {path!r}; write module:function, for example my_graders:exact")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)  # an installed command does not look beside the user, python -m does
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there and lacks a dependency of its own
-        raise ConfigError(
-            f"grader {path!r}: no module {error.name!r}; install it, or run from the folder that holds it"
-        ) from error
-    finally:
-        sys.path.remove(here)
+    module = from_module(module_name, f"grader {path!r}")
     function = getattr(module, name, None)
     if not callable(function):
         there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -167,7 +155,8 @@ class OwnGrader:
 
     def __call__(self, response: str, answer: str) -> Verdict:
         """Call the function and check what it returns."""
-        result = self.function(response, answer)
+        with naming(f"the grader {self.path!r} raised"):
+            result = self.function(response, answer)
         if isinstance(result, Verdict):
             return result
         if hasattr(result, "item"):  # a numpy or torch scalar

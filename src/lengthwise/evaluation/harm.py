@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.bootstrap import mean_interval
+from lengthwise.own_code import from_module, naming
 
 Judge = Callable[[Sequence[str], Sequence[str]], list[bool]]
 """Prompts and responses -> which responses are flagged as harmful."""
@@ -51,9 +49,11 @@ class OwnJudge:
         """Call the function and check what it returns.
 
         Raises:
-            InputError: another number of entries, or one that is neither a truth nor probabilities.
+            InputError: what the function itself raises, with its file and line; another number of entries, or one that
+                is neither a truth nor probabilities.
         """
-        found = list(self.function(prompts, responses))
+        with naming(f"the judge {self.path!r} raised"):
+            found = list(self.function(prompts, responses))
         if len(found) != len(responses):
             raise InputError(
                 f"the judge {self.path!r} returned {len(found)} entries for {len(responses)} responses; return one each"
@@ -97,16 +97,7 @@ def load_judge(spec: str, *, threshold: float = THRESHOLD) -> Judge:
 
 
 def _function(spec: str, module: str, name: str) -> Callable[..., Any]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)  # an installed command does not look beside the user
-    try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module is there and lacks a dependency of its own
-        raise ConfigError(f"judge {spec!r}: no module {error.name!r}; run from the folder that holds it") from error
-    finally:
-        sys.path.remove(here)
+    found = getattr(from_module(module, f"judge {spec!r}"), name, None)
     if not callable(found):
         raise ConfigError(f"judge {spec!r}: {module} has no function {name!r}; name one that is there")
     function: Callable[..., Any] = found

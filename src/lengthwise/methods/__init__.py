@@ -10,6 +10,7 @@ from typing import Any
 from lengthwise.engine.method import Method, Recipe
 from lengthwise.engine.rehearsal import rehearse
 from lengthwise.errors import ConfigError
+from lengthwise.methods import option_values
 from lengthwise.methods._parts import group_relative
 from lengthwise.methods.a_dlp import a_dlp
 from lengthwise.methods.ada_r1 import ada_r1
@@ -70,13 +71,23 @@ def options_of(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: no such method; the nearest names are given.
     """
-    own = inspect.signature(_maker(name)).parameters.values()
-    found = {p.name: p.default for p in own if p.kind is p.KEYWORD_ONLY}
-    if len(found) < len(own):  # the rest goes to what it is built on
-        shared = inspect.signature(dler if name == "da-dler" else group_relative).parameters.values()
-        usable = {p.name: p.default for p in shared if p.default is not p.empty and not callable(p.default)}
-        found = {**usable, **found}
-    return found
+    return {option: parameter.default for option, (parameter, _) in _parameters(name)[0].items()}
+
+
+def read_option(name: str, option: str, text: str) -> Any:
+    """An option's text as the value that its method takes.
+
+    Raises:
+        ConfigError: no such method or option, or text of another kind; the message says what is wanted.
+    """
+    known, takes_more = _parameters(name)
+    if option not in known and not takes_more:
+        raise _unknown(name, option, known)
+    if option not in known:
+        return option_values.read_option(option, text, Any)
+    parameter, written = known[option]
+    default = None if parameter.default is parameter.empty else parameter.default
+    return option_values.read_option(option, text, option_values.annotated(parameter, written), default)
 
 
 def build_method(name: str, **options: Any) -> Recipe:
@@ -87,14 +98,32 @@ def build_method(name: str, **options: Any) -> Recipe:
     Raises:
         ConfigError: no such method, an option that it does not have (the nearest names are given) or one out of range.
     """
-    known = options_of(name)
+    known, takes_more = _parameters(name)
     for option in options:
-        if option not in known:
-            raise ConfigError(f"method {name!r} has no option {option!r}; {_nearest(option, known)}")
+        if option not in known and not takes_more:
+            raise _unknown(name, option, known)
     made = _maker(name)(**options)
     if isinstance(made, Method) and not is_own(name):
         rehearse(made)
     return made
+
+
+def _parameters(name: str) -> tuple[dict[str, tuple[inspect.Parameter, Callable[..., Any]]], bool]:
+    """A method's options, each with the function that takes it, and whether it takes others that are not known."""
+    maker = _maker(name)
+    own = inspect.signature(maker).parameters.values()
+    found = {p.name: (p, maker) for p in own if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    takes_more = any(p.kind is p.VAR_KEYWORD for p in own)
+    if takes_more and not is_own(name):  # the rest goes to what it is built on
+        base: Callable[..., Any] = dler if name == "da-dler" else group_relative
+        shared = inspect.signature(base).parameters.values()
+        usable = {p.name: (p, base) for p in shared if p.default is not p.empty and not callable(p.default)}
+        found, takes_more = {**usable, **found}, False
+    return found, takes_more
+
+
+def _unknown(name: str, option: str, known: Any) -> ConfigError:
+    return ConfigError(f"method {name!r} has no option {option!r}; {_nearest(option, known)}")
 
 
 def _maker(name: str) -> Callable[..., Recipe]:

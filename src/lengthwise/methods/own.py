@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lengthwise.engine.method import Method, Recipe, State
+from lengthwise.engine.rehearsal import rehearse
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.errors import ConfigError, InputError
+from lengthwise.errors import ConfigError
 from lengthwise.methods.grpo import grpo
+from lengthwise.methods.own_parts import guarded, rewards_of
+from lengthwise.own_code import from_file, from_module, naming
 
 Maker = Callable[..., Recipe]
 WANTED = (
@@ -42,18 +41,20 @@ def own_maker(name: str) -> Maker:
         ConfigError: no such file, module or function, a file that does not run, or neither of the two in it.
     """
     if name.endswith(".py"):
-        module = _from_file(Path(name))
+        module = from_file(Path(name), f"method is {name!r}")
         found = getattr(module, "method", None) or getattr(module, "reward", None)
     else:
         module_name, _, function = name.partition(":")
-        module = _from_module(name, module_name)
+        module = from_module(module_name, f"method is {name!r}")
         found = getattr(module, function, None)
     if not callable(found):
         there = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
         raise ConfigError(f"method is {name!r}; {WANTED}. It has {', '.join(there) or 'no function'}")
-    if "cap" in inspect.signature(found).parameters:
-        return _checked(name, found)
-    return _rewarded(name, found)
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError) as error:  # a function that is written in C
+        raise ConfigError(f"method is {name!r}, but what it takes is not known ({error}); {WANTED}") from error
+    return _checked(name, found, signature) if "cap" in signature.parameters else _rewarded(name, found, signature)
 
 
 def source_of(name: str) -> Path | None:
@@ -66,67 +67,45 @@ def source_of(name: str) -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin)
 
 
-def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ConfigError(f"method is {str(path)!r}: no such file (the working folder is {Path.cwd()})")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None, "a .py file always has a loader"
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ConfigError(f"method is {str(path)!r}: it cannot be run ({type(error).__name__}: {error})") from error
-    return module
+def from_anywhere(name: str) -> str:
+    """The same method by a name that holds in every folder; of a ``module:function`` imports must find the module."""
+    return str(Path(name).resolve()) if name.endswith(".py") else name
 
 
-def _from_module(name: str, module: str) -> ModuleType:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)  # an installed command does not look beside the user, python -m does
-    try:
-        return importlib.import_module(module)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(
-            f"method is {name!r}: {error}; write module:function or a file's name, and run from its folder"
-        ) from error
-    finally:
-        sys.path.remove(here)
-
-
-def _checked(name: str, maker: Callable[..., Any]) -> Maker:
+def _checked(name: str, maker: Callable[..., Any], signature: inspect.Signature) -> Maker:
     def make(**options: Any) -> Recipe:
-        made = maker(**options)
+        with naming(f"method {name!r} could not be made:", ConfigError):
+            made = maker(**options)
         if not isinstance(made, Recipe):
             raise ConfigError(f"method {name!r} made a {type(made).__name__}; return a lengthwise.Method")
-        return made
+        return guarded(name, made)
 
-    make.__signature__ = inspect.signature(maker)  # type: ignore[attr-defined]
+    make.__wrapped__ = maker  # type: ignore[attr-defined]  # its annotations are read where it was written
+    make.__signature__ = signature  # type: ignore[attr-defined]
     return make
 
 
-def _rewarded(name: str, reward: Callable[[Rollouts, State], Any]) -> Maker:
+def _rewarded(name: str, reward: Callable[[Rollouts, State], Any], signature: inspect.Signature) -> Maker:
     """GRPO with a reward of one's own."""
-    taken = [p for p in inspect.signature(reward).parameters.values() if p.default is p.empty]
+    taken = [p for p in signature.parameters.values() if p.default is p.empty]
     if len(taken) != 2:
         raise ConfigError(f"method is {name!r}: its reward takes {len(taken)} arguments; it gets (rollouts, state)")
-    first_line = (inspect.getdoc(reward) or "a reward of one's own").splitlines()[0]
+    first_line = next(iter((inspect.getdoc(reward) or "").splitlines()), "") or "a reward of one's own"
+    what = f"the reward of {name!r}"
 
     def scored(rollouts: Rollouts, state: State) -> Tensor:
-        rewards = reward(rollouts, state)
-        if not isinstance(rewards, Tensor) or rewards.shape != rollouts.num_tokens.shape:
-            shape = tuple(rewards.shape) if isinstance(rewards, Tensor) else type(rewards).__name__
-            raise InputError(
-                f"the reward of {name!r} gave {shape}; give a tensor with one number for each of {len(rollouts)} rows"
-            )
-        if not bool(torch.isfinite(rewards).all()):
-            raise InputError(f"the reward of {name!r} gave a number that is not finite; rewards are finite")
-        return rewards.float()
+        with naming(f"{what} raised"):
+            found = reward(rollouts, state)
+        return rewards_of(what, found, rollouts).float()
 
     def make(**options: Any) -> Method:
         plain = grpo(**options)
+        rehearse(plain)
         return dataclasses.replace(
             plain, name=Path(name).stem if name.endswith(".py") else name, paper="one's own", summary=first_line,
             reward=scored,
         )  # fmt: skip
 
+    make.__wrapped__ = grpo  # type: ignore[attr-defined]
     make.__signature__ = inspect.signature(grpo)  # type: ignore[attr-defined]
     return make

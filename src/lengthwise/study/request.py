@@ -23,7 +23,7 @@ from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import PromptContract, preset, resolve
-from lengthwise.methods import build_method, options_of
+from lengthwise.methods import build_method, options_of, read_option
 from lengthwise.methods._parts import SCHEDULES
 from lengthwise.methods.mixing import under_schedule
 from lengthwise.study.autocap import CapChoice, choose_cap
@@ -172,7 +172,7 @@ class Request:
         return density, scale
 
     def method_options(self) -> dict[str, Any]:
-        """`--option name=value` pairs, read as the types of the method's own defaults."""
+        """`--option name=value` pairs, read as the types that the method's options are annotated with."""
         defaults = options_of(self.method)
         found = {}
         for pair in self.options:
@@ -181,7 +181,7 @@ class Request:
                 raise ConfigError(f"option is {pair!r}; write name=value")
             if name == "cap":
                 raise ConfigError("option names cap; give it as --cap")
-            found[name] = _typed(name, text, defaults.get(name))
+            found[name] = read_option(self.method, name, text)
         if self.short_model is not None:
             if "short_model" not in defaults:
                 raise ConfigError(f"short_model is for ada-r1, but method is {self.method!r}; leave it out")
@@ -204,22 +204,6 @@ class Request:
                     f"{field.name} is {given}, but method {self.method!r} has no training loop that it could change; "
                     f"leave it out. `lengthwise methods` lists the method's own options"
                 )
-
-
-def _typed(name: str, text: str, default: Any) -> Any:
-    if text.lower() == "none":
-        return None
-    try:
-        if isinstance(default, bool):
-            return {"true": True, "false": False}[text.lower()]
-        if isinstance(default, int | float):
-            return type(default)(text)
-        if default is None:  # a length that depends on the cap, or a share that depends on another option
-            return int(text) if text.lstrip("+-").isdigit() else float(text)
-    except (KeyError, ValueError) as error:
-        wanted = "true or false" if isinstance(default, bool) else "a number"
-        raise ConfigError(f"option {name} is {text!r}; give {wanted}") from error
-    return text
 
 
 def read_problems(asked: Request, contract: PromptContract) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
