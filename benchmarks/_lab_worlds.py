@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lengthwise.engine.batches import Task, TaskWorld
-from lengthwise.engine.models import Policy, load_tokenizer
+from lengthwise.engine.models import Policy
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.scoring import Scorer
 from lengthwise.evaluation.evaluate import Sampling, sample_answers
@@ -26,6 +26,7 @@ from lengthwise.evaluation.prompts import preset, resolve
 from lengthwise.lab import chains, witnesses
 from lengthwise.lab.reasoner import POSITIONS, shipped_reasoner
 from lengthwise.lab.words import ANSWER, ASK_LONG, ASK_SHORT, OPEN_LONG
+from lengthwise.pretrained import load_tokenizer
 
 KS = (1, 2, 4, 8, 16, 32, 64)
 MODES = "-modes"

@@ -33,6 +33,7 @@ from lengthwise.evaluation.records import Record, compare
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import dler
+from lengthwise.pretrained import copy_tokenizer
 from lengthwise.study.demo import CAP, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, demo_config, held_out, oracle_mean
 
 OUT = RESULTS / "trl_chains"
@@ -75,7 +76,7 @@ def train_trl(seed: int, folder: Path, steps: int, processes: int) -> dict[str, 
     )
     trainer.train()
     trainer.save_model(str(folder / "model"))
-    trainer.processing_class.save_pretrained(str(folder / "model"))
+    copy_tokenizer(shipped_reasoner(), folder / "model")
     kept = ("lengthwise/mean_tokens", "lengthwise/accuracy", "lengthwise/draws", "lengthwise/groups")
     log = [{name: entry[name] for name in kept} for entry in trainer.state.log_history if kept[0] in entry]
     if trainer.accelerator.is_main_process:

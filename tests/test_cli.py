@@ -47,13 +47,14 @@ FLAGS = {
         "--grader", "--gradient-checkpointing", "--group-size", "--json", "--lora", "--lr", "--max-draws", "--method",
         "--micro-rows", "--model", "--no-chat-template", "--no-think", "--nodes", "--option", "--out", "--overwrite",
         "--preset", "--problem-column", "--prompt-template", "--prompts", "--seed", "--sharding", "--steps",
-        "--system-prompt", "--temperature", "--tensor-parallel", "--think", "--updates", "--vllm", "--warmup-steps",
-        "ENGINE",
+        "--system-prompt", "--temperature", "--tensor-parallel", "--think", "--trust-remote-code", "--updates",
+        "--vllm", "--warmup-steps", "ENGINE",
     ],
     "extend": [
         "--batch", "--chunk", "--data", "--dtype", "--epochs", "--eval-factor", "--factor", "--json", "--lambda",
         "--link", "--lora", "--lr", "--micro-batch", "--option", "--out", "--overwrite", "--power", "--scheme",
-        "--seed", "--steps", "--text-column", "--truncate-length", "--warmup-steps", "--xpos-scale-base", "MODEL",
+        "--seed", "--steps", "--text-column", "--truncate-length", "--trust-remote-code", "--warmup-steps",
+        "--xpos-scale-base", "MODEL",
     ],
     "generate": [
         "--chat-template", "--chunk", "--device", "--dtype", "--json", "--lambda", "--max-tokens", "--n-global",
@@ -63,7 +64,7 @@ FLAGS = {
     "grade": [
         "--answer-column", "--answer-pattern", "--cap", "--category-column", "--grader", "--json", "--no-think",
         "--out", "--preset", "--price", "--problem-column", "--record", "--report", "--response-column", "--seconds",
-        "--seed", "--strict", "--think", "--tokenizer", "--workers", "LOG",
+        "--seed", "--strict", "--think", "--tokenizer", "--trust-remote-code", "--workers", "LOG",
     ],
     "merge": [
         "--base", "--density", "--dry-run", "--exclude", "--extrapolate", "--files-from", "--head", "--include",
@@ -75,8 +76,9 @@ FLAGS = {
         "--answer-column", "--answer-pattern", "--base", "--batch-rows", "--cap", "--chat-template", "--control",
         "--device", "--dtype", "--fraction", "--fractions", "--grader", "--harmful", "--json", "--judge",
         "--judge-data", "--judge-threshold", "--mask", "--max-length", "--measure-rows", "--mode", "--no-think",
-        "--out", "--overwrite", "--preset", "--problem-column", "--prompt-template", "--reference", "--rows",
-        "--rule", "--scope", "--score", "--seed", "--target", "--task-data", "--task-template", "--tokens", "MODEL",
+        "--out", "--overwrite", "--preset", "--problem-column", "--prompt-template", "--reference", "--rows", "--rule",
+        "--scope", "--score", "--seed", "--target", "--task-data", "--task-template", "--tokens", "--trust-remote-code",
+        "MODEL",
     ],
     "report": ["--out", "RUN..."],
     "shorten": [

@@ -202,7 +202,7 @@ def test_ctrl_c_is_clean(endless):
         (["--prompt", "1+1?", "--window", "64"], "without --lambda"),
         (["--prompt", "1+1?", "--lambda", "--window", "0"], "window is 0"),
         (["--prompt", "1+1?", "--lambda", "--rule", "lamda"], "choose one of lambda, streaming"),
-        (["--prompt", "1+1?", "--max-tokens", "600"], "trained to 512 in all; give --lambda"),
+        (["--prompt", "1+1?", "--max-tokens", "600"], "reads 512 in all; give --lambda"),
         (["--prompt", "1+1?", "--max-tokens", "0"], "no bound on new tokens"),
         (["--prompt", "1+1?", "--temperature", "-1"], "temperature is -1"),
         (["--prompt", "1+1?", "--chunk", "0"], "chunk is 0"),

@@ -21,7 +21,7 @@ from lengthwise.study import reading
 from lengthwise.study.reading import Arm, Reading, evaluate_context
 
 LONGCHAT = Path(__file__).parents[2] / "shared" / "data" / "longchat_lines"
-FACTS = {"scheme": "as-is", "factor": None, "trained_factor": None, "trained_context": None}
+FACTS = {"scheme": "as-is", "factor": None, "trained_factor": None, "trained_context": None, "computed_in": None}
 
 
 @pytest.fixture(scope="module")

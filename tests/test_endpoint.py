@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from lengthwise.engine.models import load_tokenizer
 from lengthwise.errors import ConfigError, EndpointError
 from lengthwise.evaluation import endpoint as endpoints
 from lengthwise.evaluation.endpoint import Endpoint, Reply, ask_all, parse_reply, retry_after
@@ -21,6 +20,7 @@ from lengthwise.evaluation.prompts import preset, resolve
 from lengthwise.evaluation.responses import ResponseLog
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.pretrained import load_tokenizer
 from serving import Serving, serving, worked
 
 ROWS = [{"problem": "7+5-3?", "answer": "9"}, {"problem": "2+2?", "answer": "4"}, {"problem": "9-1?", "answer": "8"}]

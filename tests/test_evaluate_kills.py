@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 import serving as servers
-from lengthwise.engine.models import load_tokenizer
 from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.pretrained import load_tokenizer
 from serving import worked
 from test_evaluate_cli import LAB, evaluated, write_rows
 

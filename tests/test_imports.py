@@ -12,12 +12,14 @@ import pytest
 import lengthwise
 
 ROOT = Path(lengthwise.__file__).parent
-BASE = {"errors", "files", "data", "own_code"}
+BASE = {"errors", "files", "data", "own_code", "pretrained", "reach"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
     "own_code": {"errors"},
     "data": {"errors", "files"},
+    "reach": set(),
+    "pretrained": {"errors", "files"},
     "objectives": {"errors"},
     "weights": BASE,
     "context": BASE | {"registering"},

@@ -9,10 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lengthwise.engine import models
-from lengthwise.engine.models import load_policy, load_tokenizer, read_config, resolve_device, save_policy, weights_sha
+from lengthwise.engine.models import load_policy, resolve_device, save_policy, weights_sha
 from lengthwise.errors import ConfigError, InputError, MissingExtraError
 from lengthwise.lab import chains, reasoner
 from lengthwise.lab.lessons import chains_lesson
+from lengthwise.pretrained import load_tokenizer, read_config
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_auto_takes_what_there_is():
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"dtype": "int8"}, "dtype is 'int8'; choose one of float32"), ({"lora_rank": -1}, "lora is -1")],
+    [({"dtype": "int8"}, "dtype is 'int8'; choose one of auto, float32"), ({"lora_rank": -1}, "lora is -1")],
 )
 def test_impossible_options_are_named(folder, options, words):
     with pytest.raises(ConfigError, match=words):

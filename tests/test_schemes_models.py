@@ -15,9 +15,10 @@ from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
 import lambda_tools as tools
 from lambda_tools import FAMILIES, logits, model, tokens
 from lengthwise.context import schemes
-from lengthwise.context.schemes_config import SCHEMES, SHIPPED, extend, usable_length
+from lengthwise.context.schemes_config import SCHEMES, SHIPPED, extend
 from lengthwise.context.schemes_registered import XPOS
 from lengthwise.errors import ConfigError, InputError, UnsupportedModelError
+from lengthwise.reach import reach
 
 IDENTITY = [("linear", {}), ("power", {"power": 0.0}), ("truncated", {"truncate_length": 1e9}), ("randomised", {}),
             ("ntk", {}), ("dynamic", {}), ("yarn", {}), ("longrope", {}), ("llama3", {})]  # fmt: skip
@@ -171,7 +172,7 @@ def test_saved_and_loaded_with_the_config(scheme: str, tmp_path: Path) -> None:
     extend(net, scheme, factor=2.0)
     wanted = logits(net, ids)
     assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
-    assert usable_length(net.config) == 128
+    assert reach(net.config) == 128
     net.save_pretrained(tmp_path)
     found = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     torch.testing.assert_close(logits(found, ids), wanted)

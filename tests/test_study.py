@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from lengthwise.engine import TrainConfig, load_policy
-from lengthwise.engine.models import read_config
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.evaluate import Sampling, evaluate
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method
+from lengthwise.pretrained import read_config
 from lengthwise.study.autocap import choose_cap
 from lengthwise.study.demo import EVAL_CAP, first_pass, held_out, oracle_mean
 from lengthwise.study.estimate import Estimate, device_name, estimate

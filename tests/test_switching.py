@@ -23,11 +23,12 @@ from lengthwise.engine.rollouts import NO_TOKEN, join
 from lengthwise.engine.runlog import read_metrics
 from lengthwise.engine.sampler import Sampler
 from lengthwise.engine.scoring import Scorer
-from lengthwise.engine.switching import Switch, check_learnable, check_shared, reach, switch_of
+from lengthwise.engine.switching import Switch, check_learnable, check_shared, switch_of
 from lengthwise.engine.trainer import TrainConfig, Trainer
 from lengthwise.engine.windowed import WindowedTrainer
 from lengthwise.errors import UnsupportedModelError
 from lengthwise.methods import build_method
+from lengthwise.reach import reach
 
 FIRST, REACH = 16, 64
 SHORT, LONG = [1.0, 1.1, 1.2, 1.3], [3.0, 6.0, 12.0, 24.0]

@@ -154,7 +154,7 @@ def test_a_config_under_which_factors_would_switch_within_a_batch_is_refused(exp
 def test_the_reward_manager_judges_text_and_ending(exported):
     from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
 
-    from lengthwise.engine.models import load_tokenizer
+    from lengthwise.pretrained import load_tokenizer
 
     composed = check_config(exported("dler"))
     tokenizer = load_tokenizer(shipped_reasoner())

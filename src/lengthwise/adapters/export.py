@@ -11,11 +11,11 @@ from lengthwise.adapters.grading import problems_for
 from lengthwise.adapters.support import chosen
 from lengthwise.data import read_rows, require_columns
 from lengthwise.engine.method import Method
-from lengthwise.engine.models import read_config
 from lengthwise.engine.switching import check_shared
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.problems import Problems
 from lengthwise.files import clear_partials
+from lengthwise.pretrained import read_config
 from lengthwise.study.request import Request
 
 MICRO_ROWS = 8
@@ -87,8 +87,12 @@ def plan(engine: str, request: Request, cluster: Cluster) -> Plan:
     model = request.folder.resolve()
     contract = request.contract.contract()
     rows = require_columns(read_rows(request.data), [contract.problem_column, contract.answer_column], request.data)
-    problems = problems_for(model, rows, contract, cap=cap, source=request.data, grader=request.contract.grader)
-    check_shared(read_config(model), max(map(len, problems.prompts)) + cap, engine)
+    problems = problems_for(
+        model, rows, contract, cap=cap, source=request.data, grader=request.contract.grader,
+        trust_remote_code=request.trust_remote_code,
+    )  # fmt: skip
+    config = read_config(model, trust_remote_code=request.trust_remote_code)
+    check_shared(config, max(map(len, problems.prompts)) + cap, engine)
     micro_rows, accumulate = _micro(request, cluster)
     return Plan(request, cluster, method, options, cap, problems, model, micro_rows, accumulate)
 

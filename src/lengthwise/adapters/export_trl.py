@@ -37,6 +37,7 @@ from lengthwise.adapters.grading import problems_for
 from lengthwise.adapters.trl import LengthwiseGRPOTrainer
 from lengthwise.data import read_rows
 from lengthwise.evaluation.prompts import PromptContract
+from lengthwise.pretrained import copy_tokenizer
 
 ${own}HERE = Path(__file__).resolve().parent
 MODEL = $model
@@ -44,6 +45,7 @@ DATA = $data
 GRADER = $grader
 METHOD, OPTIONS = $method, $options
 CAP = $cap
+TRUST_REMOTE_CODE = $trusted
 CONTRACT = $contract
 
 # $prompts prompts x $group responses a batch, $updates updates on it, over $processes device(s): a device takes
@@ -74,12 +76,14 @@ SETTINGS = GRPOConfig(
     logging_steps=1,
     report_to="tensorboard",
     seed=$seed,
+    model_init_kwargs={"trust_remote_code": TRUST_REMOTE_CODE},
 )
 
 
 def main() -> None:
     problems = problems_for(
-        MODEL, read_rows(DATA), PromptContract.from_dict(CONTRACT), cap=CAP, source=DATA, grader=GRADER
+        MODEL, read_rows(DATA), PromptContract.from_dict(CONTRACT), cap=CAP, source=DATA, grader=GRADER,
+        trust_remote_code=TRUST_REMOTE_CODE,
     )
     trainer = LengthwiseGRPOTrainer(
         MODEL, args=SETTINGS, method=METHOD, method_options=OPTIONS, problems=problems, max_draws=$draws$lora
@@ -87,6 +91,8 @@ def main() -> None:
     run = HERE / "run"
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(run)) if run.is_dir() else None)
     $save_model
+    if trainer.accelerator.is_main_process:  # the model's own files in place of a rewritten tokenizer
+        copy_tokenizer(Path(MODEL), HERE / "model")
 
 
 if __name__ == "__main__":
@@ -97,8 +103,7 @@ SAVE = 'trainer.save_model(str(HERE / "model"))'
 SAVE_LORA = """trainer.save_model(str(HERE / "adapter"))
     if trainer.accelerator.is_main_process:  # merged, so that every reader of a model folder takes it
         merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
-        merged.save_pretrained(str(HERE / "model"))
-        trainer.processing_class.save_pretrained(str(HERE / "model"))"""
+        merged.save_pretrained(str(HERE / "model"))"""
 LORA = """,
         peft_config=LoraConfig(r=$rank, lora_alpha=$alpha, target_modules="all-linear", task_type="CAUSAL_LM"),
    """
@@ -138,7 +143,7 @@ def script(plan: Plan, *, vllm: bool) -> str:
         temperature=train.temperature, lr=train.lr, warmup=train.warmup_steps * train.updates,
         decay=train.weight_decay, clip=train.grad_clip, checkpointing=request.gradient_checkpointing, vllm=vllm,
         correction=vllm and plan.method.coupling != "group", save=train.checkpoint_every * train.updates,
-        seed=train.seed, draws=train.max_draws, lora=lora,
+        seed=train.seed, draws=train.max_draws, lora=lora, trusted=request.trust_remote_code,
         save_model=SAVE_LORA if lora else SAVE,
     )  # fmt: skip
 

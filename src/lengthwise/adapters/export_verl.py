@@ -102,6 +102,7 @@ def settings(plan: Plan, out: Path, tensor_parallel: int) -> dict[str, Any]:
             "train_files": [str(out / "problems.jsonl")], "val_files": [str(out / "problems.jsonl")],
             "train_batch_size": train.prompts, "max_prompt_length": plan.longest_prompt,
             "max_response_length": plan.cap, "truncation": "error", "seed": train.seed,
+            "trust_remote_code": plan.request.trust_remote_code,
         },
         "algorithm": {
             "adv_estimator": NAME,
@@ -117,6 +118,7 @@ def settings(plan: Plan, out: Path, tensor_parallel: int) -> dict[str, Any]:
             "model": {
                 "path": str(plan.model), "custom_chat_template": VERBATIM, "lora_rank": plan.request.lora,
                 "enable_gradient_checkpointing": plan.request.gradient_checkpointing,
+                "trust_remote_code": plan.request.trust_remote_code,
             },
             "actor": actor,
             "ref": {"log_prob_use_dynamic_bsz": True, "log_prob_max_token_len_per_gpu": 2 * plan.micro_rows * room},
@@ -173,6 +175,9 @@ python -m verl.trainer.main_ppo --config-path "$HERE" --config-name config "$@"
 
 newest="$(ls -d "$HERE"/run/global_step_* | sort -V | tail -1)"
 python -m verl.model_merger merge --backend fsdp --local_dir "$newest/actor" --target_dir "$HERE/model"
+# The model's own tokenizer files, in place of those that were written anew.
+python -c 'import sys; from pathlib import Path; from lengthwise.pretrained import copy_tokenizer
+copy_tokenizer(*map(Path, sys.argv[1:]))' {shlex.quote(str(plan.model))} "$HERE/model"
 echo "Measure it: lengthwise evaluate $HERE/model --data TEST.jsonl"
 """
 

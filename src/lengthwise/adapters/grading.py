@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lengthwise.engine.models import load_tokenizer, read_config
 from lengthwise.errors import ConfigError, MissingExtraError
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import PromptContract, resolve
+from lengthwise.pretrained import check_folder, read_generation_config, read_words
+from lengthwise.reach import reach
 
 
 def problems_for(
@@ -22,15 +23,13 @@ def problems_for(
     cap: int,
     source: str,
     grader: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Problems:
     """Rows made ready for a model in a folder: rendered and checked under the contract, as our own engine has them."""
-    from transformers import GenerationConfig
-
-    tokenizer, folder = load_tokenizer(model), Path(model)
-    has_file = (folder / "generation_config.json").is_file()
-    generation = GenerationConfig.from_pretrained(folder) if has_file else None
-    positions = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
-    resolved = resolve(contract, tokenizer, generation)
+    folder = check_folder(model)
+    config, tokenizer = read_words(folder, trust_remote_code=trust_remote_code)
+    positions = reach(config)
+    resolved = resolve(contract, tokenizer, read_generation_config(folder))
     return prepare(rows, resolved, tokenizer, cap=cap, positions=positions, source=source, grader=grader)
 
 

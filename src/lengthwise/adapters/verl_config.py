@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.adapters.verl import Verdicts, method_of
-from lengthwise.engine.models import read_config
 from lengthwise.engine.switching import check_shared
 from lengthwise.errors import ConfigError
+from lengthwise.pretrained import read_config
 
 CHECKED = ("actor_rollout_ref.actor", "actor_rollout_ref.rollout", "algorithm.filter_groups")
 """Parts that verl makes dataclasses of when a run starts, besides what `validate_config` looks at."""
@@ -55,6 +55,7 @@ def check_config(folder: Path) -> Any:
 
 def _check_rotation(config: Any) -> None:
     """See that no batch of verl's reads a local model beyond a switch of its rotary factors."""
-    path, data = str(config.actor_rollout_ref.model.path), config.data
-    if Path(path).is_dir():
-        check_shared(read_config(path), int(data.max_prompt_length) + int(data.max_response_length), "verl")
+    model, data = config.actor_rollout_ref.model, config.data
+    if Path(str(model.path)).is_dir():
+        found = read_config(str(model.path), trust_remote_code=bool(model.get("trust_remote_code")))
+        check_shared(found, int(data.max_prompt_length) + int(data.max_response_length), "verl")

@@ -111,4 +111,11 @@ class MachineFlags:
 
     device: Annotated[str, Flag(help="auto, cpu, cuda, cuda:1 ...; one device.")] = "auto"
     dtype: Annotated[str, Flag(help="float32, bfloat16 or float16 for computing.")] = "float32"
-    trust_remote_code: Annotated[bool, Flag("--trust-remote-code", help="Run model code from the folder.")] = False
+    trust_remote_code: Annotated[bool, Flag("--trust-remote-code", help="Run Python code from the folder.")] = False
+
+
+@dataclass(frozen=True)
+class AnsweringFlags(MachineFlags):
+    """What a model runs on that only answers: nothing is trained, so the folder's own dtype is enough."""
+
+    dtype: Annotated[str, Flag(help="auto (the folder's own), float32, bfloat16 or float16 for computing.")] = "auto"

@@ -15,7 +15,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lengthwise.cli._console import complain, err, out, print_json
-from lengthwise.cli._flags import ContractFlags, Flag, LambdaFlags, MachineFlags, with_groups
+from lengthwise.cli._flags import AnsweringFlags, ContractFlags, Flag, LambdaFlags, with_groups
 from lengthwise.errors import ConfigError
 
 SAID_EVERY = 10.0
@@ -85,7 +85,7 @@ def evaluate(
     intervention: InterventionFlags,
     contract: ContractFlags,
     endless: LambdaFlags,
-    machine: MachineFlags,
+    machine: AnsweringFlags,
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Folder of a model, or lab:chains.")] = None,
     folder: Annotated[
         Path | None, Flag("--out", help="Folder; the same command continues it. Default: a new one.")

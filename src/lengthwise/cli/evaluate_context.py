@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lengthwise.cli._console import complain, err, out, print_json
-from lengthwise.cli._flags import Flag, MachineFlags, with_groups
+from lengthwise.cli._flags import AnsweringFlags, Flag, with_groups
 from lengthwise.cli.evaluate import EndpointFlags
 from lengthwise.errors import ConfigError
 
@@ -26,7 +26,7 @@ from lengthwise.errors import ConfigError
 def evaluate_context(
     lengths: Annotated[str, Flag(help="Tokens of the prompts, with commas: 1k,2k,4096.")],
     server: EndpointFlags,
-    machine: MachineFlags,
+    machine: AnsweringFlags,
     models: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL]...", help="Folders, lab:reader, or NAME=FOLDER.")
     ] = None,
@@ -61,6 +61,8 @@ def evaluate_context(
     with _progress() as listener:
         result = measure(asked, listener=listener)
     _say_left_out(result)
+    for words in sorted({arm["computed_in"] for arm in result["arms"] if arm["computed_in"] is not None}):
+        complain(f"computed in {words}", style="dim")
     if as_json:
         print_json(result)
         return

@@ -60,6 +60,7 @@ def export(
     gradient_checkpointing: Annotated[
         bool, Flag("--gradient-checkpointing", help="Recompute activations: less memory, slower.")
     ] = False,
+    trust_remote_code: Annotated[bool, Flag("--trust-remote-code", help="Run Python code from the folder.")] = False,
     vllm: Annotated[bool, Flag("--vllm", help="TRL: sample with vLLM on the training devices.")] = False,
     sharding: Annotated[str, Flag(help="TRL: none, zero2, zero3 or fsdp.")] = "none",
     tensor_parallel: Annotated[int, Flag(help="verl: devices over which vLLM spreads a model.")] = 1,
@@ -76,7 +77,7 @@ def export(
     request = Request(
         model=model, data=data, out=folder, train=TrainConfig(**asdict(batch)), method=method, cap=cap,
         options=tuple(option or ()), contract=contract.request(), lora=lora, device="cpu",
-        gradient_checkpointing=gradient_checkpointing,
+        gradient_checkpointing=gradient_checkpointing, trust_remote_code=trust_remote_code,
     )  # fmt: skip
     resolved = plan(engine, request, Cluster(**asdict(cluster)))
     if engine == "trl":

@@ -36,6 +36,7 @@ class TrainingFlags:
     lora: Annotated[int, Flag(help="Rank of LoRA; 0 trains all weights.")] = 0
     dtype: Annotated[str, Flag(help="float32, bfloat16 or float16 for computing.")] = "float32"
     seed: Annotated[int, Flag(help="Seed of training.")] = 0
+    trust_remote_code: Annotated[bool, Flag("--trust-remote-code", help="Run Python code from the folder.")] = False
 
 
 @with_groups
@@ -89,6 +90,7 @@ def extend(
         link=link,
         overwrite=overwrite,
         train=_train(source, chosen, training),
+        trust_remote_code=training.trust_remote_code,
     )
     if as_json:
         print_json({**report, "out": str(folder)})
@@ -123,7 +125,8 @@ def _train(model: Path, scheme: Scheme, flags: TrainingFlags) -> Any:
     from lengthwise.context.schemes_config import trained_context
 
     check_trainer()
-    wanted = int(trained_context(checked_config(model, scheme)) * scheme.factor)
+    config = checked_config(model, scheme, trust_remote_code=flags.trust_remote_code)
+    wanted = int(trained_context(config) * scheme.factor)
     scheduled = scheme.name == "xpos" and "xpos_scale_base" not in dict(scheme.options)
     asked = FineTuning(**{**asdict(flags), "length": flags.length or wanted // 2 * 2}, scheduled_base=scheduled)
     return functools.partial(finetune, asked=asked)

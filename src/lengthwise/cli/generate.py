@@ -14,7 +14,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lengthwise.cli._console import complain, err, out, print_json
-from lengthwise.cli._flags import Flag, LambdaFlags, MachineFlags, with_groups
+from lengthwise.cli._flags import AnsweringFlags, Flag, LambdaFlags, with_groups
 from lengthwise.cli.merge import model_folder
 from lengthwise.errors import ConfigError, InputError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def generate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a causal language model, or lab:chains.")],
     endless: LambdaFlags,
-    machine: MachineFlags,
+    machine: AnsweringFlags,
     prompt: Annotated[str | None, Flag(help="Text to go on from.")] = None,
     prompt_file: Annotated[str | None, Flag(help="File with the text; - is standard input.")] = None,
     chunk: Annotated[int, Flag(help="Tokens of the prompt read at once.")] = 2048,
@@ -46,11 +46,12 @@ def generate(
     from transformers.utils import logging
 
     from lengthwise.context.writing import check_sampling
-    from lengthwise.engine.models import load_policy
+    from lengthwise.engine.models import dtype_words, load_policy
 
     check_sampling(max_tokens, temperature, top_p, chunk)
     logging.disable_progress_bar()
-    policy = load_policy(model_folder(model), **asdict(machine))
+    source = model_folder(model)
+    policy = load_policy(source, **asdict(machine), frozen=True)
     eos_ids, ids = _tokens(policy, text, chat_template)
     if options is None:
         _check_room(policy.model.config, len(ids), max_tokens)
@@ -60,12 +61,12 @@ def generate(
         stack.enter_context(policy.compute())
         written = _Written(stream)
         stopped = _run(policy, ids, cache, chunk, seed, sampling, written)
-        result = written.facts(len(ids), cache)
+        result = {**written.facts(len(ids), cache), "dtype": policy.dtype}
     if as_json:
         print_json({**result, "text": written.text, "stopped": stopped})
     else:
         out.file.write("\n" if stream else written.text + "\n")
-        complain(_summary(result), style="dim")
+        complain(f"{_summary(result)}; computed in {dtype_words(source, machine.dtype)}", style="dim")
     if stopped:
         complain("stopped by Ctrl-C", style="yellow")
         raise typer.Exit(130)
@@ -95,12 +96,14 @@ def _tokens(policy: Policy, text: str, chat: bool) -> tuple[tuple[int, ...], lis
 
 
 def _check_room(config: Any, tokens: int, max_tokens: int) -> None:
-    """Without --lambda a model goes as far as it was trained, and no further."""
-    trained = getattr(config, "max_position_embeddings", None)
-    if trained is not None and (not max_tokens or tokens + max_tokens > trained):
+    """Without --lambda a model goes as far as its config says, and no further."""
+    from lengthwise.reach import reach
+
+    room = reach(config)
+    if room is not None and (not max_tokens or tokens + max_tokens > room):
         wanted = "no bound on new tokens" if not max_tokens else f"up to {max_tokens} new ones"
         raise InputError(
-            f"the prompt has {tokens} tokens and there may be {wanted}, but the model was trained to {trained} in all; "
+            f"the prompt has {tokens} tokens and there may be {wanted}, but the model reads {room} in all; "
             "give --lambda, which reads and writes without end, or less text and a lower --max-tokens"
         )
 

@@ -33,6 +33,7 @@ def grade(
     tokenizer: Annotated[
         str | None, Flag(help="Folder of the model's tokenizer: to count tokens, and to tell where they go.")
     ] = None,
+    trust_remote_code: Annotated[bool, Flag("--trust-remote-code", help="Run Python code from that folder.")] = False,
     cap: Annotated[int | None, Flag(help="Most tokens a response could have. Default: the longest one.")] = None,
     price: Annotated[float | None, Flag(help="Price of a million output tokens.")] = None,
     response_column: Annotated[str, Flag(help="Column of the response.")] = "response",
@@ -58,7 +59,7 @@ def grade(
         contract=contract, detect=preset == "auto" and think is None, grader=grader, tokenizer=_folder(tokenizer),
         cap=cap, price=price, response_column=response_column, answer_column=answer_column,
         problem_column=problem_column, category_column=category_column, seconds=seconds, workers=workers,
-        strict=strict, seed=seed,
+        strict=strict, seed=seed, trust_remote_code=trust_remote_code,
     )  # fmt: skip
     with _progress() as listener:
         summary = grade_log(log, options, out=graded, record=record, listener=listener)

@@ -62,6 +62,7 @@ class ChoiceFlags:
         None
     )
     seed: Annotated[int | None, Flag(help="Seed of the random control. Default: 0.")] = None
+    trust_remote_code: Annotated[bool, Flag("--trust-remote-code", help="Run Python code from the folder.")] = False
 
     def given(self) -> dict[str, Any]:
         """The flags that were given, by name."""
@@ -85,7 +86,9 @@ class ChoiceFlags:
         def named(**names: str) -> dict[str, Any]:
             return {name: given[flag] for name, flag in names.items() if flag in given}
 
-        options = named(score="score", control="control", seed="seed", dtype="dtype")
+        options = named(
+            score="score", control="control", seed="seed", dtype="dtype", trust_remote_code="trust_remote_code"
+        )
         if self.device is not None:
             options["device"] = str(resolve_device(self.device))
         if self.base is not None:

@@ -12,6 +12,7 @@ from typing import Any
 from lengthwise.context.schemes_config import NOTE, SHIPPED, Scheme, the_rotary, trained_context
 from lengthwise.errors import CheckpointError, ConfigError, InputError, LengthwiseError, UnsupportedModelError
 from lengthwise.files import PARTIAL, atomic_write_json, atomic_write_text, disk_full, read_json, write_folder
+from lengthwise.pretrained import empty_model, read_config
 
 WRITTEN = ("config.json", "README.md")
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
@@ -30,6 +31,7 @@ def extend_folder(
     link: bool = False,
     overwrite: bool = False,
     train: Train | None = None,
+    trust_remote_code: bool = False,
 ) -> dict[str, Any]:
     """Write a folder that is `source` with a position scheme in its config, whole or not at all.
 
@@ -52,7 +54,7 @@ def extend_folder(
     if link and train is not None:
         raise ConfigError("link shares weights with the model, and fine-tuning changes them; give one of them")
     written = scheme if eval_factor is None else Scheme(scheme.name, eval_factor, scheme.options)
-    config = checked_config(source, written)
+    config = checked_config(source, written, trust_remote_code=trust_remote_code)
     trained = scheme.factor if train is not None else (getattr(config, NOTE, None) or {}).get("trained_factor")
     changes = written.changes(config)
     changes[NOTE]["trained_factor"] = trained
@@ -83,29 +85,20 @@ def extend_folder(
     return report
 
 
-def checked_config(source: Path, scheme: Scheme) -> Any:
+def checked_config(source: Path, scheme: Scheme, *, trust_remote_code: bool = False) -> Any:
     """The config of a folder, after the scheme was tried on the model it describes; no weights are read.
 
     Raises:
         InputError: a config that transformers cannot read.
         UnsupportedModelError: the model has no rotary module that takes the scheme.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        config = AutoConfig.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, LengthwiseError):
-            raise
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"model is {str(source)!r}: its config cannot be read ({reason})") from error
+    config = read_config(source, trust_remote_code=trust_remote_code)
     changes = scheme.changes(config)
     legacy = read_json(source / "config.json")
     try:
         tried = type(config).from_dict(changed_json(legacy, changes))
-        with torch.device("meta"):
-            the_rotary(AutoModelForCausalLM.from_config(tried))
+        tried.name_or_path = str(source)  # where code of its own lies, if it has any
+        the_rotary(empty_model(tried, trust_remote_code=trust_remote_code))
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         if isinstance(error, LengthwiseError):
             raise

@@ -13,6 +13,7 @@ from lengthwise.context.rules import whole
 from lengthwise.context.schemes import chunk, number, xpos_base_at
 from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import ConfigError, InputError, MissingExtraError
+from lengthwise.pretrained import check_vocabulary, copy_tokenizer, load_model, load_tokenizer
 
 LORA = {"lora_alpha": 16, "lora_dropout": 0.05, "task_type": "CAUSAL_LM"}
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -42,6 +43,7 @@ class FineTuning:
     dtype: str = "float32"
     seed: int = 0
     scheduled_base: bool = False
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         if whole("length", self.length, 2) % 2:
@@ -99,18 +101,14 @@ def finetune(start: Path, out: Path, asked: FineTuning) -> Mapping[str, Any]:
     check_trainer()
     import torch
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    tokenizer = AutoTokenizer.from_pretrained(start)
-    if tokenizer.pad_token is None:
+    tokenizer = load_tokenizer(start, trust_remote_code=asked.trust_remote_code)
+    if tokenizer.pad_token is None:  # for the trainer alone: the files that are saved are the model's own
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     rows = chunked_documents(asked, tokenizer)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"model: its weights cannot be loaded; safetensors are wanted ({reason})") from error
+    model = load_model(start, dtype=torch.float32, trust_remote_code=asked.trust_remote_code)
+    check_vocabulary(model, tokenizer, str(start))
     stored = getattr(torch, str(getattr(model.config, "dtype", None)).removeprefix("torch."), torch.float32)
     options = SFTConfig(
         output_dir=str(start / "trainer"), per_device_train_batch_size=asked.micro_batch,
@@ -128,7 +126,7 @@ def finetune(start: Path, out: Path, asked: FineTuning) -> Mapping[str, Any]:
         trainer.train()
     trained = trainer.model.merge_and_unload() if asked.lora else trainer.model
     trained.to(stored).save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    copy_tokenizer(start, out)
     if not asked.scheduled_base:
         return {}
     return {"xpos_scale_base": model.config.rope_parameters["xpos_scale_base"]}

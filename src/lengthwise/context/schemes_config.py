@@ -145,13 +145,6 @@ def trained_base(config: Any) -> float:
     return float(note["trained_base"] if note else config.rope_parameters["rope_theta"])
 
 
-def usable_length(config: Any) -> int:
-    """Tokens that a config says its model reads: its context, times the factor where the type keeps the trained one."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    grown = rope.get("factor") or 1.0 if rope.get("rope_type") in KEEPS_LENGTH else 1.0
-    return math.floor(config.max_position_embeddings * grown)
-
-
 def extend(model: Any, scheme: str, *, factor: float = 1.0, **options: Any) -> Any:
     """Give a loaded model another position scheme; weights are not touched. Returns the model.
 

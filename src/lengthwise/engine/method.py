@@ -95,7 +95,7 @@ class StageInputs:
     `base` is the folder of the untouched model, `model` that of the model so far, both in Hugging Face format. The
     stage writes its own to `out`, whole or not at all. `work` is a folder of its own that survives a kill. `problems`
     are those trained on, as `evaluation.problems.Problems`; `train` is the run's `TrainConfig`. `tell(text)` says
-    what it is at.
+    what it is at. `trust_remote_code`: code of the model's folder may run.
     """
 
     base: Path
@@ -108,6 +108,7 @@ class StageInputs:
     device: str
     dtype: str
     tell: Callable[[str], None]
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)

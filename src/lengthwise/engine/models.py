@@ -12,10 +12,20 @@ from typing import Any
 
 import torch
 
-from lengthwise.errors import ConfigError, InputError, MissingExtraError
+from lengthwise.errors import ConfigError, MissingExtraError
 from lengthwise.files import write_folder
+from lengthwise.pretrained import (
+    check_folder,
+    check_vocabulary,
+    folder_dtype,
+    load_model,
+    load_tokenizer,
+    save_tokenizer,
+)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+AUTO = "auto"
+"""A dtype: the folder's own."""
 LORA_TARGETS = "all-linear"
 
 
@@ -23,7 +33,8 @@ LORA_TARGETS = "all-linear"
 class Policy:
     """A loaded model with its tokenizer; `compute` makes the context (autocast or nothing) it runs in.
 
-    `endless`: the model is under an attention that reads without end, and takes no padding (see `Sampler`).
+    `endless`: the model is under an attention that reads without end, and takes no padding (see `Sampler`). `dtype` is
+    what it computes in. `trust_remote_code`: code of its folder may run.
     """
 
     model: Any
@@ -32,6 +43,8 @@ class Policy:
     lora_rank: int
     compute: Callable[[], AbstractContextManager[Any]]
     endless: bool = False
+    dtype: str = "float32"
+    trust_remote_code: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -65,49 +78,36 @@ def resolve_device(device: str) -> torch.device:
     return wanted
 
 
-def read_config(folder: str | Path) -> Any:
-    """The model's config; no weights are read.
+def check_dtype(dtype: str) -> None:
+    """Refuse what is neither "auto" nor one of `DTYPES`.
 
     Raises:
-        InputError: no such folder, or no config.json in it.
+        ConfigError: naming the choices.
     """
-    from transformers import AutoConfig
-
-    path = check_folder(folder)
-    return AutoConfig.from_pretrained(path)
+    if dtype not in (AUTO, *DTYPES):
+        raise ConfigError(f"dtype is {dtype!r}; choose one of {AUTO}, {', '.join(DTYPES)}")
 
 
-def check_folder(folder: str | Path) -> Path:
-    """The path of a Hugging Face folder that is there and has a config.json."""
-    path = Path(folder)
-    if not path.is_dir():
-        raise InputError(f"model is {str(folder)!r}: no such folder; give a local Hugging Face folder")
-    if not (path / "config.json").is_file():
-        raise InputError(f"model is {str(folder)!r}: no config.json in it; give a Hugging Face model folder")
-    if not (path / "model.safetensors").is_file() and not (path / "model.safetensors.index.json").is_file():
-        raise InputError(
-            f"model is {str(folder)!r}: no model.safetensors in it; pickled weights are not read. Convert them with "
-            "transformers: model.save_pretrained(folder)"
-        )
-    return path
+def resolve_dtype(folder: str | Path, dtype: str) -> str:
+    """A name of `DTYPES`: the one given, or for "auto" the folder's own; float32 where it has another than these.
+
+    Raises:
+        ConfigError: an unknown dtype.
+    """
+    check_dtype(dtype)
+    if dtype != AUTO:
+        return dtype
+    own = folder_dtype(check_folder(folder))
+    return own if own in DTYPES else "float32"
 
 
-def load_tokenizer(folder: str | Path) -> Any:
-    """The tokenizer of a Hugging Face folder."""
-    from transformers import AutoTokenizer
-
-    path = check_folder(folder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"model is {str(folder)!r}: its tokenizer cannot be loaded ({reason})") from error
-    # Where a folder has no vocabulary, transformers makes up a tokenizer that turns every text into nothing.
-    if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
-        raise InputError(
-            f"model is {str(folder)!r}: its tokenizer has no words; copy the model's tokenizer files there"
-        )
-    return tokenizer
+def dtype_words(folder: str | Path, dtype: str) -> str:
+    """Which dtype `resolve_dtype` takes, and for "auto" why, in words."""
+    taken = resolve_dtype(folder, dtype)
+    if dtype != AUTO:
+        return taken
+    own = folder_dtype(check_folder(folder))
+    return f"{taken}, the folder's own" if own == taken else f"{taken}, since nothing is computed in the folder's {own}"
 
 
 def load_policy(
@@ -118,43 +118,36 @@ def load_policy(
     lora_rank: int = 0,
     gradient_checkpointing: bool = False,
     trust_remote_code: bool = False,
+    frozen: bool = False,
 ) -> Policy:
     """Load a model for sampling and training on one device.
 
     Trained weights are always float32. With `dtype` bfloat16 or float16 computing runs under autocast; with LoRA
-    (`lora_rank` above 0, extra `trl`) the frozen base is held in that dtype too. Dropout is switched off: a
-    policy must score its own samples as it drew them.
+    (`lora_rank` above 0, extra `trl`) the frozen base is held in that dtype too, and with `frozen`, for a model that
+    only answers, all weights are. `dtype` "auto" is the folder's own; `Policy.dtype` says which was taken. Dropout is
+    switched off: a policy must score its own samples as it drew them.
 
     Raises:
-        InputError: no such folder, or weights that transformers cannot load.
-        ConfigError: unknown dtype or device, or a rank below 0.
+        InputError: no such folder, weights that transformers cannot load, or a tokenizer with ids beyond them.
+        ConfigError: unknown dtype or device, a rank below 0, or LoRA on frozen weights.
         MissingExtraError: LoRA without peft.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
-    if dtype not in DTYPES:
-        raise ConfigError(f"dtype is {dtype!r}; choose one of {', '.join(DTYPES)}")
     if lora_rank < 0:
         raise ConfigError(f"lora is {lora_rank}; give 0 (all weights) or a rank of at least 1")
-    where, path = resolve_device(device), check_folder(folder)
-    stored = DTYPES[dtype] if lora_rank else torch.float32
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=stored, trust_remote_code=trust_remote_code, use_safetensors=True
-        )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"model is {str(folder)!r}: transformers cannot load it ({reason})") from error
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+    if lora_rank and frozen:
+        raise ConfigError(f"lora is {lora_rank}, but the weights are frozen; give one of them")
+    where, path, taken = resolve_device(device), check_folder(folder), resolve_dtype(folder, dtype)
+    held = DTYPES[taken] if lora_rank or frozen else torch.float32
+    model = load_model(path, dtype=held, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
+    check_vocabulary(model, tokenizer, str(folder))
+    _without_dropout(model)
     if lora_rank:
         model = _with_lora(model, lora_rank)
     model.to(where)
     model.eval()
+    if frozen:
+        model.requires_grad_(False)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if lora_rank:
@@ -162,9 +155,19 @@ def load_policy(
         # transformers checkpoints in training mode only; with dropout off the numbers are those of eval mode.
         model.train()
     compute: Callable[[], AbstractContextManager[Any]] = nullcontext
-    if dtype != "float32":
-        compute = partial(torch.autocast, where.type, dtype=DTYPES[dtype])
-    return Policy(model, load_tokenizer(folder), path, lora_rank, compute)
+    if taken != "float32" and not frozen:
+        compute = partial(torch.autocast, where.type, dtype=DTYPES[taken])
+    return Policy(
+        model, tokenizer, path, lora_rank, compute, dtype=taken, trust_remote_code=trust_remote_code
+    )  # fmt: skip
+
+
+def _without_dropout(model: Any) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
 
 
 def _with_lora(model: Any, rank: int) -> Any:
@@ -183,7 +186,8 @@ def _with_lora(model: Any, rank: int) -> Any:
 def save_policy(policy: Policy, folder: Path) -> None:
     """Save as an ordinary Hugging Face folder, whole or not at all; LoRA weights are merged in.
 
-    A copy of the adapter lies beside it under ``adapter`` when there is one.
+    The tokenizer's files are those of the folder that the policy came from, byte for byte, unless the tokenizer was
+    changed since. A copy of the adapter lies beside it under ``adapter`` when there is one.
     """
 
     def fill(partial_folder: Path) -> None:
@@ -192,7 +196,9 @@ def save_policy(policy: Policy, folder: Path) -> None:
             model.save_pretrained(partial_folder / "adapter")
             model = model.merge_and_unload()
         model.save_pretrained(partial_folder)
-        policy.tokenizer.save_pretrained(partial_folder)
+        save_tokenizer(
+            policy.tokenizer, policy.folder, partial_folder, trust_remote_code=policy.trust_remote_code
+        )  # fmt: skip
 
     write_folder(folder, fill)
 

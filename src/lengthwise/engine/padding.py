@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lengthwise.engine.switching import Switch, forget, reach
+from lengthwise.engine.switching import Switch, forget
 from lengthwise.errors import UnsupportedModelError
+from lengthwise.reach import reach
 
 Prefill = Callable[[list[list[int]]], tuple[Tensor, Any, Tensor, Tensor]]
 """Contexts -> next logits, cache, mask and last position, as `Sampler.prefill`."""

@@ -16,10 +16,11 @@ from torch import Tensor
 from lengthwise.engine import padding
 from lengthwise.engine.padding import evaluating
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.engine.switching import forget, reach, switch_of
+from lengthwise.engine.switching import forget, switch_of
 from lengthwise.engine.written import Written
 from lengthwise.engine.written import pad_left as pad_left
 from lengthwise.errors import ConfigError, InputError, TrainingError, UnsupportedModelError
+from lengthwise.reach import reach
 
 World = Callable[[int, Sequence[int]], int | None]
 """Given a row and its response so far, the token the world writes next, or None to let the model write."""

@@ -18,8 +18,6 @@ LONGROPE = ("longrope", "su")
 """Two sets of factors; "su" is what folders of the first Phi-3 call it."""
 DYNAMIC = "dynamic"
 """Part of the names of all types whose factors follow the length of what was read."""
-KEEPS_LENGTH = ("linear", "dynamic")
-"""Types whose config keeps the trained context and multiplies it by the factor."""
 
 
 @dataclass(frozen=True)
@@ -120,16 +118,6 @@ def check_shared(config: Any, tokens: int, engine: str, *, ours: bool = True) ->
             f"and its response may have {tokens}: {engine} puts rows of all lengths into one batch, where a row's "
             f"log-probability would depend on its company. Keep both within {switch.length} tokens{way}"
         )
-
-
-def reach(config: Any) -> int | None:
-    """The most tokens that a config says its model reads; None where it does not say."""
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    positions = getattr(text, "max_position_embeddings", None)
-    if positions is None:
-        return None
-    grown = (float(r.get("factor") or 1) for r in _ropes(text) if r.get("rope_type", r.get("type")) in KEEPS_LENGTH)
-    return int(positions * max(grown, default=1.0))
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from lengthwise.evaluation.graders import Grader, Verdict, grade, load_grader, r
 from lengthwise.evaluation.prompts import PromptContract, read_gold
 from lengthwise.evaluation.stated import stated_answers
 from lengthwise.evaluation.thinking import THINK_CLOSE, thinking_sections
+from lengthwise.pretrained import load_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -132,25 +133,16 @@ class Counter:
         return starts, last in self.special
 
 
-def load_words(folder: str | Path) -> Words:
+def load_words(folder: str | Path, *, trust_remote_code: bool = False) -> Words:
     """Read the tokenizer of a Hugging Face folder; a model need not be in it.
 
     Raises:
         InputError: no such folder, no tokenizer in it that can be loaded, or one without words or without a fast
             form (``tokenizer.json``), whose tokens cannot be placed in the text.
     """
-    if not Path(folder).is_dir():
-        raise InputError(f"tokenizer is {str(folder)!r}: no such folder; give a local Hugging Face folder")
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"tokenizer is {str(folder)!r}: it cannot be loaded ({reason})") from error
+    tokenizer = load_tokenizer(folder, name="tokenizer", trust_remote_code=trust_remote_code)
     special = frozenset(tokenizer.all_special_ids)
-    # Where a folder has no vocabulary, transformers makes up a tokenizer that turns every text into nothing.
-    if not tokenizer.is_fast or set(tokenizer.get_vocab().values()) <= special:
+    if not tokenizer.is_fast:
         raise InputError(f"tokenizer is {str(folder)!r}: no tokenizer.json with words in it; copy the model's there")
     return Words(f"{type(tokenizer).__name__}/{len(tokenizer)}", tokenizer.backend_tokenizer.to_str(), special)
 

@@ -33,7 +33,8 @@ class GradeOptions:
     ``module:function``. ``tokenizer``: folder of the model's tokenizer; None: the log's own counts. ``cap``: most
     tokens a response could have. ``price``: of a million output tokens. ``*_column``: names in the log.
     ``seconds``, ``workers``: time limit of one grading, and worker processes. ``strict``: the first row that
-    cannot be used is an error. ``seed``: the bootstrap's.
+    cannot be used is an error. ``seed``: the bootstrap's. ``trust_remote_code``: code
+    of the tokenizer's folder may run.
 
     Raises:
         ConfigError: a cap below 1, or a price that is negative or not finite.
@@ -53,6 +54,7 @@ class GradeOptions:
     workers: int = 2
     strict: bool = False
     seed: int = 0
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         if self.cap is not None and self.cap < 1:

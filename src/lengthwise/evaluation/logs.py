@@ -98,7 +98,9 @@ def grade_log(
     for name, target in (("out", out), ("record", record)):
         check_target(name, target, path)
     rows = stream_rows(path)
-    words = None if options.tokenizer is None else load_words(options.tokenizer)
+    words = None if options.tokenizer is None else load_words(
+        options.tokenizer, trust_remote_code=options.trust_remote_code
+    )  # fmt: skip
     left_out, facts = LeftOut(str(path), options.strict), Tally[str]()
     with Ledger() as ledger:
         with _writer(out) as write:

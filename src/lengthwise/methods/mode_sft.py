@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -83,13 +84,13 @@ def fine_tune(inputs: StageInputs, *, asked: ModeSft) -> dict[str, Any]:
     columns = (inputs.problems.contract.problem_column, "long", "short")
     rows = four_kinds(require_columns(read_rows(asked.data), columns, asked.data), inputs.problems, asked)
     inputs.tell(f"fine-tuning on {len(rows)} answers in both modes")
-    policy = load_policy(inputs.model, device=inputs.device)
+    policy = load_policy(inputs.model, device=inputs.device, trust_remote_code=inputs.trust_remote_code)
     check_shared(policy.model.config, max(len(row["input_ids"]) for row in rows), "TRL", ours=False)
     trainer = trainer_class(
         policy.model,
         args=_settings(config, asked, inputs, [len(row["input_ids"]) for row in rows]),
         train_dataset=dataset.from_list(rows),
-        processing_class=policy.tokenizer,
+        processing_class=copy.deepcopy(policy.tokenizer),  # the trainer may set its padding
     )
     with contextlib.redirect_stdout(sys.stderr):  # the trainer logs there, and stdout is for results
         found = trainer.train()

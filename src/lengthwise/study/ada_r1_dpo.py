@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import shutil
@@ -188,7 +189,7 @@ def _trainer(
     data = data_set.from_list([dict(row) for row in rows])
     trainer = OnTokens(
         model=policy.model, ref_model=reference.model, args=arguments, train_dataset=data,
-        processing_class=policy.tokenizer,
+        processing_class=copy.deepcopy(policy.tokenizer),  # the trainer may set its padding
     )  # fmt: skip
     _quiet(trainer)
     return trainer

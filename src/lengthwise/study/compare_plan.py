@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lengthwise.engine.method import Method
-from lengthwise.engine.models import read_config, resolve_device
+from lengthwise.engine.models import resolve_device
 from lengthwise.errors import ConfigError
+from lengthwise.pretrained import read_config
 from lengthwise.study.compare_arms import Arm, Facts, built, resolved, settings_of
 from lengthwise.study.compare_folder import base_folder, check_folder, load_record
 from lengthwise.study.compare_request import Comparison
@@ -132,8 +133,9 @@ def dry_run(asked: Comparison) -> dict[str, Any]:
 
 def _costs(asked: Comparison, arena: Arena, methods: Mapping[str, Method], tokens: int) -> list[Estimate]:
     """What a step of each arm takes, with responses of so many tokens."""
-    config, problems = read_config(arena.folder), arena.train(asked.train.seed)
-    counts = parameter_counts(config)
+    config = read_config(arena.folder, trust_remote_code=asked.trust_remote_code)
+    problems = arena.train(asked.train.seed)
+    counts = parameter_counts(config, trust_remote_code=asked.trust_remote_code)
     return [
         estimate(
             config, asked.train, cap=tokens, prompt_tokens=max(map(len, problems.prompts)), dtype=asked.dtype,

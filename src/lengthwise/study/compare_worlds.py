@@ -11,12 +11,14 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from lengthwise.data import read_rows, require_columns
-from lengthwise.engine.models import Policy, load_tokenizer, read_config
+from lengthwise.engine.models import Policy
 from lengthwise.engine.sampler import World
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import preset, resolve
 from lengthwise.lab import chains, search, witnesses
+from lengthwise.pretrained import load_tokenizer, read_config, read_words
+from lengthwise.reach import reach
 from lengthwise.study.compare_baselines import AGREES, Baseline, baselines_for, forced, temperatures_for
 from lengthwise.study.compare_request import LAB, Comparison
 from lengthwise.study.demo import COMMON_LEVELS, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, first_pass, oracle_mean
@@ -78,17 +80,13 @@ def _open(asked: Comparison) -> Arena:
         )
     arena = opened(asked, folder)
     longest = max(len(prompt) for part in (arena.validation, arena.test) for prompt in part.prompts)
-    most = room(longest, _positions(folder))
+    most = room(longest, reach(read_config(folder)))
     if arena.eval_cap > most:
         raise ConfigError(
             f"eval_cap is {arena.eval_cap}, but behind a problem of {asked.source} the model has room for {most} "
             "tokens; lower it, or leave it out"
         )
     return arena
-
-
-def _positions(folder: Path) -> int | None:
-    return getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
 
 
 def _held_out(asked: Comparison, split: Literal["validation", "test"], draw: Callable[..., Sequence[T]]) -> Sequence[T]:
@@ -113,9 +111,9 @@ def _of_files(asked: Comparison) -> Arena:
     source = asked.test_data or asked.source
     if asked.test_data is not None:
         parts["test"] = require_columns(read_rows(asked.test_data), columns, asked.test_data)[: asked.test_problems]
-    tokenizer = load_tokenizer(folder)
+    config, tokenizer = read_words(folder, trust_remote_code=asked.trust_remote_code)
     contract = asked.contract.resolved(folder, tokenizer)
-    positions = _positions(folder)
+    positions = reach(config)
 
     def ready(name: str, cap: int) -> Problems:
         where = source if name == "test" else asked.source

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lengthwise.engine.method import Method
-from lengthwise.engine.models import Policy, load_tokenizer
+from lengthwise.engine.models import Policy
 from lengthwise.engine.sampler import World
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.evaluation.evaluate import Sampling, record_of, sample_answers
@@ -19,6 +19,7 @@ from lengthwise.evaluation.prompts import preset, resolve
 from lengthwise.evaluation.records import Record
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
+from lengthwise.pretrained import load_tokenizer
 from lengthwise.study.shorten import Job, Listener, shorten
 
 CAP, EVAL_CAP = 50, 260

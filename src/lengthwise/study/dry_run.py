@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lengthwise.engine.method import Method
-from lengthwise.engine.models import load_tokenizer, read_config, resolve_device
+from lengthwise.engine.models import resolve_device
 from lengthwise.engine.switching import check_learnable
 from lengthwise.evaluation.graders import Grader, grade
 from lengthwise.evaluation.isolated import SafeGrader
@@ -18,7 +18,9 @@ from lengthwise.evaluation.problems import prepare
 from lengthwise.evaluation.prompts import PromptContract, split_response
 from lengthwise.evaluation.readers import final, pattern_reader
 from lengthwise.methods import build_method
-from lengthwise.study.estimate import device_name, estimate
+from lengthwise.pretrained import read_words
+from lengthwise.reach import reach
+from lengthwise.study.estimate import device_name, estimate, parameter_counts
 from lengthwise.study.request import Request, read_problems, room
 
 TEXTS = 20
@@ -28,11 +30,11 @@ TEXTS = 20
 def dry_run(asked: Request) -> dict[str, Any]:
     """One rendered prompt, its gold answer given back and graded, and an estimate; no weights are read."""
     options, folder = asked.method_options(), asked.folder
+    trusted = asked.trust_remote_code
     rows, held = read_problems(asked, asked.contract.contract())
-    tokenizer = load_tokenizer(folder)
+    config, tokenizer = read_words(folder, trust_remote_code=trusted)
     contract = asked.contract.resolved(folder, tokenizer)
-    config = read_config(folder)
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    positions = reach(config)
     cap = asked.cap_number()
     own = asked.contract.grader
     train = prepare(rows, contract, tokenizer, cap=cap or 1, positions=positions, source=asked.data, grader=own)
@@ -45,6 +47,7 @@ def dry_run(asked: Request) -> dict[str, Any]:
     cost = estimate(
         config, asked.train, cap=shown_cap, prompt_tokens=longest, dtype=asked.dtype,
         lora=asked.lora, gradient_checkpointing=asked.gradient_checkpointing, method=method, device=device,
+        counts=parameter_counts(config, trust_remote_code=trusted),
     )  # fmt: skip
     if isinstance(method, Method):
         check_learnable(config, longest + shown_cap)

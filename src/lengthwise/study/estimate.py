@@ -15,6 +15,7 @@ from lengthwise.engine.models import DTYPES
 from lengthwise.engine.scoring import CHUNK_BYTES
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.engine.windowed import Windowed
+from lengthwise.pretrained import empty_model
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 CPU = torch.device("cpu")
@@ -46,12 +47,9 @@ class Estimate:
         return held + max(self.kv_cache, self.activations) + self.logits
 
 
-def parameter_counts(config: Any) -> tuple[int, int]:
+def parameter_counts(config: Any, *, trust_remote_code: bool = False) -> tuple[int, int]:
     """Parameters of the model a config describes, and of its decoder alone; nothing is allocated."""
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    model = empty_model(config, trust_remote_code=trust_remote_code)
     whole, decoder = (sum(p.numel() for p in part.parameters()) for part in (model, model.get_decoder()))
     return whole, decoder
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lengthwise.data import read_rows
-from lengthwise.engine.models import DTYPES, Policy, load_policy, load_tokenizer, read_config, resolve_device
+from lengthwise.engine.models import AUTO, Policy, check_dtype, dtype_words, load_policy, resolve_device, resolve_dtype
 from lengthwise.errors import ConfigError, InputError, LengthwiseWarning
 from lengthwise.evaluation.anatomy import load_words
 from lengthwise.evaluation.bootstrap import mean_interval
@@ -41,6 +41,8 @@ from lengthwise.evaluation.records import Record, check_comparable
 from lengthwise.evaluation.responses import Completion, ResponseLog
 from lengthwise.files import atomic_write_json, sha256_file
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
+from lengthwise.pretrained import load_tokenizer, read_words
+from lengthwise.reach import reach
 from lengthwise.study.demo import TEST_PROBLEMS, measured_chains
 from lengthwise.study.lab_models import model_folder
 from lengthwise.study.request import ContractRequest, room
@@ -80,7 +82,7 @@ class Evaluation:
     sample_rows: int = SAMPLE_ROWS
     endless: Mapping[str, Any] | None = None
     device: str = "auto"
-    dtype: str = "float32"
+    dtype: str = AUTO
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
@@ -95,8 +97,7 @@ class Evaluation:
             raise ConfigError("--lambda changes a model that is loaded here, not one behind a server; give MODEL")
         if self.sample_rows < 1:
             raise ConfigError(f"sample_rows is {self.sample_rows}; give the rows in flight, at least 1")
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"dtype is {self.dtype!r}; choose one of {', '.join(DTYPES)}")
+        check_dtype(self.dtype)
 
     def sampling(self, cap: int) -> Sampling:
         """How responses are drawn; over an endpoint without a seed of its own, by the server's."""
@@ -166,10 +167,10 @@ def _rows(data: str) -> list[dict[str, Any]]:
 def _plan_model(asked: Evaluation) -> Plan:
     assert asked.model is not None, "checked when it was asked"
     folder, device = model_folder(asked.model), resolve_device(asked.device)
-    rows = _rows(asked.data)
-    tokenizer = load_tokenizer(folder)
+    rows, trusted = _rows(asked.data), asked.trust_remote_code
+    (config, tokenizer), dtype = read_words(folder, trust_remote_code=trusted), resolve_dtype(folder, asked.dtype)
     contract = asked.contract.resolved(folder, tokenizer)
-    positions = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
+    positions = reach(config)
     if asked.endless is not None:
         from lengthwise.context.lambda_attention import rule_of
 
@@ -179,7 +180,7 @@ def _plan_model(asked: Evaluation) -> Plan:
     sampling = asked.sampling(asked.cap or room(max(map(len, problems.prompts)), positions))
 
     def fill(log: ResponseLog, heard: Callable[[Sequence[Completion]], None], tell: Listener) -> None:
-        policy = load_policy(folder, device=asked.device, dtype=asked.dtype, trust_remote_code=asked.trust_remote_code)
+        policy = load_policy(folder, device=asked.device, dtype=dtype, trust_remote_code=trusted, frozen=True)
         with _endless(policy, asked.endless) as policy:
             complete_all(
                 policy, problems, sampling, log, intervention=asked.intervention, rows_at_once=asked.sample_rows,
@@ -187,7 +188,7 @@ def _plan_model(asked: Evaluation) -> Plan:
             )  # fmt: skip
 
     weights = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
-    own = {"weights": weights, "sample_rows": asked.sample_rows, "dtype": asked.dtype}
+    own = {"weights": weights, "sample_rows": asked.sample_rows, "dtype": dtype}
     name = asked.model if asked.model == SHIPPED else folder.name
     return _plan(asked, problems, sampling, name, str(folder), tokenizer_name(tokenizer), fill, own, str(device))
 
@@ -215,7 +216,8 @@ def _plan_endpoint(asked: Evaluation, endpoint: Endpoint) -> Plan:
         )  # fmt: skip
     else:
         folder = str(shipped_reasoner()) if asked.tokenizer == SHIPPED else asked.tokenizer
-        tokenizer = _load_tokenizer(folder)
+        load_words(folder, trust_remote_code=asked.trust_remote_code)  # says what grading would not take
+        tokenizer = load_tokenizer(folder, name="tokenizer", trust_remote_code=asked.trust_remote_code)
         contract, counted = asked.contract.resolved(Path(folder), tokenizer), tokenizer_name(tokenizer)
         questions = _prepare(asked, rows, contract, tokenizer, None)
 
@@ -227,13 +229,6 @@ def _plan_endpoint(asked: Evaluation, endpoint: Endpoint) -> Plan:
 
     where = {"endpoint": endpoint.base}
     return _plan(asked, questions, sampling, endpoint.model, folder, counted, fill, where, "server")
-
-
-def _load_tokenizer(folder: str) -> Any:
-    from transformers import AutoTokenizer
-
-    load_words(folder)  # says what is wrong with it
-    return AutoTokenizer.from_pretrained(folder)
 
 
 def _prepare(
@@ -293,8 +288,9 @@ def _conclude(asked: Evaluation, plan: Plan, baseline: Record | None, tell: List
     """Grade all responses and write the summary, the record and the pages."""
     folder, contract = asked.out, plan.questions.contract
     options = GradeOptions(
-        contract=contract, grader=asked.contract.grader, tokenizer=plan.tokenizer, cap=plan.sampling.cap
-    )
+        contract=contract, grader=asked.contract.grader, tokenizer=plan.tokenizer, cap=plan.sampling.cap,
+        trust_remote_code=asked.trust_remote_code,
+    )  # fmt: skip
     tell("phase", {"name": "grading", "steps": len(plan.questions) * plan.sampling.samples, "done": 0})
     rows: list[dict[str, Any]] = []
     summary = grade_log(folder / RESPONSES, options, out=folder / GRADED, on_row=rows.append, listener=tell)
@@ -305,7 +301,10 @@ def _conclude(asked: Evaluation, plan: Plan, baseline: Record | None, tell: List
     summary["intervention"] = record.context["intervention"]
     left_out = plan.questions.left_out
     summary["problems_left_out"] = {"problems": len(left_out), "first": left_out[0] if left_out else None}
+    summary["dtype"] = plan.config.get("dtype")
     summary["notes"] = [*_notes(summary), *summary["notes"]]
+    if asked.endpoint is None:
+        summary["notes"].append(f"computed in {dtype_words(str(plan.tokenizer), asked.dtype)}")
     summary["comparison"] = None if baseline is None else _compare(baseline, record, folder, summary["notes"])
     names = [RESPONSES, GRADED, SUMMARY, RECORD, REPORT, *([COMPARISON] if baseline is not None else [])]
     summary["files"] = {name.partition(".")[0]: str(folder / name) for name in names}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lengthwise.engine.models import check_folder
 from lengthwise.errors import ConfigError
 from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.pretrained import check_folder
 
 LAB = "lab:"
 ASKERS = ("witnesses", "witnesses-modes")

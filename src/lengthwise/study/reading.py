@@ -23,13 +23,14 @@ from lengthwise.context.tasks.rows import NEW_TOKENS, TaskRow, plain
 from lengthwise.context.tasks.scoring import loss_by_position, perplexity, score_rows
 from lengthwise.context.writing import read
 from lengthwise.data import read_rows
-from lengthwise.engine.models import Policy, load_policy, load_tokenizer
+from lengthwise.engine.models import AUTO, Policy, check_dtype, dtype_words, load_policy
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.bootstrap import Interval, cluster_bootstraps, mean_interval
 from lengthwise.evaluation.endpoint import Endpoint
 from lengthwise.evaluation.prompts import PromptContract, resolve
 from lengthwise.files import atomic_write_json, atomic_write_text
 from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.pretrained import load_tokenizer
 
 TASKS = ("lines", "freeform-qa", "altered-qa", "passkey", "perplexity")
 AS_IS, LAMBDA = "as-is", "lambda"
@@ -69,7 +70,7 @@ class Reading:
     text: str | None = None
     chat_template: bool = False
     device: str = "auto"
-    dtype: str = "float32"
+    dtype: str = AUTO
     trust_remote_code: bool = False
     endpoint: Endpoint | None = None
     tokenizer: str | None = None
@@ -87,6 +88,7 @@ class Reading:
                 raise ConfigError(f"{' and '.join(sorted(needs & set(self.tasks)))} needs --{name} FILE")
         for scheme in self.schemes:
             parse_scheme(scheme)
+        check_dtype(self.dtype)
         if (self.endpoint is None) == (not self.models):
             raise ConfigError("give one or more MODEL folders, or --endpoint URL with --model and --tokenizer")
         if self.endpoint is not None:
@@ -124,7 +126,6 @@ def evaluate_context(asked: Reading, *, listener: Listener = lambda *_: None) ->
     """
     from lengthwise.study.reading_report import page
 
-    asked.out.mkdir(parents=True, exist_ok=True)
     given = {name: value for name in ("data", "lines", "text") if (value := getattr(asked, name)) is not None}
     result: dict[str, Any] = {
         "lengthwise": metadata.version("lengthwise"),
@@ -139,6 +140,7 @@ def evaluate_context(asked: Reading, *, listener: Listener = lambda *_: None) ->
     answers: list[dict[str, Any]] = []
     for arm in _arms(asked):
         with arm:
+            asked.out.mkdir(parents=True, exist_ok=True)
             result["arms"].append(_measured(asked, arm, answers, listener))
         # After every arm, so that what was measured stays when a later one fails.
         atomic_write_text(asked.out / ANSWERS, "".join(json.dumps(row) + "\n" for row in answers))
@@ -186,8 +188,11 @@ def _arms(asked: Reading) -> Iterator[Arm]:
     if asked.endpoint is not None:
         from lengthwise.study.reading_endpoint import ask
 
-        endpoint, tokenizer = asked.endpoint, load_tokenizer(str(asked.tokenizer))
-        facts = {"scheme": AS_IS, "factor": None, "trained_factor": None, "trained_context": None}
+        endpoint = asked.endpoint
+        tokenizer = load_tokenizer(
+            str(asked.tokenizer), name="tokenizer", trust_remote_code=asked.trust_remote_code
+        )  # fmt: skip
+        facts = {"scheme": AS_IS, "factor": None, "trained_factor": None, "trained_context": None, "computed_in": None}
         yield Arm(endpoint.model, facts, tokenizer, lambda rows: ask(endpoint, rows), None)
         return
     for text in asked.models:
@@ -198,7 +203,9 @@ def _arms(asked: Reading) -> Iterator[Arm]:
 
 def _local_arm(asked: Reading, name: str, folder: str, text: str) -> Arm:
     source = shipped_reasoner(folder.removeprefix(LAB)) if folder.startswith(LAB) else folder
-    policy = load_policy(source, device=asked.device, dtype=asked.dtype, trust_remote_code=asked.trust_remote_code)
+    policy = load_policy(
+        source, device=asked.device, dtype=asked.dtype, trust_remote_code=asked.trust_remote_code, frozen=True
+    )  # fmt: skip
     scheme, factor = parse_scheme(text)
     model, undo = policy.model, None
     if scheme == LAMBDA:
@@ -212,6 +219,7 @@ def _local_arm(asked: Reading, name: str, folder: str, text: str) -> Arm:
         "factor": note.get("factor", rope.get("factor")),
         "trained_factor": note.get("trained_factor"),
         "trained_context": trained_context(model.config) if rope else None,
+        "computed_in": dtype_words(source, asked.dtype),
     }
     shown = name if text == AS_IS else f"{name}, {text}"
     arm = Arm(shown, facts, policy.tokenizer, lambda rows: _answers(policy, rows, undo), policy)

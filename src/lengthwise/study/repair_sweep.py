@@ -21,6 +21,7 @@ from lengthwise.evaluation.harm import THRESHOLD, Judge, load_judge, percent
 from lengthwise.evaluation.harm_plot import plot_harm
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.files import atomic_write_json
+from lengthwise.reach import reach
 from lengthwise.study.request import ContractRequest
 from lengthwise.weights.calibration import Calibration, calibration_rows, encode, prompts_of
 from lengthwise.weights.loading import Loaded
@@ -180,10 +181,10 @@ def build_measure(
 ) -> Measure:
     """Problems and prompts made ready for a loaded model."""
     policy = Policy(loaded.model.eval(), loaded.tokenizer, job.model, 0, nullcontext)
-    positions = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     problems = prepare(
         rows, sweep.contract.resolved(loaded.files, loaded.tokenizer),
-        loaded.tokenizer, cap=sweep.cap, positions=positions, source=sweep.task, grader=sweep.contract.grader,
+        loaded.tokenizer, cap=sweep.cap, positions=reach(loaded.model.config), source=sweep.task,
+        grader=sweep.contract.grader,
     )  # fmt: skip
     encoded = encode(loaded.tokenizer, [(prompt, "") for prompt in prompts], job.calibration)
     return Measure(policy, sweep, judge, prompts, [ids for ids, _ in encoded], problems)

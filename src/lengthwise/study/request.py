@@ -11,14 +11,7 @@ from typing import Any
 
 from lengthwise.data import read_rows, require_columns
 from lengthwise.engine.method import Method
-from lengthwise.engine.models import (
-    DTYPES,
-    Policy,
-    load_policy,
-    load_tokenizer,
-    read_config,
-    resolve_device,
-)
+from lengthwise.engine.models import DTYPES, Policy, load_policy, resolve_device
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.problems import Problems, prepare
@@ -26,6 +19,8 @@ from lengthwise.evaluation.prompts import PromptContract, preset, resolve
 from lengthwise.methods import build_method, options_of, read_option
 from lengthwise.methods._parts import SCHEDULES
 from lengthwise.methods.mixing import under_schedule
+from lengthwise.pretrained import read_generation_config, read_words
+from lengthwise.reach import reach
 from lengthwise.study.autocap import CapChoice, choose_cap
 from lengthwise.study.lab_models import LAB, is_shipped, model_folder
 from lengthwise.study.one_stage import run_one_stage
@@ -63,16 +58,12 @@ class ContractRequest:
 
     def resolved(self, folder: Path, tokenizer: Any) -> PromptContract:
         """The same, completed for a model or the tokenizer in a folder."""
-        from transformers import GenerationConfig
-
         contract = self.contract()
         if contract.chat_template and is_shipped(folder):
             raise ConfigError(
                 f"preset is {self.preset!r}, but the lab's models answer as the lab asks; give --preset lab"
             )
-        has_file = (folder / "generation_config.json").is_file()
-        generation = GenerationConfig.from_pretrained(folder) if has_file else None
-        return resolve(contract, tokenizer, generation)
+        return resolve(contract, tokenizer, read_generation_config(folder))
 
 
 @dataclass(frozen=True)
@@ -248,9 +239,9 @@ def resolve_request(asked: Request) -> Resolved:
     options = asked.method_options()
     folder = asked.folder
     rows, held = read_problems(asked, asked.contract.contract())
-    tokenizer = load_tokenizer(folder)
+    config, tokenizer = read_words(folder, trust_remote_code=asked.trust_remote_code)
     contract = asked.contract.resolved(folder, tokenizer)
-    positions = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
+    positions = reach(config)
     own = asked.contract.grader
 
     def ready(these: list[dict[str, Any]], cap: int, source: str) -> Problems:

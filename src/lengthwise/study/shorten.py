@@ -203,6 +203,7 @@ def stage_inputs(job: Job, base: Path, problems: Problems, tell: Listener) -> Ca
         return StageInputs(
             base=base, model=model, out=out, work=work, problems=problems, cap=job.cap, train=job.train,
             device=job.device, dtype=job.dtype, tell=lambda text: tell("phase", {"name": text}),
+            trust_remote_code=job.trust_remote_code,
         )  # fmt: skip
 
     return given

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.files import atomic_write_json, atomic_write_text, read_json
+from lengthwise.pretrained import copy_tokenizer
 
 KEPT = (
-    "config.json", "adapter_config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json",
-    "added_tokens.json", "vocab.*", "merges.txt", "*.tiktoken", "spiece.model", "chat_template*",
-    "preprocessor_config.json", "processor_config.json", "*.py", "LICENSE*", "NOTICE*",
+    "config.json", "adapter_config.json", "generation_config.json", "preprocessor_config.json",
+    "processor_config.json", "LICENSE*", "NOTICE*",
 )  # fmt: skip
-"""What a folder needs beside its weights."""
+"""What a folder needs beside its weights and tokenizer."""
 
 
 def copy_settings(source: Path, target: Path, changes: Mapping[str, Any]) -> None:
     """Copy settings, tokenizer and licence, and change what the new weights need changed in the config."""
     for file in sorted({file for pattern in KEPT for file in source.glob(pattern) if file.is_file()}):
         shutil.copyfile(file, target / file.name)
+    copy_tokenizer(source, target)
     if changes:
         atomic_write_json(target / "config.json", read_json(target / "config.json") | dict(changes))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lengthwise.errors import InputError, MissingExtraError
 from lengthwise.files import read_json
+from lengthwise.pretrained import check_vocabulary, load_model, load_tokenizer
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -32,25 +33,23 @@ class Loaded:
         return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
 
 
-def load_calibrated(folder: Path, *, adapter: bool, base: Path | None, device: str, dtype: str) -> Loaded:
+def load_calibrated(
+    folder: Path, *, adapter: bool, base: Path | None, device: str, dtype: str, trust_remote_code: bool = False
+) -> Loaded:
     """Load a causal language model and its tokenizer; an adapter is put on its base, not merged into it.
 
     Raises:
-        InputError: transformers or peft cannot load it, or an adapter's base is no local folder.
+        InputError: transformers or peft cannot load it, an adapter's base is no local folder, or a tokenizer has ids
+            beyond the embedding.
         MissingExtraError: an adapter without peft.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     where = _base_folder(folder, base) if adapter else folder
-    try:
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True)
-        if adapter:
-            model = _with_adapter(model, folder)
-        has_own = (folder / "tokenizer_config.json").is_file()
-        tokenizer = AutoTokenizer.from_pretrained(folder if has_own else where)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{folder} cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+    model = load_model(where, dtype=dtype, trust_remote_code=trust_remote_code)
+    if adapter:
+        model = _with_adapter(model, folder)
+    has_own = (folder / "tokenizer_config.json").is_file()
+    tokenizer = load_tokenizer(folder if has_own else where, trust_remote_code=trust_remote_code)
+    check_vocabulary(model, tokenizer, str(folder))
     model.to(device)
     # peft names a factor after the adapter that is loaded; its files leave that out
     named = (lambda name: name.replace(".default.", ".")) if adapter else (lambda name: name)
@@ -71,4 +70,7 @@ def _with_adapter(model: Any, folder: Path) -> Any:
         from peft import PeftModel
     except ImportError as error:
         raise MissingExtraError('a LoRA adapter needs peft; run: pip install "lengthwise[trl]"') from error
-    return PeftModel.from_pretrained(model, str(folder))
+    try:
+        return PeftModel.from_pretrained(model, str(folder))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{folder}: peft cannot load the adapter ({str(error).strip().splitlines()[0]})") from error

@@ -93,6 +93,7 @@ class RepairJob(FolderJob):
     targets: tuple[str, ...] = ("*",)
     device: str = "cpu"
     dtype: str = "auto"
+    trust_remote_code: bool = False
 
     @property
     def reference_for(self) -> str | None:

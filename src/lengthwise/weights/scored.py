@@ -121,7 +121,10 @@ def open_folders(job: FolderJob) -> Folders:
 
 def load(job: RepairJob) -> Loaded:
     """The job's model, or its adapter on the base, with the tokenizer."""
-    return load_calibrated(job.model, adapter=job.adapter, base=job.base, device=job.device, dtype=job.dtype)
+    return load_calibrated(
+        job.model, adapter=job.adapter, base=job.base, device=job.device, dtype=job.dtype,
+        trust_remote_code=job.trust_remote_code,
+    )  # fmt: skip
 
 
 def score_weights(job: RepairJob, folders: Folders, pairs: Sequence[tuple[str, str]], loaded: Loaded) -> Scored:
