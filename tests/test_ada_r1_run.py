@@ -18,7 +18,7 @@ import torch
 from lengthwise.cli import main
 from lengthwise.engine.models import load_policy, weights_sha
 from lengthwise.engine.trainer import TrainConfig
-from lengthwise.errors import ConfigError, MissingExtraError
+from lengthwise.errors import ConfigError, MissingExtraError, TrainingError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods.ada_r1 import ada_r1
@@ -185,6 +185,18 @@ def test_ada_r1_row10_and_resume(finished: tuple[dict[str, Any], Path], tmp_path
     facts = train_on_pairs(stages / "merge" / "model", tmp_path / "out", work, rows, settings, train, machine)
     assert facts == {name: outcome["stages"]["dpo"][name] for name in facts}
     assert weights_sha(load_policy(tmp_path / "out", device="cpu").model) == outcome["weights_sha_after"]
+
+
+def test_a_loss_that_is_no_number_is_not_saved(tmp_path: Path) -> None:
+    """transformers writes NaN down as the mean of the losses before it, unless it is told not to."""
+    _needs_trl()
+    rows = [{"prompt_ids": [9, 3, 9, 2], "chosen_ids": [9, 10, 1], "rejected_ids": [11, 12, 13, 1]}] * 3
+    settings = ada_r1(cap=60, batch=1, epochs=1, lr=1e38, grad_clip=1e30, warmup=0).settings
+    with pytest.raises(TrainingError, match="loss of DPO is not finite"):
+        train_on_pairs(
+            shipped_reasoner(), tmp_path / "out", tmp_path, rows, settings, TrainConfig(steps=9), Machine(device="cpu")
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def trainer_on_one_pair(tmp_path: Path, shift: tuple[float, float], beta: float) -> tuple[Any, Any]:

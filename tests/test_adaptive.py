@@ -377,6 +377,7 @@ def test_trl_fine_tunes_both_modes(tmp_path, tokenizer, problems):
     except MissingExtraError:
         pytest.skip("the extra trl is not installed")
     start, data = tmp_path / "start", tmp_path / "rows.jsonl"
+    torch.manual_seed(0)
     net = Qwen2ForCausalLM(
         Qwen2Config(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
                     num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64,

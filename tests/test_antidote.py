@@ -186,6 +186,15 @@ def test_numbers_that_are_not_finite_are_named() -> None:
         weight_scores(torch.full((2, 2), torch.nan), None)
 
 
+@pytest.mark.parametrize("odd", [math.nan, -1.0])
+def test_scores_that_cannot_be_ranked_are_refused(odd):
+    scores = torch.tensor([[1.0, odd, 0.0]])
+    with pytest.raises(InputError, match="scores holds NaN or a negative score"):
+        top_mask(scores, fraction=0.5)
+    with pytest.raises(InputError, match="one holds NaN or a negative score"):
+        top_mask({"one": scores, "two": scores.abs()}, fraction=0.5)
+
+
 def test_layers_that_are_never_called_are_listed() -> None:
     layer = Layer(FIRST)
     layer.spare = nn.Linear(2, 2)

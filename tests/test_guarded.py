@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -148,5 +149,13 @@ def test_safe_lora_refuses_what_cannot_be() -> None:
         safe_lora(a, b, V, V, threshold=0.5)
     with pytest.raises(ShapeError, match=r"A is \(1, 2\), B \(2, 1\), the weights \(3, 2\)"):
         safe_lora(a, b, torch.ones(3, 2), torch.zeros(3, 2), threshold=0.5)
+    for number in (math.nan, math.inf):
+        for broken in range(4):
+            parts = [a, b, V, ZERO]
+            parts[broken] = torch.full_like(parts[broken], number)
+            with pytest.raises(InputError, match="NaN or infinity"):
+                safe_lora(*parts, threshold=0.5)
+    with pytest.raises(ConfigError, match="threshold is nan"):
+        safe_lora(a, b, V, ZERO, threshold=math.nan)
     # an update of zero stays as it is
     assert torch.equal(safe_lora(a, torch.zeros(2, 1), V, ZERO, threshold=0.99), torch.zeros(2, 1))

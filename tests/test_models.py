@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lengthwise.engine import models
 from lengthwise.engine.models import load_policy, resolve_device, save_policy, weights_sha
-from lengthwise.errors import ConfigError, InputError, MissingExtraError
+from lengthwise.errors import ConfigError, InputError, MissingExtraError, TrainingError
 from lengthwise.lab import chains, reasoner
 from lengthwise.lab.lessons import chains_lesson
 from lengthwise.pretrained import load_tokenizer, read_config
@@ -65,6 +65,17 @@ def test_a_saved_policy_is_an_ordinary_folder(folder, tmp_path):
     words = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert words("7+5?")["input_ids"] == policy.tokenizer("7+5?")["input_ids"]
     assert not [p for p in tmp_path.iterdir() if p.name != "out"]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_not_saved(folder, tmp_path, number):
+    policy = load_policy(folder, device="cpu")
+    name, last = list(policy.model.named_parameters())[-1]
+    with torch.no_grad():
+        last[0] = number
+    with pytest.raises(TrainingError, match=f"training left NaN or infinity in 1 weights, first {name}"):
+        save_policy(policy, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_tokenizer_without_padding_still_has_a_pad_id(folder):

@@ -420,6 +420,22 @@ def test_gradient_checkpointing_does_not_take_the_cache_away(net, sampler):
     assert net.training
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_break_amid_a_response_are_named(net, temperature):
+    forward = net.forward
+
+    def breaking(*args, **kwargs):
+        out = forward(*args, **kwargs)
+        if kwargs["input_ids"].shape[1] == 1 and int(kwargs["position_ids"].max()) == 4:
+            out.logits[0, -1, 7] = float("nan")
+        return out
+
+    net.forward = breaking
+    sampler = Sampler(net, eos_ids=[39], pad_id=0)
+    with pytest.raises(TrainingError, match="NaN"):
+        sampler.generate([[3, 4]] * 2, caps=8, generator=tiny.generator(), temperature=temperature)
+
+
 def test_broken_weights_are_named(net, sampler):
     with torch.no_grad():
         net.get_output_embeddings().weight.fill_(float("nan"))

@@ -13,6 +13,7 @@ import tiny
 from lengthwise.engine import Sampler, Task, TrainConfig
 from lengthwise.engine.checkpoint import newest_checkpoint
 from lengthwise.engine.method import Observation
+from lengthwise.engine.models import weights_sha
 from lengthwise.engine.runlog import METRICS, read_metrics
 from lengthwise.errors import ConfigError, LengthwiseWarning, TrainingError
 from lengthwise.methods import build_method
@@ -244,6 +245,8 @@ def test_training_under_gradient_checkpointing_gives_the_same_run(tmp_path):
         ({"lr": float("nan")}, "lr is nan"),
         ({"temperature": 0.0}, "temperature is 0.0"),
         ({"grad_clip": float("inf")}, "grad_clip is inf"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan"),
         ({"truncate_importance": 0.0}, "truncate_importance is 0.0"),
         ({"seed": -1}, "seed is -1"),
         ({"checkpoint_every": 0}, "checkpoint_every is 0"),
@@ -252,6 +255,25 @@ def test_training_under_gradient_checkpointing_gives_the_same_run(tmp_path):
 def test_impossible_settings_are_named(options, words):
     with pytest.raises(ConfigError, match=words):
         TrainConfig(**{"steps": 1, **options})
+
+
+@pytest.mark.parametrize("part", ["reward", "advantage"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_a_method_of_ones_own_says_of_a_row_is_a_number(tmp_path, part, number):
+    # a NaN is not above 0, so its row would be left out of the update as one without a signal
+    method = build_method("grpo", cap=6)
+    own = getattr(method, part)
+
+    def broken(first, second):
+        values = own(first, second).clone()
+        values[2] = number
+        return values
+
+    made = tiny.trainer(tmp_path, method=replace(method, **{part: broken}))
+    before = weights_sha(made.model)
+    with pytest.raises(TrainingError, match=f"the {part} of method 'grpo' is {number:g} for row 2 of the batch"):
+        made.train()
+    assert weights_sha(made.model) == before
 
 
 def test_the_trainer_samples_as_the_sampler_does(tmp_path):

@@ -32,7 +32,7 @@ from lengthwise.adapters.names import (
 from lengthwise.adapters.support import chosen
 from lengthwise.adapters.trl_settings import check_settings
 from lengthwise.engine.batches import Collected, problem_at, step_generator
-from lengthwise.engine.method import Method, State
+from lengthwise.engine.method import Method, State, finite
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.switching import check_shared
 from lengthwise.engine.trainer import UPDATE_STAGE, _rollout_metrics
@@ -257,11 +257,12 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
     # What is learnt from it.
 
     def _rewards(self, batch: Batch) -> Tensor:
-        return self.method.reward(batch.rollouts, self.method_state)
+        return finite(self.method.name, "reward", self.method.reward(batch.rollouts, self.method_state))
 
     def _deal(self, batch: Batch, rewards: Tensor, *, updates: int, micro: int) -> list[Mini]:
+        advantages = finite(self.method.name, "advantage", self.method.advantage(rewards, batch.rollouts))
         return deal(
-            batch, self.method.advantage(rewards, batch.rollouts), self.method, updates=updates, micro=micro,
+            batch, advantages, self.method, updates=updates, micro=micro,
             processes=self.accelerator.num_processes,
             generator=step_generator(self.args.seed, self.batches_done, UPDATE_STAGE, torch.device("cpu")),
         )  # fmt: skip

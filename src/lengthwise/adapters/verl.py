@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lengthwise.adapters.names import VERL_NAMES, check_modules, installed, tested
 from lengthwise.adapters.support import chosen
-from lengthwise.engine.method import Method
+from lengthwise.engine.method import Method, finite
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError, InputError, LengthwiseError, LengthwiseWarning
 from lengthwise.evaluation.isolated import SafeGrader
@@ -86,8 +86,8 @@ def advantage(
         raise InputError("verl gave no uid; a method needs to know which responses answer one prompt")
     verdicts, finished = read_scores(token_level_rewards.float().sum(1))
     rollouts = _rollouts(mask, verdicts, finished, index, cap)
-    rewards = method.reward(rollouts, method.initial_state())
-    credit = method.advantage(rewards, rollouts)
+    rewards = finite(method.name, "reward", method.reward(rollouts, method.initial_state()))
+    credit = finite(method.name, "advantage", method.advantage(rewards, rollouts))
     spread = (credit if credit.dim() == 2 else credit[:, None]) * mask
     return spread, spread.clone()
 

@@ -12,7 +12,7 @@ from typing import Any
 from lengthwise.context.rules import whole
 from lengthwise.context.schemes import chunk, number, xpos_base_at
 from lengthwise.data import read_rows, require_columns
-from lengthwise.errors import ConfigError, InputError, MissingExtraError
+from lengthwise.errors import ConfigError, InputError, MissingExtraError, TrainingError
 from lengthwise.pretrained import check_vocabulary, copy_tokenizer, load_model, load_tokenizer
 
 LORA = {"lora_alpha": 16, "lora_dropout": 0.05, "task_type": "CAUSAL_LM"}
@@ -97,6 +97,7 @@ def finetune(start: Path, out: Path, asked: FineTuning) -> Mapping[str, Any]:
     Raises:
         MissingExtraError: TRL is not installed.
         InputError: data that is not what is wanted.
+        TrainingError: weights that are no numbers any more.
     """
     check_trainer()
     import torch
@@ -125,6 +126,9 @@ def finetune(start: Path, out: Path, asked: FineTuning) -> Mapping[str, Any]:
     with contextlib.redirect_stdout(sys.stderr):  # the trainer logs there, and stdout is for results
         trainer.train()
     trained = trainer.model.merge_and_unload() if asked.lora else trainer.model
+    broken = [name for name, parameter in trained.named_parameters() if not parameter.isfinite().all()]
+    if broken:
+        raise TrainingError(f"training left NaN or infinity in {len(broken)} weights, first {broken[0]}; lower --lr")
     trained.to(stored).save_pretrained(out)
     copy_tokenizer(start, out)
     if not asked.scheduled_base:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor
 
 from lengthwise.engine.rollouts import OPTIONAL_FIELDS, Rollouts
-from lengthwise.errors import ConfigError
+from lengthwise.errors import ConfigError, TrainingError
 
 State = Mapping[str, Any]
 """A method's memory between steps: JSON values only, saved in every checkpoint."""
@@ -121,6 +121,22 @@ class Stage:
 
     name: str
     run: Callable[[StageInputs], Mapping[str, Any]]
+
+
+def finite(method: str, what: str, values: Tensor) -> Tensor:
+    """The values of what a method says of rows, float [B] or [B, T].
+
+    Raises:
+        TrainingError: one is NaN or infinite; comparisons would take it for nothing to learn.
+    """
+    odd = (~values.isfinite()).nonzero()
+    if len(odd):
+        place = tuple(odd[0].tolist())
+        raise TrainingError(
+            f"the {what} of method {method!r} is {float(values[place]):g} for row {place[0]} of the batch; give every "
+            "row a finite number, also in groups that are all right, all wrong or of one length"
+        )
+    return values
 
 
 Loss = Callable[[LossInputs], tuple[Tensor, dict[str, Tensor]]]

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lengthwise.errors import ConfigError, MissingExtraError
+from lengthwise.errors import ConfigError, MissingExtraError, TrainingError
 from lengthwise.files import write_folder
 from lengthwise.pretrained import (
     check_folder,
@@ -188,7 +188,16 @@ def save_policy(policy: Policy, folder: Path) -> None:
 
     The tokenizer's files are those of the folder that the policy came from, byte for byte, unless the tokenizer was
     changed since. A copy of the adapter lies beside it under ``adapter`` when there is one.
+
+    Raises:
+        TrainingError: a weight that was trained is NaN or infinite.
     """
+    broken = [name for name, p in policy.model.named_parameters() if p.requires_grad and not p.isfinite().all()]
+    if broken:
+        raise TrainingError(
+            f"training left NaN or infinity in {len(broken)} weights, first {broken[0]}, so nothing is saved; lower "
+            "the learning rate, or train in float32"
+        )
 
     def fill(partial_folder: Path) -> None:
         model = policy.model

@@ -177,11 +177,6 @@ class Sampler:
         state.watch_anew(active)
         context = [state.prompts[i] + state.responses[i] for i in active]
         logits, cache, mask, position = self.prefill(context)
-        if bool(logits.isnan().any()):
-            raise TrainingError(
-                "the model's logits are NaN, so its weights are broken; go back to the last checkpoint and lower the "
-                "learning rate"
-            )
         row_ids = torch.tensor(active, device=device)
         room = torch.tensor([self._room(state.length(i), state.room(i)) for i in active], device=device)
         rows_out: list[Tensor] = []
@@ -251,8 +246,9 @@ def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p:
     logits = logits.float()
     if temperature == 0:
         token = logits.argmax(-1)
-        return token, _log_prob(logits, token, temperature)
+        return token, _numbers(_log_prob(logits, token, temperature))
     logp = torch.log_softmax(logits / temperature, -1)
+    _numbers(logp[:, 0])
     probs = logp.exp()
     if top_p < 1:
         ordered, order = probs.sort(dim=-1, descending=True)
@@ -261,6 +257,16 @@ def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p:
         probs = probs.masked_fill(outside.scatter(-1, order, outside), 0.0)
     token = torch.multinomial(probs, 1, generator=generator)[:, 0]
     return token, logp.gather(-1, token[:, None])[:, 0]
+
+
+def _numbers(logp: Tensor) -> Tensor:
+    """The log-probabilities [B] of a token in each row; where any logit of a row is NaN, so is every one of them."""
+    if bool(logp.isnan().any()):
+        raise TrainingError(
+            "the model's logits are NaN, so its weights are broken; go back to the last checkpoint and lower the "
+            "learning rate"
+        )
+    return logp
 
 
 def _log_prob(logits: Tensor, token: Tensor, temperature: float) -> Tensor:

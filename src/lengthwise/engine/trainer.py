@@ -18,7 +18,7 @@ from torch import Tensor
 from lengthwise.engine.batches import OBSERVE_STAGE, Collected, Task, check_needs, collect, step_generator
 from lengthwise.engine.checkpoint import newest_checkpoint, restore, save_checkpoint
 from lengthwise.engine.extras import resolve_extras
-from lengthwise.engine.method import Method, State
+from lengthwise.engine.method import Method, State, finite
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.runlog import RunLog
 from lengthwise.engine.sampler import Sampler
@@ -69,6 +69,8 @@ class TrainConfig:
             if getattr(self, name) < bound:
                 why = "; a group of one has no advantage" if name == "group_size" else ""
                 raise ConfigError(f"{name} is {getattr(self, name)}; give at least {bound}{why}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ConfigError(f"weight_decay is {self.weight_decay}; give 0 or a positive number")
         for name in ("lr", "temperature", "grad_clip"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a positive number")
@@ -181,8 +183,8 @@ class Trainer:
         self._observe(cap)
         batch = self._collect(self.method, cap, cursor=self.cursor, prompts=config.prompts, draws=config.max_draws)
         sampled = time.perf_counter()
-        rewards = self.method.reward(batch.kept, self.state)
-        advantages = self.method.advantage(rewards, batch.kept)
+        rewards = finite(self.method.name, "reward", self.method.reward(batch.kept, self.state))
+        advantages = finite(self.method.name, "advantage", self.method.advantage(rewards, batch.kept))
         before = _fingerprint(self.parameters)
         with self.compute():
             stats = self._update(batch, advantages)

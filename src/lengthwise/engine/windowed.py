@@ -25,7 +25,7 @@ from lengthwise.engine.batches import (
     world_generator,
 )
 from lengthwise.engine.critic import Critic, estimate, update_critic
-from lengthwise.engine.method import Loss, LossInputs, Method
+from lengthwise.engine.method import Loss, LossInputs, Method, finite
 from lengthwise.engine.pool import Pool, Response, as_rollouts, padded
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.sampler import World
@@ -233,7 +233,8 @@ class WindowedTrainer(Trainer):
         answers = self._answers([response for response in batch if response.done])
         rewards = values.new_zeros(len(batch))
         if answers is not None:
-            rewards[windows.done] = self.method.reward(answers, self.state["method"]).to(values)
+            said = self.method.reward(answers, self.state["method"])
+            rewards[windows.done] = finite(self.method.name, "reward", said).to(values)
         windows, advantages = self._credit(batch, windows, values, rewards)
         policy_learns = self.step >= plan.critic_warmup
         watched = self.parameters if policy_learns else [*self.parameters, *self.value_parameters]
@@ -270,7 +271,7 @@ class WindowedTrainer(Trainer):
         credit = egae(_at_the_end(rewards, windows), values, windows.mask, done, gamma=plan.gamma, lam=lam)
         learnt = window_mask(windows.mask, done, window=plan.window, tail_ignore=plan.tail_ignore)
         windows = windows.with_fields(train_mask=learnt & windows.train_mask)
-        return windows, self.method.advantage(credit, windows)
+        return windows, finite(self.method.name, "advantage", self.method.advantage(credit, windows))
 
     def _update_critic(self, done: list[Response], answers: Rollouts, rewards: Tensor) -> dict[str, Any]:
         plan, config = self.method.windows, self.config

@@ -183,6 +183,7 @@ def _trainer(
         save_steps=train.checkpoint_every,
         save_total_limit=2,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # which would write a NaN down as the mean of the losses before it
         report_to="none",
         disable_tqdm=True,
     )

@@ -179,8 +179,12 @@ def top_mask(
 
     Raises:
         ConfigError: an option out of range, or a count above a group's size.
+        InputError: a score that is NaN or negative.
         ShapeError: an ``exclude`` that does not fit.
     """
+    for name, given in ({"scores": scores} if isinstance(scores, Tensor) else scores).items():
+        if not bool((given >= 0).all()):
+            raise InputError(f"{name} holds NaN or a negative score, which cannot be ranked; give scores of at least 0")
     selection = Selection(fraction=fraction, count=count, scope=scope, rule=rule)
     selection.check()
     selection.warn([scores.shape] if isinstance(scores, Tensor) else [score.shape for score in scores.values()])

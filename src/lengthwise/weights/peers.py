@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lengthwise.errors import InputError, ShapeError
+from lengthwise.weights.options import check_finite
 
 
 def safe_lora(factor_a: Tensor, factor_b: Tensor, aligned: Tensor, unaligned: Tensor, *, threshold: float) -> Tensor:
@@ -25,8 +26,9 @@ def safe_lora(factor_a: Tensor, factor_b: Tensor, aligned: Tensor, unaligned: Te
 
     Raises:
         ShapeError: shapes that do not belong together.
-        InputError: alignment changed nothing, so there is nothing to project onto.
+        InputError: alignment changed nothing, so there is nothing to project onto; NaN or infinity.
     """
+    check_finite("threshold", threshold)
     wanted = (factor_b.shape[0], factor_a.shape[1])
     if aligned.shape != wanted or unaligned.shape != wanted or factor_b.shape[1] != factor_a.shape[0]:
         raise ShapeError(
@@ -35,6 +37,8 @@ def safe_lora(factor_a: Tensor, factor_b: Tensor, aligned: Tensor, unaligned: Te
         )
     change = aligned.float() - unaligned.float()
     norm = change.norm()
+    if not torch.isfinite(norm) or not torch.isfinite(factor_a).all() or not torch.isfinite(factor_b).all():
+        raise InputError("a weight holds NaN or infinity, which points nowhere; repair that layer or leave it out")
     if norm == 0:
         raise InputError("aligned equals unaligned, so no direction is safe; pass the model before its alignment")
     projected = change @ (change.T @ factor_b.float()) / norm
