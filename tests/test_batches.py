@@ -30,6 +30,23 @@ def test_every_epoch_reads_every_problem_once(count):
         assert epochs[0] != [problem_at(place, count, 4) for place in range(count)]
 
 
+def test_an_epoch_is_drawn_once_however_many_rows_it_has(monkeypatch):
+    count, drawn, randperm = 200_000, [], torch.randperm
+
+    def counting(*args, **options):
+        drawn.append(args[0])
+        return randperm(*args, **options)
+
+    monkeypatch.setattr(torch, "randperm", counting)
+    start = count - 300
+    read = [problem_at(start + place, count, 11) for place in range(600)]
+    watched = [problem_at(place, count, 11) for place in range(5)]
+    assert drawn == [count] * 2  # the last of one epoch, the first of the next, and a watched set of the first
+    # the same draws as ever: committed studies rest on them
+    first, second = (randperm(count, generator=step_generator(11, e, 4_001, torch.device("cpu"))) for e in range(2))
+    assert read == [*first[-300:].tolist(), *second[:300].tolist()] and watched == first[:5].tolist()
+
+
 def test_generators_depend_on_seed_step_and_stage_alone():
     cpu = torch.device("cpu")
 

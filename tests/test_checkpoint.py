@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -63,6 +64,38 @@ def test_the_next_step_after_restoring_is_the_same(tmp_path):
         model(input_ids=torch.tensor([[9, 8, 7]])).logits.square().sum().backward()
         moves.step()
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+
+def test_restoring_reads_the_optimizer_s_tensors_once(tmp_path):
+    class Counted(dict):
+        reads = 0
+
+        def items(self):
+            Counted.reads += 1
+            return super().items()
+
+    save(tmp_path, 1)
+    found = newest_checkpoint(tmp_path)
+    net, optimizer = trained(seed=1, steps=0)
+    assert len(found.optimizer) == 3 * len(list(net.parameters()))
+    restore(replace(found, optimizer=Counted(found.optimizer)), net, optimizer)
+    assert Counted.reads == 1  # not once for every tensor
+
+
+def test_a_parameter_that_is_one_number_comes_back(tmp_path):
+    def made(start):
+        net = torch.nn.Module()
+        net.scale = torch.nn.Parameter(torch.tensor(start))
+        optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+        net.scale.square().backward()
+        optimizer.step()
+        return net, optimizer
+
+    net, optimizer = made(3.0)
+    save_checkpoint(tmp_path, step=1, model=net, optimizer=optimizer, state={})
+    other, fresh = made(7.0)
+    restore(newest_checkpoint(tmp_path), other, fresh)
+    assert other.scale == net.scale and fresh.state[other.scale]["exp_avg"] == optimizer.state[net.scale]["exp_avg"]
 
 
 def test_frozen_weights_are_not_saved():

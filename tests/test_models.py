@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 import sys
 
 import pytest
@@ -179,3 +181,31 @@ def test_the_frozen_base_of_lora_is_held_in_its_dtype(folder):
     net = load_policy(folder, device="cpu", lora_rank=2, dtype="bfloat16").model
     assert {p.dtype for p in net.parameters() if p.requires_grad} == {torch.float32}
     assert {p.dtype for p in net.parameters() if not p.requires_grad} == {torch.bfloat16}
+
+
+def test_a_parameter_that_is_one_number_counts_in_a_model_s_identity():
+    net = torch.nn.Linear(3, 2)
+    torch.nn.init.ones_(net.weight), torch.nn.init.zeros_(net.bias)
+    digest = hashlib.sha256()
+    for name, values in (("bias", [0.0] * 2), ("weight", [1.0] * 6)):
+        digest.update(name.encode() + struct.pack(f"{len(values)}f", *values))
+    assert weights_sha(net) == digest.hexdigest()
+    net.scale = torch.nn.Parameter(torch.tensor(2.0))
+    one = weights_sha(net)
+    with torch.no_grad():
+        net.scale.fill_(3.0)
+    assert weights_sha(net) != one
+    net.empty = torch.nn.Parameter(torch.zeros(0, 4))
+    weights_sha(net)
+
+
+def test_an_adapter_is_drawn_from_its_seed_alone(folder):
+    pytest.importorskip("peft", reason="LoRA comes with the extra trl")
+    shas = []
+    for seed, before in ((5, 0), (5, 1), (6, 1)):
+        torch.manual_seed(before)
+        shas.append(weights_sha(load_policy(folder, device="cpu", lora_rank=2, seed=seed).model))
+        drawn = torch.rand(1)
+        torch.manual_seed(before)
+        assert torch.rand(1) == drawn  # and takes nothing from anybody else's numbers
+    assert shas[0] == shas[1] != shas[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -64,8 +65,13 @@ def world_generator(seed: int, step: int, draw: int) -> torch.Generator:
 def problem_at(cursor: int, count: int, seed: int) -> int:
     """The problem at a place of the endless reading order: a new permutation every epoch."""
     epoch, place = divmod(cursor, count)
-    order = torch.randperm(count, generator=step_generator(seed, epoch, 4_001, torch.device("cpu")))
-    return int(order[place])
+    return int(_epoch(epoch, count, seed)[place])
+
+
+@functools.lru_cache(maxsize=3)
+def _epoch(epoch: int, count: int, seed: int) -> Tensor:
+    """One epoch's reading order; kept for the epoch read, the next one, and the first, which watched sets are of."""
+    return torch.randperm(count, generator=step_generator(seed, epoch, 4_001, torch.device("cpu")))
 
 
 def grade_rollouts(rollouts: Rollouts, task: Task) -> Rollouts:

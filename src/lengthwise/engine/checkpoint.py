@@ -137,13 +137,14 @@ def restore(checkpoint: Checkpoint, model: Any, optimizer: torch.optim.Optimizer
     with torch.no_grad():
         for name, parameter in named.items():
             parameter.copy_(checkpoint.weights[name])
-    for name, parameter in named.items():
-        saved = {k.split("|")[0]: v for k, v in checkpoint.optimizer.items() if k.split("|")[1] == name}
-        if saved:
+    saved: dict[str, dict[str, Tensor]] = {}
+    for key, value in checkpoint.optimizer.items():
+        kind, _, name = key.partition("|")
+        if name in named:
             # AdamW keeps its step counter on the host and its moments beside the parameter.
-            optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device) for key, value in saved.items()
-            }
+            saved.setdefault(name, {})[kind] = value if kind == "step" else value.to(named[name].device)
+    for name, kinds in saved.items():
+        optimizer.state[named[name]] = kinds
 
 
 def _optimizer_tensors(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -119,13 +119,15 @@ def load_policy(
     gradient_checkpointing: bool = False,
     trust_remote_code: bool = False,
     frozen: bool = False,
+    seed: int = 0,
 ) -> Policy:
     """Load a model for sampling and training on one device.
 
     Trained weights are always float32. With `dtype` bfloat16 or float16 computing runs under autocast; with LoRA
     (`lora_rank` above 0, extra `trl`) the frozen base is held in that dtype too, and with `frozen`, for a model that
     only answers, all weights are. `dtype` "auto" is the folder's own; `Policy.dtype` says which was taken. Dropout is
-    switched off: a policy must score its own samples as it drew them.
+    switched off: a policy must score its own samples as it drew them. An adapter is drawn from `seed`, and from nothing
+    else.
 
     Raises:
         InputError: no such folder, weights that transformers cannot load, or a tokenizer with ids beyond them.
@@ -143,7 +145,7 @@ def load_policy(
     check_vocabulary(model, tokenizer, str(folder))
     _without_dropout(model)
     if lora_rank:
-        model = _with_lora(model, lora_rank)
+        model = _with_lora(model, lora_rank, seed)
     model.to(where)
     model.eval()
     if frozen:
@@ -170,13 +172,15 @@ def _without_dropout(model: Any) -> None:
             module.attention_dropout = 0.0
 
 
-def _with_lora(model: Any, rank: int) -> Any:
+def _with_lora(model: Any, rank: int, seed: int) -> Any:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise MissingExtraError('LoRA needs peft; install it with: pip install "lengthwise[trl]"') from error
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
-    adapted = get_peft_model(model, config)
+    with torch.random.fork_rng(devices=[]):  # peft draws from the global generator, and weights are on the CPU here
+        torch.manual_seed(seed)
+        adapted = get_peft_model(model, config)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -217,5 +221,5 @@ def weights_sha(model: Any) -> str:
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         digest.update(name.encode())
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

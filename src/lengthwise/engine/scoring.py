@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -24,18 +25,23 @@ class Scorer:
     The decoder runs once per batch, the head in chunks over the response tokens alone. Whether decoder and head
     together equal the model's own `forward` is proved on the loaded model (soft-capped or scaled logits do not);
     where they differ, the whole forward is used. Where rotary factors switch with the length, a response that crosses
-    the switch is read twice, see `readings`.
+    the switch is read twice, see `readings`. With `adapted` False a model with an adapter is scored as it was without
+    it: the starting weights, without a second copy of them.
     """
 
-    def __init__(self, model: Any, *, temperature: float = 1.0, chunk_bytes: int = CHUNK_BYTES) -> None:
+    def __init__(
+        self, model: Any, *, temperature: float = 1.0, chunk_bytes: int = CHUNK_BYTES, adapted: bool = True
+    ) -> None:
         self.model = model
+        self.chosen: Callable[[], AbstractContextManager[Any]] = nullcontext if adapted else model.disable_adapter
         self.temperature = temperature
         self.chunk_bytes = chunk_bytes
         self.switch = switch_of(model.config)
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.decoder = base.get_decoder()
         self.head = base.get_output_embeddings()
-        self.split = self._split_is_exact()
+        with self.chosen():
+            self.split = self._split_is_exact()
 
     @torch.no_grad()
     def _split_is_exact(self) -> bool:
@@ -68,16 +74,18 @@ class Scorer:
         logp = torch.zeros(rollouts.mask.shape, dtype=torch.float32, device=rollouts.prompt_ids.device)
         entropy = torch.zeros_like(logp)
         for reading in readings(rollouts, self.model, self.switch):
-            targets = rollouts.completion_ids[reading.scored]
-            if self.split:
-                hidden = self.decoder(input_ids=reading.ids, use_cache=False).last_hidden_state
-                found = self._chunked(hidden.flatten(0, 1)[reading.positions], targets)
-            else:
-                logits = self.model(input_ids=reading.ids, use_cache=False).logits.flatten(0, 1)[reading.positions]
-                found = _log_prob_and_entropy(logits, targets, self.temperature)
+            with self.chosen():
+                found = self._read(reading, rollouts.completion_ids[reading.scored])
             logp = logp.masked_scatter(reading.scored, found[0])
             entropy = entropy.masked_scatter(reading.scored, found[1])
         return logp, entropy
+
+    def _read(self, reading: Reading, targets: Tensor) -> tuple[Tensor, Tensor]:
+        if self.split:
+            hidden = self.decoder(input_ids=reading.ids, use_cache=False).last_hidden_state
+            return self._chunked(hidden.flatten(0, 1)[reading.positions], targets)
+        logits = self.model(input_ids=reading.ids, use_cache=False).logits.flatten(0, 1)[reading.positions]
+        return _log_prob_and_entropy(logits, targets, self.temperature)
 
     def first_logits(self, prompts: Tensor) -> Tensor:
         """What predicts the first token after each prompt: float32 [P, V]. `prompts` [P, Q] as `bare_prompt_ids`."""

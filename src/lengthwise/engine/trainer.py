@@ -90,7 +90,8 @@ class TrainConfig:
 class Trainer:
     """Carries a method out on one device; the same folder and config continue where a killed run stopped.
 
-    `reference` is the frozen model that a method with a KL penalty is held to. `compute` makes the context (for
+    `reference` is the frozen model that a method with a KL penalty is held to; a model with an adapter is held to
+    itself without it, and needs none. `compute` makes the context (for
     example autocast) in which the model runs.
     """
 
@@ -107,7 +108,8 @@ class Trainer:
         reference: Any = None,
         compute: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
-        if method.kl_coef > 0 and reference is None:
+        own = reference is None and hasattr(model, "disable_adapter")
+        if method.kl_coef > 0 and reference is None and not own:
             raise ConfigError(f"method {method.name!r} has kl_coef {method.kl_coef} but no reference model is given")
         check_needs(task, method, config.group_size)
         self.model, self.method, self.task, self.config = model, method, task, config
@@ -115,7 +117,9 @@ class Trainer:
         self.folder, self.compute = folder, compute
         self.sampler = Sampler(model, eos_ids=eos_ids, pad_id=pad_id, max_rows=config.sample_rows)
         self.scorer = Scorer(model, temperature=config.temperature)
-        self.reference = None if method.kl_coef == 0 else Scorer(reference, temperature=config.temperature)
+        self.reference = None
+        if method.kl_coef > 0:
+            self.reference = Scorer(model if own else reference, temperature=config.temperature, adapted=not own)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay)
         self.plan = UpdatePlan(config.updates, config.micro_tokens, config.grad_clip, config.truncate_importance)

@@ -230,6 +230,7 @@ def load(job: Job, folder: Path | None = None) -> Policy:
         lora_rank=job.lora,
         gradient_checkpointing=job.gradient_checkpointing,
         trust_remote_code=job.trust_remote_code,
+        seed=job.train.seed,
     )
 
 
@@ -314,8 +315,9 @@ def _take_over(measured: Path, out: Path) -> None:
 
 def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: Listener) -> None:
     reference = None
-    if method.kl_coef > 0:
-        # The run continues from checkpoints, so the reference is always loaded anew from the starting weights.
+    if method.kl_coef > 0 and not job.lora:
+        # With LoRA the starting weights are the policy's own, its adapter switched off. Without, the run continues from
+        # checkpoints, so the reference is always loaded anew from the starting weights.
         reference = load(job, policy.folder).model
         reference.requires_grad_(False)
     kind: Any = WindowedTrainer if isinstance(method, Windowed) else Trainer
