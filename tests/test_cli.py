@@ -62,9 +62,10 @@ FLAGS = {
         "--window", "MODEL",
     ],
     "grade": [
-        "--answer-column", "--answer-pattern", "--cap", "--category-column", "--grader", "--json", "--no-think",
-        "--out", "--preset", "--price", "--problem-column", "--record", "--report", "--response-column", "--seconds",
-        "--seed", "--strict", "--think", "--tokenizer", "--trust-remote-code", "--workers", "LOG",
+        "--answer-column", "--answer-pattern", "--cap", "--category-column", "--finished-column", "--grader", "--json",
+        "--no-think", "--out", "--preset", "--price", "--problem-column", "--reasoning-column", "--record", "--report",
+        "--response-column", "--seconds", "--seed", "--strict", "--think", "--tokenizer", "--tokens-column",
+        "--trust-remote-code", "--workers", "LOG",
     ],
     "merge": [
         "--base", "--density", "--dry-run", "--exclude", "--extrapolate", "--files-from", "--head", "--include",

@@ -155,7 +155,9 @@ def test_tokens_are_counted_with_the_eos(tmp_path: Path, words: str) -> None:
         ({"finish_reason": "MAX_TOKENS"}, 4, False),
         ({"finish_reason": None}, 5, True),
         ({"finish_reason": "", "finished": float("nan")}, 5, True),
-        ({"finished": 1, "finish_reason": "length"}, 5, True),
+        ({"finished": 1, "finish_reason": "stop"}, 5, True),
+        ({"stop_reason": "max_tokens"}, 4, False),
+        ({"stop_reason": 151645}, 5, True),  # a token's id, as vLLM has it: tells nothing
         ({"num_tokens": 9}, 9, True),  # a count that stands there counts
     ]
     _, rows = graded(tmp_path, [base | change for change, _, _ in wanted], tokenizer=words)

@@ -53,19 +53,17 @@ def test_every_kind_of_marks_is_read_without_a_contract(kind: Marks) -> None:
     assert grade(f"{begun}{kind.closes}The answer is 4.{kind.opens}no", "4").how == "thinking never closed"
 
 
-@pytest.mark.parametrize("kind", MARKED)
-def test_the_anatomy_of_a_log_sees_the_same_marks(tmp_path: Path, words: str, kind: Marks) -> None:
-    rows = [
-        {"response": f"{kind.opens} two + two = 4. hm {kind.closes} The answer is 4", "answer": 4, "finished": True},
-        {"response": f"{kind.opens} two + two = 4. hm", "answer": 4, "finished": False},
+def test_the_anatomy_of_a_log_sees_the_same_marks(tmp_path: Path, words: str) -> None:
+    texts = [
+        (f"{kind.opens} two + two = 4. hm" + end, end != "")
+        for kind in KINDS
+        for end in (f" {kind.closes} The answer is 4", "")
     ]
+    rows = [{"response": text, "answer": 4, "finished": finished} for text, finished in texts]
     summary, found = graded(tmp_path, rows, tokenizer=words)
     # 8 words with both marks, 4 of answer and the EOS; cut: all 7 words.
-    assert [(row["thinking_tokens"], row["answer_tokens"], row["unclosed"]) for row in found] == [
-        (8, 5, False),
-        (7, 0, True),
-    ]
-    assert [row["correct"] for row in found] == [True, False]
+    counts = [(row["thinking_tokens"], row["answer_tokens"], row["unclosed"], row["correct"]) for row in found]
+    assert counts == [(8, 5, False, True), (7, 0, True, False)] * len(KINDS)
     assert summary["unclosed_rate"] == 0.5
 
 
@@ -162,29 +160,30 @@ def test_a_word_of_the_thinking_in_the_answer_is_not_the_thinking_twice() -> Non
 REST = "= 4. check again"
 
 
-@pytest.mark.parametrize(
-    ("reasoning", "response", "thinking_tokens", "tokens"),
-    [
-        # 3 + the mark, 4 + the mark, and 4 words of answer with the EOS.
-        ("two plus two ", f" {REST} </think> The answer is 5", 9, 14),
-        # The same, all of it in the response.
-        (None, f"two plus two </think> {REST} </think> The answer is 5", 9, 14),
-        # Nothing was left over: 7 and the mark.
-        (f"two plus two {REST} ", " The answer is 5", 8, 13),
-        # The rest never closes, so what follows the first mark is answer: 3 and the mark.
-        ("two plus two ", f" {REST} The answer is 5", 4, 13),
-        # It was begun anew and not ended: 3, two marks, 8 words and the EOS.
-        ("two plus two ", f" <think> {REST} The answer is 5", 14, 14),
-    ],
-)
-def test_all_up_to_the_last_closing_mark_is_thinking(
-    tmp_path: Path, words: str, reasoning: str | None, response: str, thinking_tokens: int, tokens: int
-) -> None:
-    row = {"problem_id": "a", "answer": 5, "response": response, "finished": True, "reasoning": reasoning}
-    _, (found,) = graded(tmp_path, [row], tokenizer=words)
-    assert (found["thinking_tokens"], found["num_tokens"]) == (thinking_tokens, tokens)
-    assert found["thinking_tokens"] + found["answer_tokens"] == found["num_tokens"]
-    assert found["correct"] == (not found["unclosed"])
+LEAKS = [
+    # 3 + the mark, 4 + the mark, and 4 words of answer with the EOS.
+    ("two plus two ", f" {REST} </think> The answer is 5", 9, 14),
+    # The same, all of it in the response.
+    (None, f"two plus two </think> {REST} </think> The answer is 5", 9, 14),
+    # Nothing was left over: 7 and the mark.
+    (f"two plus two {REST} ", " The answer is 5", 8, 13),
+    # The rest never closes, so what follows the first mark is answer: 3 and the mark.
+    ("two plus two ", f" {REST} The answer is 5", 4, 13),
+    # It was begun anew and not ended: 3, two marks, 8 words and the EOS.
+    ("two plus two ", f" <think> {REST} The answer is 5", 14, 14),
+]
+
+
+def test_all_up_to_the_last_closing_mark_is_thinking(tmp_path: Path, words: str) -> None:
+    rows = [
+        {"answer": 5, "response": response, "finished": True, "reasoning": reasoning}
+        for reasoning, response, _, _ in LEAKS
+    ]
+    _, found = graded(tmp_path, rows, tokenizer=words, reasoning_column="reasoning")
+    assert [(row["thinking_tokens"], row["num_tokens"]) for row in found] == [wanted[2:] for wanted in LEAKS]
+    assert [row["correct"] for row in found] == [True, True, True, True, False]
+    # Without the last one nothing has to be said of whose thinking it is.
+    assert graded(tmp_path, rows[:-1], tokenizer=words)[1] == found[:-1]
 
 
 def test_thinking_and_answer_are_always_all_tokens(tmp_path: Path, words: str) -> None:
@@ -200,7 +199,7 @@ def test_thinking_and_answer_are_always_all_tokens(tmp_path: Path, words: str) -
         | ({"num_tokens": rng.randint(0, 30)} if rng.random() < 0.3 else {})
         for n in range(400)
     ]
-    summary, found = graded(tmp_path, rows, tokenizer=words)
+    summary, found = graded(tmp_path, rows, tokenizer=words, reasoning_column="reasoning")
     assert summary["left_out"]["rows"] == 0
     for row in found:
         assert row["thinking_tokens"] + row["answer_tokens"] == row["num_tokens"], rows[row["line"] - 1]

@@ -36,8 +36,18 @@ def grade(
     trust_remote_code: Annotated[bool, Flag("--trust-remote-code", help="Run Python code from that folder.")] = False,
     cap: Annotated[int | None, Flag(help="Most tokens a response could have. Default: the longest one.")] = None,
     price: Annotated[float | None, Flag(help="Price of a million output tokens.")] = None,
-    response_column: Annotated[str, Flag(help="Column of the response.")] = "response",
-    answer_column: Annotated[str, Flag(help="Column of the right answer.")] = "answer",
+    response_column: Annotated[str | None, Flag(help="Column of the response. Default: response.")] = None,
+    answer_column: Annotated[str | None, Flag(help="Column of the right answer. Default: answer.")] = None,
+    reasoning_column: Annotated[
+        str | None,
+        Flag(help="Column of thinking given apart, or none. Default: reasoning and its like."),
+    ] = None,
+    tokens_column: Annotated[
+        str | None, Flag(help="Column of the response tokens, as usage.completion_tokens. Default: num_tokens.")
+    ] = None,
+    finished_column: Annotated[
+        str | None, Flag(help="Column that tells how the response ended. Default: finished, finish_reason.")
+    ] = None,
     problem_column: Annotated[str | None, Flag(help="Column of the problem's text. Default: problem.")] = None,
     category_column: Annotated[str, Flag(help="Column of the category.")] = "category",
     graded: Annotated[Path | None, Flag("--out", help="JSONL file for the verdict on every row.")] = None,
@@ -58,6 +68,7 @@ def grade(
     options = GradeOptions(
         contract=contract, detect=preset == "auto" and think is None, grader=grader, tokenizer=_folder(tokenizer),
         cap=cap, price=price, response_column=response_column, answer_column=answer_column,
+        reasoning_column=reasoning_column, tokens_column=tokens_column, finished_column=finished_column,
         problem_column=problem_column, category_column=category_column, seconds=seconds, workers=workers,
         strict=strict, seed=seed, trust_remote_code=trust_remote_code,
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,14 +13,28 @@ from lengthwise.data import Defect
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.anatomy import AUTO, Anatomy, Body
 from lengthwise.evaluation.isolated import stopped_verdict
+from lengthwise.evaluation.log_columns import (
+    PROBLEM,
+    THINKING,
+    TOKENS,
+    Columns,
+    UnusableError,
+    candidates,
+    check_names,
+    clean,
+    columns_of,
+    given,
+    read_answer,
+    read_finished,
+    read_text,
+    read_thinking,
+    read_tokens,
+)
 from lengthwise.evaluation.prompts import PromptContract
-from lengthwise.evaluation.thinking import THINK_CLOSE, whole_response
+from lengthwise.evaluation.thinking import THINK_CLOSE, same_thinking, whole_response
 
-MOST_TOKENS = 2**31 - 1
-ENDED = ("stop", "eos", "eos_token", "stop_sequence", "end_turn", "tool_calls")
-NOT_ENDED = ("length", "max_tokens", "max_length", "content_filter", "safety", "abort", "cancelled", "error")
-"""Finish reasons of servers, in lower case."""
 NO_COUNT = "no num_tokens, and no tokenizer to count with"
+USUAL = ("response", "answer", "reasoning", "num_tokens", "finished", "problem", "category")
 OTHER_ANSWER, CUT, UNCLOSED = "another answer", "cut", "thinking never closed"
 
 
@@ -31,13 +45,15 @@ class GradeOptions:
     ``contract``: None for the ``auto`` answer format. ``detect``: a response's own marks tell its thinking, whatever
     their kind (`PromptContract.think_marks`); None: as the contract has it. ``grader``: your own,
     ``module:function``. ``tokenizer``: folder of the model's tokenizer; None: the log's own counts. ``cap``: most
-    tokens a response could have. ``price``: of a million output tokens. ``*_column``: names in the log.
+    tokens a response could have. ``price``: of a million output tokens. ``*_column``: names in the log; None: the
+    usual ones (see `log_columns`), and a log that could be read in two ways is refused. ``reasoning_column``:
+    ``"none"`` for none.
     ``seconds``, ``workers``: time limit of one grading, and worker processes. ``strict``: the first row that
     cannot be used is an error. ``seed``: the bootstrap's. ``trust_remote_code``: code
     of the tokenizer's folder may run.
 
     Raises:
-        ConfigError: a cap below 1, or a price that is negative or not finite.
+        ConfigError: a cap below 1, a price that is negative or not finite, or an empty name of a column.
     """
 
     contract: PromptContract | None = None
@@ -46,8 +62,11 @@ class GradeOptions:
     tokenizer: str | None = None
     cap: int | None = None
     price: float | None = None
-    response_column: str = "response"
-    answer_column: str = "answer"
+    response_column: str | None = None
+    answer_column: str | None = None
+    reasoning_column: str | None = None
+    tokens_column: str | None = None
+    finished_column: str | None = None
     problem_column: str | None = None
     category_column: str = "category"
     seconds: float = 5.0
@@ -61,6 +80,21 @@ class GradeOptions:
             raise ConfigError(f"cap is {self.cap}; give the most tokens a response could have, at least 1")
         if self.price is not None and not (math.isfinite(self.price) and self.price >= 0):
             raise ConfigError(f"price is {self.price}; give the price of a million output tokens, at least 0")
+        check_names(self.columns)
+
+    @property
+    def columns(self) -> Columns:
+        """The names that were given."""
+        return Columns(
+            self.response_column, self.answer_column, self.reasoning_column, self.tokens_column, self.finished_column
+        )
+
+    @property
+    def asked_columns(self) -> dict[str, str]:
+        """Names that were given and are not the usual ones, by option."""
+        more = {"problem_column": self.problem_column, "category_column": self.category_column}
+        named = self.columns.named() | {option: name for option, name in more.items() if name is not None}
+        return {option: name for option, name in named.items() if name not in USUAL}
 
     @property
     def read_under(self) -> PromptContract:
@@ -79,7 +113,8 @@ class Response:
     """A row of a log that can be graded.
 
     ``named_by``: what tells its problem from others. ``finished`` None: no column tells; ``told_by``: the one that
-    does, else ``cap`` or ``assumed``. ``empty``: its text is blank.
+    does, else ``cap`` or ``assumed``. ``empty``: its text is blank. ``remarks``: what is worth a note, in words that
+    are the same for alike rows.
     """
 
     line: int
@@ -92,18 +127,26 @@ class Response:
     num_tokens: int | None
     finished: bool | None
     told_by: str
+    remarks: tuple[str, ...] = ()
 
 
 def read_response(line: int, row: Mapping[str, Any], options: GradeOptions) -> Response | Defect:
     """Read one row of a log, or say why it cannot be graded.
 
     None and NaN are missing values everywhere. Lone surrogates in text become U+FFFD.
+
+    Raises:
+        TwoReadingsError: two columns of the row say different things, and either could be meant.
     """
+    columns = options.columns
     try:
         problem_id, named_by = _problem(line, row, options)
-        category = _given(row, options.category_column)
-        finished, told_by = _finished(row, options.cap)
-        body = _body(row, options)
+        category = given(row, options.category_column)
+        finished, told_by = read_finished(row, columns)
+        thinking, apart = read_thinking(row, columns)
+        text = read_text(row, columns, thinking, apart)
+        body = _body(text or "", thinking, row, options)
+        num_tokens = _num_tokens(row, options)
         return Response(
             line=line,
             body=body,
@@ -111,12 +154,13 @@ def read_response(line: int, row: Mapping[str, Any], options: GradeOptions) -> R
             problem_id=problem_id,
             named_by=named_by,
             sample=_sample(row),
-            category=None if category is None else _clean(str(category)),
-            num_tokens=_num_tokens(row, options),
+            category=None if category is None else clean(str(category)),
+            num_tokens=num_tokens,
             finished=finished,
-            told_by=told_by,
+            told_by=told_by or ("assumed" if options.cap is None else "cap"),
+            remarks=tuple(_remarks(row, text, thinking, apart, named_by, num_tokens)),
         )
-    except _Unusable as error:
+    except UnusableError as error:
         return Defect(*error.args)
 
 
@@ -170,93 +214,60 @@ def _abandoned(finished: bool, closed: bool) -> str:
     return UNCLOSED if not closed else OTHER_ANSWER if finished else CUT
 
 
-class _Unusable(Exception):  # noqa: N818 - never leaves this module
-    """Reason and detail of a `Defect`."""
-
-
-def _given(row: Mapping[str, Any], column: str) -> Any:
-    value = row.get(column)
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _clean(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _text(row: Mapping[str, Any], column: str) -> str | None:
-    value = _given(row, column)
-    if value is not None and not isinstance(value, str):
-        raise _Unusable(f"{column} is not text", f"it is a {type(value).__name__}")
-    return value if value is None else _clean(value)
-
-
-def _body(row: Mapping[str, Any], options: GradeOptions) -> Body:
-    text, thinking = _text(row, options.response_column), _text(row, "reasoning")
-    answer = _given(row, options.answer_column)
-    if text is None and not thinking:
-        raise _Unusable(f"no {options.response_column}")
-    if answer is None:
-        raise _Unusable(f"no {options.answer_column} to grade against")
-    if not thinking or not thinking.strip():
-        return Body(text or "", answer)
-    closes = options.read_under.think_close or THINK_CLOSE
-    return Body(whole_response(thinking, text or "", closes), answer, thinks=True)
+def _body(text: str, thinking: str | None, row: Mapping[str, Any], options: GradeOptions) -> Body:
+    contract = options.read_under
+    answer = read_answer(row, options.columns, contract.answer_format)
+    if thinking is None:
+        return Body(text, answer)
+    return Body(whole_response(thinking, text, contract.think_close or THINK_CLOSE), answer, thinks=True)
 
 
 def _num_tokens(row: Mapping[str, Any], options: GradeOptions) -> int | None:
-    count = _given(row, "num_tokens")
-    if count is None:
-        if options.tokenizer is None:
-            raise _Unusable(NO_COUNT)
-        return None
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_TOKENS:
-        raise _Unusable("num_tokens is no count of tokens (a whole number, at least 0)", f"it is {str(count)[:40]!r}")
-    if options.cap is not None and count > options.cap:
-        raise _Unusable("num_tokens above the cap", f"{count} with a cap of {options.cap}")
+    count = read_tokens(row, options.columns)
+    if count is None and options.tokenizer is None:
+        raise UnusableError(NO_COUNT, f"it has {columns_of(row)}")
+    if count is not None and options.cap is not None and count > options.cap:
+        raise UnusableError("num_tokens above the cap", f"{count} with a cap of {options.cap}")
     return count
 
 
-def _finished(row: Mapping[str, Any], cap: int | None) -> tuple[bool | None, str]:
-    finished = _given(row, "finished")
-    if finished is not None:
-        if finished not in (0, 1):
-            raise _Unusable("finished is neither true nor false", f"it is {str(finished)[:40]!r}")
-        return bool(finished), "finished"
-    reason = _text(row, "finish_reason")
-    if reason:
-        if reason.casefold() not in (*ENDED, *NOT_ENDED):
-            raise _Unusable("a finish_reason that is not known", f"it is {reason[:40]!r}; give finished, true or false")
-        return reason.casefold() in ENDED, "finish_reason"
-    return None, "assumed" if cap is None else "cap"
+def _remarks(
+    row: Mapping[str, Any], text: str | None, thinking: str | None, apart: str | None, named_by: str, count: int | None
+) -> Iterator[str]:
+    """What a reader of the numbers should know of how the row was read."""
+    if apart not in (None, THINKING[0]):
+        yield f"thinking read from {apart}"
+    if thinking is not None and text and same_thinking(thinking, text):
+        yield f"thinking twice in response and {apart}"
+    if count is None and (there := candidates(row, TOKENS[1:])):
+        yield f"tokens not read from {there[0]}"
+    if named_by == "row" and (there := candidates(row, PROBLEM)):
+        yield f"problem not read from {there[0]}"
 
 
 def _problem(line: int, row: Mapping[str, Any], options: GradeOptions) -> tuple[str, str]:
     """A name for the row's problem, and what it was made of."""
-    given = _whole(row, "problem_id")
-    if given not in (None, ""):
-        return _clean(str(given)), "problem_id"
+    named = _whole(row, "problem_id")
+    if named not in (None, ""):
+        return clean(str(named)), "problem_id"
     for column in options.problem_columns:
-        problem = _given(row, column)
+        problem = given(row, column)
         if problem not in (None, "", [], {}):
             text = problem if isinstance(problem, str) else json.dumps(problem, sort_keys=True)
-            return hashlib.sha256(_clean(text).encode()).hexdigest()[:16], column
+            return hashlib.sha256(clean(text).encode()).hexdigest()[:16], column
     return f"line {line}", "row"
 
 
 def _sample(row: Mapping[str, Any]) -> int | str | None:
     sample = _whole(row, "sample")
-    return _clean(sample) if isinstance(sample, str) else sample
+    return clean(sample) if isinstance(sample, str) else sample
 
 
 def _whole(row: Mapping[str, Any], column: str) -> int | str | None:
     """Text or a whole number; one written as 7.0 too, for tables make floats of columns with gaps."""
-    value = _given(row, column)
+    value = given(row, column)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | str)):
-        raise _Unusable(f"{column} is neither text nor a whole number", f"it is {str(value)[:40]!r}")
+        raise UnusableError(f"{column} is neither text nor a whole number", f"it is {str(value)[:40]!r}")
     return value

@@ -17,6 +17,7 @@ from lengthwise.evaluation.anatomy import Anatomist, Anatomy, Body, Counter, Wor
 from lengthwise.evaluation.graders import grader_name
 from lengthwise.evaluation.isolated import IsolatedPool
 from lengthwise.evaluation.ledger import Ledger
+from lengthwise.evaluation.log_columns import TwoReadingsError, columns_of, given
 from lengthwise.evaluation.log_rows import NO_COUNT, Response, graded_row, read_response
 from lengthwise.evaluation.log_rows import GradeOptions as GradeOptions
 from lengthwise.evaluation.log_summary import record_of, summarise
@@ -35,10 +36,15 @@ MISCOUNTED = 0.02
 
 @dataclass
 class LeftOut:
-    """Rows that were not used, counted by reason with the first line of each."""
+    """Rows that were not used, counted by reason with the first line of each.
+
+    ``columns``: those of the first row. ``unseen``: columns that were asked for and that no row has had yet, by option.
+    """
 
     source: str
     strict: bool
+    columns: str = ""
+    unseen: dict[str, str] = field(default_factory=dict)
     rows: int = 0
     reasons: dict[str, list[int]] = field(default_factory=dict)
 
@@ -58,6 +64,11 @@ class LeftOut:
             "reasons": [{"reason": reason, "rows": rows, "first_line": line} for reason, (rows, line) in by_reason],
         }
 
+    def notes(self) -> list[str]:
+        """What became of columns that were asked for by name."""
+        flags = {"--" + option.replace("_", "-"): name for option, name in self.unseen.items()}
+        return [f"no row has a column {name!r} ({flag}); the first has {self.columns}" for flag, name in flags.items()]
+
     def refusal(self) -> InputError:
         """What to say when no row can be used."""
         reasons = self.to_dict()["reasons"]
@@ -66,7 +77,12 @@ class LeftOut:
         listed = "; ".join(f"{r['reason']} ({r['rows']} rows, first in line {r['first_line']})" for r in reasons[:4])
         way_out = "a row needs response, answer and num_tokens; name other columns by --response-column and the like"
         if reasons[0]["reason"] == NO_COUNT:
-            way_out = "give --tokenizer FOLDER, the model's own: lengths are counted in tokens, never in characters"
+            way_out = (
+                "give --tokenizer FOLDER, the model's own: lengths are counted in tokens, never in characters; or name "
+                "the column that has them by --tokens-column"
+            )
+        if self.columns:
+            way_out += f"; the first row has {self.columns}"
         return InputError(f"{self.source}: no row can be graded: {listed}; {way_out}")
 
 
@@ -82,16 +98,18 @@ def grade_log(
     """Grade a log of responses and say where their tokens go: the whole summary, JSON-ready.
 
     Rows have ``response`` and ``answer``, and may have ``problem``, ``problem_id``, ``sample``, ``num_tokens``,
-    ``finished`` (or ``finish_reason``), ``category`` and ``reasoning`` (thinking given apart). Rows that cannot be
-    used are left out and counted by reason (``left_out``). A response whose grading is stopped by the time limit
-    is wrong, and counted (``timeouts``). Memory is bounded, whatever the size of the log.
+    ``finished`` (or ``finish_reason``), ``category`` and ``reasoning`` (thinking given apart; ``reasoning_content``
+    and its like are read so, too). Rows that cannot be used are left out and counted by reason (``left_out``). A
+    response whose grading is stopped by the time limit is wrong, and counted (``timeouts``). Memory is bounded,
+    whatever the size of the log.
 
     ``out``: JSONL file of the graded rows, whole or not at all. ``record``: file for a `Record` of them, which
     holds three numbers a response in memory. ``on_row`` gets every graded row, in order. ``listener`` hears
     ``("rows", {"rows", "right", "tokens", "left_out"})`` now and then.
 
     Raises:
-        InputError: a file that is missing or holds no row that can be graded; with ``strict`` any unusable row.
+        InputError: a file that is missing or holds no row that can be graded; a row that could be read in two ways
+            (`log_columns.TwoReadingsError`); with ``strict`` any unusable row.
         ConfigError: an output that is the log itself, or a folder.
     """
     options, path = options or GradeOptions(), Path(path)
@@ -101,7 +119,7 @@ def grade_log(
     words = None if options.tokenizer is None else load_words(
         options.tokenizer, trust_remote_code=options.trust_remote_code
     )  # fmt: skip
-    left_out, facts = LeftOut(str(path), options.strict), Tally[str]()
+    left_out, facts = LeftOut(str(path), options.strict, unseen=options.asked_columns), Tally[str]()
     with Ledger() as ledger:
         with _writer(out) as write:
             for row in _graded_rows(rows, options, words, ledger, left_out, facts):
@@ -113,6 +131,7 @@ def grade_log(
             if not facts["rows"]:
                 raise left_out.refusal()
         summary = _summary(path, options, words, ledger, facts) | {"left_out": left_out.to_dict()}
+        summary["notes"] = [*left_out.notes(), *summary["notes"]]
         if record is not None:
             record_of(ledger, name=path.name, context=summary["context"]).save(record)
     return summary
@@ -146,7 +165,7 @@ def _graded_rows(
 
     def bodies() -> Iterator[Body | None]:
         for line, row in rows:
-            item = row if isinstance(row, Defect) else read_response(line, row, options)
+            item = row if isinstance(row, Defect) else _read(line, row, options, left_out)
             if isinstance(item, Defect):
                 waiting.append((line, item))
                 yield None
@@ -173,6 +192,16 @@ def _graded_rows(
                 raise left_out.refusal()
 
 
+def _read(line: int, row: Mapping[str, Any], options: GradeOptions, left_out: LeftOut) -> Response | Defect:
+    left_out.columns = left_out.columns or columns_of(row)
+    if left_out.unseen:
+        left_out.unseen = {option: name for option, name in left_out.unseen.items() if given(row, name) is None}
+    try:
+        return read_response(line, row, options)
+    except TwoReadingsError as error:
+        raise TwoReadingsError(f"{left_out.source}, line {line}: {error}") from error
+
+
 def _enter(ledger: Ledger, row: Mapping[str, Any], found: Anatomy | None) -> Defect | None:
     """Enter a graded row; one that was cut has no vote."""
     gold, vote = (None, None) if found is None else (found.gold, found.vote if row["finished"] else None)
@@ -197,6 +226,7 @@ def _tally(facts: Tally[str], response: Response, found: Anatomy | None, row: Ma
     facts["tokens"] += row["num_tokens"]
     facts[f"problem by {response.named_by}"] += 1
     facts[f"finished by {response.told_by}"] += 1
+    facts.update(response.remarks)
     if found is not None:
         facts["thinks"] += found.thinks
         facts["thought"] += found.thinks and found.closed
@@ -242,6 +272,7 @@ def _kinds(facts: Tally[str], prefix: str) -> dict[str, int]:
 
 def _notes(options: GradeOptions, facts: Tally[str], numbers: Mapping[str, Any]) -> list[str]:
     """What a reader of the numbers must know, or could have for the asking."""
+    unread = next(iter(_kinds(facts, "problem not read from ")), None)
     off = facts["counted"] / facts["given"] - 1 if facts["given"] else 0.0
     more = "more" if off > 0 else "fewer"
     wanted = [
@@ -253,7 +284,8 @@ def _notes(options: GradeOptions, facts: Tally[str], numbers: Mapping[str, Any])
         ),
         (
             facts["problem by row"],
-            f"{facts['problem by row']} rows have neither problem_id nor problem; each counts as a problem of its own",
+            f"{facts['problem by row']} rows have neither problem_id nor problem; each counts as a problem of its own"
+            + (f". --problem-column {unread} tells them apart" if unread else ""),
         ),
         (
             numbers["timeouts"],
@@ -277,4 +309,17 @@ def _notes(options: GradeOptions, facts: Tally[str], numbers: Mapping[str, Any])
             "--tokenizer FOLDER tells thinking from answer, and how many tokens come after the right answer",
         ),
     ]
-    return [note for holds, note in wanted if holds]
+    return [*_column_notes(facts), *(note for holds, note in wanted if holds)]
+
+
+def _column_notes(facts: Tally[str]) -> Iterator[str]:
+    """Which columns were read that need not have been, and the other way round."""
+    for column, rows in _kinds(facts, "thinking read from ").items():
+        yield f"the thinking of {rows} responses is read from their column {column}"
+    for column, rows in _kinds(facts, "thinking twice in response and ").items():
+        yield f"{rows} responses hold the thinking of their column {column} as well; it is counted once"
+    for column, rows in _kinds(facts, "tokens not read from ").items():
+        yield (
+            f"the tokens of {rows} responses are counted by the tokenizer; their column {column} is not read "
+            f"(--tokens-column {column} reads it)"
+        )

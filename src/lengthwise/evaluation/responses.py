@@ -14,6 +14,12 @@ from typing import Any, BinaryIO, Self
 from lengthwise.errors import CheckpointError, ConfigError
 from lengthwise.evaluation.problems import Questions
 
+OWN_COLUMNS: dict[str, Any] = {
+    "response_column": "response", "answer_column": "answer", "reasoning_column": "reasoning",
+    "tokens_column": "num_tokens", "finished_column": "finished",
+}  # fmt: skip
+"""What our own logs call things, for `logs.GradeOptions`: nothing in them is to be guessed."""
+
 
 @dataclass(frozen=True)
 class Completion:

@@ -38,7 +38,7 @@ from lengthwise.evaluation.logs import GradeOptions, grade_log
 from lengthwise.evaluation.problems import Problems, Questions, prepare, read_questions
 from lengthwise.evaluation.prompts import PromptContract
 from lengthwise.evaluation.records import Record, check_comparable
-from lengthwise.evaluation.responses import Completion, ResponseLog
+from lengthwise.evaluation.responses import OWN_COLUMNS, Completion, ResponseLog
 from lengthwise.files import atomic_write_json, sha256_file
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.pretrained import load_tokenizer, read_words
@@ -289,7 +289,7 @@ def _conclude(asked: Evaluation, plan: Plan, baseline: Record | None, tell: List
     folder, contract = asked.out, plan.questions.contract
     options = GradeOptions(
         contract=contract, grader=asked.contract.grader, tokenizer=plan.tokenizer, cap=plan.sampling.cap,
-        trust_remote_code=asked.trust_remote_code,
+        trust_remote_code=asked.trust_remote_code, **OWN_COLUMNS,
     )  # fmt: skip
     tell("phase", {"name": "grading", "steps": len(plan.questions) * plan.sampling.samples, "done": 0})
     rows: list[dict[str, Any]] = []
