@@ -47,6 +47,20 @@ def batch(*, seed: int) -> Rollouts:
     )  # fmt: skip
 
 
+def with_empty(rollouts: Rollouts, at: int, group: int) -> Rollouts:
+    """The same rows and, at a place among them, one without a response token: what an aborted response leaves."""
+    new: dict[str, Any] = {
+        "mask": False, "train_mask": False, "num_tokens": 0, "finished": False, "done": False, "answer_correct": False,
+        "group_ids": group, "problem_ids": group, "completion_ids": 0, "logp": 0.0,
+    }  # fmt: skip
+    grown = {}
+    for name, value in vars(rollouts).items():
+        if value is not None:
+            row = value[:1].clone() if name not in new else torch.full_like(value[:1], new[name])
+            grown[name] = torch.cat([value[:at], row, value[at:]])
+    return Rollouts(**grown)
+
+
 def scores_of(rollouts: Rollouts) -> torch.Tensor:
     """What the verl reward manager gives these rows."""
     pairs = zip(rollouts.answer_correct.tolist(), rollouts.finished.tolist(), strict=True)

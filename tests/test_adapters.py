@@ -11,19 +11,29 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from adapter_rows import CAP, batch, method, scores_of, switching
+import tiny
+from adapter_rows import CAP, batch, method, scores_of, switching, with_empty
 from lengthwise.adapters import names, support, verl
-from lengthwise.adapters.dealing import Batch, deal, join_batches, part_loss, verdicts_of
+from lengthwise.adapters.dealing import Batch, credited, deal, join_batches, part_loss, verdicts_of
 from lengthwise.adapters.export import Cluster, plan
 from lengthwise.adapters.export_trl import write_trl
 from lengthwise.adapters.export_verl import problem_rows, settings, write_verl
 from lengthwise.adapters.grading import prompt_rows, stable_id, verdict_function
-from lengthwise.engine.method import LossInputs
+from lengthwise.engine.method import LossInputs, Method
 from lengthwise.engine.trainer import TrainConfig
-from lengthwise.errors import ConfigError, InputError, LengthwiseWarning, MissingExtraError, UnsupportedModelError
+from lengthwise.engine.windowed import Windowed
+from lengthwise.errors import (
+    ConfigError,
+    InputError,
+    LengthwiseWarning,
+    MissingExtraError,
+    TrainingError,
+    UnsupportedModelError,
+)
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import METHODS, build_method
+from lengthwise.objectives.losses import AGGREGATES
 from lengthwise.study.request import ContractRequest, Request
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -73,6 +83,138 @@ def test_however_rows_are_dealt_the_gradient_is_that_of_the_whole(name, micro, p
             total += float(loss.detach())
     assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-14)
     assert total == pytest.approx(value, rel=1e-9)
+
+
+def learnt_from(chosen, rollouts, logp, old):
+    """Rewards, advantages, loss and the gradient of all rows, as the adapters make them of a scored batch."""
+    rewards, credit = credited(chosen, rollouts, chosen.initial_state())
+    beside = {"old": old} | ({"reference": old - 0.2} if chosen.kl_coef else {})
+    (mini,) = deal(
+        Batch(rollouts, beside), credit, chosen, updates=1, micro=2, processes=1, generator=torch.Generator()
+    )
+    live = (rollouts.num_tokens > 0).nonzero()[:, 0]
+    assert len(mini.batch) == len(live)  # one mini-batch holds all rows in their order
+    mini.whole = logp[live]
+    found, total = torch.zeros_like(logp), 0.0
+    for (rows,) in mini.parts:
+        part = mini.batch.select(rows).trim()
+        width = part.rollouts.mask.shape[1]
+        own = logp[live][rows][:, :width].clone().requires_grad_()
+        loss, _ = part_loss(chosen, mini, rows, part, own)
+        found[live[rows], :width] += torch.autograd.grad(loss, own)[0]
+        total += float(loss.detach())
+    return rewards, credit, found, total
+
+
+class TokenCredit:
+    """A method with windows gets float [B, T] in place of rewards; this gives each row's reward to its tokens."""
+
+    def __init__(self, method):
+        self.method = method
+
+    def __getattr__(self, name):
+        return getattr(self.method, name)
+
+    def advantage(self, rewards, rollouts):
+        return self.method.advantage(rewards[:, None] * rollouts.train_mask, rollouts)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("at", "group"), [(0, 0), (5, 1), (24, 5), (9, 77)])
+def test_a_row_without_a_token_changes_no_other_row_s_numbers_and_has_none(name, at, group):
+    chosen = method(name)
+    if not isinstance(chosen, Method):
+        return  # ada-r1 has no batches
+    chosen = TokenCredit(chosen) if isinstance(chosen, Windowed) else chosen
+    rollouts = batch(seed=5)
+    modes = torch.arange(len(rollouts)) % 2 == 0
+    rollouts = rollouts.with_fields(is_long=modes, obeys=~modes, bare_prompt_ids=rollouts.prompt_ids)
+    generator = torch.Generator().manual_seed(6)
+    old = -torch.rand(rollouts.mask.shape, generator=generator, dtype=torch.double)
+    logp = old + 0.3 * torch.randn(old.shape, generator=generator, dtype=torch.double)
+    wanted = learnt_from(chosen, rollouts, logp, old)
+    places = torch.tensor([row for row in range(len(rollouts) + 1) if row != at])
+    spread = [torch.full((len(rollouts) + 1, old.shape[1]), -1.0, dtype=torch.double) for _ in range(2)]
+    for values, given in zip(spread, (logp, old), strict=True):
+        values[places] = given
+    found = learnt_from(chosen, with_empty(rollouts, at, group), *spread)
+    for mine, theirs in zip(found[:3], wanted[:3], strict=True):
+        assert torch.equal(mine[places], theirs)
+        assert float(mine[at].abs().sum()) == 0
+    assert found[3] == pytest.approx(wanted[3], rel=1e-12)
+    # What methods remember and watch leaves such rows out too; they are given the batch without them.
+    alive = Batch(with_empty(rollouts, at, group), {}).answers().rollouts
+    state = chosen.initial_state()
+    assert chosen.update_state(state, alive) == chosen.update_state(state, rollouts)
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if support.why_not("verl", build_method(n, cap=CAP)) is None])
+@pytest.mark.parametrize("score", [0.0, 2.0**-12, 0.3])  # lost, of a response that was cut, or made of several
+def test_verl_s_rows_without_a_token_have_no_advantage_and_change_no_other(name, score):
+    given = {"lengthwise": {"method": name, "cap": CAP, "options": method.options.get(name, {})}}
+
+    def advantages(rollouts):
+        rewards = torch.zeros(rollouts.mask.shape)
+        last = rollouts.num_tokens - 1  # -1 of a row without a token: verl's score stands in the last column then
+        rewards[torch.arange(len(rollouts)), last] = torch.where(last < 0, score, scores_of(rollouts))
+        uids = [f"prompt {int(group)}" for group in rollouts.group_ids]
+        return verl.advantage(rewards, rollouts.mask.long(), config=given, index=uids)[0]
+
+    rollouts = batch(seed=3)
+    wanted = advantages(rollouts)
+    for at, group in ((0, 0), (7, 2), (24, 99)):
+        found = advantages(with_empty(rollouts, at, group))
+        assert float(found[at].abs().sum()) == 0
+        assert torch.equal(torch.cat([found[:at], found[at + 1 :]]), wanted)
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+def test_verl_s_policy_loss_counts_rows_without_a_token_and_learns_nothing_from_them(aggregate):
+    rollouts = batch(seed=4)
+    generator = torch.Generator().manual_seed(2)
+    old = -torch.rand(rollouts.mask.shape, generator=generator)
+    logp = old + 0.4 * torch.randn(old.shape, generator=generator)
+    credit = torch.randn(old.shape, generator=generator)
+    actor = SimpleNamespace(
+        clip_ratio_low=0.2, clip_ratio_high=0.28, clip_ratio_c=10.0,
+        global_batch_info={"batch_num_tokens": 500, "global_batch_size": 24, "dp_size": 2, "loss_scale_factor": CAP},
+    )  # fmt: skip
+
+    def learnt(mask, *values):
+        own = [value.clone() for value in values]
+        loss, shown = verl.policy_loss(own[0], own[1].requires_grad_(), own[2], mask.long(), aggregate, actor)
+        return torch.autograd.grad(loss, own[1])[0], shown
+
+    wanted, plain = learnt(rollouts.mask, old, logp, credit)
+    grown = [torch.cat([value, torch.full_like(value[:1], 7.0)]) for value in (old, logp, credit)]
+    found, shown = learnt(torch.cat([rollouts.mask, rollouts.mask[:1] & False]), *grown)
+    assert torch.equal(found[:24], wanted) and float(found[24].abs().sum()) == 0
+    assert shown.pop("actor/empty_rows") == pytest.approx(1 / 25) and plain.pop("actor/empty_rows") == 0
+    assert shown == plain
+    # A micro-batch of such rows alone shows the same names: verl wants as many values of every process.
+    found, shown = learnt(rollouts.mask[:2] & False, *(value[:2] for value in (old, logp, credit)))
+    assert float(found.abs().sum()) == 0 and shown == dict.fromkeys(plain, 0.0) | {"actor/empty_rows": 1.0}
+
+
+def test_a_response_without_a_token_is_neither_right_nor_ended():
+    judge = verl.Verdicts.__new__(verl.Verdicts)
+    judge.grader = lambda text, answer: True  # a grader that likes silence
+    assert judge.judge([], "7") == (False, False)
+
+
+def test_a_watched_group_that_lacks_a_row_is_as_large_as_the_others():
+    # Two groups of K = 6, all right, so of the high tier, whose k is 2K/3 = 4; one of the 12 responses is gone. Three
+    # of the 11 are within 5 tokens: 3 * 4 >= 11. By 11 // 2 = 5 rows a group k would be 3, and 9 < 11.
+    seen = tiny.rollouts([5] * 3 + [20] * 8, groups=[0] * 6 + [1] * 5, correct=[True] * 11, cap=CAP)
+    assert method("laser-d").observe.update({}, seen)["targets"][2] == 5
+
+
+def test_a_batch_without_any_token_has_no_numbers_and_is_not_learnt_from():
+    rollouts, chosen = with_empty(batch(seed=5), 0, 0).select(torch.arange(25) == 0), method("dler")
+    rewards, credit = credited(chosen, rollouts, {})
+    assert rewards.tolist() == credit.tolist() == [0.0]
+    with pytest.raises(TrainingError, match="none of 1 responses has a token to learn from"):
+        deal(Batch(rollouts, {}), credit, chosen, updates=1, micro=1, processes=1, generator=torch.Generator())
 
 
 def test_mini_batches_hold_whole_groups_and_empty_ones_are_made_up():

@@ -343,3 +343,32 @@ def test_evaluation_gives_a_finite_loss(given):
             per_device_eval_batch_size=driver.SIZE,
         )  # fmt: skip
         assert torch.isfinite(torch.tensor(trainer.evaluate()["eval_loss"]))
+
+
+@pytest.mark.parametrize("name", ["dler", "drpo", "grpo", "laser-de"])
+def test_responses_without_a_token_are_counted_and_play_no_part(given, name):
+    # The first response of one prompt and all of another's were aborted; padding is the EOS, none may count as ended.
+    prompts = list(given)
+    aborted = {text: [list(row) for row in rows] for text, rows in given.items()}
+    aborted[prompts[0]][0] = []
+    aborted[prompts[1]] = [[] for _ in aborted[prompts[1]]]
+    log = {"logging_strategy": "steps", "logging_steps": 1}
+    found = driver.one_batch(name, aborted, updates=1, **log)
+    (rollouts,) = found["rollouts"]
+    assert int(rollouts.num_tokens.min()) >= 1
+    assert len(rollouts) <= driver.ROWS - 1 - driver.SIZE
+    facts = next(entry for entry in found["trainer"].state.log_history if "lengthwise/empty_rows" in entry)
+    assert facts["lengthwise/empty_rows"] == 1 + driver.SIZE
+    lengths = [len(row) for rows in aborted.values() for row in rows if row]
+    assert facts["lengthwise/mean_tokens"] == pytest.approx(sum(lengths) / len(lengths))
+    # What is learnt is what the method makes of the rows that are there.
+    method = found["trainer"].method
+    rewards = method.reward(rollouts, found["trainer"].method_state if name == "laser-de" else {})
+    assert torch.equal(found["advantages"][0], method.advantage(rewards, rollouts))
+    assert all(torch.isfinite(gradient).all() for gradient in found["gradients"][0].values())
+
+
+def test_a_sampler_that_gives_nothing_at_all_ends_the_run(given):
+    nothing = {text: [[] for _ in rows] for text, rows in given.items()}
+    with pytest.raises(TrainingError, match="TRL gave no response token in 2 draws"):
+        driver.one_batch("grpo", nothing, max_draws=2)

@@ -24,7 +24,7 @@ from verl.trainer.ppo.core_algos import get_adv_estimator_fn, get_policy_loss_fn
 from verl.trainer.ppo.ray_trainer import compute_advantage
 from verl.utils.config import omega_conf_to_dataclass
 
-from adapter_rows import CAP, batch, method, scores_of, switching
+from adapter_rows import CAP, batch, method, scores_of, switching, with_empty
 from lengthwise.adapters import names, verl
 from lengthwise.adapters.export import Cluster, plan
 from lengthwise.adapters.export_verl import write_verl
@@ -64,6 +64,17 @@ def test_advantages_are_the_pure_functions(name):
     order = torch.randperm(len(rollouts), generator=torch.Generator().manual_seed(1))
     found = through_verl(rollouts, name, order, **method.options.get(name, {}))
     assert float((found - wanted).abs().max()) <= 1e-6
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_rows_without_a_token_have_no_advantage_and_change_no_other(name):
+    rollouts = batch(seed=3)
+    options = method.options.get(name, {})
+    wanted = through_verl(rollouts, name, torch.arange(len(rollouts)), **options)
+    for at, group in ((0, 0), (24, 99)):  # among a prompt's responses, and verl's own padding with an id of its own
+        found = through_verl(with_empty(rollouts, at, group), name, torch.arange(len(rollouts) + 1), **options)
+        assert float(found[at].abs().sum()) == 0
+        assert torch.equal(torch.cat([found[:at], found[at + 1 :]]), wanted)
 
 
 def test_a_group_of_one_has_no_advantage_here_and_its_raw_reward_in_verls_own():
@@ -163,6 +174,7 @@ def test_the_reward_manager_judges_text_and_ending(exported):
     for ids, answer, wanted in (
         ([*tokenizer.convert_tokens_to_ids(words), tokenizer.eos_token_id], "7", (True, True)),
         (tokenizer.convert_tokens_to_ids(words), "7", (True, False)),
+        ([], "7", (False, False)),
         ([*tokenizer.convert_tokens_to_ids(words), tokenizer.eos_token_id], "8", (False, True)),
     ):
         padded = torch.tensor([ids + [0] * (12 - len(ids))])
@@ -174,7 +186,8 @@ def test_the_reward_manager_judges_text_and_ending(exported):
         out = made.loop.run_until_complete(made.run_single(data)) if not asyncio.iscoroutine(made) else None
         assert out["reward_score"] == verl.score_of(*wanted)
         assert out["reward_extra_info"] == {
-            "acc": float(wanted[0]), "finished": float(wanted[1]), "correct": float(all(wanted))
+            "acc": float(wanted[0]), "finished": float(wanted[1]), "correct": float(all(wanted)),
+            "empty": float(not ids),
         }  # fmt: skip
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from lengthwise.engine.batches import mini_batches
-from lengthwise.engine.method import LossInputs, Method
+from lengthwise.engine.method import LossInputs, Method, State, finite
 from lengthwise.engine.rollouts import Rollouts, join
-from lengthwise.errors import InputError
+from lengthwise.errors import InputError, TrainingError
 from lengthwise.objectives import kl_penalty
 
 
@@ -37,6 +37,10 @@ class Batch:
         """The named rows as a batch of their own."""
         return Batch(self.rollouts.select(rows), {name: value[rows] for name, value in self.beside.items()})
 
+    def answers(self) -> Batch:
+        """The rows that hold a response token; others were aborted and are no answers."""
+        return self.select(self.rollouts.num_tokens > 0)
+
     def trim(self) -> Batch:
         """The same rows without the columns that are padding in all of them."""
         cut = self.rollouts.trim()
@@ -57,6 +61,32 @@ def join_batches(batches: Sequence[Batch]) -> Batch:
         parts = [batch.beside[name] for batch in batches]
         beside[name] = torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
     return Batch(rollouts, beside)
+
+
+def credited(method: Method, rollouts: Rollouts, state: State) -> tuple[Tensor, Tensor]:
+    """Rewards float [B] and advantages [B] or [B, T] of a method; rows without a response token get 0 in both.
+
+    An engine gives such rows where a response was aborted, or to fill a batch up. They are no answers: they are left
+    out of every statistic, so that the other rows' numbers are those of the batch without them.
+
+    Raises:
+        TrainingError: the method gives a row a number that is not finite.
+    """
+    live = rollouts.num_tokens > 0
+    part = rollouts.select(live)
+    if not len(part):
+        blank = torch.zeros(len(rollouts), device=live.device)
+        return blank, blank.clone()
+    rewards = finite(method.name, "reward", method.reward(part, state))
+    advantages = finite(method.name, "advantage", method.advantage(rewards, part))
+    return _spread(rewards, live), _spread(advantages, live)
+
+
+def _spread(values: Tensor, live: Tensor) -> Tensor:
+    """Values of the live rows at their places among all rows, 0 elsewhere."""
+    everything = values.new_zeros(len(live), *values.shape[1:])
+    everything[live] = values
+    return everything
 
 
 def verdicts_of(scores: Tensor) -> Tensor:
@@ -112,9 +142,18 @@ def deal(
 ) -> list[Mini]:
     """Deal a batch out to `updates` mini-batches of whole groups, each to `micro` parts on `processes` processes.
 
-    Parts hold rows of like length, whatever their group. With fewer groups than updates the last mini-batches are
-    empty: they stand for updates that change nothing but the optimizer's memory.
+    Parts hold rows of like length, whatever their group. Rows without a token to learn from are in none, and no
+    denominator counts them. With fewer groups than updates the last mini-batches are empty: they stand for updates
+    that change nothing but the optimizer's memory.
+
+    Raises:
+        TrainingError: no row has a token to learn from.
     """
+    learnt = batch.rollouts.train_mask.any(1)
+    if not bool(learnt.all()):
+        batch, advantages = batch.select(learnt), advantages[learnt]
+    if not len(batch):
+        raise TrainingError(f"none of {len(learnt)} responses has a token to learn from; see what the engine sampled")
     minis = [
         _mini(batch, advantages, method, rows, micro, processes)
         for rows in mini_batches(batch.rollouts.group_ids, updates, generator)

@@ -19,6 +19,7 @@ TESTED: dict[str, tuple[str, str]] = {"trl": ("1.16", "1.17"), "verl": ("0.9", "
 
 TRL_METHODS: dict[str, tuple[str, ...]] = {
     "_generate_and_score_completions": ("inputs",),
+    "_generate_single_turn": ("prompt_ids",),
     "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
     "_prepare_inputs": ("generation_batch",),
     "_compute_loss": ("model", "inputs"),

@@ -30,6 +30,7 @@ from lengthwise.adapters.names import (
     installed,
 )
 from lengthwise.adapters.support import chosen
+from lengthwise.adapters.trl_aborted import Aborted
 from lengthwise.adapters.trl_settings import check_settings
 from lengthwise.engine.batches import Collected, problem_at, step_generator
 from lengthwise.engine.method import Method, State, finite
@@ -99,6 +100,9 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         self.method_state: State = self.method.initial_state()
         self._verdicts = torch.zeros(0, dtype=torch.bool)
         self._weights_before: float | None = None
+        self._aborted = Aborted()
+        if named.get("rollout_func") is not None:
+            named["rollout_func"] = self._aborted.filling(named["rollout_func"])
         super().__init__(model=model, reward_funcs=reward_funcs, args=args, train_dataset=train_dataset, **named)
         sampler = ("vllm_generation",) if self.use_vllm else ("generation_config", "generation_kwargs")
         check_attributes("trl", self, TRL_ATTRIBUTES + sampler)
@@ -126,7 +130,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         if not self.model.training:
-            batch = self._draw(generation_batch, self.max_completion_length, 0, self.num_generations_eval)
+            batch = self._draw(generation_batch, self.max_completion_length, 0, self.num_generations_eval).answers()
             return {"mini": self._deal(batch, self._rewards(batch), updates=1, micro=1)[0], "micro": 0}
         every = self.args.steps_per_generation * self.num_iterations
         if self._step % every == 0 or self._buffered_inputs is None:
@@ -138,8 +142,9 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         cap = self._cap(step)
         watched = self.method.observe
         if watched is not None and step % watched.every == 0:
-            seen = self._draw(self._rows(range(watched.prompts)), cap, 0)
-            self.method_state = watched.update(self.method_state, seen.rollouts)
+            seen = self._draw(self._rows(range(watched.prompts)), cap, 0).answers()
+            if len(seen):
+                self.method_state = watched.update(self.method_state, seen.rollouts)
         drawn, kept = self._collect(inputs, step, cap)
         rewards = self._rewards(kept)
         minis = self._deal(kept, rewards, updates=self.args.steps_per_generation // accumulate, micro=accumulate)
@@ -173,12 +178,16 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
             ask = min(wanted, math.ceil((wanted - found) / max(share, 0.25)))
             batch = self._draw(self._more(step, asked, ask) if drawn else inputs, cap, asked)
             asked += len(batch.rollouts.group_ids.unique())
+            self._aborted.note(int((batch.rollouts.num_tokens == 0).sum()))
+            batch = batch.answers()
             drawn.append(batch)
             rows = None if self.method.keep is None else self.method.keep(batch.rollouts)
             kept.append(batch if rows is None else batch.select(rows))
             found += len(kept[-1].rollouts.group_ids.unique())
             if not self._indexed:
                 break  # an iterable data set is read in order: filtered, not refilled
+        if not any(len(batch) for batch in drawn):
+            raise TrainingError(f"TRL gave no response token in {len(drawn)} draws; see what its sampler says")
         if found == 0:
             raise TrainingError(
                 f"kept 0 of {asked} prompts in {len(drawn)} draws at cap {cap}: every group is all right or all wrong; "
@@ -215,17 +224,23 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         self._verdicts = verdicts_of(rewards)
         return rewards
 
+    def _generate_single_turn(self, *given: Any, **named: Any) -> Any:
+        responses, logprobs = super()._generate_single_turn(*given, **named)
+        return self._aborted.fill(responses, logprobs, self.eos_token_ids[0])
+
     def _draw(self, inputs: Any, cap: int, first_group: int, size: int | None = None) -> Batch:
         """One sampling by TRL, over all processes: every process holds all rows, on the CPU."""
+        self._aborted.begin()
         out = super()._generate_and_score_completions(inputs)
         if "pixel_values" in out:
             raise ConfigError("the data set has images; the adapter takes text alone")
         prompt_ids, prompt_mask, completion_ids, mask = (out[name] for name in TRL_ROWS)
         beside = {name: out[key] for name, key in TRL_OPTIONAL_ROWS.items() if key in out}
         ids = torch.tensor([stable_id(row) for row in inputs], device=mask.device)
-        mask, learnt = mask.bool(), (mask * beside.pop("tool_mask", 1)).bool()
+        mask = self._aborted.without(mask.bool())
+        learnt = (mask * beside.pop("tool_mask", 1)).bool()
         last = completion_ids.gather(1, (mask.sum(1, keepdim=True) - 1).clamp(min=0))[:, 0]
-        ended = torch.isin(last, torch.tensor(self.eos_token_ids, device=mask.device))
+        ended = torch.isin(last, torch.tensor(self.eos_token_ids, device=mask.device)) & mask.any(1)
         prompt_ids, prompt_mask = (self._gather(t, first=True) for t in (prompt_ids, prompt_mask.bool()))
         completion_ids, mask, learnt = (self._gather(t) for t in (completion_ids, mask, learnt))
         beside = {name: self._gather(value.float().expand(len(ids), -1)) for name, value in beside.items()}
@@ -321,7 +336,8 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
 
     def _report(self, batch: Collected, rewards: Tensor, cap: int) -> None:
         """This batch's facts for TRL's log, and a warning where nothing can be learnt from it."""
-        facts = {"cap": cap, **_rollout_metrics(batch, rewards, self.method.advantage(rewards, batch.kept))}
+        advantages = self.method.advantage(rewards, batch.kept)
+        facts = {"cap": cap, "empty_rows": self._aborted.counted(), **_rollout_metrics(batch, rewards, advantages)}
         for name, value in facts.items():
             self._metrics["train"][f"lengthwise/{name}"].append(float(value))
         wanted = self.args.generation_batch_size // self.num_generations

@@ -20,9 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lengthwise.adapters.dealing import credited
 from lengthwise.adapters.names import VERL_NAMES, check_modules, installed, tested
 from lengthwise.adapters.support import chosen
-from lengthwise.engine.method import Method, finite
+from lengthwise.engine.method import Method
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError, InputError, LengthwiseError, LengthwiseWarning
 from lengthwise.evaluation.isolated import SafeGrader
@@ -35,6 +36,9 @@ CUT, RIGHT_BUT_CUT = 2.0**-12, 2.0**-11
 """verl's estimators see one number a response. A score is 1 for right and ended, else 0, and these are added for a
 response that was cut, and for one that was cut and right: small, so that verl's mean score stays the accuracy, and
 exact in float32."""
+
+SHOWN = ("actor/pg_clipfrac", "actor/pg_clipfrac_lower", "actor/ppo_kl")
+"""What the policy loss shows of every micro-batch, beside the share of rows without a token."""
 
 
 def score_of(answer_correct: bool, finished: bool) -> float:
@@ -79,15 +83,17 @@ def advantage(
     """Advantages float [B, T], twice (as verl's returns too), of the method that the configuration names.
 
     `token_level_rewards` float [B, T] holds each response's `score_of` on its last token, `index` its prompt's id.
+    Rows without a response token (aborted, or verl's own padding) have advantage 0 and play no part in the others'.
     """
     method, cap = method_of(config)
     mask = response_mask.bool()
     if index is None:
         raise InputError("verl gave no uid; a method needs to know which responses answer one prompt")
-    verdicts, finished = read_scores(token_level_rewards.float().sum(1))
-    rollouts = _rollouts(mask, verdicts, finished, index, cap)
-    rewards = finite(method.name, "reward", method.reward(rollouts, method.initial_state()))
-    credit = finite(method.name, "advantage", method.advantage(rewards, rollouts))
+    live = mask.any(1)
+    # What verl made of the score of a row without a place for it is no matter.
+    verdicts, finished = read_scores(torch.where(live, token_level_rewards.float().sum(1), 0.0))
+    rollouts = _rollouts(mask, verdicts & live, finished & live, index, cap)
+    credit = credited(method, rollouts, method.initial_state())[1]
     spread = (credit if credit.dim() == 2 else credit[:, None]) * mask
     return spread, spread.clone()
 
@@ -120,13 +126,15 @@ def policy_loss(
 ) -> tuple[Tensor, dict[str, Any]]:
     """`clipped_surrogate` of one micro-batch, divided by what verl says of its mini-batch over all processes.
 
-    The clips are the actor's `clip_ratio_low`, `clip_ratio_high` and `clip_ratio_c`.
+    The clips are the actor's `clip_ratio_low`, `clip_ratio_high` and `clip_ratio_c`. Rows without a response token add
+    nothing; their share is shown.
     """
     mask = response_mask.bool()
     facts = config.global_batch_info
     rows = mask.any(1)
-    if not bool(rows.any()):
-        return log_prob.sum() * 0.0, {}
+    empty = {"actor/empty_rows": float((~rows).float().mean())}
+    if not bool(rows.any()):  # with every name all the same: verl counts the values that its processes give
+        return log_prob.sum() * 0.0, dict.fromkeys(SHOWN, 0.0) | empty
     credit = advantages if rollout_is_weights is None else advantages * rollout_is_weights
     tokens, count = facts.get("batch_num_tokens"), facts.get("global_batch_size")
     scale = facts.get("loss_scale_factor") or mask.shape[1]
@@ -144,13 +152,10 @@ def policy_loss(
         aggregate=loss_agg_mode, normaliser=float(normaliser),
     )  # fmt: skip
     learnt = stats["tokens"]
-    shown = {
-        "actor/pg_clipfrac": float((stats["clipped_high"] + stats["clipped_low"]) / learnt),
-        "actor/pg_clipfrac_lower": float(stats["dual_clipped"] / learnt),
-        "actor/ppo_kl": float(stats["approx_kl_sum"] / learnt),
-    }
+    found = (stats["clipped_high"] + stats["clipped_low"], stats["dual_clipped"], stats["approx_kl_sum"])
+    shown = {name: float(value / learnt) for name, value in zip(SHOWN, found, strict=True)}
     # verl averages gradients over its processes, and its normalisers count all of them.
-    return loss * facts.get("dp_size", 1), shown
+    return loss * facts.get("dp_size", 1), shown | empty
 
 
 class Verdicts:
@@ -165,8 +170,10 @@ class Verdicts:
         self.grader = SafeGrader(self.contract, grader=asked.get("grader"))
 
     def judge(self, tokens: list[int], answer: str) -> tuple[bool, bool]:
-        """Whether the answer is right, cut or not, and whether the response ended by EOS."""
-        finished = bool(tokens) and tokens[-1] in self.contract.eos_ids
+        """Whether the answer is right, cut or not, and whether the response ended by EOS; neither without a token."""
+        if not tokens:
+            return False, False
+        finished = tokens[-1] in self.contract.eos_ids
         kept = tokens[:-1] if finished else tokens
         text = self.tokenizer.decode(kept, skip_special_tokens=False)
         for stop in self.contract.stop_strings:
@@ -193,6 +200,7 @@ def _reward_manager() -> type:
             tokens = responses[:length].tolist()
             right, finished = await self.loop.run_in_executor(None, self.verdicts.judge, tokens, answer)
             facts = {"acc": float(right), "finished": float(finished), "correct": float(right and finished)}
+            facts["empty"] = float(length == 0)
             return {"reward_score": score_of(right, finished), "reward_extra_info": facts}
 
     return LengthwiseRewardManager

@@ -52,7 +52,7 @@ def _by_tier(
         return step_bonus(r.correct, r.num_tokens, r.finished, target=targets, bonus=bonus, repetitive=repetitive)
 
     def look(state: State, r: Rollouts) -> dict[str, Any]:
-        size = len(r) // len(r.group_ids.unique())
+        size = int(torch.unique(r.group_ids, return_counts=True)[1].max())  # a group may lack a row that was aborted
         thresholds = sorted({-(-cap * part // 16) for part in range(1, 16)})
         tiers = difficulty_tier(r.correct, r.group_ids)
         found = tier_targets(r.num_tokens, tiers, thresholds=thresholds, group_size=size, fallback=cap)
