@@ -213,9 +213,9 @@ def reference_ratio(
     R_i = mean_ref(n)/n_i − 1 + lam·(c_i − mean_ref(c)), both means over samples of the reference model.
 
     O1-Pruner: Length-Harmonizing Fine-Tuning for O1-Like Reasoning Pruning, arXiv 2501.12570. Differs from the
-    authors' code: it also clips to [−2, 4] and z-scores over the data set (``clip=(-2, 4)`` and
-    ``standardise=True``), and uses the number as an offline weight, not as a reward. That the clip comes
-    before the z-score, and its sample standard deviation, are ours.
+    authors' code: it also clips to [−2, 4] and then z-scores over the data set (``clip=(-2, 4)`` and
+    ``standardise=True``), and uses the number as an offline weight, not as a reward. It divides by the
+    population's standard deviation; the sample's + 1e-6 is ours.
 
     Args:
         correct: bool [B], right and finished.
