@@ -12,11 +12,12 @@ import pytest
 import lengthwise
 
 ROOT = Path(lengthwise.__file__).parent
-BASE = {"errors", "files", "data", "own_code", "pretrained", "reach"}
+BASE = {"errors", "files", "data", "own_code", "pretrained", "reach", "config"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
     "own_code": {"errors"},
+    "config": {"errors", "files"},
     "data": {"errors", "files"},
     "reach": set(),
     "pretrained": {"errors", "files"},
@@ -93,6 +94,26 @@ def test_objectives_load_nothing_heavy():
         "print(*sorted({'transformers', 'safetensors', 'matplotlib', 'typer', 'rich'} & sys.modules.keys()))"
     )
     assert loaded == ""
+
+
+def test_settings_load_neither_tensors_nor_models():
+    loaded = fresh(
+        "import sys, lengthwise.config.commands, lengthwise.config.files, lengthwise.config.tables; "
+        "print(*sorted({'torch', 'transformers', 'numpy', 'typer', 'rich'} & sys.modules.keys()))"
+    )
+    assert loaded == ""
+
+
+def test_settings_load_in_little_time_beyond_pydantic():
+    seconds = fresh(
+        "import time, pydantic; pydantic.create_model('One', x=(int, 1))(); t = time.process_time(); "
+        "import lengthwise.config.commands; print(time.process_time() - t)"
+    )
+    assert float(seconds) < 0.5  # 0.06 where nothing else runs
+
+
+def test_import_lengthwise_loads_no_pydantic():
+    assert fresh("import sys, lengthwise; print('pydantic' in sys.modules)") == "False"
 
 
 def test_import_lengthwise_is_light():

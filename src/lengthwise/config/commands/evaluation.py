@@ -1,0 +1,185 @@
+"""Settings of the commands that measure and show: evaluate, grade, compare-records, report, methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lengthwise.config.command import Command
+from lengthwise.config.definition import again, group, setting
+from lengthwise.config.groups.common import Common
+from lengthwise.config.groups.model import EndpointOptions, LambdaWindow, Runtime
+from lengthwise.config.groups.prompts import LogAnswers, PromptOptions
+from lengthwise.config.groups.sampling import Intervention, Sampling
+from lengthwise.errors import ConfigError
+
+PAGE = ".html"
+
+
+def check_page(out: Path | None, beside: str = "") -> None:
+    """Refuse a page that is to be written to another kind of file.
+
+    Raises:
+        ConfigError: it does not end in .html.
+    """
+    if out is not None and out.suffix != PAGE:
+        raise ConfigError(f"out is {str(out)!r}; name a file that ends in {PAGE}{beside}")
+
+
+class EvaluateSettings(Command):
+    """Measure MODEL, or the one of that name behind --endpoint. Kill it at any time; the same command continues."""
+
+    command = "evaluate"
+    examples = (
+        "lengthwise evaluate Qwen3-1.7B --data test.jsonl --cap 8192 --out runs/base",
+        "lengthwise evaluate Qwen3-32B --endpoint http://localhost:8000 --data test.jsonl --cap 8192 --budget 2000",
+    )
+
+    model: str = again(Common, "model", help="Folder of a model, lab:chains, or a model's name behind --endpoint.")
+    data: str = again(Common, "data", help="Problems: .jsonl, .json, .parquet, a datasets name, or lab:chains.")
+    runtime: Runtime = group(Runtime)
+    server: EndpointOptions = group(EndpointOptions)
+    endless: LambdaWindow = group(LambdaWindow)
+    contract: PromptOptions = group(PromptOptions)
+    limit: int | None = again(Common, "limit")
+    sampling: Sampling = group(Sampling)
+    intervention: Intervention = group(Intervention)
+    baseline: Path | None = setting(None, help="Record to compare with.", panel="Evaluation", metavar="file")
+    out: Path | None = again(
+        Common, "out", None, help="Folder; the same command continues it.", default_text="a new one"
+    )
+    overwrite: bool = again(Common, "overwrite", help="Replace the evaluation in the folder.")
+    json_: bool = again(Common, "json_")
+
+    @classmethod
+    def dependent_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Our own sampler has a seed; a server's is its own unless one is given."""
+        return {} if given.get("endpoint") is not None else {"seed": 0}
+
+    def check(self) -> None:
+        """What only a server has, and what only a model that is loaded here."""
+        super().check()
+        if self.server.endpoint is None:
+            if self.server.tokenizer is not None:
+                raise ConfigError("tokenizer is for an endpoint; a model's folder has its own")
+            return
+        if self.sampling.cap is None:
+            raise ConfigError("cap is not given; over an endpoint name the most response tokens (--cap N)")
+        if self.endless.lambda_:
+            raise ConfigError("--lambda changes a model that is loaded here, not one behind a server; give MODEL")
+
+
+class GradeSettings(Command):
+    """Grade responses that already exist and say where their tokens go. No GPU, no model."""
+
+    command = "grade"
+    examples = (
+        "lengthwise grade responses.jsonl",
+        "lengthwise grade responses.jsonl --preset math --tokenizer Qwen3-1.7B --report where.html --record base.json",
+    )
+
+    log: Path = setting(
+        help="Responses: .jsonl, .jsonl.gz, .json or .parquet.", positional=True, metavar="LOG", panel="Data and prompt"
+    )
+    contract: LogAnswers = group(LogAnswers)
+    tokenizer: str | None = again(
+        EndpointOptions, "tokenizer", panel="Data and prompt",
+        help="Folder of the model's tokenizer: to count tokens, and to tell where they go.",
+    )  # fmt: skip
+    trust_remote_code: bool = again(Runtime, "trust_remote_code", panel="Data and prompt")
+    cap: int | None = again(
+        Sampling, "cap", None, help="Most tokens a response could have.", default_text="the longest one",
+        refusal="give the most tokens a response could have, at least 1",
+    )  # fmt: skip
+    price: float | None = setting(
+        None, ge=0, help="Price of a million output tokens.", panel="Evaluation",
+        refusal="give the price of a million output tokens, at least 0",
+    )  # fmt: skip
+    strict: bool = setting(False, help="The first row that cannot be used is an error.", panel="Evaluation")
+    workers: int = setting(2, ge=1, help="Worker processes.", panel="Evaluation", transient=True)
+    seconds: float = setting(
+        5.0, gt=0, help="Time limit of one grading; over it a response is wrong, and counted.", panel="Evaluation"
+    )
+    seed: int = again(Common, "seed", help="Seed of the bootstrap.", panel="Evaluation")
+    out: Path | None = again(Common, "out", None, help="JSONL file for the verdict on every row.", metavar="file",
+                             default_text="none")  # fmt: skip
+    record: Path | None = setting(
+        None, help="Record for `lengthwise compare-records`.", panel="Output", metavar="file", transient=True
+    )
+    report: Path | None = setting(None, help="HTML report to write.", panel="Output", metavar="file", transient=True)
+    json_: bool = again(Common, "json_")
+
+    def check(self) -> None:
+        """Three files to write, each another one, and none of them the log."""
+        super().check()
+        places: dict[Path, str] = {self.log.absolute(): "the log"}
+        for name in ("out", "record", "report"):
+            file = getattr(self, name)
+            if file is not None and (other := places.setdefault(file.absolute(), f"--{name}")) != f"--{name}":
+                raise ConfigError(f"--{name} and {other} are the same file ({file}); name two")
+
+
+class CompareRecordsSettings(Command):
+    """Compare records of the same problems: table, intervals, what is noise, and a plot."""
+
+    command = "compare-records"
+    examples = (
+        "lengthwise compare-records base.json dler.json",
+        "lengthwise compare-records base=a1.json,a2.json dler=b1.json,b2.json --recut --out compared.html",
+    )
+
+    records: tuple[str, ...] = setting(
+        help="FILE, NAME=FILE or NAME=FILE,FILE; the first is the reference.", positional=True, metavar="RECORD...",
+        panel="Data and prompt",
+    )  # fmt: skip
+    recut: bool = setting(False, help="Cut all answers at the smallest cap first.", panel="Evaluation")
+    allow: tuple[str, ...] = setting(
+        (), help="A sampling field that may differ: temperature, top_p or samples.", panel="Evaluation", metavar="name"
+    )
+    score_weights: tuple[float, ...] = setting(
+        (1.0, 3.0, 5.0), commas=True, help="Weights of the accuracy-efficiency score.", panel="Evaluation",
+        wanted="three numbers, as in 1,3,5",
+    )  # fmt: skip
+    seed: int = again(Common, "seed", help="Seed of the bootstrap.", panel="Evaluation")
+    out: Path | None = again(
+        Common, "out", None, help="HTML file to write, with a PNG beside it.", metavar="file", default_text="none"
+    )
+    json_: bool = again(Common, "json_")
+
+    def check(self) -> None:
+        """Three weights, and a page that is one."""
+        super().check()
+        if len(self.score_weights) != 3:
+            raise ConfigError(f"score_weights is {list(self.score_weights)}; give three numbers, as in 1,3,5")
+        check_page(self.out, ", the PNG is written beside it")
+
+
+class ReportSettings(Command):
+    """Write the HTML report of one run, or one page over several."""
+
+    command = "report"
+    examples = ("lengthwise report runs/dler", "lengthwise report runs/dler runs/grpo --out both.html")
+
+    runs: tuple[Path, ...] = setting(
+        help="One or more run folders.", positional=True, metavar="RUN...", panel="Data and prompt"
+    )
+    out: Path | None = again(
+        Common, "out", None, help="HTML file to write.", metavar="file", default_text="report.html of the run"
+    )
+
+    def check(self) -> None:
+        """A page that is one."""
+        super().check()
+        check_page(self.out)
+
+
+class MethodsSettings(Command):
+    """List the methods: name, what it does, paper, options with their defaults; all of one where it is named."""
+
+    command = "methods"
+    examples = ("lengthwise methods", "lengthwise methods dler")
+
+    name: str | None = setting(None, help="A method, of which all is shown.", positional=True, metavar="NAME",
+                               default_text="all")  # fmt: skip
+    json_: bool = again(Common, "json_")

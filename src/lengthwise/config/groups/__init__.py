@@ -1,0 +1,1 @@
+"""The settings of all commands, each defined once, in the groups in which they travel."""

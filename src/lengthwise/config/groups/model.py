@@ -1,0 +1,95 @@
+"""What a model runs on, under which attention, and the server that it may stand behind."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from lengthwise.config.definition import again, setting
+from lengthwise.config.settings import Settings
+from lengthwise.errors import ConfigError
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+ComputeDtype = Literal["float32", "bfloat16", "float16"]
+
+
+class Runtime(Settings):
+    """What a model runs on that only answers: nothing is trained, so the folder's own dtype is enough."""
+
+    panel = "Model"
+    device: str = setting("auto", help="auto, cpu, cuda, cuda:1 ...; one device.")
+    dtype: Dtype = setting("auto", help="Numbers to compute in; auto is the folder's own.")
+    trust_remote_code: bool = setting(False, help="Run Python code from the folder.")
+
+
+class TrainingRuntime(Runtime):
+    """What a model runs on that is trained."""
+
+    dtype: ComputeDtype = again(Runtime, "dtype", "float32", help="Numbers to compute in; weights stay float32.")
+
+
+class LambdaWindow(Settings):
+    """Reading and writing without end, in constant memory: start tokens and a window of the last ones."""
+
+    panel = "Model"
+    lambda_: bool = setting(False, help="Constant memory for any length: start tokens and a window.")
+    lambda_rule: Literal["lambda", "streaming"] | None = setting(
+        None, help="--lambda: LM-Infinite's rule, or StreamingLLM's.", default_text="lambda"
+    )
+    n_global: int | None = setting(
+        None, ge=0, help="--lambda: start tokens that stay.", default_text="10, streaming 4"
+    )  # fmt: skip
+    window: int | None = setting(
+        None, ge=1, help="--lambda: last tokens that are seen.", default_text="the trained context, at most 4096"
+    )
+
+    def check(self) -> None:
+        """Its options need --lambda."""
+        super().check()
+        if self.options and not self.lambda_:
+            raise ConfigError(f"{', '.join(self.options)} is set without --lambda; give --lambda too")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was given for `lambda_attention`."""
+        named = {"rule": self.lambda_rule, "n_global": self.n_global, "window": self.window}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+class EndpointOptions(Settings):
+    """A server of the OpenAI protocol, and how patiently it is asked."""
+
+    panel = "Model"
+    endpoint: str | None = setting(
+        None, help="URL of an OpenAI-compatible server; MODEL is then the model's name there.", metavar="url"
+    )
+    tokenizer: str | None = setting(None, help="Folder of the model's tokenizer.", metavar="folder")
+    concurrency: int = setting(16, ge=1, help="Requests at a time.")
+    retries: int = setting(10, ge=0, help="Times that a failed request is tried again.")
+    timeout: float = setting(
+        1800.0, gt=0, help="Seconds that one response may take.", refusal="give the seconds that one response may take"
+    )
+    api_key_env: str | None = setting(
+        None, help="Environment variable with the API key.", default_text="OPENAI_API_KEY where it is set",
+        metavar="name",
+    )  # fmt: skip
+
+    def check(self) -> None:
+        """A URL that is one, without a secret in it."""
+        super().check()
+        if self.endpoint is None:
+            return
+        try:
+            found = urlsplit(self.endpoint)
+            host = found.hostname and found.port != 0
+        except ValueError as error:
+            raise ConfigError(
+                f"endpoint is {self.endpoint!r}: {error}; write for example http://localhost:8000"
+            ) from error
+        if found.username or found.password or found.query or found.fragment:
+            raise ConfigError(
+                "endpoint holds a user name, a password or a query, which would stand in the records; give the key "
+                "in an environment variable (--api-key-env)"
+            )
+        if found.scheme not in ("http", "https") or not host:
+            raise ConfigError(f"endpoint is {self.endpoint!r}; write for example http://localhost:8000")

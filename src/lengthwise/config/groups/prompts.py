@@ -1,0 +1,92 @@
+"""How problems are asked and answers are read."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from lengthwise.config.definition import again, setting
+from lengthwise.config.settings import Settings
+from lengthwise.errors import ConfigError
+
+Preset = Literal["lab", "gsm8k", "math", "aime"]
+LogPreset = Literal["auto", "lab", "gsm8k", "math", "aime"]
+Think = Literal["auto", "on", "off"]
+PROBLEM, PROMPT = "{problem}", "{prompt}"
+"""Where a template wants a problem, and where it wants a prompt."""
+
+
+class AnswerOptions(Settings):
+    """How answers are read out of responses."""
+
+    panel = "Data and prompt"
+    think: Think = setting(
+        "auto", help="Whether responses begin inside <think>; auto: as the model's template and vocabulary say."
+    )
+    answers: Literal["all", "any"] = setting(
+        "all", help="Whether a list as the right answer holds parts, all wanted, or alternatives."
+    )
+    answer_pattern: str | None = setting(
+        None, help="Regular expression with one group, the answer; its last match counts.", metavar="regex"
+    )
+    grader: str | None = setting(
+        None, help="Your own grader, module:function.", default_text="the preset's", metavar="module:function"
+    )
+    problem_column: str | None = setting(
+        None, help="Column of the problem.", default_text="the preset's", metavar="name"
+    )  # fmt: skip
+    answer_column: str | None = setting(
+        None, help="Column of the right answer.", default_text="the preset's", metavar="name"
+    )
+
+    def check(self) -> None:
+        """A pattern that is a regular expression with one group."""
+        super().check()
+        if self.answer_pattern is None:
+            return
+        try:
+            found = re.compile(self.answer_pattern).groups
+        except re.error as error:
+            raise ConfigError(
+                f"answer_pattern is {self.answer_pattern!r}, which is no regular expression ({error}); for example "
+                "'Result: (.+)'"
+            ) from error
+        if found != 1:
+            raise ConfigError(
+                f"answer_pattern is {self.answer_pattern!r} with {found} groups; it needs exactly one, the answer; "
+                "put (...) around the answer, and write other groups as (?:...)"
+            )
+
+
+class PromptOptions(AnswerOptions):
+    """How problems are asked and answers are read."""
+
+    preset: Preset = setting("math", help="Prompt contract: how problems are asked and answers are written.")
+    prompt_template: str | None = setting(
+        None, help="Prompt with {problem} in it.", default_text="the preset's", metavar="text"
+    )  # fmt: skip
+    system_prompt: str | None = setting(None, help="System prompt.", metavar="text")
+    chat_template: bool | None = setting(
+        None, help="Render through the tokenizer's chat template.", default_text="the preset's"
+    )
+
+    def check(self) -> None:
+        """A template with one place for the problem."""
+        super().check()
+        if self.prompt_template is not None and self.prompt_template.count(PROBLEM) != 1:
+            raise ConfigError(f"prompt_template is {self.prompt_template!r}; it must hold {PROBLEM} exactly once")
+
+
+class LogAnswers(AnswerOptions):
+    """How answers are read out of responses that exist already; `auto` tells by their own marks."""
+
+    preset: LogPreset = again(
+        PromptOptions, "preset", "auto", help="How answers are written; auto: as the responses' marks say."
+    )
+    think: Think = again(
+        AnswerOptions, "think", help="Whether responses begin in their thinking; auto: as their marks say."
+    )
+    problem_column: str | None = again(AnswerOptions, "problem_column", default_text="problem")
+    answer_column: str | None = again(AnswerOptions, "answer_column", "answer")
+    response_column: str = setting("response", help="Column of the response.", metavar="name")
+    category_column: str = setting("category", help="Column of the category.", metavar="name")

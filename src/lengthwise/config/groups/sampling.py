@@ -1,0 +1,104 @@
+"""How responses are drawn, what is done to them meanwhile, and how much is measured."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lengthwise.config.definition import again, setting
+from lengthwise.config.groups.common import Common
+from lengthwise.config.settings import Settings
+from lengthwise.errors import ConfigError
+
+MODEL_ROOM = "what the model allows, up to 32768"
+ONE_TOKEN = "a response has at least 1 token"
+
+
+class Sampling(Settings):
+    """How responses are drawn."""
+
+    panel = "Evaluation"
+    cap: int | None = setting(
+        None, ge=1, help="Most response tokens.", default_text=f"{MODEL_ROOM}; to be named for a server",
+        refusal=ONE_TOKEN, wanted="a whole number of tokens",
+    )  # fmt: skip
+    samples: int = setting(1, ge=1, help="Samples per problem.", refusal="draw at least 1 response per problem")
+    temperature: float = setting(
+        1.0, ge=0, help="Sampling temperature; 0 is greedy.", refusal="give 0 (greedy) or a positive number"
+    )
+    top_p: float = setting(
+        1.0, gt=0, le=1, help="Nucleus of the distribution that is drawn from.",
+        refusal="give a number above 0 and up to 1",
+    )  # fmt: skip
+    seed: int | None = again(Common, "seed", None, panel=None, default_text="0; over an endpoint the server's own")
+    sample_rows: int = setting(
+        128, ge=1, help="Rows in flight while sampling.", refusal="give the rows in flight, at least 1"
+    )  # fmt: skip
+
+
+class Intervention(Settings):
+    """Free baselines: what makes an untouched model's responses shorter while they are written; one at a time."""
+
+    panel = "Evaluation"
+    budget: int | None = setting(
+        None, ge=1, help="End the thinking after so many tokens and ask for the answer.",
+        refusal="give the most thinking tokens, at least 1",
+    )  # fmt: skip
+    early_stop: Literal["agree"] | None = setting(
+        None, help="End the thinking once an answer stands there twice, and ask for it.", wanted="agree, the only rule"
+    )
+    short_of: int | None = setting(
+        None, ge=2, help="Draw so many at once and take the first to finish.",
+        refusal="the first to finish of one is no choice, give at least 2",
+    )  # fmt: skip
+    concise: bool = setting(False, help="Ask for brevity in the prompt.")
+    answer_tokens: int | None = setting(
+        None, ge=1, help="Most tokens after the answer was asked for.", default_text="256",
+        refusal="an answer has at least 1 token",
+    )  # fmt: skip
+    answer_prompt: str | None = setting(
+        None, help="Text that asks for the answer.", default_text="the preset's", metavar="text"
+    )
+
+    def check(self) -> None:
+        """One at a time, and options only with what they belong to."""
+        super().check()
+        named = ("budget", "early_stop", "short_of", "concise")
+        chosen = [name for name in named if getattr(self, name)]
+        if len(chosen) > 1:
+            raise ConfigError(f"{' and '.join(chosen)} exclude each other; measure one at a time")
+        for name in ("answer_tokens", "answer_prompt"):
+            if getattr(self, name) is not None and self.budget is None and self.early_stop is None:
+                raise ConfigError(f"{name} belongs to budget or early_stop; give one of them, or leave it out")
+
+
+class Measuring(Settings):
+    """What a run is measured on, before and after."""
+
+    panel = "Evaluation"
+    eval_data: str | None = setting(
+        None, help="Problems to measure on.", default_text="a tenth of --data, split by a hash", metavar="file"
+    )
+    eval_limit: int = setting(200, ge=1, help="At most this many problems to measure on.")
+    eval_samples: int = setting(1, ge=1, help="Samples per problem at temperature 1.")
+    eval_cap: int | None = setting(
+        None, ge=1, help="Most response tokens in evaluation.", default_text=MODEL_ROOM, refusal=ONE_TOKEN
+    )
+
+
+class Splits(Settings):
+    """What the settings of a comparison are chosen on, and what is reported."""
+
+    panel = "Evaluation"
+    test_data: str | None = setting(
+        None, help="Problems to report on.", default_text="a tenth of --data, split by a hash", metavar="file"
+    )
+    validation_limit: int = setting(200, ge=1, help="At most this many problems to choose settings on.")
+    test_limit: int = setting(500, ge=1, help="At most this many problems to report on.")
+    eval_samples: int = again(Measuring, "eval_samples", help="Samples per problem.")
+    eval_cap: int | None = again(Measuring, "eval_cap")
+    choose: Literal["aes", "shortest"] = setting("aes", help="How settings are chosen on validation.")
+    baselines: bool = setting(True, help="Measure what needs no training, too.")
+    margin: float = setting(
+        0.01, ge=0, lt=1, help="Accuracy that may be lost without being inferior.",
+        refusal="give a share of accuracy from 0 to below 1, as 0.01",
+    )  # fmt: skip
