@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ def test_every_setting_is_defined_once():
         field
         for kind in set(all_classes())
         for field, info in kind.model_fields.items()
-        if field in kind.__dict__.get("__annotations__", {}) and not is_group(info) and facts_of(info).defined
+        if field in inspect.get_annotations(kind) and not is_group(info) and facts_of(info).defined
     )
     assert {field: count for field, count in defined.items() if count != 1} == {}
     used = {entry.attribute for kind in COMMANDS.values() for entry in kind.entries().values()}
@@ -125,7 +126,9 @@ def test_what_a_run_folder_keeps_makes_the_same_run(name, tmp_path):
     found = made(name)
     transient = {key for key, entry in found.entries().items() if entry.facts.transient}
     (tmp_path / "config.json").write_text(json.dumps(files.run_config(found, environment={"seed": 3})))
-    back = files.merged(COMMANDS[name], files.load(tmp_path), {key: REQUIRED[name][key] for key in transient & REQUIRED[name].keys()})
+    back = files.merged(
+        COMMANDS[name], files.load(tmp_path), {key: REQUIRED[name][key] for key in transient & REQUIRED[name].keys()}
+    )
     assert back == found
 
 

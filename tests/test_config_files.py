@@ -1,4 +1,4 @@
-"""Settings in files: what is read is what YAML 1.2 says, what is wrong is one line with its place, nothing is executed."""
+"""Settings in files: read as YAML 1.2 says, what is wrong is one line with its place, nothing is executed."""
 
 from __future__ import annotations
 
@@ -126,9 +126,11 @@ def test_words_and_numbers_are_those_of_yaml_1_2(text, value):
 
 
 TEXTS = [
-    "", " ", "a b", " a", "a ", "off", "Yes", "null", "~", "3", "1e-6", "0x10", "1:2", "- a", "# a", "a #b", "a: b", "*a",
-    "&a", "!a", "{problem}", "[x]", "'", '"', "\\", "a\nb", "\ttab", "é", "😀", "\x7f", "\x85", "\u2028", "\ufeff", "%a",
-    "@a", "`a`", ".inf", ".5", "./x", "/tmp/x", "n", "=", "<<", "\ud800", "lab:chains", "---", "...", "2024-01-01", "a,b",
+    "", " ", "a b", " a", "a ", "off", "Yes", "null", "~", "3", "1e-6", "0x10", "1:2", "- a", "# a", "a #b", "a: b",
+    "*a", "&a", "!a", "{problem}", "[x]", "'", '"', "\\", "a\nb", "\ttab", "é", "😀",
+    "\x7f", "\x85", "\u2028", "\ufeff",
+    "%a", "@a", "`a`", ".inf", ".5", "./x", "/a/x", "n", "=", "<<", "\ud800", "lab:chains", "---", "...", "2024-01-01",
+    "a,b",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Settings: frozen, checked in one line, flat for users and grouped in Python, the same again after every round trip."""
+"""Settings: frozen, checked in one line, flat for users, grouped in Python, the same after every round trip."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import pytest
@@ -33,7 +34,7 @@ class BakeSettings(Command):
 
     command = "bake"
     examples = ("lengthwise bake dough --heat 200", "lengthwise bake --config run.yaml --fan")
-    refused = {"--grill": "would burn it"}
+    refused = MappingProxyType({"--grill": "would burn it"})
 
     dough: str = setting(help="What is baked.", positional=True, metavar="DOUGH", panel="Model")
     topping: tuple[str, ...] = setting((), help="What is put on it.", panel="Data and prompt")
@@ -51,7 +52,7 @@ def bake(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.setenv("COLUMNS", "200")
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode="rich")
     app.callback()(lambda: None)
-    add_command(app, BakeSettings, lambda settings: print(json.dumps(settings.to_dict())))
+    add_command(app, BakeSettings, lambda settings: typer.echo(json.dumps(settings.to_dict())))
 
     def run(*arguments: object) -> tuple[int, str, str]:
         def work() -> None:
@@ -89,7 +90,12 @@ def test_defaults_and_flags_of_every_type(bake):
         bake, "rye", "--out", "o", "--topping", "a,b", "--topping", "c", "--shares", "0.5, 1e-3", "--form", "square",
         "--heat", "+200", "--minutes", "2", "--fan", "--rest", "none", "--lambda",
     )  # fmt: skip
-    assert (found["topping"], found["shares"], found["form"], found["heat"]) == (["a,b", "c"], [0.5, 1e-3], "square", 200)
+    assert (found["topping"], found["shares"], found["form"], found["heat"]) == (
+        ["a,b", "c"],
+        [0.5, 1e-3],
+        "square",
+        200,
+    )
     assert (found["minutes"], found["fan"], found["rest"], found["lambda"]) == (2.0, True, None, True)
 
 
