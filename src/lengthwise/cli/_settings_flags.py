@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import typer
+from rich.text import Text
 
 from lengthwise.cli._command import Command as PlainCommand
 from lengthwise.cli._console import out
@@ -40,21 +41,20 @@ def add_command(app: typer.Typer, kind: type[Kind], run: Callable[[Kind], None])
     parameters = _parameters(kind)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    app.command(
-        kind.command, cls=type("SettingsCommand", (SettingsCommand,), {"settings": kind}), help=kind.help(),
-        epilog="\n".join(["Examples:", *(f"  {example}" for example in kind.examples)]),
-    )(command)  # fmt: skip
+    made = type("SettingsCommand", (SettingsCommand,), {"settings": kind})
+    app.command(kind.command, cls=made, help=kind.help())(command)
 
 
 class SettingsCommand(PlainCommand):
-    """A command that says of an unknown flag what it is called now, or which ones are near."""
+    """A command with examples, that says of an unknown flag what it is called now, or which ones are near."""
 
     settings: type[Command]
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        # Rich reads "[" as its markup; a single line break it would keep, and Click would fold the lines into one.
-        self.epilog = None if self.epilog is None else "\b\n" + self.epilog.replace("[", "\\[")
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show the help, and at its end two examples in lines that can be copied, which an epilog would fold."""
+        super().format_help(ctx, formatter)
+        lines = [" Examples:", *(f"   {example}" for example in self.settings.examples)]
+        out.print(Text("\n".join(lines) + "\n"), soft_wrap=True)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, and raise `ConfigError` for a flag that there is not."""
