@@ -19,13 +19,13 @@ from lengthwise.errors import ConfigError, LengthwiseWarning
 from lengthwise.files import read_json
 from lengthwise.study.compare_arms import Arm
 from lengthwise.study.compare_folder import is_done, run_folder
-from lengthwise.study.compare_jobs import alone_in
 from lengthwise.study.compare_methods import compare_methods
 from lengthwise.study.compare_plan import dry_run, facts_of, make_plan
 from lengthwise.study.compare_request import Comparison
 from lengthwise.study.compare_result import result_of
 from lengthwise.study.compare_worker import carry_out, measure_base
 from lengthwise.study.compare_worlds import open_arena
+from test_locking import held_by_another
 
 SMALL = (
     "--steps", "2", "--prompts", "4", "--group-size", "4", "--checkpoint-every", "1", "--seeds", "1", "--settings", "1",
@@ -159,7 +159,7 @@ def test_a_folder_is_never_mixed(killed: Path, result: dict[str, Any], tmp_path:
         compare_methods(asked(killed, test_problems=11))
     with pytest.raises(ConfigError, match="clip_high: 0.28 there, 0.4 now"):
         compare_methods(asked(killed, arms=[Arm("dler", "dler", "cap", ("0.6L",), {"clip_high": 0.4})]))
-    with alone_in(killed), pytest.raises(ConfigError, match="another process is comparing in it"):
+    with held_by_another(killed), pytest.raises(ConfigError, match="another process is writing to it"):
         compare_methods(asked(killed))
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="holds files but no comparison"):

@@ -12,7 +12,7 @@ import pytest
 import lengthwise
 
 ROOT = Path(lengthwise.__file__).parent
-BASE = {"errors", "files", "data", "own_code", "pretrained", "reach", "config"}
+BASE = {"errors", "files", "data", "own_code", "pretrained", "reach", "locking", "config"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
@@ -20,6 +20,7 @@ BELOW: dict[str, set[str]] = {
     "config": {"errors", "files"},
     "data": {"errors", "files"},
     "reach": set(),
+    "locking": {"errors"},
     "pretrained": {"errors", "files"},
     "objectives": {"errors"},
     "weights": BASE,

@@ -27,6 +27,8 @@ from lengthwise.pretrained import (
     read_config,
     save_tokenizer,
 )
+from lengthwise.weights.methods import build_merge
+from lengthwise.weights.preflight import MergeJob, preflight
 from remote import change, with_code
 
 
@@ -151,6 +153,19 @@ def test_a_saved_policy_has_its_base_s_own_tokenizer_files(tmp_path, base):
     policy.tokenizer(["1+1?", "1?"], padding=True, truncation=True, max_length=4)
     save_policy(policy, tmp_path / "out")
     assert bytes_of(tmp_path / "out") == bytes_of(base) and "special_tokens_map.json" in bytes_of(base)
+
+
+def test_merging_a_trained_model_with_its_base_has_nothing_to_warn_of(tmp_path, base):
+    config = json.loads((base / "config.json").read_text())  # in the style of transformers 4
+    config |= {"rope_theta": config.pop("rope_parameters")["rope_theta"], "torch_dtype": config.pop("dtype")}
+    (base / "config.json").write_text(json.dumps(config))
+    save_policy(load_policy(base, device="cpu"), tmp_path / "trained")
+    job = MergeJob(
+        method=build_merge("update-selective", density=0.25, scale=0.7), base=base, models=(tmp_path / "trained",),
+        out=tmp_path / "merged",
+    )  # fmt: skip
+    plan = preflight(job)
+    assert (plan.errors, plan.warnings) == ([], [])
 
 
 @pytest.mark.parametrize(

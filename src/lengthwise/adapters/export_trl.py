@@ -12,6 +12,7 @@ from lengthwise.adapters.export import Plan, prepare_folder
 from lengthwise.adapters.names import tested
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_text
+from lengthwise.locking import writes
 from lengthwise.methods.own import from_anywhere
 
 FILES = ("train.py", "accelerate.yaml")
@@ -109,6 +110,7 @@ LORA = """,
    """
 
 
+@writes("out")
 def write_trl(plan: Plan, out: Path, *, vllm: bool, sharding: str, overwrite: bool = False) -> list[Path]:
     """Write the script and the config; returns their paths.
 

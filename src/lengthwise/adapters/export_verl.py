@@ -14,6 +14,7 @@ from lengthwise.adapters.support import surrogate_settings
 from lengthwise.adapters.verl import NAME
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_text
+from lengthwise.locking import writes
 from lengthwise.methods.own import from_anywhere
 
 FILES = ("config.yaml", "problems.jsonl", "launch.sh")
@@ -24,6 +25,7 @@ NO_DUAL_CLIP = 1e9
 KL_KINDS = {"k1": "kl", "k2": "mse", "k3": "low_var_kl"}
 
 
+@writes("out")
 def write_verl(plan: Plan, out: Path, *, tensor_parallel: int, overwrite: bool = False) -> list[Path]:
     """Write config, problems and launch script; returns their paths.
 

@@ -12,6 +12,7 @@ from typing import Any
 from lengthwise.context.schemes_config import NOTE, SHIPPED, Scheme, the_rotary, trained_context
 from lengthwise.errors import CheckpointError, ConfigError, InputError, LengthwiseError, UnsupportedModelError
 from lengthwise.files import PARTIAL, atomic_write_json, atomic_write_text, disk_full, read_json, write_folder
+from lengthwise.locking import writes
 from lengthwise.pretrained import empty_model, read_config
 
 WRITTEN = ("config.json", "README.md")
@@ -22,6 +23,7 @@ Train = Callable[[Path, Path], Mapping[str, Any]]
 training changed."""
 
 
+@writes("out")
 def extend_folder(
     source: str | Path,
     out: str | Path,

@@ -64,7 +64,11 @@ class ResponseLog:
                 f"out is {str(self.path.parent)!r}: another process is evaluating into it; wait for it, or name "
                 "another folder"
             ) from error
-        self._read()
+        try:
+            self._read()
+        except BaseException:
+            self._file.close()  # and with it the lock: the same process may try again
+            raise
         return self
 
     def __exit__(

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.records import Record
+from lengthwise.locking import is_lock
 from lengthwise.study.compare_arms import Arm
 from lengthwise.study.runfolder import OUTCOME, RECORDS
 
 SHARED, REQUEST, PLAN, RESULT = "comparison.json", "request.json", "plan.json", "result.json"
-REPORT, LOGS, LOCK, FAILED = "report.html", "logs", ".lock", "failed.json"
+REPORT, LOGS, FAILED = "report.html", "logs", "failed.json"
 BASELINE = "baseline-"
 
 
@@ -21,7 +22,7 @@ def check_folder(out: Path) -> None:
     Raises:
         ConfigError: it holds files, and none of them is a comparison's.
     """
-    there = [path for path in out.iterdir() if path.name != LOCK] if out.is_dir() else []
+    there = [path for path in out.iterdir() if not is_lock(path)] if out.is_dir() else []
     if there and not (out / SHARED).is_file():
         raise ConfigError(f"out is {str(out)!r}, which holds files but no comparison; name an empty or new folder")
 

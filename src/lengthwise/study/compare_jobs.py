@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lengthwise.errors import ConfigError, TrainingError
-from lengthwise.study.compare_folder import LOCK, LOGS
+from lengthwise.study.compare_folder import LOGS
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SAID_LAST = 2000
@@ -31,24 +29,6 @@ class Piece:
 def usable_cpus() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a folder against a second process; the hold ends with this one, however it ends.
-
-    Raises:
-        ConfigError: another process is at work in it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"out is {str(folder)!r}: another process is comparing in it; wait for it, or name another folder"
-            ) from error
-        yield
 
 
 def run_pieces(

@@ -14,9 +14,9 @@ from typing import Any
 from lengthwise.engine.models import resolve_device
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, read_json
+from lengthwise.locking import is_lock, writes
 from lengthwise.study.compare_arms import Arm, built
 from lengthwise.study.compare_folder import (
-    LOCK,
     PLAN,
     REPORT,
     REQUEST,
@@ -28,7 +28,7 @@ from lengthwise.study.compare_folder import (
     is_done,
     run_folder,
 )
-from lengthwise.study.compare_jobs import Piece, alone_in, run_pieces, usable_cpus
+from lengthwise.study.compare_jobs import Piece, run_pieces, usable_cpus
 from lengthwise.study.compare_page import build_page
 from lengthwise.study.compare_plan import check_arms, facts_of, make_plan
 from lengthwise.study.compare_request import Comparison
@@ -40,6 +40,7 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 """Told of progress: (event, facts). Events: phase (name, steps), done (name, done, of), tick."""
 
 
+@writes("asked.out")
 def compare_methods(
     asked: Comparison,
     *,
@@ -63,27 +64,26 @@ def compare_methods(
     arena = open_arena(asked)
     check_arms(asked, arena)
     count = job_count(asked, jobs)
-    with alone_in(asked.out):
-        _open(asked, arena, overwrite=overwrite)
-        bases = [Piece(f"base seed {seed}", ("base", str(seed))) for seed in asked.seed_numbers]
-        _work(asked, "measuring the untouched model", bases, lambda piece: _measured(asked, arena, piece), count, tell)
-        plan = make_plan(asked, arena, facts_of(asked))
-        atomic_write_json(asked.out / PLAN, plan)
-        for arm in asked.all_arms:
-            _check_done(asked, arm, plan["settings"][arm.name])
-        runs = [
-            Piece(f"{arm.name} {arm.knob}={arm.values[k]} seed {seed}", ("run", arm.name, str(k), str(seed)))
-            for k in range(len(asked.arms[0].values)) for seed in asked.seed_numbers for arm in asked.all_arms
-            if k < len(arm.values)
-        ]  # fmt: skip
-        _work(asked, "training", runs, lambda piece: _trained(asked, piece), count, tell)
-        tell("phase", {"name": "comparing"})
-        result = result_of(asked, arena, plan)
-        result |= {"report": str(asked.out / REPORT), "picture": str((asked.out / REPORT).with_suffix(".png"))}
-        atomic_write_json(asked.out / RESULT, result)
-        build_page(result, asked.out / REPORT)
-        if not keep_models:
-            _drop_models(asked, result)
+    _open(asked, arena, overwrite=overwrite)
+    bases = [Piece(f"base seed {seed}", ("base", str(seed))) for seed in asked.seed_numbers]
+    _work(asked, "measuring the untouched model", bases, lambda piece: _measured(asked, arena, piece), count, tell)
+    plan = make_plan(asked, arena, facts_of(asked))
+    atomic_write_json(asked.out / PLAN, plan)
+    for arm in asked.all_arms:
+        _check_done(asked, arm, plan["settings"][arm.name])
+    runs = [
+        Piece(f"{arm.name} {arm.knob}={arm.values[k]} seed {seed}", ("run", arm.name, str(k), str(seed)))
+        for k in range(len(asked.arms[0].values)) for seed in asked.seed_numbers for arm in asked.all_arms
+        if k < len(arm.values)
+    ]  # fmt: skip
+    _work(asked, "training", runs, lambda piece: _trained(asked, piece), count, tell)
+    tell("phase", {"name": "comparing"})
+    result = result_of(asked, arena, plan)
+    result |= {"report": str(asked.out / REPORT), "picture": str((asked.out / REPORT).with_suffix(".png"))}
+    atomic_write_json(asked.out / RESULT, result)
+    build_page(result, asked.out / REPORT)
+    if not keep_models:
+        _drop_models(asked, result)
     return result
 
 
@@ -103,9 +103,9 @@ def _open(asked: Comparison, arena: Arena, *, overwrite: bool) -> None:
         "environment": environment(asked.device),
     }
     check_folder(asked.out)
-    if overwrite:
+    if overwrite and asked.out.is_dir():
         for path in asked.out.iterdir():
-            if path.name != LOCK:
+            if not is_lock(path):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     if not (asked.out / SHARED).is_file():
         atomic_write_json(asked.out / SHARED, shared)

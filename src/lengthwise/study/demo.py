@@ -19,6 +19,7 @@ from lengthwise.evaluation.prompts import preset, resolve
 from lengthwise.evaluation.records import Record
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
+from lengthwise.locking import writes
 from lengthwise.pretrained import load_tokenizer
 from lengthwise.study.shorten import Job, Listener, shorten
 
@@ -78,6 +79,7 @@ def first_pass(policy: Policy, problems: Problems, before: Record) -> Record:
     return record_of(rollouts, problems, sampling, name=name, model=context["model"], data=context["data"])
 
 
+@writes("out")
 def demo(
     out: Path,
     *,

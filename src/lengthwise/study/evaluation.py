@@ -41,6 +41,7 @@ from lengthwise.evaluation.records import Record, check_comparable
 from lengthwise.evaluation.responses import OWN_COLUMNS, Completion, ResponseLog
 from lengthwise.files import atomic_write_json, sha256_file
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
+from lengthwise.locking import writes
 from lengthwise.pretrained import load_tokenizer, read_words
 from lengthwise.reach import reach
 from lengthwise.study.demo import TEST_PROBLEMS, measured_chains
@@ -122,6 +123,7 @@ class Plan:
     fill: Callable[[ResponseLog, Callable[[Sequence[Completion]], None], Listener], None]
 
 
+@writes("asked.out")
 def evaluate_model(asked: Evaluation, *, overwrite: bool = False, listener: Listener | None = None) -> dict[str, Any]:
     """Draw, grade and report; returns the summary of `logs.grade_log` with what only an evaluation knows.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.problems import Problems
+from lengthwise.locking import writes
 from lengthwise.methods.ada_r1 import AdaR1
 from lengthwise.study.ada_r1 import DPO, NEEDS
 from lengthwise.study.runfolder import open_run
@@ -16,6 +17,7 @@ EVALUATE = "evaluate"
 STAGES = (*NEEDS, EVALUATE)
 
 
+@writes("job.out")
 def run_one_stage(
     job: Job,
     name: str,

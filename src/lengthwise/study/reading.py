@@ -30,6 +30,7 @@ from lengthwise.evaluation.endpoint import Endpoint
 from lengthwise.evaluation.prompts import PromptContract, resolve
 from lengthwise.files import atomic_write_json, atomic_write_text
 from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.locking import writes
 from lengthwise.pretrained import load_tokenizer
 
 TASKS = ("lines", "freeform-qa", "altered-qa", "passkey", "perplexity")
@@ -114,6 +115,7 @@ def parse_scheme(text: str) -> tuple[str, float]:
     return found
 
 
+@writes("asked.out")
 def evaluate_context(asked: Reading, *, listener: Listener = lambda *_: None) -> dict[str, Any]:
     """Measure every model under every scheme, and write ``context.json``, ``answers.jsonl`` and ``report.html``.
 

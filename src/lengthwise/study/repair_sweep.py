@@ -21,6 +21,7 @@ from lengthwise.evaluation.harm import THRESHOLD, Judge, load_judge, percent
 from lengthwise.evaluation.harm_plot import plot_harm
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.files import atomic_write_json
+from lengthwise.locking import writes
 from lengthwise.reach import reach
 from lengthwise.study.request import ContractRequest
 from lengthwise.weights.calibration import Calibration, calibration_rows, encode, prompts_of
@@ -123,6 +124,7 @@ def _share(flags: torch.Tensor) -> float:
     return float(flags.float().mean())
 
 
+@writes("job.out")
 def repair_and_measure(job: RepairJob, sweep: Sweep, *, note: Note = lambda _: None) -> dict[str, Any]:
     """`repair_folder`, after harm and accuracy are measured over fractions for the score and its controls.
 

@@ -16,6 +16,7 @@ from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import PromptContract, preset, resolve
+from lengthwise.locking import writes
 from lengthwise.methods import build_method, options_of, read_option
 from lengthwise.methods._parts import SCHEDULES
 from lengthwise.methods.mixing import under_schedule
@@ -284,6 +285,7 @@ def room(longest_prompt: int, positions: int | None) -> int:
     return min(LONGEST_EVAL, positions - longest_prompt) if positions is not None else LONGEST_EVAL
 
 
+@writes("asked.out")
 def carry_out(asked: Request, *, overwrite: bool = False, listener: Listener | None = None) -> dict[str, Any]:
     """Resolve a request and shorten; the outcome gains `cap_choice` where the cap was chosen by auto."""
     resolved = resolve_request(asked)

@@ -13,6 +13,7 @@ import torch
 
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, clear_partials, read_json
+from lengthwise.locking import is_lock
 
 CONFIG, OUTCOME, RECORDS, TEXTS, MODEL = "config.json", "outcome.json", "records", "texts", "model"
 ENVIRONMENT = "environment"
@@ -49,7 +50,7 @@ def open_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool, name: 
     if (folder / name).is_file():
         _check_same(read_json(folder / name), config, folder)
         return
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and not all(map(is_lock, folder.iterdir())):
         raise ConfigError(f"out is {str(folder)!r}, which holds files but no run; name an empty or new folder")
     atomic_write_json(folder / name, dict(config))
 

@@ -24,6 +24,7 @@ from lengthwise.evaluation.problems import Problems
 from lengthwise.evaluation.records import Record
 from lengthwise.evaluation.report import build_report
 from lengthwise.files import atomic_write_json, atomic_write_text, read_json, sha256_file
+from lengthwise.locking import writes
 from lengthwise.methods import build_method
 from lengthwise.methods.ada_r1 import AdaR1
 from lengthwise.methods.mixing import under_schedule
@@ -83,6 +84,7 @@ class Job:
             )
 
 
+@writes("job.out")
 def shorten(
     job: Job,
     train_problems: Problems,

@@ -10,6 +10,7 @@ from typing import Any
 
 from lengthwise.errors import InputError
 from lengthwise.files import atomic_write_json
+from lengthwise.locking import writes
 from lengthwise.weights.card import copy_settings, write_card
 from lengthwise.weights.merging import BLOCK, Change, measure, merge
 from lengthwise.weights.preflight import MergeJob, Plan, preflight
@@ -24,6 +25,7 @@ Listener = Callable[[int, int], None]
 """Gets the bytes that are written and those that will be."""
 
 
+@writes("job.out")
 def merge_folders(
     job: MergeJob, *, plan: Plan | None = None, elements: int = BLOCK, listener: Listener | None = None
 ) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lengthwise.errors import CheckpointError, InputError, ShapeError
 from lengthwise.files import sha256_file
+from lengthwise.locking import writes
 from lengthwise.weights.reading import FolderSource, Place, read_header
 from lengthwise.weights.repair_files import DETAILS, MASK, finish, layer_counts, report_of, write_weights
 from lengthwise.weights.repair_job import MaskJob as MaskJob
@@ -42,6 +43,7 @@ class SavedMask:
         return stored.bool()
 
 
+@writes("job.out")
 def apply_mask(job: MaskJob, *, note: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Take out the weights that a saved mask names, write the repaired folder. No rows, no forward pass.
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lengthwise.files import sha256_file
+from lengthwise.locking import writes
 from lengthwise.weights.activity import Activity
 from lengthwise.weights.calibration import calibration_rows
 from lengthwise.weights.dtypes import BY_CODE
@@ -24,6 +25,7 @@ from lengthwise.weights.sources import TensorInfo
 from lengthwise.weights.writing import ShardWriter, write_whole_folder
 
 
+@writes("job.out")
 def repair_folder(
     job: RepairJob,
     *,

@@ -20,6 +20,7 @@ import numpy as np
 
 from lengthwise.errors import CheckpointError, InputError
 from lengthwise.files import PARTIAL, atomic_write_json, disk_full, sync, write_folder
+from lengthwise.locking import is_lock
 from lengthwise.weights.dtypes import Array
 from lengthwise.weights.sources import TensorInfo
 
@@ -210,5 +211,6 @@ def check_target(path: Path, *, overwrite: bool, inputs: list[Path]) -> None:
         raise InputError(f"out is {str(path)!r}, which is a file; give a folder")
     if not overwrite:
         raise InputError(f"out is {str(path)!r}, which exists; give another folder, or overwrite it (--overwrite)")
-    if any(path.iterdir()) and not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+    is_model = any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
+    if not is_model and not all(map(is_lock, path.iterdir())):
         raise InputError(f"out is {str(path)!r}, which holds no model, so it is not replaced; give another folder")
