@@ -106,7 +106,7 @@ def test_samples_that_a_kill_interrupted_are_drawn_on(tmp_path: Path) -> None:
         ({"lora": 4}, "ada-r1 trains the merged weights themselves"),
         ({"train": TrainConfig(steps=200, lr=1e-5)}, "lr is 1e-05, but method 'ada-r1' has no training loop"),
         ({"train": TrainConfig(steps=7)}, "steps is 7, but method 'ada-r1' has no training loop"),
-        ({"options": ("samples=many",)}, "option samples is 'many'; give a number"),
+        ({"options": ("samples=many",)}, "option samples is 'many'; give a whole number"),
     ],
 )
 def test_wrong_words_are_refused_and_nothing_is_written(tmp_path: Path, changes: dict[str, Any], says: str) -> None:

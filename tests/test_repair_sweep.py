@@ -100,7 +100,7 @@ def test_prompts_of_another_file_leave_all_rows_to_the_score(files: dict[str, Pa
         ({"judge": "nonsense"}, ConfigError, "write module:function"),
         ({"judge_rows": Path("nowhere.jsonl")}, InputError, "no such file"),
         ({"cap": 600}, InputError, "the model allows 512 positions"),
-        ({"judge": "json:dumps"}, TypeError, "takes 1 positional argument"),
+        ({"judge": "json:dumps"}, InputError, "takes 1 positional argument"),
     ],
 )
 def test_what_cannot_be_measured_leaves_nothing(
