@@ -59,6 +59,8 @@ def as_number(text: str) -> Fraction | None:
     """
     if len(text) > _MOST_DIGITS:
         return None
+    if text.isdecimal():
+        return Fraction(int(text))
     bare = _NOT_NUMBER.sub(lambda m: "," if m[0] == "{,}" else "", folded(text).strip().rstrip("."))
     match = _NUMBER.fullmatch(bare.strip())
     if match is None or not (match[2] or match[3]):
@@ -79,7 +81,11 @@ UNIT = re.compile(
     re.DOTALL,
 )
 """A number and its unit, or the words behind it: "18%", "90^\\circ", "18 eggs for 9 people"."""
-_NUMBER_WITH_UNIT = re.compile(rf"[^\d=+*/^(){{}}]*?(?P<number>{NUMBER_TEXT})\s*(?![\s\d+*/^=!({{,.:×-]).*", re.DOTALL)
+_NUMBER_WITH_UNIT = re.compile(
+    rf"[^\d=+*/^(){{}}]*?(?P<number>{NUMBER_TEXT})"
+    r"(?:\s*(?![\s\d+*/^=!({,.:×-])|\s+\([A-Za-z]{2}|,\s*(?![\s\d$(.\\-])|!\s*$).*",
+    re.DOTALL,
+)
 
 
 def number_with_unit(text: str) -> Fraction | None:
@@ -110,7 +116,7 @@ def answer_key(text: str) -> str:
     for number in (as_number(text), _dressed_number(text)):
         if number is not None:
             return str(number)
-    return plain(text)
+    return lone_choice(text) or plain(text)
 
 
 def right_side(text: str) -> str:
@@ -143,9 +149,46 @@ def without_latex_spacing(text: str) -> str:
 
 def plain(text: str) -> str:
     r"""Text without spacing, case and the LaTeX that carries no meaning (``\text``, ``\left``, ``\dfrac``, ``$``)."""
+    if text.isascii() and text.isalnum():
+        return text.lower()
     text = re.sub(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}", r"\1", without_latex_spacing(text))
     text = re.sub(r"\\(?:left|right)(?![a-z])", "", text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
     return re.sub(r"\s+|\$|\\[()]", "", text).rstrip(".").casefold()
+
+
+_DRESS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|bf)(?![a-z])\s*|[{}$*_`\"]|\\[()]")
+_WORDS = r"yes|no|true|false"
+_LONE = re.compile(rf"\s*(?:[(\[]\s?([A-Ja-j])\s?[)\]]|([A-J])[).:]?|((?i:{_WORDS})))\s*[.!]?\s*")
+_NAMED = r"(?i:option|choice|letter|alternative)\s?[:#]?\s?"
+_CHOSEN = re.compile(
+    rf"\s*(?:(?i:the|correct|right|best|answer|is|it|must be|:)\s+)*(?:{_NAMED})?"
+    rf"(?:[(\[]\s?([A-Ja-j])\s?[)\]]|([A-J])(?:\)|[.:](?=\s|$)|\s*$|(?=,|;|\s(?:because|since|as|is)\b))"
+    rf"|([a-j])\s*$|((?i:{_WORDS}))(?=\s*[,.;:!]|\s*$|\s(?:because|since|as)\b))"
+)
+_NAMED_LATER = re.compile(rf"\b{_NAMED}[(\[]?([A-J])\b")
+
+
+def lone_choice(text: str) -> str | None:
+    r"""The choice that a text is and nothing else, in lower case: ``B``, ``\text{(B)}``, "Yes"; else ``None``."""
+    match = _LONE.fullmatch(_undressed(text)) if len(text) < _LONGEST_CHOICE else None
+    return None if match is None else next(filter(None, match.groups())).casefold()
+
+
+def chosen(text: str) -> str | None:
+    """The choice that an answer names, in lower case: "option B", "B) 12 apples", "Yes, because"; else ``None``."""
+    bare = _undressed(text[:LONGEST_STATEMENT])
+    match = _CHOSEN.match(bare)
+    if match is not None:
+        return next(filter(None, match.groups())).casefold()
+    named = _NAMED_LATER.findall(bare)
+    return named[-1].casefold() if named else None
+
+
+_LONGEST_CHOICE = 40
+
+
+def _undressed(text: str) -> str:
+    return re.sub(r"\\[ ,;!]", " ", _DRESS.sub("", folded(text)))
 
 
 def tidy(text: str) -> str:

@@ -18,7 +18,7 @@ from numbers import Real
 from typing import Any
 
 from lengthwise.errors import ConfigError, InputError
-from lengthwise.evaluation.answer_text import as_number, number_with_unit, plain
+from lengthwise.evaluation.answer_text import as_number, chosen, lone_choice, number_with_unit, plain
 from lengthwise.evaluation.extraction import extract_answer
 from lengthwise.evaluation.prompts import (
     ANSWER_FORMATS,
@@ -94,7 +94,13 @@ def grade(
         if contract is None or not contract.answer_before_close:
             return Verdict(False, None, UNCLOSED)
         text = thinking
-    found = extract_answer(text, answer_format, answer_pattern=answer_pattern, marked_only=not closed)
+    found = extract_answer(
+        text,
+        answer_format,
+        answer_pattern=answer_pattern,
+        marked_only=not closed,
+        choice=answer_format not in NUMERIC_FORMATS and lone_choice(gold) is not None,
+    )
     if found is None:
         return Verdict(False, None, NO_ANSWER if closed else UNCLOSED)
     extracted, how = found
@@ -123,6 +129,10 @@ def same_answer(extracted: str, gold: str, answer_format: str) -> bool:
         number = number_with_unit(extracted)
     if number is not None and wanted is not None:
         return _same_number(number, wanted)
+    choice = lone_choice(gold) if wanted is None else None
+    given = None if choice is None else chosen(extracted)
+    if given is not None:
+        return given == choice
     if _text_only(extracted) or _text_only(gold) or _unlike_bases(extracted, gold):
         return False
     return _math_verify_equal(extracted, gold)

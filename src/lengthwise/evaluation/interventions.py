@@ -14,8 +14,9 @@ from lengthwise.engine.sampler import World
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.answer_text import answer_key
 from lengthwise.evaluation.prompts import PromptContract
-from lengthwise.evaluation.readers import BOXED, EQUATION, lab_marks
+from lengthwise.evaluation.readers import lab_marks
 from lengthwise.evaluation.stated import stated_answers
+from lengthwise.evaluation.statement import BOXED, EQUATION
 
 AGREE = "agree"
 ANSWER_TOKENS = 256

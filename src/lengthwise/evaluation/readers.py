@@ -7,37 +7,29 @@ Every reader makes one pass over the text, so time grows linearly with its lengt
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain, pairwise
-from typing import TypeVar
+from collections.abc import Iterator
+from itertools import islice
 
-from lengthwise.evaluation.answer_text import (
-    LONGEST_STATEMENT,
-    NUMBER_TEXT,
-    right_side,
-    tidy,
-)
+from lengthwise.evaluation.answer_text import LONGEST_STATEMENT, tidy
 from lengthwise.evaluation.boxes import Box, box_lists, boxes
+from lengthwise.evaluation.formulas import formulas
+from lengthwise.evaluation.phrases import phrase_marks
 from lengthwise.evaluation.prompts import compile_answer_pattern
-
-PATTERN, BOXED, HASHES, PHRASE, MARK = "answer pattern", "boxed", "after ####", "phrase", "after A:"
-BOLD, EQUATION, FORMULA, NUMBER = "bold", "equation", "last formula", "last number"
-
-
-@dataclass(frozen=True)
-class Stated:
-    """One stated answer: it stands in ``text[start:end]``, its mark included; ``text`` is the answer alone."""
-
-    start: int
-    end: int
-    text: str
-    how: str
-
-
-T = TypeVar("T")
-Reader = Callable[[str], Iterator[Stated]]
+from lengthwise.evaluation.statement import (
+    BOLD,
+    BOXED,
+    CHOICE,
+    EQUATION,
+    HASHES,
+    MARK,
+    PATTERN,
+    TAG,
+    WHOLE,
+    Reader,
+    Stated,
+    final,
+    until_next,
+)
 
 
 def pattern_reader(answer_pattern: str) -> Reader:
@@ -68,7 +60,7 @@ def _stated_boxes(found: Iterator[Box]) -> Iterator[Stated]:
 
 def hashes(text: str) -> Iterator[Stated]:
     """``#### 18`` to the end of its line; a heading (``#### Step 1``) is none."""
-    for mark, until in _until_next(re.finditer(r"#{4,}+", text), len(text)):
+    for mark, until in until_next(re.finditer(r"#{4,}+", text), len(text)):
         newline = text.find("\n", mark.end(), until)
         end = until if newline < 0 else newline
         content = _after_words(text[mark.end() : end])
@@ -76,31 +68,14 @@ def hashes(text: str) -> Iterator[Stated]:
             yield Stated(mark.start(), end, content, HASHES)
 
 
-_PHRASE = re.compile(
-    r"(?<![A-Za-z])answers?(?![A-Za-z])(?:\*\*|__)?"
-    r"(?:\s{1,3}+(?:to|of|for)(?:\s{1,3}+[^\s.:=]{1,30}+){0,20}?)?\s{0,3}+(?:\*\*|__)?"
-    r"(?:(?<![A-Za-z])(?:is|are)\b(?!\s{1,9}not\b)|[:=])(?:\*\*|__|[\s:])*+",
-    re.IGNORECASE,
-)
-_SENTENCE_END = re.compile(r"\.(?=\s|$)|\n|;")
+_TAG = re.compile(r"<(?P<tag>(?:final_?)?answer)>([^<]{1,1000}+)</(?P=tag)>", re.IGNORECASE)
 
 
-def phrases(text: str) -> Iterator[Stated]:
-    """ "The answer is 18", "Answer: 18", to the end of the sentence, or the formula that stands there."""
-    for mark, until in _until_next(_PHRASE.finditer(text), len(text)):
-        rest = text[mark.end() : min(until, mark.end() + LONGEST_STATEMENT)]
-        first = next(formulas(rest), None)
-        if first is not None and first.start == 0:
-            yield Stated(mark.start(), mark.end() + first.end, first.text, PHRASE)
-            continue
-        # To the end of the sentence; a full stop inside a number ends nothing.
-        stop = _SENTENCE_END.search(rest)
-        end = len(rest) if stop is None else stop.start()
-        sentence = rest[:end].replace("**", "").replace("__", "")
-        if first is not None and first.end <= end and not re.match(r"\s*[-+$]?\d", sentence):
-            yield Stated(mark.start(), mark.end() + first.end, first.text, PHRASE)
-        elif tidy(sentence):
-            yield Stated(mark.start(), mark.end() + end, tidy(sentence), PHRASE)
+def tagged(text: str) -> Iterator[Stated]:
+    """``<answer>18</answer>``."""
+    for match in _TAG.finditer(text):
+        if tidy(match[2]):
+            yield Stated(match.start(), match.end(), tidy(match[2]), TAG)
 
 
 _LAB_MARK = re.compile(r"(?<![A-Za-z])A:")  # a word of its own; "BA:" is none
@@ -108,7 +83,7 @@ _LAB_MARK = re.compile(r"(?<![A-Za-z])A:")  # a word of its own; "BA:" is none
 
 def lab_marks(text: str) -> Iterator[Stated]:
     """What follows ``A:``, to the next one or the end of the text."""
-    for mark, until in _until_next(_LAB_MARK.finditer(text), len(text)):
+    for mark, until in until_next(_LAB_MARK.finditer(text), len(text)):
         yield Stated(mark.start(), until, text[mark.end() : until].strip(), MARK)
 
 
@@ -117,7 +92,7 @@ _MARK = re.compile(r"(?:^|(?<=[\n;]))[ \t]{0,9}(?:\*\*)?A(?:\*\*)?:([^\n;]*)")
 
 def marks(text: str) -> Iterator[Stated]:
     """What follows an ``A:`` that begins a line (or stands after ``;``), to the end of the line."""
-    for match in _MARK.finditer(text):
+    for match in _MARK.finditer(text) if "A" in text else ():
         if tidy(match[1]):
             yield Stated(match.start(), match.end(), tidy(match[1]), MARK)
 
@@ -144,7 +119,6 @@ def _answer_like(content: str) -> bool:
     return words is None and re.search(r"[\d=+*/^<>\\-]", content) is not None
 
 
-_NUMBER_IN_TEXT = re.compile(rf"(?<![\w.]){NUMBER_TEXT}")
 _RIGHT_SIDE = re.compile(
     r"(?<![<>!:=])=[ \t]{0,3}+(?P<side>[^=\n<>]{1,80}?)"
     r"(?:>>|(?=[ \t]{0,3}(?:\n|<|$)|(?:\.(?:\*\*|\\[)\]]|\$){0,2})(?:\s|$)))"
@@ -175,43 +149,37 @@ def passes(text: str) -> Iterator[Stated]:
         yield Stated(match.start(), match.end(), match[1], EQUATION)
 
 
-_DELIMITER = re.compile(r"\\[\\$]|\$\$|\$|\\[\[\]()]|\n")
-_CLOSES = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
+_LABELLED = re.compile(r"(?:^|(?<=\n))[ \t*_>#-]{0,9}+(?:\(?[A-J]\)|[A-J]\.|[B-J]:)(?=[\s*]*+\S)[^\n]{1,200}+")
+_CHOICE = re.compile(
+    r"\b(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]lternative)\s?\(?[A-J]\b\)?|\([A-J]\)"
+    r"|\b[A-J](?=\s(?:is|are)\s(?:the\s)?(?:correct|right|best|true))"
+)
+_WORD = re.compile(r"\W{0,9}(?:yes|no|true|false)\b", re.IGNORECASE)
 
 
-def formulas(text: str) -> Iterator[Stated]:
-    r"""Formulas between ``$...$``, ``$$...$$``, ``\(...\)`` or ``\[...\]``; a price ("$18 and $20") is none."""
-    opened, start = "", 0
-    for match in _DELIMITER.finditer(text):
-        token, at = match[0], match.start()
-        if opened and token == _CLOSES.get(opened, "$") and (opened != "$" or _may_close(text, start, at)):
-            content = tidy(text[start + len(opened) : at])
-            if content:
-                yield Stated(start, match.end(), content, FORMULA)
-            opened = ""
-        elif token == "\n":
-            opened = "" if opened in ("$", "\\(") else opened
-        elif token in _CLOSES or (opened in ("", "$") and token == "$" and not text[max(at - 1, 0) : at].isdigit()):
-            opened, start = token, at
+def choices(text: str) -> Iterator[Stated]:
+    """Choices that nothing marks as the answer: the word that begins the text ("Yes, ..."), "option B" or "(B)", and
+    "B) 12 apples" as a line of its own, the first or the last. A list of options is none."""
+    word = _WORD.match(text)
+    if word is not None:
+        yield Stated(0, word.end(), tidy(word[0].strip("*_ ")), CHOICE)
+    for match in _CHOICE.finditer(text):
+        yield Stated(match.start(), match.end(), match[0], CHOICE)
+    lines = list(islice(_LABELLED.finditer(text), 2))
+    if len(lines) == 1:
+        line = lines[0]
+        if not text[: line.start()].strip() or not text[line.end() :].strip():
+            yield Stated(line.start(), line.end(), tidy(line[0].strip(" \t*_>#-")), CHOICE)
 
 
-def _may_close(text: str, start: int, at: int) -> bool:
-    # As Pandoc reads it: no blank inside either dollar, no digit after the second. Models also write blanks there;
-    # then there must be LaTeX between them, or no word, or "in $ or in $" would be a formula.
-    if text[at + 1 : at + 2].isdigit():
-        return False
-    inside = text[start + 1 : at]
-    blank = inside[:1].isspace() or inside[-1:].isspace()
-    return not blank or "\\" in inside or re.search("[A-Za-z]{2}", inside) is None
+_ONE_WORD = re.compile(r"[^\w\\]{0,20}+([^\W\d][\w'-]{0,60}+)\W{0,20}+")
 
 
-def last_formula_or_number(text: str) -> Iterator[Stated]:
-    """The last formula or number of the text, whichever ends later."""
-    formula, number = final(formulas(text)), final(_NUMBER_IN_TEXT.finditer(text))
-    if formula is not None and (number is None or formula.end >= number.end()):
-        yield formula
-    elif number is not None:
-        yield Stated(number.start(), number.end(), number[0].strip(), NUMBER)
+def one_word(text: str) -> Iterator[Stated]:
+    """A text that is one word: "Saturday."."""
+    match = _ONE_WORD.fullmatch(text)
+    if match is not None:
+        yield Stated(match.start(1), match.end(1), match[1], WHOLE)
 
 
 def last_bold(text: str) -> Iterator[Stated]:
@@ -222,48 +190,12 @@ def last_bold(text: str) -> Iterator[Stated]:
         yield Stated(before + found.start(), before + found.end(), tidy(found[1]), BOLD)
 
 
-# What cannot stand in bare mathematics: a word outside braces, the end of a sentence, delimiters.
-_NOT_BARE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![^{}]*\})|(?<!\\)[.?!:]\s|\n|\$|\\[()\[\]]")
-
-
-_CORE = re.compile(r"[\w\\({\[+.|-].*[\w)}\]%!'|]|\w", re.DOTALL)
-_BULLET = re.compile(r"[-•—]\s+")
-
-
-def bare_formula(text: str) -> Iterator[Stated]:
-    r"""Mathematics without delimiters that ends the text, ``we get \frac{3}{4}.``; a number ("18 m") is none."""
-    before = max(0, len(text) - LONGEST_STATEMENT)
-    tail = text[before:].rstrip(" \t\r\n.*")
-    start = max((match.end() for match in _NOT_BARE.finditer(tail)), default=0)
-    bullet = _BULLET.match(tail, start)
-    core = _CORE.search(tail, start if bullet is None else bullet.end())
-    if core is None:
-        return
-    bare = right_side(core[0])
-    closed = bare.count("{") == bare.count("}") and sum(map(bare.count, "([")) == sum(map(bare.count, ")]"))
-    number = "\\" not in bare and re.fullmatch(rf"{NUMBER_TEXT}(?:\s+[A-Za-z])?", bare)
-    if closed and not number and "boxed" not in bare and "\\fbox" not in bare:
-        yield Stated(before + core.start(), before + core.end(), tidy(bare), FORMULA)
-
-
 # ---- helpers -----------------------------------------------------------------------------------------------
-
-
-def final(found: Iterable[T]) -> T | None:
-    """The last of them, or ``None``."""
-    return next(iter(deque(found, maxlen=1)), None)
-
-
-def _until_next(found: Iterable[re.Match[str]], end: int) -> Iterator[tuple[re.Match[str], int]]:
-    # Each mark with where the next one begins: what lies between is read once, however many marks there are.
-    for mark, following in pairwise(chain(found, [None])):
-        assert mark is not None
-        yield mark, end if following is None else following.start()
 
 
 def _after_words(content: str) -> str:
     # "#### Final Answer: 18"
-    phrase = final(_PHRASE.finditer(content)) if re.match(r"\W*[A-Za-z]", content) else None
+    phrase = final(phrase_marks(content)) if re.match(r"\W*[A-Za-z]", content) else None
     return tidy(content if phrase is None else content[phrase.end() :])
 
 

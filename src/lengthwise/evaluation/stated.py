@@ -7,14 +7,12 @@ that is there (`graders.extract_answer`), `stated_answers` merges all kinds.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.answer_text import UNIT, as_number, folded, number_with_unit, right_side
+from lengthwise.evaluation.phrases import phrases, single_phrases
 from lengthwise.evaluation.prompts import ANSWER_FORMATS, NUMERIC_FORMATS, unknown_name
 from lengthwise.evaluation.readers import (
-    Reader,
-    Stated,
     bold,
     boxed,
     equations,
@@ -23,9 +21,9 @@ from lengthwise.evaluation.readers import (
     marks,
     passes,
     pattern_reader,
-    phrases,
     single_boxes,
 )
+from lengthwise.evaluation.statement import Reader, Stated
 
 
 def stated_answers(text: str, answer_format: str, answer_pattern: str | None = None) -> list[Stated]:
@@ -44,7 +42,14 @@ def stated_answers(text: str, answer_format: str, answer_pattern: str | None = N
     if answer_format not in ANSWER_FORMATS:
         raise ConfigError(unknown_name("answer_format", answer_format, ANSWER_FORMATS))
     numeric = answer_format in NUMERIC_FORMATS
-    readers: list[Reader] = [single_boxes if numeric else boxed, hashes, phrases, marks, bold, equations]
+    readers: list[Reader] = [
+        single_boxes if numeric else boxed,
+        hashes,
+        single_phrases if numeric else phrases,
+        marks,
+        bold,
+        equations,
+    ]
     if answer_format == "lab":
         readers = [lab_answers, passes]
     seen = text if answer_format == "lab" else folded(text)
@@ -61,7 +66,7 @@ def stated_answers(text: str, answer_format: str, answer_pattern: str | None = N
         elif rank < kept[-1][0]:
             kept[-1] = (rank, stated)
     brief = ((_brief(stated.text, answer_format), stated) for _, stated in kept)
-    return [stated if text == stated.text else replace(stated, text=text) for text, stated in brief if text]
+    return [stated if text == stated.text else stated._replace(text=text) for text, stated in brief if text]
 
 
 def _brief(text: str, answer_format: str) -> str:
