@@ -6,6 +6,7 @@ Rows load through the presets; nothing of the data is in the repository. Skipped
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from lengthwise.data import read_rows
+from lengthwise.evaluation.boxes import boxes
 from lengthwise.evaluation.graders import grade
 from lengthwise.evaluation.prompts import PromptContract, gold_answer, preset
 
@@ -107,6 +109,20 @@ def test_worked_solutions_of_math500_are_right():
     found = read_rows(SHARED / "math500/test.jsonl", columns=["problem", "answer"])
     wrong = [row["answer"] for row in found if not grade(row["solution"], row["answer"], contract=contract)]
     assert wrong == []
+
+
+def test_worked_solutions_without_their_marks_are_mostly_right():
+    # 1301 of 1319 and 454 of 500 today; 1282 and 394 when only the very last formula or number was read
+    gsm8k = [(re.sub(r"<<[^<>]*>>", "", answer.rsplit("####", 1)[0]), gold) for gold, answer in rows("gsm8k")]
+    assert sum(grade(text, gold, answer_format="gsm8k").correct for text, gold in gsm8k) >= 1298
+    math = read_rows(SHARED / "math500/test.jsonl", columns=["problem", "answer"])
+    assert sum(grade(unboxed(row["solution"]), row["answer"], answer_format="math").correct for row in math) >= 450
+
+
+def unboxed(text: str) -> str:
+    for start, end, content in reversed(list(boxes(text))):
+        text = text[:start] + content + text[end:]
+    return text
 
 
 def test_aime_answers_are_whole_numbers_up_to_999():
