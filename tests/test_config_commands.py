@@ -150,7 +150,7 @@ def test_old_names_are_told_the_new_ones():
             assert refusal(command, **{key: 1}) == f"{key} is now {row.as_key()}"
             assert row.as_key().partition(":")[0] in kind.entries()
             assert key not in kind.entries()
-    assert refusal("shorten", no_think=True) == "no_think is now think: off"
+    assert refusal("shorten", no_think=True) == "no_think is now think: no"
     assert "| `--micro-tokens` | `--micro-batch-tokens` | shorten, compare |" in renames.rename_table()
 
 

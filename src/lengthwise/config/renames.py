@@ -16,7 +16,7 @@ class Renamed:
     commands: tuple[str, ...]
 
     def as_key(self) -> str:
-        """The same for somebody who writes a file: ``think: off`` for ``--think off``."""
+        """The same for somebody who writes a file: ``think: no`` for ``--think no``."""
         if self.text.startswith(ARGUMENT):
             return self.text.removeprefix(ARGUMENT).rstrip(".").lower()
         flag, _, value = self.text.partition(" ")
@@ -43,7 +43,7 @@ RENAMES = (
     Renamed("--rule", "--rounding", ("repair",)),
     Renamed("--task-data", "--data", ("repair",)),
     Renamed("--task-template", "--prompt-template", ("repair",)),
-    Renamed("--no-think", "--think off", _ASKING),
+    Renamed("--no-think", "--think no", _ASKING),
     Renamed("--model", f"{ARGUMENT}MODEL", ("evaluate", "evaluate-context", "export")),
     Renamed("--weights", "--score-weights", ("compare-records",)),
 )

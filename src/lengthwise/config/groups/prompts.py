@@ -11,7 +11,7 @@ from lengthwise.errors import ConfigError
 
 Preset = Literal["lab", "gsm8k", "math", "aime"]
 LogPreset = Literal["auto", "lab", "gsm8k", "math", "aime"]
-Think = Literal["auto", "on", "off"]
+Think = Literal["auto", "yes", "no"]
 PROBLEM, PROMPT = "{problem}", "{prompt}"
 """Where a template wants a problem, and where it wants a prompt."""
 
@@ -21,7 +21,7 @@ class AnswerOptions(Settings):
 
     panel = "Data and prompt"
     think: Think = setting(
-        "auto", help="Whether responses begin inside <think>; auto: as the model's template and vocabulary say."
+        "auto", help="Whether responses begin in their thinking; auto: chat template and vocabulary tell."
     )
     answers: Literal["all", "any"] = setting(
         "all", help="Whether a list as the right answer holds parts, all wanted, or alternatives."
@@ -80,13 +80,23 @@ class PromptOptions(AnswerOptions):
 class LogAnswers(AnswerOptions):
     """How answers are read out of responses that exist already; `auto` tells by their own marks."""
 
-    preset: LogPreset = again(
-        PromptOptions, "preset", "auto", help="How answers are written; auto: as the responses' marks say."
-    )
+    preset: LogPreset = again(PromptOptions, "preset", "auto", help="How answers are written; auto: their marks tell.")
     think: Think = again(
-        AnswerOptions, "think", help="Whether responses begin in their thinking; auto: as their marks say."
+        AnswerOptions, "think", help="Whether responses begin in their thinking; auto: their marks tell."
     )
     problem_column: str | None = again(AnswerOptions, "problem_column", default_text="problem")
-    answer_column: str | None = again(AnswerOptions, "answer_column", "answer")
-    response_column: str = setting("response", help="Column of the response.", metavar="name")
+    answer_column: str | None = again(AnswerOptions, "answer_column", default_text="answer")
+    response_column: str | None = setting(
+        None, help="Column of the response.", default_text="response", metavar="name"
+    )  # fmt: skip
+    reasoning_column: str | None = setting(
+        None, help="Column of thinking given apart, or none.", default_text="reasoning and its like", metavar="name"
+    )
+    tokens_column: str | None = setting(
+        None, help="Column of the response tokens, as usage.completion_tokens.", default_text="num_tokens",
+        metavar="name",
+    )  # fmt: skip
+    finished_column: str | None = setting(
+        None, help="Column that tells how the response ended.", default_text="finished, finish_reason", metavar="name"
+    )
     category_column: str = setting("category", help="Column of the category.", metavar="name")
