@@ -227,6 +227,7 @@ def test_a_repair_says_what_would_change_nothing():
     assert "needs a reference" in refusal("repair", mode="reset")
     assert "does not use it" in refusal("repair", mode="zero", reference="r")
     assert "--seed is for random controls" in refusal("repair", seed=1)
+    assert refusal("repair", prompt_template="Q: {prompt}").endswith("for the harmful rows, as --harmful-template")
     assert made("repair", rows="2:").rows_scored.span == (2, None)
 
 

@@ -14,6 +14,23 @@ from lengthwise.config.commands.evaluation import (
 from lengthwise.config.commands.training import CompareSettings, DemoSettings, ExportSettings, ShortenSettings
 from lengthwise.config.commands.weights import MergeSettings, RepairSettings
 
+__all__ = [
+    "COMMANDS",
+    "CompareRecordsSettings",
+    "CompareSettings",
+    "DemoSettings",
+    "EvaluateContextSettings",
+    "EvaluateSettings",
+    "ExportSettings",
+    "ExtendSettings",
+    "GenerateSettings",
+    "GradeSettings",
+    "MergeSettings",
+    "MethodsSettings",
+    "RepairSettings",
+    "ReportSettings",
+    "ShortenSettings",
+]
 COMMANDS: dict[str, type[Command]] = {
     kind.command: kind
     for kind in (

@@ -148,6 +148,15 @@ class TaskPrompts(PromptOptions):
 
     chat_template: bool = again(PromptOptions, "chat_template", False, help="Ask through the chat template.")
 
+    def check(self) -> None:
+        """A template for problems; the one for harmful rows has a name of its own."""
+        if self.prompt_template is not None and PROMPT in self.prompt_template:
+            raise ConfigError(
+                f"prompt_template is {self.prompt_template!r}, which is how the problems of --data are asked; give a "
+                "template with {prompt} in it, for the harmful rows, as --harmful-template"
+            )
+        super().check()
+
 
 class HarmSweep(Settings):
     """Measuring harm beside accuracy over fractions: a judge and data go together."""
