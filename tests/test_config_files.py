@@ -61,7 +61,7 @@ def test_defaults_then_the_file_then_the_flags(tmp_path):
         ("training:\n  group_size: 1\n", "run.yaml, line 2: group_size is 1; give at least 2; a group of one"),
         ("model: m\nstesp: 3\n", "run.yaml, line 2: stesp is no setting of shorten; did you mean steps"),
         ("micro_tokens: 3\n", "run.yaml, line 1: micro_tokens is now micro_batch_tokens"),
-        ("think: true\n", "run.yaml, line 1: think is True; choose one of auto, yes, no"),
+        ("think: true\n", "run.yaml, line 1: think is True; choose one of auto, yes, no, marks"),
         ("command: compare\n", "run.yaml, line 1: command is compare, but this is shorten"),
         ("command: 3\n", "run.yaml: command is 3; give the name of a command"),
     ],

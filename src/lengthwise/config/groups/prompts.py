@@ -11,7 +11,8 @@ from lengthwise.errors import ConfigError
 
 Preset = Literal["lab", "gsm8k", "math", "aime"]
 LogPreset = Literal["auto", "lab", "gsm8k", "math", "aime"]
-Think = Literal["auto", "yes", "no"]
+Think = Literal["auto", "yes", "no", "marks"]
+LogThink = Literal["auto", "yes", "no"]
 PROBLEM, PROMPT = "{problem}", "{prompt}"
 """Where a template wants a problem, and where it wants a prompt."""
 
@@ -21,10 +22,11 @@ class AnswerOptions(Settings):
 
     panel = "Data and prompt"
     think: Think = setting(
-        "auto", help="Whether responses begin in their thinking; auto: chat template and vocabulary tell."
+        "auto",
+        help="Whether responses begin in their thinking; auto: template and vocabulary tell; marks: their own marks.",
     )
     answers: Literal["all", "any"] = setting(
-        "all", help="Whether a list as the right answer holds parts, all wanted, or alternatives."
+        "all", help="What a list as the right answer holds: all, parts of one answer, or any, alternatives."
     )
     answer_pattern: str | None = setting(
         None, help="Regular expression with one group, the answer; its last match counts.", metavar="regex"
@@ -81,7 +83,7 @@ class LogAnswers(AnswerOptions):
     """How answers are read out of responses that exist already; `auto` tells by their own marks."""
 
     preset: LogPreset = again(PromptOptions, "preset", "auto", help="How answers are written; auto: their marks tell.")
-    think: Think = again(
+    think: LogThink = again(
         AnswerOptions, "think", help="Whether responses begin in their thinking; auto: their marks tell."
     )
     problem_column: str | None = again(AnswerOptions, "problem_column", default_text="problem")

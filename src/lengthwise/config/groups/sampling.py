@@ -9,7 +9,6 @@ from lengthwise.config.groups.common import Common
 from lengthwise.config.settings import Settings
 from lengthwise.errors import ConfigError
 
-MODEL_ROOM = "what the model allows, up to 32768"
 ONE_TOKEN = "a response has at least 1 token"
 
 
@@ -18,8 +17,8 @@ class Sampling(Settings):
 
     panel = "Evaluation"
     cap: int | None = setting(
-        None, ge=1, help="Most response tokens.", default_text=f"{MODEL_ROOM}; to be named for a server",
-        refusal=ONE_TOKEN, wanted="a whole number of tokens",
+        None, ge=1, help="Most response tokens.", refusal=ONE_TOKEN, wanted="a whole number of tokens",
+        default_text="2048, or what the model has room for; to be named for a server",
     )  # fmt: skip
     samples: int = setting(1, ge=1, help="Samples per problem.", refusal="draw at least 1 response per problem")
     temperature: float = setting(
@@ -32,6 +31,9 @@ class Sampling(Settings):
     seed: int | None = again(Common, "seed", None, panel=None, default_text="0; over an endpoint the server's own")
     sample_rows: int = setting(
         128, ge=1, help="Rows in flight while sampling.", refusal="give the rows in flight, at least 1"
+    )  # fmt: skip
+    stop_repeats: bool = setting(
+        False, help="Cut a response once its last 256 tokens repeat a piece of at most 64."
     )  # fmt: skip
 
 
@@ -81,7 +83,11 @@ class Measuring(Settings):
     eval_limit: int = setting(200, ge=1, help="At most this many problems to measure on.")
     eval_samples: int = setting(1, ge=1, help="Samples per problem at temperature 1.")
     eval_cap: int | None = setting(
-        None, ge=1, help="Most response tokens in evaluation.", default_text=MODEL_ROOM, refusal=ONE_TOKEN
+        None, ge=1, help="Most response tokens in evaluation.", refusal=ONE_TOKEN,
+        default_text="8 times --cap, at least 512; 2048 under --cap auto",
+    )  # fmt: skip
+    stop_repeats: bool = again(
+        Sampling, "stop_repeats", help="Cut a measured response once its last 256 tokens repeat a piece of at most 64."
     )
 
 
@@ -95,7 +101,7 @@ class Splits(Settings):
     validation_limit: int = setting(200, ge=1, help="At most this many problems to choose settings on.")
     test_limit: int = setting(500, ge=1, help="At most this many problems to report on.")
     eval_samples: int = again(Measuring, "eval_samples", help="Samples per problem.")
-    eval_cap: int | None = again(Measuring, "eval_cap")
+    eval_cap: int | None = again(Measuring, "eval_cap", default_text="what the model allows, up to 32768")
     choose: Literal["aes", "shortest"] = setting("aes", help="How settings are chosen on validation.")
     baselines: bool = setting(True, help="Measure what needs no training, too.")
     margin: float = setting(
