@@ -83,18 +83,27 @@ UNIT = re.compile(
 """A number and its unit, or the words behind it: "18%", "90^\\circ", "18 eggs for 9 people"."""
 _NUMBER_WITH_UNIT = re.compile(
     rf"[^\d=+*/^(){{}}]*?(?P<number>{NUMBER_TEXT})"
-    r"(?:\s*(?![\s\d+*/^=!({,.:×-])|\s+\([A-Za-z]{2}|,\s*(?![\s\d$(.\\-])|!\s*$).*",
+    r"(?:\s*(?![\s\d+*/^=!({,.:×-])|\s+\([A-Za-z]{2}|,\s*(?![\s\d$(.\\-])|!\s*$)(?P<behind>.*)",
     re.DOTALL,
 )
+SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
+"""Words that multiply the number before them."""
+_SCALE = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(SCALES)})\b", re.IGNORECASE)
+_UNIT_WORD = r"(?:\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|[A-Za-z]+\.?)"
+_ANOTHER_NUMBER = re.compile(rf"\A{_UNIT_WORD}\s*[-+$]?\d|(?:\b(?:and|or)\b|[,;&])(?:\s|\}}|\\[,;: ])*[-+$]?\d")
 
 
 def number_with_unit(text: str) -> Fraction | None:
     """The number before or after words or signs, "$18 per day" or "3 + 4 = 7 eggs"; ``None`` for an expression.
 
     What stands before the number, or comes right after it, may not be arithmetic: 10^2 and 3 + 4 are expressions.
+    "5 million" is that many. ``None`` too where another number belongs to the answer: "6 kg and 9 kg", "2 h 10 min".
     """
     match = _NUMBER_WITH_UNIT.fullmatch(without_latex_spacing(text.rsplit("=", 1)[-1]).strip())
-    return None if match is None else as_number(match["number"])
+    if match is None or _ANOTHER_NUMBER.search(match["behind"]):
+        return None
+    number, scale = as_number(match["number"]), _SCALE.match(match["behind"])
+    return number if number is None or scale is None else number * SCALES[scale[1].lower()]
 
 
 _FRACTION = re.compile(
@@ -148,12 +157,31 @@ def without_latex_spacing(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    r"""Text without spacing, case and the LaTeX that carries no meaning (``\text``, ``\left``, ``\dfrac``, ``$``)."""
+    r"""Text without spacing, case and the LaTeX that carries no meaning (``\text``, ``\left``, ``\dfrac``, ``$``).
+
+    Case counts in commands, and for letters that the text has in both cases; a space between two digits counts.
+    """
     if text.isascii() and text.isalnum():
         return text.lower()
     text = re.sub(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}", r"\1", without_latex_spacing(text))
     text = re.sub(r"\\(?:left|right)(?![a-z])", "", text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
-    return re.sub(r"\s+|\$|\\[()]", "", text).rstrip(".").casefold()
+    text = re.sub(r"\$|\\[()]", "", text)
+    # Between two digits a space tells 1 1/2 from 11/2.
+    return _without_case(re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text).rstrip("."))
+
+
+_LETTERS = re.compile(r"\\?[A-Za-z]+")
+
+
+def _without_case(text: str) -> str:
+    r"""Text in small letters, but for commands (``\Delta``) and for letters that stand in it in both cases (R - r)."""
+    if not any(map(str.isupper, text)):
+        return text
+    variables = "".join(run for run in _LETTERS.findall(text) if len(run) < 3 and run[0] != "\\")
+    both = len(set(variables)) > len(set(variables.lower()))
+    kept = 3 if both else 1  # letters that a word has at least
+    text = _LETTERS.sub(lambda run: run[0] if run[0][0] == "\\" or len(run[0]) < kept else run[0].lower(), text)
+    return text if text.isascii() else text.casefold()
 
 
 _DRESS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|bf)(?![a-z])\s*|[{}$*_`\"]|\\[()]")

@@ -27,6 +27,7 @@ OTHER_GOLD = "another answer than an earlier row of the same problem has"
 STORED = (
     "line", "sample", "correct", "answer_correct", "finished", "num_tokens", "thinking_tokens", "answer_tokens",
     "tokens_to_right", "tokens_after_right", "right_stated", "abandoned", "empty", "unclosed", "stopped",
+    "comparison_error",
 )  # fmt: skip
 _MEANS = {
     "accuracy": "correct", "mean_tokens": "num_tokens", "truncation_rate": "1 - finished", "empty_rate": "empty",
@@ -146,6 +147,11 @@ class Ledger:
         """SQL aggregates over all responses, by name."""
         found = self._base.execute(f"SELECT {', '.join(wanted.values())} FROM rows").fetchone()
         return dict(zip(wanted, found, strict=True))
+
+    def counts(self, column: str) -> dict[str, int]:
+        """How many responses have each value of a column, the most frequent first; those without one are left out."""
+        query = f"SELECT {column}, count(*) FROM rows WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
+        return dict(self._base.execute(query).fetchall())
 
     def means(self) -> dict[str, float | None]:
         """Means over a problem's samples, then over problems: accuracy, mean_tokens, truncation_rate, ..."""

@@ -207,6 +207,7 @@ def graded_row(
         "empty": response.empty,
         "unclosed": not closed,
         "stopped": found is None,
+        "comparison_error": verdict.error,
     }
 
 

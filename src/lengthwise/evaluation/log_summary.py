@@ -47,6 +47,7 @@ def summarise(ledger: Ledger, *, cap: int, seed: int, price: float | None) -> di
         "problems": ledger.problems,
         "responses": lengths["total"].total,
         "timeouts": ledger.sums(stopped="sum(stopped)")["stopped"],
+        "comparison_errors": ledger.counts("comparison_error"),
         "accuracy": means["accuracy"],
         "accuracy_interval": intervals["accuracy"],
         "mean_tokens": means["mean_tokens"],

@@ -15,7 +15,7 @@ from lengthwise.data import Defect, stream_rows
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.anatomy import Anatomist, Anatomy, Body, Counter, Words, load_words
 from lengthwise.evaluation.graders import grader_name
-from lengthwise.evaluation.isolated import IsolatedPool
+from lengthwise.evaluation.isolated import IsolatedPool, Stopped
 from lengthwise.evaluation.ledger import Ledger
 from lengthwise.evaluation.log_columns import TwoReadingsError, columns_of, given
 from lengthwise.evaluation.log_rows import NO_COUNT, Response, graded_row, read_response
@@ -100,8 +100,9 @@ def grade_log(
     Rows have ``response`` and ``answer``, and may have ``problem``, ``problem_id``, ``sample``, ``num_tokens``,
     ``finished`` (or ``finish_reason``), ``category`` and ``reasoning`` (thinking given apart; ``reasoning_content``
     and its like are read so, too). Rows that cannot be used are left out and counted by reason (``left_out``). A
-    response whose grading is stopped by the time limit is wrong, and counted (``timeouts``). Memory is bounded,
-    whatever the size of the log.
+    response whose grading is stopped by the time limit is wrong, and counted (``timeouts``, by reason
+    ``stopped_by``); so is one whose comparison with the reference raised an exception (``comparison_errors``, by
+    name). Memory is bounded, whatever the size of the log.
 
     ``out``: JSONL file of the graded rows, whole or not at all. ``record``: file for a `Record` of them, which
     holds three numbers a response in memory. ``on_row`` gets every graded row, in order. ``listener`` hears
@@ -184,6 +185,8 @@ def _graded_rows(
                 defect = _enter(ledger, row, found)
                 if defect is None:
                     _tally(facts, item, found, row)
+                    if isinstance(result, Stopped):
+                        facts[f"stopped by {result.reason}"] += 1
                     yield row
                     continue
             assert isinstance(defect, Defect), "what is not graded has a reason"
@@ -261,6 +264,7 @@ def _summary(
         **numbers,
         "problems_by": _kinds(facts, "problem by "),
         "finished_by": _kinds(facts, "finished by "),
+        "stopped_by": _kinds(facts, "stopped by "),
         "context": context,
         "notes": _notes(options, facts, numbers),
     }
@@ -268,6 +272,19 @@ def _summary(
 
 def _kinds(facts: Tally[str], prefix: str) -> dict[str, int]:
     return {name.removeprefix(prefix): count for name, count in facts.items() if name.startswith(prefix)}
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    rows = sum(counts.values())
+    return f"{rows} {'row' if rows == 1 else 'rows'} ({', '.join(f'{name} {n}' for name, n in counts.items())})"
+
+
+def _stopped_note(reasons: Mapping[str, int], seconds: float) -> str:
+    """Which limits ended gradings, and how many."""
+    told = {"time": f"by the limit of {seconds:g} s", "memory": "for want of memory", "died": "with their process"}
+    listed = ", ".join(f"{rows} {told[reason]}" for reason, rows in reasons.items())
+    rows = sum(reasons.values())
+    return f"{rows} {'grading' if rows == 1 else 'gradings'} ended early ({listed}); those responses count as wrong"
 
 
 def _notes(options: GradeOptions, facts: Tally[str], numbers: Mapping[str, Any]) -> list[str]:
@@ -287,9 +304,10 @@ def _notes(options: GradeOptions, facts: Tally[str], numbers: Mapping[str, Any])
             f"{facts['problem by row']} rows have neither problem_id nor problem; each counts as a problem of its own"
             + (f". --problem-column {unread} tells them apart" if unread else ""),
         ),
+        (numbers["timeouts"], _stopped_note(_kinds(facts, "stopped by "), options.seconds)),
         (
-            numbers["timeouts"],
-            f"{numbers['timeouts']} gradings were stopped after {options.seconds:g} s; those responses count as wrong",
+            numbers["comparison_errors"],
+            f"comparing raised an exception in {_listed(numbers['comparison_errors'])}; those responses count as wrong",
         ),
         (
             abs(off) > MISCOUNTED,
