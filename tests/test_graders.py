@@ -400,7 +400,7 @@ def test_extract_answer_of_nothing():
 
 def test_grader_names_carry_versions():
     assert grader_name("lab") == "lengthwise-lab/1"
-    assert grader_name("math").startswith("lengthwise-math/2 (math-verify 0.")
+    assert grader_name("math").startswith("lengthwise-math/3 (math-verify 0.")
 
 
 # ---- graders of one's own -----------------------------------------------------------------------------------

@@ -246,6 +246,7 @@ HOSTILE = {
     "powers of powers": r"\boxed{((9^{9999})^{9999})^{9999}}",
     "factorials": r"\boxed{((((9!)!)!)!)!}",
     "factorials apart": r"\boxed{(999!)^{999!}}",
+    "equation": r"\boxed{(x^5+y^5+z^5+w^5+xyzw-1)^7=0}",
     "expansion": r"\boxed{(a+b+c+d+e+f+g+h)^{999}}",
     "matrix": r"\boxed{\begin{pmatrix}" + "1&" * 50_000 + r"\end{pmatrix}}",
     "matrix power": r"\boxed{\begin{pmatrix}a&b&c\\d&e&f\\g&h&i\end{pmatrix}^{99}}",
@@ -264,12 +265,15 @@ HOSTILE = {
 }
 
 
+EQUATION = "x^5+y^5+z^5+w^5+xyzw=1"  # computer algebra does not find the solutions that the hostile one has, too
+
+
 @pytest.mark.slow
 def test_hostile_responses_are_stopped_or_wrong_and_the_others_unharmed():
     good = [(rf"so \boxed{{{number}}}", str(number)) for number in range(100)]
     payloads = list(good)
     for place, response in enumerate(HOSTILE.values()):
-        payloads.insert(4 * place, (response, "5"))
+        payloads.insert(4 * place, (response, EQUATION if response == HOSTILE["equation"] else "5"))
     with IsolatedPool(partial(make_grader, MATH), seconds=1.0) as pool:
         verdicts = list(pool.map(payloads))
     hostile = verdicts[: 4 * len(HOSTILE) : 4]
@@ -282,7 +286,7 @@ def test_hostile_responses_are_stopped_or_wrong_and_the_others_unharmed():
 def test_a_safe_grader_counts_what_it_stops_and_goes_on():
     grader = SafeGrader(MATH, seconds=1.0)
     assert grader(r"\boxed{x+y}", "y+x").correct
-    assert grader(HOSTILE["expansion"], "5") == Verdict(False, None, STOPPED)
+    assert grader(HOSTILE["equation"], EQUATION) == Verdict(False, None, STOPPED)
     assert grader(r"\boxed{x+y}", "y+x").correct
     assert grader.timeouts == 1
     with pytest.raises(InputError, match="which holds no answer"):

@@ -20,6 +20,7 @@ from lengthwise.evaluation.metrics import majority_at_k, mean_pass_at_k
 EMPTY = {
     "thinking_tokens": None, "answer_tokens": None, "tokens_to_right": None, "tokens_after_right": None,
     "right_stated": False, "abandoned": None, "empty": False, "unclosed": False, "stopped": False, "category": None,
+    "comparison_error": None,
 }  # fmt: skip
 
 
@@ -116,6 +117,13 @@ def test_quantiles_are_those_of_numpy(size: int) -> None:
     for share in (0.0, 0.3, 0.5, 0.95, 0.99, 1.0):
         assert lengths.quantile(share) == pytest.approx(np.quantile(values, share))
     assert lengths.mean == pytest.approx(np.mean(values))
+
+
+def test_exceptions_of_comparisons_are_counted_by_name() -> None:
+    with Ledger() as ledger:
+        for line, name in enumerate(("TypeError", None, "ValueError", "TypeError")):
+            ledger.add(entry(line, "p", False, True, 1, comparison_error=name), gold="1", vote=None)
+        assert summarise(ledger, cap=1, seed=0, price=None)["comparison_errors"] == {"TypeError": 2, "ValueError": 1}
 
 
 def test_what_is_refused_leaves_no_trace() -> None:

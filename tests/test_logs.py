@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from lengthwise.errors import ConfigError, InputError
+from lengthwise.evaluation import equality, logs
 from lengthwise.evaluation.logs import GradeOptions, grade_log
 from lengthwise.evaluation.prompts import PromptContract, preset
 from lengthwise.evaluation.records import Record
@@ -109,6 +111,7 @@ def test_the_rows_say_what_was_found_and_are_written_as_they_are_given(
         "finished": True, "num_tokens": 13, "how": "phrase", "extracted": "5", "thinking_tokens": 8,
         "answer_tokens": 5, "tokens_to_right": 6, "tokens_after_right": 7, "right_stated": True,
         "abandoned": "another answer", "empty": False, "unclosed": False, "stopped": False,
+        "comparison_error": None,
     }  # fmt: skip
     assert [r["abandoned"] for r in rows] == [None, "another answer", None, "thinking never closed", None, "cut"]
     assert [r["correct"] for r in rows] == [True, False, True, False, False, False]
@@ -414,7 +417,37 @@ def test_a_hostile_row_is_stopped_wrong_and_counted(tmp_path: Path, words: str) 
     assert summary["timeouts"] == 1
     assert [r["correct"] for r in found] == [True, False, True]
     assert (found[1]["how"], found[1]["stopped"], found[1]["num_tokens"]) == ("stopped by the time limit", True, 2)
-    assert any("stopped after 0.5 s" in note for note in summary["notes"])
+    assert summary["stopped_by"] == {"time": 1}
+    assert any("1 grading ended early (1 by the limit of 0.5 s)" in note for note in summary["notes"])
+
+
+class InThisProcess:
+    """In place of a pool of worker processes, so that what it calls can be replaced."""
+
+    def __init__(self, make: Any, **_: Any) -> None:
+        self.map = functools.partial(map, make())
+
+    def __enter__(self) -> InThisProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_what_a_comparison_raises_is_wrong_counted_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(given: str, wanted: str) -> bool:
+        if "^2" in given or "^3" in given:
+            raise ZeroDivisionError if "y" in given else TypeError
+        return True
+
+    monkeypatch.setattr(equality, "same_meaning", fails)
+    monkeypatch.setattr(logs, "IsolatedPool", InThisProcess)
+    given = ("The answer is x", "The answer is x^2", "The answer is y^2", "The answer is x^3")
+    summary, found = graded(tmp_path, [GOOD | {"response": text, "answer": "x"} for text in given])
+    assert [r["comparison_error"] for r in found] == [None, "TypeError", "ZeroDivisionError", "TypeError"]
+    assert [r["correct"] for r in found] == [True, False, False, False]
+    assert summary["comparison_errors"] == {"TypeError": 2, "ZeroDivisionError": 1}
+    said = "comparing raised an exception in 3 rows (TypeError 2, ZeroDivisionError 1); those responses count as wrong"
+    assert said in summary["notes"]
 
 
 def test_one_problem_has_no_interval_and_one_response_is_enough(tmp_path: Path) -> None:

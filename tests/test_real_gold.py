@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gold_mutations import MUTATIONS
 from lengthwise.data import read_rows
 from lengthwise.evaluation.boxes import boxes
 from lengthwise.evaluation.graders import grade
@@ -78,6 +79,26 @@ def test_reference_answers_given_back_are_right(name, phrasing):
     ]
     assert len(wrong) <= 0.005 * len(rows(name)), wrong
     assert wrong == []  # today every one is right; loosen with a reason
+
+
+# Mutated references that grade as right, and why: every one of the 0.2 % that do.
+STILL_RIGHT = {("0", "-0"): "minus zero is zero"}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_references_with_one_small_change_are_wrong(mutation):
+    asked, accepted = 0, []
+    for name in ("gsm8k", "math500", "aime24"):
+        contract = contract_for(name, "</think>")
+        for gold, answer in rows(name):
+            changed = MUTATIONS[mutation](gold)
+            if changed is not None and changed != gold:
+                asked += 1
+                if grade(f"</think>The answer is $\\boxed{{{changed}}}$.", answer, contract=contract):
+                    accepted.append((gold, changed))
+    assert asked >= 20
+    assert len(accepted) <= 0.004 * asked, accepted  # 7 of 1,849 signs, 0.2 % of all changes
+    assert set(accepted) <= set(STILL_RIGHT), accepted
 
 
 @pytest.mark.slow

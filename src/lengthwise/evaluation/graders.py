@@ -1,10 +1,10 @@
 """Graders: is the answer in a response the reference answer?
 
 Extraction is explicit and in one order (`extraction.extract_answer`), each step named in the verdict; `equality`
-then decides whether two answers are equal. Nothing here uses signals, so it works in any thread. Extraction is linear in the text,
-and answers are compared in numbers, but what these leave undecided goes to computer algebra, which may run for ever:
-where responses come from strangers, grade in a worker process with a time limit (`isolated.SafeGrader`,
-`isolated.IsolatedPool`).
+then decides whether two answers are equal. Nothing here uses signals, so it works in any thread. Extraction is
+linear in the text, and answers are compared in numbers, but what these leave undecided goes to computer algebra,
+which may run for ever: where responses come from strangers, grade in a worker process with a time limit
+(`isolated.SafeGrader`, `isolated.IsolatedPool`).
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def grade(
     be read from unclosed thinking, never its last number.
 
     ``lab``: exactly the text after the last ``A:``. ``gsm8k``, ``math``, ``aime``, ``auto``: see
-    `extraction.extract_answer` and `equality.same_answer`. Whatever comparing raises makes the answer wrong, and is named.
+    `extraction.extract_answer` and `equality.same_answer`. Whatever comparing raises makes the answer wrong, and is
+    named in the verdict.
     """
     if contract is not None:
         answer_format, answer_pattern = contract.answer_format, contract.answer_pattern

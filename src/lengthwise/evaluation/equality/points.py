@@ -7,6 +7,7 @@ point where they differ tells them apart. No algebra, so nothing here can take l
 from __future__ import annotations
 
 import functools
+import math
 import random
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -17,6 +18,8 @@ from lengthwise.evaluation.equality.tree import Node, symbols
 
 ABSOLUTE, RELATIVE, NOISE = Fraction(1, 2_000_000), Fraction(1, 100_000), Fraction(1, 10**12)
 """Decimals are equal to what they round: both bounds hold, or the difference is that of floating-point numbers."""
+_OF_NUMBERS, _NOISE = (float(ABSOLUTE), float(RELATIVE)), float(NOISE)
+_AT_POINTS = (math.inf, 2e-6)  # the same for expressions whose coefficients may be rounded
 _ENOUGH, _FEWEST = 8, 3  # points that decide, and that must
 _SAME = 1e-22  # relative difference that thirty digits leave
 _VANISHING = 1e-12  # of a difference, by thirty digits more, that is none
@@ -61,14 +64,15 @@ def _same_value(one: Node, other: Node, log_base: int | None) -> bool:
 
 def _agree(one: Node, other: Node, point: Point, real: bool, log_base: int | None) -> bool | None:
     """Whether they agree at a point; None where one of them has no value."""
-    rough = one.has("decimal") or other.has("decimal")
+    rounded = one.has("decimal") or other.has("decimal")
+    bounds = (_AT_POINTS if point else _OF_NUMBERS) if rounded else None
     apart = None
     for digits in DIGITS:
         try:
             left, right = (evaluate(side, point, digits=digits, real=real, log_base=log_base) for side in (one, other))
         except OutOfDomainError:
             return None
-        before, apart = apart, _apart(left, right, context(digits), rough)
+        before, apart = apart, _apart(left, right, context(digits), bounds)
         if apart == 0:
             return True
         if before is not None:
@@ -76,27 +80,24 @@ def _agree(one: Node, other: Node, point: Point, real: bool, log_base: int | Non
     return False
 
 
-def _apart(one: Value, other: Value, ctx: Any, rough: bool) -> Any:
-    """How far two values are apart, 0 if they are the same to so many digits."""
+def _apart(one: Value, other: Value, ctx: Any, bounds: tuple[float, float] | None) -> Any:
+    """How far two values are apart: 0 if they are the same to so many digits, or within the bounds."""
     if is_matrix(one) or is_matrix(other):
         if not (is_matrix(one) and is_matrix(other)) or [len(row) for row in one] != [len(row) for row in other]:
             return ctx.inf
         pairs = [pair for rows in zip(one, other, strict=True) for pair in zip(*rows, strict=True)]
-        return max(_apart(left, right, ctx, rough) for left, right in pairs)
-    if isinstance(one, Fraction) and isinstance(other, Fraction):
-        whole = one.denominator == other.denominator == 1
-        return 0 if one == other or (rough and not whole and within_tolerance(one, other)) else ctx.inf
+        return max(_apart(left, right, ctx, bounds) for left, right in pairs)
+    exact = isinstance(one, Fraction) and isinstance(other, Fraction)
+    whole = exact and one.denominator == other.denominator == 1
+    if one == other or (exact and (whole or bounds is None)):
+        return 0 if one == other else ctx.inf
     left, right = _inexact(one, ctx), _inexact(other, ctx)
-    if left == right:  # infinities too
-        return 0
-    apart = abs(left - right)
-    scale = max(abs(left), abs(right))
-    if not ctx.isfinite(scale):
-        return ctx.inf
-    near = rough and (
-        (apart <= float(ABSOLUTE) and apart <= float(RELATIVE) * abs(right)) or apart <= float(NOISE) * abs(right)
-    )
-    return 0 if near or apart <= _SAME * scale else apart
+    apart, size = abs(left - right), max(abs(left), abs(right))
+    if left == right or not ctx.isfinite(size):
+        return 0 if left == right else ctx.inf
+    absolute, relative = bounds or (0.0, 0.0)
+    near = (apart <= absolute and apart <= relative * size) or (bounds is not None and apart <= _NOISE * size)
+    return 0 if near or apart <= _SAME * size else apart
 
 
 def _inexact(value: Value, ctx: Any) -> Any:

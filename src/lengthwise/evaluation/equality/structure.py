@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from lengthwise.evaluation.equality import units
 from lengthwise.evaluation.equality.expressions import read_expression
-from lengthwise.evaluation.equality.tokens import Token, Unreadable, tokenize
+from lengthwise.evaluation.equality.tokens import FUNCTIONS, Token, Unreadable, tokenize
 from lengthwise.evaluation.equality.tree import Node, names, num, sym
 
 _OPENS, _CLOSES = frozenset(["(", "[", "{", r"\{", "⟨"]), frozenset([")", "]", "}", r"\}", "⟩"])
@@ -62,8 +62,8 @@ class _Reader:
         self.way = way
         self.loose = False
 
-    def entries(self, tokens: Sequence[Token]) -> Node:
-        """A list, or its only entry."""
+    def entries(self, tokens: Sequence[Token], *, spelled_out: bool = True) -> Node:
+        """A list, or its only entry; ``spelled_out``: what is plus or minus is two entries."""
         slices, between = _split(tokens, _SEPARATORS)
         if ";" in between and "," in between:  # p = 5, q = 2; p = 7, q = 2
             groups, _ = _split(tokens, frozenset([";"]))
@@ -72,7 +72,9 @@ class _Reader:
             slices.pop()
             between.pop()
         kept = [place for place, entry in enumerate(slices) if entry or place == 0]
-        found = [node for place in kept for node in _spelled_out(self.entry(slices[place]))]
+        found = [self.entry(slices[place]) for place in kept]
+        if spelled_out:
+            found = [node for entry in found for node in _spelled_out(entry)]
         if len(found) == 1:
             return found[0]
         words = frozenset(between)
@@ -144,7 +146,7 @@ class _Reader:
         inside = tokens[1:-1]
         if brackets == r"\{\}":
             return self.braced(inside)
-        node = self.entries(inside)
+        node = self.entries(inside, spelled_out=False)
         if node.kind != "list":
             if brackets in ("(]", "[)"):
                 raise Unreadable("an interval with one end")
@@ -219,6 +221,8 @@ class _Reader:
     def starts_unit(self, tokens: Sequence[Token], place: int) -> bool:
         token, before = tokens[place], tokens[place - 1]
         last = place == len(tokens) - 1
+        if token.text == "°" and before.text != ")" and any(part.text in FUNCTIONS for part in tokens[:place]):
+            return False  # the angle of a sine
         if token.kind == "sign":
             return token.text in ("°", units.PERCENT) or (last and token.text in (*units.CURRENCY, "¢"))
         if before.kind == "sign" and before.text not in (")", "}", "]", "!", "∞", "'"):
