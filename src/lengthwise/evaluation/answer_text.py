@@ -83,14 +83,18 @@ UNIT = re.compile(
 """A number and its unit, or the words behind it: "18%", "90^\\circ", "18 eggs for 9 people"."""
 _NUMBER_WITH_UNIT = re.compile(
     rf"[^\d=+*/^(){{}}]*?(?P<number>{NUMBER_TEXT})"
-    r"(?:\s*(?![\s\d+*/^=!({,.:×-])|\s+\([A-Za-z]{2}|,\s*(?![\s\d$(.\\-])|!\s*$)(?P<behind>.*)",
+    r"(?:\s*(?![\s\d+*/^=!({,.:×-])|\s+\([A-Za-z]{2}|,\s*(?![\s\d$(.\\-])|!(?:\s|$))(?P<behind>.*)",
     re.DOTALL,
 )
 SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 """Words that multiply the number before them."""
 _SCALE = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(SCALES)})\b", re.IGNORECASE)
-_UNIT_WORD = r"(?:\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|[A-Za-z]+\.?)"
-_ANOTHER_NUMBER = re.compile(rf"\A{_UNIT_WORD}\s*[-+$]?\d|(?:\b(?:and|or)\b|[,;&])(?:\s|\}}|\\[,;: ])*[-+$]?\d")
+# Units that a smaller one may follow: 2 hours 10 minutes, 5 ft 6 in.
+_LARGE_UNIT = (
+    r"(?:\\(?:text|mathrm|mbox)\s*\{[^{}]*\}"
+    r"|(?:h|hrs?|hours?|mins?|minutes?|days?|weeks?|months?|years?|yrs?|feet|foot|ft|yards?|miles?|km|kg|lbs?|pounds?)\.?)"
+)
+_ANOTHER_NUMBER = re.compile(rf"\A{_LARGE_UNIT}\s*\d|(?:\b(?:and|or)\b|[,;&])(?:\s|\}}|\\[,;: ])*[-+$]?\d")
 
 
 def number_with_unit(text: str) -> Fraction | None:

@@ -8,6 +8,7 @@ by Math-Verify). A part that could not be read whole is compared as text.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 from lengthwise.evaluation.answer_text import as_number, chosen, lone_choice, number_with_unit, plain
@@ -18,6 +19,7 @@ from lengthwise.evaluation.prompts import NUMERIC_FORMATS
 
 __all__ = ["answers_agree", "get_ready", "same_answer"]
 
+_GOES_ON = re.compile(r"(?<![,;\s])\s+(?:…|\.\.\.)$")  # "64 …", but not "1, 2, …"
 _CURRENCY = frozenset("£€¥")  # "$" may be LaTeX's
 
 
@@ -56,6 +58,7 @@ def get_ready() -> None:
 def _equal(extracted: str, gold: str, answer_format: str) -> bool:
     if answer_format == "lab":
         return " ".join(extracted.split()) == " ".join(gold.split())
+    extracted = _GOES_ON.sub("", extracted)
     if plain(extracted) == plain(gold):
         return True
     number, wanted = as_number(extracted), as_number(gold)

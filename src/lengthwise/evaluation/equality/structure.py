@@ -95,10 +95,20 @@ class _Reader:
         slices, signs = _split(tokens, _RELATIONS)
         if signs and not slices[0] and signs[0] in ("=", "≈"):
             slices, signs = slices[1:], signs[1:]
-        sides = tuple(self.side(part) for part in slices)
         if not signs:
-            return sides[0]
+            return self.side(slices[0])
+        sides = tuple(self.side_or_text(part) for part in slices)
+        if all(side.kind == "text" for side in sides):
+            raise Unreadable("a relation between unknown sides")
         return Node("rel", sides, tuple("=" if sign == "∈" else sign for sign in signs))
+
+    def side_or_text(self, tokens: Sequence[Token]) -> Node:
+        try:
+            return self.side(tokens)
+        except Unreadable:
+            if not tokens:
+                raise
+            return Node("text", (), text_of(tokens))
 
     def side(self, tokens: Sequence[Token]) -> Node:
         slices, between = _split(tokens, frozenset([":"]))
@@ -141,6 +151,8 @@ class _Reader:
         if tokens[0].text not in _OPENS or _end_of(tokens, 0) != len(tokens) - 1:
             return None
         brackets = tokens[0].text + tokens[-1].text
+        if brackets == "{}" and any(token.text == "choose" for token in tokens):
+            return None
         if brackets not in _PAIRS:
             raise Unreadable(f"the brackets {brackets}")
         inside = tokens[1:-1]
@@ -204,8 +216,10 @@ class _Reader:
             return self.price(tokens, before[0])
         for place in range(1, len(tokens)):
             if self.starts_unit(tokens, place):
-                # A bare letter that starts a unit is taken for one.
-                unit, scale = units.read_unit([replace(tokens[place], upright=True), *tokens[place + 1 :]])
+                try:  # a bare letter that starts a unit is taken for one
+                    unit, scale = units.read_unit([replace(tokens[place], upright=True), *tokens[place + 1 :]])
+                except Unreadable:  # no unit, as the first angle of a sum of angles
+                    continue
                 return _quantity(self.leaf(tokens[:place]), unit, scale)
         return None
 

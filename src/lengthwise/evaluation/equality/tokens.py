@@ -108,7 +108,7 @@ _NUMBER = (
 )
 _REST = (
     r"|\\(?P<part>begin|end)\s*\{(?P<environment>[A-Za-z]+)\*?\}|\\(?P<command>[A-Za-z]+|.)|(?P<letters>[A-Za-z]+)"
-    r"|(?P<space>\s+)|(?P<sign><=|>=|!=|==|\*\*|\.\.\.|.)"
+    r"|(?P<space>\s+)|(?P<sign><=|>=|(?<=\s)!=|==|\*\*|\.\.\.|.)"
 )
 _PATTERNS = {
     (grouped, scientific): re.compile(
