@@ -78,8 +78,8 @@ FLAGS = {
         "--device", "--dtype", "--fraction", "--fractions", "--grader", "--harmful", "--json", "--judge",
         "--judge-data", "--judge-threshold", "--mask", "--max-length", "--measure-rows", "--mode", "--no-think",
         "--out", "--overwrite", "--preset", "--problem-column", "--prompt-template", "--reference", "--rows", "--rule",
-        "--scope", "--score", "--seed", "--target", "--task-data", "--task-template", "--tokens", "--trust-remote-code",
-        "MODEL",
+        "--scope", "--score", "--seed", "--target", "--task-data", "--task-template", "--think", "--tokens",
+        "--trust-remote-code", "MODEL",
     ],
     "report": ["--out", "RUN..."],
     "shorten": [

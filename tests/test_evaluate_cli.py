@@ -324,8 +324,10 @@ def questions(tmp_path: Path) -> Path:
         thinking("<think>\nhm\n</think>\n\nThe answer is \\boxed{18}."),
         thinking("hm\n</think>\n\nThe answer is \\boxed{18}."),
         thinking("The answer is \\boxed{18}.", reasoning="hm"),
+        thinking("◁think▷hm 17◁/think▷The answer is \\boxed{18}."),
+        thinking("17</think>The answer is \\boxed{18}.", reasoning="\\boxed{16}"),
     ],
-    ids=["marked", "opened in the prompt", "given apart"],
+    ids=["marked", "opened in the prompt", "given apart", "other marks", "given apart in part"],
 )
 def test_thinking_is_understood_wherever_the_server_puts_it(
     tmp_path: Path, questions: Path, answer: servers.Answer
@@ -338,16 +340,18 @@ def test_thinking_is_understood_wherever_the_server_puts_it(
     assert summary["context"]["tokenizer"] == "the server's own counts"
 
 
-def test_a_model_that_answers_directly_under_a_thinking_preset_is_noticed(tmp_path: Path, questions: Path) -> None:
+def test_a_model_that_answers_directly_and_is_said_to_think_is_noticed(tmp_path: Path, questions: Path) -> None:
     with serving(thinking("The answer is \\boxed{18}.")) as server:
         command = ["--data", questions, *GSM, "--endpoint", server.url, "--out"]
-        shown = invoke("evaluate", *command, tmp_path / "a")
+        shown = invoke("evaluate", *command, tmp_path / "a", "--think", "yes")
         assert "warning: 100% of the responses never close their thinking" in shown.stderr
         assert "give --no-think" in shown.stderr
         assert "0.0% right" in shown.stdout
-        shown = invoke("evaluate", *command, tmp_path / "b", "--no-think")
-        assert "warning" not in shown.stderr
-        assert "100.0% right" in shown.stdout
+        for place, flags in enumerate((["--no-think"], ["--think", "no"], [])):
+            shown = invoke("evaluate", *command, tmp_path / f"b{place}", *flags)
+            assert "warning" not in shown.stderr
+            assert "100.0% right" in shown.stdout
+        assert "thinking: nothing is pre-filled: without --tokenizer nothing tells" in shown.stderr
 
 
 def test_an_own_pattern_and_column_reach_the_grader(tmp_path: Path, questions: Path) -> None:

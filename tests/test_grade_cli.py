@@ -85,6 +85,8 @@ def test_json_is_one_object_with_the_promised_keys(log: Path) -> None:
         (["LOG", "--report", "LOG"], "is the log itself"),
         (["LOG", "--record", "."], "a folder"),
         (["LOG", "--seconds", "0"], "seconds"),
+        (["LOG", "--think=maybe"], "unknown think 'maybe'"),
+        (["LOG", "--think", "yes", "--no-think"], "exclude each other"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -102,7 +104,16 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 @pytest.mark.parametrize(
     ("flags", "right"),
-    [((), 0.5), (("--no-think",), 1.0), (("--think",), 0.0), (("--preset", "gsm8k"), 0.0)],
+    [
+        ((), 0.5),
+        (("--think", "auto"), 0.5),
+        (("--no-think",), 1.0),
+        (("--think", "no"), 1.0),
+        (("--think",), 0.0),
+        (("--think", "yes"), 0.0),
+        (("--preset", "gsm8k"), 0.0),
+        (("--preset", "gsm8k", "--think=auto"), 0.5),
+    ],
 )
 def test_think_and_no_think(tmp_path: Path, flags: tuple[str, ...], right: float) -> None:
     # The first has an opening mark and never closes; the second has no mark at all.
@@ -110,6 +121,13 @@ def test_think_and_no_think(tmp_path: Path, flags: tuple[str, ...], right: float
     rows = [{"response": text, "answer": 4, "num_tokens": 9, "problem_id": text} for text in texts]
     done = invoke(write_log(tmp_path / "log.jsonl", rows), "--json", *flags)
     assert json.loads(done.stdout)["accuracy"] == right
+
+
+def test_thinking_that_was_begun_is_closed_by_marks_of_any_kind(tmp_path: Path) -> None:
+    rows = [{"response": "17◁/think▷The answer is 4", "answer": 4, "num_tokens": 9}]
+    log = write_log(tmp_path / "log.jsonl", rows)
+    for flags in (("--think", "yes"), ("--preset", "gsm8k")):
+        assert json.loads(invoke(log, "--json", *flags).stdout)["accuracy"] == 1.0
 
 
 def test_the_lab_is_graded_with_its_own_tokenizer(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_fingerprint_changes_with_every_field_but_the_name():
         "think_prefix": "<think>\nSo ",
         "think_close": "</thought>",
         "think_marks": True,
+        "enable_thinking": True,
         "stop_strings": ("Q:",),
         "eos_ids": (1,),
         "problem_column": "q",
@@ -82,10 +83,10 @@ def test_fingerprint_changes_with_every_field_but_the_name():
         "answer_before_close": True,
         "answer_pattern": "Result: (.+)",
     }
-    assert {*changes, "name"} == {field.name for field in dataclasses.fields(PromptContract)}
+    assert {*changes, "name", "think_reason"} == {field.name for field in dataclasses.fields(PromptContract)}
     prints = [dataclasses.replace(contract, **{name: value}).fingerprint() for name, value in changes.items()]
     assert len({contract.fingerprint(), *prints}) == len(changes) + 1
-    assert dataclasses.replace(contract, name="mine").fingerprint() == contract.fingerprint()
+    assert dataclasses.replace(contract, name="mine", think_reason="so").fingerprint() == contract.fingerprint()
     assert len(contract.fingerprint()) == 16
 
 

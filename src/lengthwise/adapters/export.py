@@ -15,7 +15,7 @@ from lengthwise.engine.switching import check_shared
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.problems import Problems
 from lengthwise.files import clear_partials
-from lengthwise.pretrained import read_config
+from lengthwise.pretrained import load_tokenizer, read_config
 from lengthwise.study.request import Request
 
 MICRO_ROWS = 8
@@ -85,8 +85,11 @@ def plan(engine: str, request: Request, cluster: Cluster) -> Plan:
     options = request.method_options()
     method = chosen(engine, request.method, options, cap)
     model = request.folder.resolve()
-    contract = request.contract.contract()
-    rows = require_columns(read_rows(request.data), [contract.problem_column, contract.answer_column], request.data)
+    words = request.contract.contract()
+    rows = require_columns(read_rows(request.data), [words.problem_column, words.answer_column], request.data)
+    contract = request.contract.resolved(
+        request.folder, load_tokenizer(model, trust_remote_code=request.trust_remote_code)
+    )  # fmt: skip
     problems = problems_for(
         model, rows, contract, cap=cap, source=request.data, grader=request.contract.grader,
         trust_remote_code=request.trust_remote_code,

@@ -139,7 +139,7 @@ def script(plan: Plan, *, vllm: bool) -> str:
         summary=plan.method.summary, tested=tested("trl"),
         model=repr(str(plan.model)), data=repr(_data(request.data)), grader=repr(request.contract.grader),
         method=repr(from_anywhere(request.method)), options=_literal(plan.options), cap=plan.cap,
-        contract=_literal(request.contract.contract().to_dict()), prompts=train.prompts, group=train.group_size,
+        contract=_literal(plan.problems.contract.to_dict()), prompts=train.prompts, group=train.group_size,
         updates=train.updates, processes=plan.cluster.processes, micro=plan.micro_rows, accumulate=plan.accumulate,
         generation=plan.accumulate * train.updates, steps=train.steps * train.updates,
         temperature=train.temperature, lr=train.lr, warmup=train.warmup_steps * train.updates,

@@ -10,6 +10,8 @@ from typer.core import TyperCommand
 
 from lengthwise.errors import ConfigError
 
+THINK_MODES = (["auto"], ["yes"], ["no"], ["marks"])
+
 
 class Command(TyperCommand):
     """A command whose help is shown letter by letter as it is written, and whose numbers are finite."""
@@ -22,6 +24,14 @@ class Command(TyperCommand):
             shown = getattr(parameter, "help", None)
             if shown is not None:
                 parameter.help = escape(shown)  # type: ignore[attr-defined]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments; ``--think`` by itself is ``--think yes``, whatever follows it."""
+        spelled = list(args)
+        for place in reversed(range(len(args))):
+            if args[place] == "--think" and args[place + 1 : place + 2] not in THINK_MODES:
+                spelled.insert(place + 1, "yes")
+        return super().parse_args(ctx, spelled)
 
     def invoke(self, ctx: Any) -> Any:
         """Run it, unless a number is NaN or infinite: no flag of ours has a use for either."""

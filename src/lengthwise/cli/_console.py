@@ -67,6 +67,8 @@ def progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
         def listen(event: str, facts: Mapping[str, Any]) -> None:
             if event == "phase":
                 bar.update(task, description=facts["name"], total=facts.get("steps"), completed=0, facts="")
+            elif event == "said":
+                complain(facts["text"], style="dim")
             else:
                 bar.update(task, completed=facts["step"], facts=_step_facts(facts))
 
@@ -76,6 +78,8 @@ def progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
 def _say(event: str, facts: Mapping[str, Any]) -> None:
     if event == "phase":
         err.print(facts["name"], soft_wrap=True)
+    elif event == "said":
+        complain(facts["text"], style="dim")
     elif facts["step"] % SAID_EVERY == 0:
         err.print(f"step {facts['step']}: {_step_facts(facts)}", soft_wrap=True)
 

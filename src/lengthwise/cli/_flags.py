@@ -18,6 +18,20 @@ if TYPE_CHECKING:
 Flag = typer.Option
 
 
+THINK_HELP = "Whether responses begin in their thinking. auto: template and vocabulary tell; marks: their own marks."
+
+
+def think_mode(think: str | None, no_think: bool) -> str:
+    """What `--think` and `--no-think` say together.
+
+    Raises:
+        ConfigError: they contradict each other.
+    """
+    if no_think and think not in (None, "no"):
+        raise ConfigError(f"--think {think} and --no-think exclude each other; give one of them")
+    return "no" if no_think else think or "auto"
+
+
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Spread the parameters of a command that are groups into one flag per field, in their place."""
     hints = get_type_hints(command, include_extras=True)
@@ -54,7 +68,8 @@ class ContractFlags:
     chat_template: Annotated[
         bool | None, Flag("--chat-template/--no-chat-template", help="Render through the chat template.")
     ] = None
-    think: Annotated[bool, Flag("--think/--no-think", help="Responses begin inside <think>.")] = True
+    think: Annotated[str | None, Flag(metavar="auto|yes|no|marks", help=THINK_HELP)] = None
+    no_think: Annotated[bool, Flag("--no-think", help="The same as --think no.")] = False
     problem_column: Annotated[str | None, Flag(help="Column of the problem.")] = None
     answer_column: Annotated[str | None, Flag(help="Column of the answer.")] = None
     grader: Annotated[str | None, Flag(help="Your own grader, module:function.")] = None
@@ -64,6 +79,7 @@ class ContractFlags:
         from lengthwise.study.request import ContractRequest
 
         changes = {name: value for name, value in asdict(self).items() if value is not None}
+        changes["think"] = think_mode(self.think, changes.pop("no_think"))
         kept = {name: changes.pop(name) for name in ("preset", "think", "grader") if name in changes}
         if "prompt_template" in changes:
             changes["template"] = changes.pop("prompt_template")

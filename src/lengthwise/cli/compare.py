@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from lengthwise.cli._console import err, out, print_json
+from lengthwise.cli._console import complain, err, out, print_json
 from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, with_groups
 from lengthwise.cli.shorten import TrainFlags
 
@@ -174,7 +174,9 @@ def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
                 bar.reset(task, description=facts["name"], total=facts.get("steps"), completed=facts.get("done", 0))
             elif event == "done":
                 bar.update(task, completed=facts["done"])
-            if not err.is_terminal and event != "tick":
+            elif event == "said":
+                complain(facts["text"], style="dim")
+            if not err.is_terminal and event not in ("tick", "said"):
                 count = f": {facts['done']} of {facts['of']}" if event == "done" else ""
                 err.print(Text(f"{facts['name']}{count}"), soft_wrap=True)
 

@@ -142,6 +142,9 @@ def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
                 bar.update(task, completed=facts["done"])
             elif event == "rows":
                 bar.update(task, completed=facts["rows"])
+            elif event == "said":
+                complain(facts["text"], style="dim")
+                return
             now = time.monotonic()
             line = _line(event, facts)
             shown = event == "waiting" or not err.is_terminal

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lengthwise.cli._console import out, print_json
+from lengthwise.cli._console import complain, out, print_json
 from lengthwise.cli._flags import ContractFlags, Flag, with_groups
 from lengthwise.errors import ConfigError
 
@@ -80,6 +80,8 @@ def export(
         gradient_checkpointing=gradient_checkpointing, trust_remote_code=trust_remote_code,
     )  # fmt: skip
     resolved = plan(engine, request, Cluster(**asdict(cluster)))
+    if (reason := resolved.problems.contract.think_reason) is not None:
+        complain(f"thinking: {reason}", style="dim")
     if engine == "trl":
         from lengthwise.adapters.export_trl import write_trl
 

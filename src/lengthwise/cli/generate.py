@@ -88,8 +88,10 @@ def _prompt_text(prompt: str | None, file: str | None) -> str:
 def _tokens(policy: Policy, text: str, chat: bool) -> tuple[tuple[int, ...], list[int]]:
     """Every id that ends a text, and the prompt's ids."""
     from lengthwise.evaluation.prompts import PromptContract, render, resolve
+    from lengthwise.evaluation.think_auto import as_rendered
 
-    contract = resolve(PromptContract("generate", chat_template=chat), policy.tokenizer, policy.model.generation_config)
+    contract = as_rendered(PromptContract("generate", chat_template=chat), policy.tokenizer)
+    contract = resolve(contract, policy.tokenizer, policy.model.generation_config)
     # A longer text than the model was trained on is what this command is for: no warning of the tokenizer's.
     policy.tokenizer.model_max_length = sys.maxsize
     return contract.eos_ids, render(contract, policy.tokenizer, {"problem": text})[1]

@@ -12,6 +12,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from lengthwise.cli._console import complain, err, out, print_json
+from lengthwise.cli._flags import think_mode
 from lengthwise.errors import ConfigError
 
 Flag = typer.Option
@@ -23,9 +24,10 @@ def grade(
     log: Annotated[Path, typer.Argument(metavar="LOG", help="Responses: .jsonl, .jsonl.gz, .json or .parquet.")],
     preset: Annotated[str, Flag(help="How answers are written: auto, gsm8k, math, aime or lab.")] = "auto",
     think: Annotated[
-        bool | None,
-        Flag("--think/--no-think", help="Responses begin in their thinking, or have none. Default: their marks tell."),
+        str | None,
+        Flag(metavar="auto|yes|no", help="Responses begin in their thinking, or have none; auto: their marks tell."),
     ] = None,
+    no_think: Annotated[bool, Flag("--no-think", help="The same as --think no.")] = False,
     answer_pattern: Annotated[
         str | None, Flag(help="Regular expression with one group, the answer; its last match counts.")
     ] = None,
@@ -64,9 +66,10 @@ def grade(
 
     for name, target in (("--out", graded), ("--record", record), ("--report", report)):
         check_target(name, target, log)
-    contract = _contract(preset, think, answer_pattern)
+    mode = None if think is None and not no_think else think_mode(think, no_think)
+    contract = _contract(preset, mode, answer_pattern)
     options = GradeOptions(
-        contract=contract, detect=preset == "auto" and think is None, grader=grader, tokenizer=_folder(tokenizer),
+        contract=contract, grader=grader, tokenizer=_folder(tokenizer),
         cap=cap, price=price, response_column=response_column, answer_column=answer_column,
         reasoning_column=reasoning_column, tokens_column=tokens_column, finished_column=finished_column,
         problem_column=problem_column, category_column=category_column, seconds=seconds, workers=workers,
@@ -77,17 +80,23 @@ def grade(
     _show(summary, report, as_json)
 
 
-def _contract(preset: str, think: bool | None, answer_pattern: str | None) -> Any:
+def _contract(preset: str, think: str | None, answer_pattern: str | None) -> Any:
+    """How responses are read: the marks of any kind tell, unless there is to be no thinking or none can be."""
     from lengthwise.evaluation.anatomy import AUTO
     from lengthwise.evaluation.prompts import PRESETS, unknown_name
     from lengthwise.evaluation.prompts import preset as named
+    from lengthwise.evaluation.think_auto import AUTO as MARKS
+    from lengthwise.evaluation.think_auto import NO, YES, check_mode
     from lengthwise.evaluation.thinking import THINK_CLOSE
 
     if preset != "auto" and preset not in PRESETS:
         raise ConfigError(unknown_name("preset", preset, ("auto", *PRESETS)))
     changes: dict[str, Any] = {} if answer_pattern is None else {"answer_pattern": answer_pattern}
-    if think is not None:
-        changes |= {"think_close": THINK_CLOSE} if think else {"think_prefix": "", "think_close": None}
+    changes["think_marks"] = check_mode(think or MARKS) != NO and (preset != "lab" or think is not None)
+    if think == YES:
+        changes["think_close"] = THINK_CLOSE
+    elif think is not None:
+        changes |= {"think_prefix": "", "think_close": None}
     if preset != "auto":
         return named(preset, **changes)
     from dataclasses import replace

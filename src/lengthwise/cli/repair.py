@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lengthwise.cli._console import err, out, print_json
-from lengthwise.cli._flags import with_groups
+from lengthwise.cli._flags import THINK_HELP, think_mode, with_groups
 from lengthwise.cli._repair_tables import layer_table, sweep_table
 from lengthwise.cli.merge import model_folder
 from lengthwise.errors import ConfigError
@@ -149,7 +149,8 @@ class SweepFlags:
     grader: Annotated[str | None, Flag(help="Your own grader of problems, module:function.")] = None
     problem_column: Annotated[str | None, Flag(help="Column of the problem.")] = None
     answer_column: Annotated[str | None, Flag(help="Column of the answer.")] = None
-    no_think: Annotated[bool, Flag("--no-think", help="Responses to problems do not begin inside <think>.")] = False
+    think: Annotated[str | None, Flag(metavar="auto|yes|no|marks", help=THINK_HELP)] = None
+    no_think: Annotated[bool, Flag("--no-think", help="The same as --think no.")] = False
 
     def given(self) -> dict[str, Any]:
         """The flags that were given, by name."""
@@ -173,7 +174,7 @@ class SweepFlags:
         if self.task_template is not None:
             changes["template"] = self.task_template
         contract = ContractRequest(
-            self.preset or "math", changes=changes, think=not self.no_think, grader=self.grader
+            self.preset or "math", changes=changes, think=think_mode(self.think, self.no_think), grader=self.grader
         )  # fmt: skip
         named = {
             "judge_rows": "judge_data",

@@ -237,7 +237,8 @@ class Asker:
     async def _draft(self, problem: int, sample: int, number: int) -> Completion:
         body = self._body(problem, sample, number, self._sampling.cap)
         if self._contract.chat_template:
-            reply = await self._client.post("/chat/completions", body | {"messages": self._messages(problem)})
+            asked = {"messages": self._messages(problem), **self._told()}
+            reply = await self._client.post("/chat/completions", body | asked)
         else:
             reply = await self._client.post("/completions", body | {"prompt": self._prompt(problem)})
         return Completion(reply.text, self._tokens(reply), reply.finished, reply.reasoning)
@@ -290,6 +291,11 @@ class Asker:
         system = self._contract.system_prompt
         said = [{"role": "system", "content": system}] if system else []
         return [*said, {"role": "user", "content": self._questions.asked[problem]}]
+
+    def _told(self) -> dict[str, Any]:
+        """What the server's chat template is told of thinking, where that was asked for and it is known to heed it."""
+        told = self._contract.enable_thinking
+        return {} if told is None else {"chat_template_kwargs": {"enable_thinking": told, "thinking": told}}
 
     def _prompt(self, problem: int) -> str:
         if not isinstance(self._questions, Problems):

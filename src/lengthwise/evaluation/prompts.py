@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.answer_text import as_number
 from lengthwise.evaluation.boxes import final_box
-from lengthwise.evaluation.thinking import KINDS, Marks, marks_of, split_thinking
+from lengthwise.evaluation.thinking import KINDS, Marks, ends_in, marks_of, split_thinking
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
@@ -39,12 +39,13 @@ class PromptContract:
     ``{problem}``. ``think_prefix``: text pre-filled before the response (``"<think>\\n"``), or ``""``.
     ``think_close``: the text that ends the thinking; ``None`` if responses have no thinking section. If set,
     a response begins inside its thinking. ``think_marks``: a response's own marks tell, whatever their kind: what
-    closes its thinking and, without a ``think_close``, whether it has any. ``stop_strings``: texts that end a
-    response besides EOS. ``eos_ids``: every id that ends a response; empty until `resolve`. ``problem_column``,
-    ``answer_column``: columns of a row. ``answer_format``: one of `ANSWER_FORMATS`. ``answer_before_close``: whether
-    an answer that is marked as one (boxed, "the answer is") may be read from thinking that never closed.
-    ``answer_pattern``: a regular expression with one group, the answer, where responses write it in a way of
-    their own; its last match counts and nothing else does.
+    closes its thinking and, without a ``think_close``, whether it has any. ``enable_thinking``: what a chat template
+    is told that asks for it; ``None``: nothing. ``think_reason``: why this is so; label only. ``stop_strings``: texts
+    that end a response besides EOS. ``eos_ids``: every id that ends a response; empty until `resolve`.
+    ``problem_column``, ``answer_column``: columns of a row. ``answer_format``: one of `ANSWER_FORMATS`.
+    ``answer_before_close``: whether an answer that is marked as one (boxed, "the answer is") may be read from thinking
+    that never closed. ``answer_pattern``: a regular expression with one group, the answer, where responses write it in
+    a way of their own; its last match counts and nothing else does.
     """
 
     name: str
@@ -54,6 +55,8 @@ class PromptContract:
     think_prefix: str = ""
     think_close: str | None = None
     think_marks: bool = False
+    enable_thinking: bool | None = None
+    think_reason: str | None = None
     stop_strings: tuple[str, ...] = ()
     eos_ids: tuple[int, ...] = ()
     problem_column: str = "problem"
@@ -108,12 +111,13 @@ class PromptContract:
         return cls(**fields)
 
     def fingerprint(self) -> str:
-        """Sixteen hex digits that change with any field but the name; ``+marks`` follows where those tell."""
+        """Sixteen hex digits that change with any field that is no label; ``+marks`` follows where those tell."""
         fields = self.to_dict()
-        del fields["name"]
-        if self.answer_pattern is None:  # so that contracts keep the fingerprint they had before this field
-            del fields["answer_pattern"]
-        del fields["think_marks"]
+        for name in ("name", "think_reason", "think_marks"):
+            del fields[name]
+        for name in ("answer_pattern", "enable_thinking"):  # contracts keep the fingerprint from before these fields
+            if fields[name] is None:
+                del fields[name]
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
         return digest + ("+marks" if self.think_marks else "")
 
@@ -187,7 +191,7 @@ def render(
     the contract knows nothing of, and text that the tokenizer can only write as its unknown token.
     """
     asked = contract.template.replace(PROBLEM_SLOT, problem_text(contract, row))
-    text = _chat_text(contract, tokenizer, asked) if contract.chat_template else plain_text(contract, asked)
+    text = _chat_prompt(contract, tokenizer, asked) if contract.chat_template else plain_text(contract, asked)
     # A chat template writes its own BOS, so special tokens are only added to plain text.
     ids = list(tokenizer(text, add_special_tokens=not contract.chat_template)["input_ids"])
     while ids and ids[-1] in (*contract.eos_ids, tokenizer.eos_token_id) and not contract.chat_template:
@@ -287,21 +291,39 @@ def plain_text(contract: PromptContract, asked: str) -> str:
     return before + asked + contract.think_prefix
 
 
-def _chat_text(contract: PromptContract, tokenizer: PreTrainedTokenizerBase, asked: str) -> str:
+def chat_text(contract: PromptContract, tokenizer: PreTrainedTokenizerBase, asked: str) -> str:
+    """A prompt as the chat template makes it, nothing pre-filled; `ConfigError` where the template refuses it."""
+    from jinja2 import TemplateError
+
     messages = [{"role": "user", "content": asked}]
     if contract.system_prompt:
         messages.insert(0, {"role": "system", "content": contract.system_prompt})
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    ending = str(text).rstrip()
-    if contract.think_close is None and ending.endswith("<think>"):
+    # Templates call it by either name; those that know neither pass over both.
+    told = contract.enable_thinking
+    options = {} if told is None else {"enable_thinking": told, "thinking": told}
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options))
+    except TemplateError as error:
+        roles = " and ".join(message["role"] for message in messages)
+        raise ConfigError(
+            f"the tokenizer's chat template refuses a conversation of {roles} ({error}); change the prompt contract "
+            f"{contract.name!r}, or use chat_template=False (--no-chat-template)"
+        ) from error
+
+
+def _chat_prompt(contract: PromptContract, tokenizer: PreTrainedTokenizerBase, asked: str) -> str:
+    text = chat_text(contract, tokenizer, asked)
+    ending = text.rstrip()
+    if contract.think_close is None and (kind := ends_in(ending)) is not None:
         raise ConfigError(
             f"the chat template opens a thinking section but the prompt contract {contract.name!r} has none; "
-            'set think_prefix="<think>\\n" and think_close="</think>"'
+            f"set think_prefix={kind.first!r} and think_close={kind.closes!r}, or leave --no-think out"
         )
     opens = contract.think_open
-    if contract.think_prefix and opens is not None and ending.endswith(opens):
-        return ending.removesuffix(opens) + contract.think_prefix
-    return str(text) + contract.think_prefix
+    for opened in (contract.think_prefix.rstrip(), opens):  # as some write more than a mark
+        if contract.think_prefix and opened and ending.endswith(opened):
+            return ending.removesuffix(opened) + contract.think_prefix
+    return text + contract.think_prefix
 
 
 def _refuse_unknown(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int]) -> None:

@@ -145,5 +145,11 @@ def opens_itself(answer: str) -> bool:
     return mark is not None and _reader(KINDS)[1][mark[0]].opens == mark[0]
 
 
+def ends_in(text: str) -> Marks | None:
+    """The kind whose opening mark a text ends with, blanks aside: what follows begins in its thinking."""
+    bare = text.rstrip()
+    return next((kind for kind in KINDS if bare.endswith((str(kind.opens), kind.first.rstrip()))), None)
+
+
 def _words(text: str) -> list[str]:
     return text.split()

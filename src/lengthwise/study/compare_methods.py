@@ -34,10 +34,11 @@ from lengthwise.study.compare_plan import check_arms, facts_of, make_plan
 from lengthwise.study.compare_request import Comparison
 from lengthwise.study.compare_result import result_of
 from lengthwise.study.compare_worlds import Arena, open_arena
+from lengthwise.study.request import say_thinking
 from lengthwise.study.runfolder import CONFIG, MODEL, OUTCOME, RECORDS, environment, open_run
 
 Listener = Callable[[str, Mapping[str, Any]], None]
-"""Told of progress: (event, facts). Events: phase (name, steps), done (name, done, of), tick."""
+"""Told of progress: (event, facts). Events: phase (name, steps), done (name, done, of), tick, said (text)."""
 
 
 @writes("asked.out")
@@ -63,6 +64,7 @@ def compare_methods(
     tell = listener or (lambda event, facts: None)
     arena = open_arena(asked)
     check_arms(asked, arena)
+    say_thinking(arena.test.contract, tell)
     count = job_count(asked, jobs)
     _open(asked, arena, overwrite=overwrite)
     bases = [Piece(f"base seed {seed}", ("base", str(seed))) for seed in asked.seed_numbers]

@@ -114,6 +114,7 @@ def dry_run(asked: Comparison) -> dict[str, Any]:
         "model": asked.model,
         "problems": {"train": len(problems), "validation": len(arena.validation), "test": len(arena.test)},
         "eval_cap": arena.eval_cap,
+        "thinking": arena.test.contract.think_reason,
         "arms": [
             {"name": arm.name, "knob": arm.knob, "values": list(arm.values), "options": dict(arm.options),
              "settings": plan["settings"][arm.name] if known else None}
@@ -154,6 +155,7 @@ def dry_run_lines(shown: Mapping[str, Any], jobs: int) -> list[str]:
     """What `--dry-run` prints."""
     counts = ", ".join(f"{count:,} {name}" for name, count in shown["problems"].items())
     lines = [f"{shown['model']}: {counts} problems, evaluated at up to {shown['eval_cap']:,} tokens"]
+    lines += [f"thinking: {shown['thinking']}"] if shown["thinking"] else []
     for arm in shown["arms"]:
         fixed = "".join(f", {name} {value}" for name, value in arm["options"].items())
         lines.append(f"{arm['name']}: {arm['knob']} {', '.join(map(str, arm['values']))}{fixed}")

@@ -55,6 +55,7 @@ def dry_run(asked: Request) -> dict[str, Any]:
         "prompt": train.texts[0],
         "prompt_tokens": len(train.prompts[0]),
         "eos_ids": list(contract.eos_ids),
+        "thinking": contract.think_reason,
         "gold": train.answers[0],
         "sample": sample,
         "verdict": None if verdict is None else dataclasses.asdict(verdict),
@@ -125,6 +126,7 @@ def dry_run_lines(shown: Mapping[str, Any]) -> list[str]:
     return [
         f"--- prompt ({shown['prompt_tokens']} tokens; ends on {shown['eos_ids']}) ---",
         shown["prompt"],
+        *([f"(thinking: {shown['thinking']})"] if shown["thinking"] else []),
         "--- its gold answer given back ---",
         *_sample_lines(shown),
         f"--- estimate for {cost['parameters']:,} parameters at cap {cost['cap']} (rough) ---",

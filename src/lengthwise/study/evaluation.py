@@ -6,7 +6,6 @@ The folder holds every response that was drawn; the same call draws what is miss
 from __future__ import annotations
 
 import json
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import numpy as np
 
 from lengthwise.data import read_rows
 from lengthwise.engine.models import AUTO, Policy, check_dtype, dtype_words, load_policy, resolve_device, resolve_dtype
-from lengthwise.errors import ConfigError, InputError, LengthwiseWarning
+from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.anatomy import load_words
 from lengthwise.evaluation.bootstrap import mean_interval
 from lengthwise.evaluation.compare_records import Named, build_page, claims, compare_records
@@ -45,18 +44,18 @@ from lengthwise.locking import writes
 from lengthwise.pretrained import load_tokenizer, read_words
 from lengthwise.reach import reach
 from lengthwise.study.demo import TEST_PROBLEMS, measured_chains
+from lengthwise.study.evaluation_notes import notes_of, warn_of_unclosed
 from lengthwise.study.lab_models import model_folder
-from lengthwise.study.request import ContractRequest, room
+from lengthwise.study.request import ContractRequest, room, say_thinking
 from lengthwise.study.runfolder import environment, open_run
 
 CONFIG = "evaluation.json"  # another name than a training run's, so that neither is taken for the other
 RESPONSES, GRADED, SUMMARY = "responses.jsonl", "graded.jsonl", "summary.json"
 RECORD, REPORT, COMPARISON = "record.json", "report.html", "comparison.html"
-UNCLOSED_SHARE = 0.5
 SAMPLE_ROWS = 128
 
 Listener = Callable[[str, Mapping[str, Any]], None]
-"""Told of progress: (event, facts). Events: phase, drawn, waiting, rows."""
+"""Told of progress: (event, facts). Events: phase, drawn, waiting, rows, said (text)."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +140,7 @@ def evaluate_model(asked: Evaluation, *, overwrite: bool = False, listener: List
     plan = _plan_endpoint(asked, asked.endpoint) if asked.endpoint is not None else _plan_model(asked)
     if baseline is not None:
         _check_baseline(baseline, plan, str(asked.baseline))
+    say_thinking(plan.questions.contract, tell)
     open_run(asked.out, plan.config, overwrite=overwrite, name=CONFIG)
     with ResponseLog(asked.out / RESPONSES) as log:
         _draw(plan, log, tell)
@@ -211,7 +211,7 @@ def _plan_endpoint(asked: Evaluation, endpoint: Endpoint) -> Plan:
     assert asked.cap is not None, "checked when it was asked"
     sampling, counted, rows = asked.sampling(asked.cap), "the server's own counts", _rows(asked.data)
     if asked.tokenizer is None:
-        folder, contract = None, asked.contract.contract()
+        folder, contract = None, asked.contract.for_server()
         questions = read_questions(
             rows, contract, source=asked.data, skip_unreadable=True,
             asking=asked.intervention.asking(contract),
@@ -304,13 +304,13 @@ def _conclude(asked: Evaluation, plan: Plan, baseline: Record | None, tell: List
     left_out = plan.questions.left_out
     summary["problems_left_out"] = {"problems": len(left_out), "first": left_out[0] if left_out else None}
     summary["dtype"] = plan.config.get("dtype")
-    summary["notes"] = [*_notes(summary), *summary["notes"]]
+    summary["notes"] = [*notes_of(summary), *summary["notes"]]
     if asked.endpoint is None:
         summary["notes"].append(f"computed in {dtype_words(str(plan.tokenizer), asked.dtype)}")
     summary["comparison"] = None if baseline is None else _compare(baseline, record, folder, summary["notes"])
     names = [RESPONSES, GRADED, SUMMARY, RECORD, REPORT, *([COMPARISON] if baseline is not None else [])]
     summary["files"] = {name.partition(".")[0]: str(folder / name) for name in names}
-    _warn_of_unclosed(folder / RESPONSES, contract, summary)
+    warn_of_unclosed(folder / RESPONSES, contract, summary)
     atomic_write_json(folder / SUMMARY, summary)
     build_report(summary, folder / REPORT)
     return summary
@@ -351,26 +351,6 @@ def _drawn_facts(log: Path, record: Record) -> dict[str, Any]:
     return {"forced": forced, "spent_tokens": interval}
 
 
-def _notes(summary: Mapping[str, Any]) -> list[str]:
-    """What an evaluation adds to the notes of a log."""
-    done, spent, left_out = summary["intervention"], summary["spent_tokens"], summary["problems_left_out"]
-    said = []
-    if (options := summary["context"].get("lambda")) is not None:
-        said.append(" ".join(["Lambda attention", *(f"{name} {value}" for name, value in options.items())]))
-    if done is not None:
-        said.append("intervention: " + ", ".join(f"{name} {value}" for name, value in done.items()))
-    if done is not None and "answer_tokens" in done:
-        said.append(f"{summary['forced']} of {summary['responses']} responses had their thinking ended for them")
-    if spent is not None:
-        said.append(
-            f"{spent['estimate']:,.1f} tokens are spent for a response on all that are written beside each other; "
-            "the lengths are those of the first to finish"
-        )
-    if left_out["problems"]:
-        said.append(f"{left_out['problems']} problems left out, no response could be graded: {left_out['first']}")
-    return said
-
-
 def _compare(baseline: Record, record: Record, folder: Path, notes: list[str]) -> dict[str, Any]:
     """The comparison with the baseline; what it allows to say is added to the notes."""
     reference = Named(f"{baseline.name} (baseline)", (baseline,))
@@ -380,20 +360,3 @@ def _compare(baseline: Record, record: Record, folder: Path, notes: list[str]) -
         span = f" ({row['span']})" if row["span"] else ""
         notes.append(f"against {result['reference']}: {row['quantity']} {row['value']}{span}: {row['claim']}")
     return result
-
-
-def _warn_of_unclosed(log: Path, contract: PromptContract, summary: dict[str, Any]) -> None:
-    """Say so where thinking is expected and none is there: every response of such a model is graded wrong."""
-    if contract.think_close is None or (summary["unclosed_rate"] or 0.0) <= UNCLOSED_SHARE:
-        return
-    mark = json.dumps(contract.think_close)[1:-1]
-    with log.open(encoding="utf-8") as file:
-        if any(mark in line for line in file):
-            return
-    warnings.warn(
-        f"{summary['unclosed_rate']:.0%} of the responses never close their thinking, so they count as wrong, and "
-        f"{contract.think_close} stands in none: give --no-think for a model that answers directly, or raise --cap "
-        "for one that was cut in its thinking",
-        LengthwiseWarning,
-        stacklevel=2,
-    )

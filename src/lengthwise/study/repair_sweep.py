@@ -23,7 +23,7 @@ from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.files import atomic_write_json
 from lengthwise.locking import writes
 from lengthwise.reach import reach
-from lengthwise.study.request import ContractRequest
+from lengthwise.study.request import ContractRequest, say_thinking
 from lengthwise.weights.calibration import Calibration, calibration_rows, encode, prompts_of
 from lengthwise.weights.loading import Loaded
 from lengthwise.weights.options import check_share
@@ -144,6 +144,7 @@ def repair_and_measure(job: RepairJob, sweep: Sweep, *, note: Note = lambda _: N
     problems = read_rows(sweep.task)[: sweep.limit]
     loaded = load(job)
     measure = build_measure(job, sweep, judge, loaded, prompts, problems)
+    say_thinking(measure.problems.contract, lambda event, facts: note(facts["text"]))
     measure.sampler.check_padding()
     note(f"scoring on {len(pairs)} harmful rows{job.calibration.where}, judging answers to {len(prompts)} prompts")
     scored = score_weights(job, folders, pairs, loaded)

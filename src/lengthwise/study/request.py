@@ -14,6 +14,7 @@ from lengthwise.engine.method import Method
 from lengthwise.engine.models import DTYPES, Policy, load_policy, resolve_device
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, InputError
+from lengthwise.evaluation import think_auto
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import PromptContract, preset, resolve
 from lengthwise.locking import writes
@@ -43,28 +44,57 @@ WITHOUT_LOOP = ("seed", "micro_tokens", "sample_rows", "checkpoint_every")
 class ContractRequest:
     """The command line's words on how problems are asked and answers read, for every command that does.
 
-    ``preset``: one of `prompts.PRESETS`; ``changes``: fields of it that are given other values; ``think``: whether it
-    keeps its thinking section; ``grader``: your own, ``module:function``.
+    ``preset``: one of `prompts.PRESETS`; ``changes``: fields of it that are given other values; ``think``: whether
+    responses begin in their thinking, one of `think_auto.MODES` (True and False are ``yes`` and ``no``), ``auto``
+    wherever ``changes`` do not say; ``grader``: your own, ``module:function``.
+
+    Raises:
+        ConfigError: another ``think``.
     """
 
     preset: str = "math"
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    think: bool = True
+    think: str | bool = think_auto.AUTO
     grader: str | None = None
 
+    def __post_init__(self) -> None:
+        named = (think_auto.YES if self.think else think_auto.NO) if isinstance(self.think, bool) else self.think
+        object.__setattr__(self, "think", think_auto.check_mode(named))
+
     def contract(self) -> PromptContract:
-        """The preset with the changes."""
-        unthinking = {} if self.think else {"think_prefix": "", "think_close": None}
-        return preset(self.preset, **self.changes, **unthinking)
+        """The preset with the changes; its thinking is settled for one model, see `resolved` and `for_server`."""
+        return preset(self.preset, **self.changes)
+
+    @property
+    def _settled(self) -> bool:
+        """Whether the changes say already how responses think."""
+        return self.think == think_auto.AUTO and not self.changes.keys().isdisjoint(("think_prefix", "think_close"))
+
+    def for_server(self) -> PromptContract:
+        """The contract for a server whose tokenizer is not at hand."""
+        contract = self.contract()
+        if self.think in (think_auto.NO, think_auto.MARKS):
+            marks = self.think == think_auto.MARKS
+            return dataclasses.replace(contract, think_prefix="", think_close=None, think_marks=marks)
+        undecided = self.think == think_auto.AUTO and not self._settled
+        return think_auto.undecided(contract) if undecided else contract
 
     def resolved(self, folder: Path, tokenizer: Any) -> PromptContract:
-        """The same, completed for a model or the tokenizer in a folder."""
+        """The contract, completed for a model or the tokenizer in a folder."""
         contract = self.contract()
         if contract.chat_template and is_shipped(folder):
             raise ConfigError(
                 f"preset is {self.preset!r}, but the lab's models answer as the lab asks; give --preset lab"
             )
+        if not self._settled:
+            contract = think_auto.decide(contract, tokenizer, str(self.think))
         return resolve(contract, tokenizer, read_generation_config(folder))
+
+
+def say_thinking(contract: PromptContract, tell: Listener) -> None:
+    """Tell how responses think, where that was decided for the user: ("said", {"text"})."""
+    if contract.think_reason is not None:
+        tell("said", {"text": f"thinking: {contract.think_reason}"})
 
 
 @dataclass(frozen=True)
@@ -289,6 +319,8 @@ def room(longest_prompt: int, positions: int | None) -> int:
 def carry_out(asked: Request, *, overwrite: bool = False, listener: Listener | None = None) -> dict[str, Any]:
     """Resolve a request and shorten; the outcome gains `cap_choice` where the cap was chosen by auto."""
     resolved = resolve_request(asked)
+    if listener is not None:
+        say_thinking(resolved.train.contract, listener)
     job, problems = resolved.job, (resolved.train, resolved.held_out)
     if asked.stage is not None:
         return run_one_stage(job, asked.stage, *problems, overwrite=overwrite, listener=listener)

@@ -40,7 +40,7 @@ KEPT_TEXTS = 40
 SAMPLING, GREEDY = "", "-greedy"
 TRAINED = "trained"
 Listener = Callable[[str, Mapping[str, Any]], None]
-"""Told of progress: (event, facts). Events: phase, step."""
+"""Told of progress: (event, facts). Events: phase, step, said (text)."""
 Control = Callable[[Policy, Problems, Record], Record]
 """An extra measurement of the untouched model: (policy, problems, its record before) -> record."""
 
