@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -32,7 +32,7 @@ def unknown(name: str, known: Iterable[str], of: str) -> SettingError:
     return SettingError(f"{name} is no setting of {of}{hint} It has {', '.join(names)}", name)
 
 
-def failure(kind: type[Settings], given: Mapping[str, Any], error: ValidationError) -> LengthwiseError:
+def failure(kind: type[Settings], given: Mapping[str, object], error: ValidationError) -> LengthwiseError:
     """The one line that a failed validation comes to: what a validator of ours raised, else the first finding."""
     findings = error.errors(include_url=False)
     for finding in findings:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lengthwise.config import yaml_text
 from lengthwise.config.command import Command
@@ -29,7 +29,7 @@ class ConfigFile:
     path: Path
     text: str
     command: str | None
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
 
     def where(self, name: str) -> str:
         """File and line of a setting; the file alone where the line is not known."""
@@ -71,15 +71,15 @@ def _text(path: Path) -> str:
         raise ConfigError(f"config is {str(path)!r}: not UTF-8 text; give a YAML or JSON file of settings") from error
 
 
-def _yaml(text: str, path: Path) -> Any:
+def _yaml(text: str, path: Path) -> object:
     try:
         return yaml_text.read(text)[0]
     except yaml_text.YamlError as error:
         raise _at(path, error.line, str(error)) from None
 
 
-def _json(text: str, path: Path) -> Any:
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+def _json(text: str, path: Path) -> object:
+    def pairs(found: list[tuple[str, object]]) -> dict[str, object]:
         names = [name for name, _ in found]
         for name in names:
             if names.count(name) > 1:
@@ -121,7 +121,7 @@ def _at(path: Path, line: int | None, problem: str) -> ConfigError:
     return ConfigError(f"{path}{'' if line is None else f', line {line}'}: {problem}")
 
 
-def _checked(path: Path, text: str, found: dict[str, Any]) -> ConfigFile:
+def _checked(path: Path, text: str, found: dict[str, object]) -> ConfigFile:
     """A file's table, or the settings in a run's config, whose other sections say what came of them."""
     command = found.get(COMMAND)
     if command is not None and not isinstance(command, str):
@@ -135,7 +135,7 @@ def _checked(path: Path, text: str, found: dict[str, Any]) -> ConfigFile:
     return ConfigFile(path, text, command, values)
 
 
-def merged(kind: type[Kind], file: ConfigFile | None, flags: Mapping[str, Any]) -> Kind:
+def merged(kind: type[Kind], file: ConfigFile | None, flags: Mapping[str, object]) -> Kind:
     """Settings of a command: its defaults, over them the file's, over them the flags' (by flat name).
 
     Raises:
@@ -158,7 +158,7 @@ def merged(kind: type[Kind], file: ConfigFile | None, flags: Mapping[str, Any]) 
         raise ConfigError(f"{file.where(error.name)}: {error}") from None
 
 
-def _names(values: Mapping[str, Any]) -> set[str]:
+def _names(values: Mapping[str, object]) -> set[str]:
     """Every name in a file, those in tables too."""
     inner = [set(value) for value in values.values() if isinstance(value, Mapping)]
     return set(values).union(*inner)
@@ -175,7 +175,7 @@ def dump_yaml(settings: Command) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_config(settings: Command, **facts: Any) -> dict[str, Any]:
+def run_config(settings: Command, **facts: object) -> dict[str, object]:
     """What a run's folder keeps as `CONFIG`: the command, its settings, and beside them what was resolved from them.
 
     Settings about one call alone (``--out``, ``--json`` and the like) are left out, so that the folder may be moved.

@@ -104,12 +104,12 @@ class Settings(BaseModel):
         return _entries(cls)
 
     @classmethod
-    def dependent_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+    def dependent_defaults(cls, given: Mapping[str, object]) -> dict[str, object]:
         """Defaults that depend on other settings, by flat key; ``given`` holds what was given."""
         return {}
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Self:
+    def from_dict(cls, given: Mapping[str, object]) -> Self:
         """Settings from flat names, groups of them as tables, or both.
 
         Raises:
@@ -117,21 +117,21 @@ class Settings(BaseModel):
         """
         flat = cls.flattened(given)
         flat = {**cls.dependent_defaults(flat), **flat}
-        entries, own = cls.entries(), dict[str, Any]()
-        inner: dict[str, dict[str, Any]] = {name: {} for name in groups(cls)}
+        entries, own = cls.entries(), dict[str, object]()
+        inner: dict[str, dict[str, object]] = {name: {} for name in groups(cls)}
         for key, value in flat.items():
             entry = entries[key]
             (own if entry.group is None else inner[entry.group])[entry.attribute] = value
         return cls(**own, **{name: kind(**inner[name]) for name, kind in groups(cls).items()})
 
     @classmethod
-    def flattened(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+    def flattened(cls, given: Mapping[str, object]) -> dict[str, object]:
         """The same values by their flat keys, with groups opened.
 
         Raises:
             ConfigError: a name that is unknown, was renamed or is given twice.
         """
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
         for name, value, table in _opened(cls, given):
             key = key_of(name)
             if key not in cls.entries():
@@ -155,18 +155,18 @@ class Settings(BaseModel):
             for key, entry in self.entries().items()
         }
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Every value by its flat key, as JSON holds it; `from_dict` gives equal settings, floats to the last bit."""
         return {key: values.to_json(value) for key, value in self.flat().items()}
 
-    def changed(self) -> dict[str, Any]:
+    def changed(self) -> dict[str, object]:
         """The values that are not the default, by flat key."""
         found = self.flat()
         defaults = {key: entry.default for key, entry in self.entries().items()}
         defaults |= self.dependent_defaults(found)
         return {key: value for key, value in found.items() if self.entries()[key].required or value != defaults[key]}
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: object) -> Self:
         """The same settings with other values, by flat name or a group as a whole; all is checked again."""
         return self.from_dict({**self.flat(), **self.flattened(changes)})
 
@@ -207,7 +207,7 @@ def _fields(kind: type[Settings]) -> Iterator[tuple[str | None, str, FieldInfo, 
             yield name, attribute, field, inner.panel
 
 
-def _opened(kind: type[Settings], given: Mapping[str, Any]) -> Iterator[tuple[str, Any, str | None]]:
+def _opened(kind: type[Settings], given: Mapping[str, object]) -> Iterator[tuple[str, object, str | None]]:
     """(name, value, the group it was given in) of everything that was given."""
     for name, value in given.items():
         if name not in groups(kind):

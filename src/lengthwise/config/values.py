@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeGuard
 
 from lengthwise.config.definition import Facts
 
@@ -17,19 +17,19 @@ TRUTHS = {"true": True, "false": False}
 _WHOLE = re.compile(r"[+-]?\d+")
 
 
-def parts(annotation: Any) -> tuple[Any, ...]:
+def parts(annotation: object) -> tuple[object, ...]:
     """The members of a union without None; the type itself where it is none."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return tuple(part for part in typing.get_args(annotation) if part is not type(None))
     return (annotation,)
 
 
-def optional(annotation: Any) -> bool:
+def optional(annotation: object) -> bool:
     """Whether None is among the values."""
     return type(None) in typing.get_args(annotation)
 
 
-def entry_type(annotation: Any) -> Any:
+def entry_type(annotation: object) -> object:
     """The type of a tuple's entries; None where the setting holds one value."""
     for part in parts(annotation):
         if typing.get_origin(part) is tuple:
@@ -37,7 +37,7 @@ def entry_type(annotation: Any) -> Any:
     return None
 
 
-def choices(annotation: Any) -> tuple[str, ...]:
+def choices(annotation: object) -> tuple[str, ...]:
     """The words that a Literal or an Enum allows, alone or in a union or as entries of a tuple."""
     entries = entry_type(annotation)
     if entries is not None:
@@ -45,23 +45,23 @@ def choices(annotation: Any) -> tuple[str, ...]:
     return tuple(word for part in parts(annotation) for word in _words(part))
 
 
-def _words(part: Any) -> tuple[str, ...]:
+def _words(part: object) -> tuple[str, ...]:
     if typing.get_origin(part) is Literal:
         return typing.get_args(part)
     return tuple(str(member.value) for member in part) if _is_enum(part) else ()
 
 
-def _is_enum(part: Any) -> bool:
+def _is_enum(part: object) -> TypeGuard[type[enum.Enum]]:
     return isinstance(part, type) and issubclass(part, enum.Enum)
 
 
-def _chosen(word: str, annotation: Any) -> Any:
+def _chosen(word: str, annotation: object) -> object:
     """A word that is allowed, as the member that it names where it is an Enum's."""
     members = [member for part in parts(annotation) if _is_enum(part) for member in part if member.value == word]
     return members[0] if members else word
 
 
-def from_text(text: str, annotation: Any, facts: Facts) -> Any:
+def from_text(text: str, annotation: object, facts: Facts) -> object:
     """The value that a flag's text stands for; the text itself where it is none of the type, to be refused by name."""
     if facts.read is not None:
         return facts.read(text)
@@ -72,7 +72,7 @@ def from_text(text: str, annotation: Any, facts: Facts) -> Any:
     return _one(text, annotation)
 
 
-def _one(text: str, annotation: Any) -> Any:
+def _one(text: str, annotation: object) -> object:
     kinds = parts(annotation)
     if text in choices(annotation):
         return _chosen(text, annotation)
@@ -94,7 +94,7 @@ def _number(text: str) -> float | None:
         return None
 
 
-def from_value(value: Any, annotation: Any, facts: Facts) -> Any:
+def from_value(value: object, annotation: object, facts: Facts) -> object:
     """A value of Python, YAML or JSON as the field holds it: lists as tuples, texts as paths, commas split."""
     if isinstance(value, str) and (entry_type(annotation) is not None or _text_and_more(annotation)):
         return from_text(value, annotation, facts)
@@ -107,13 +107,13 @@ def from_value(value: Any, annotation: Any, facts: Facts) -> Any:
     return Path(value) if isinstance(value, str) and Path in parts(annotation) else value
 
 
-def _text_and_more(annotation: Any) -> bool:
+def _text_and_more(annotation: object) -> bool:
     """Whether texts and numbers are both values, so that the text of a number is one."""
     kinds = parts(annotation)
     return len(kinds) > 1 and (int in kinds or float in kinds)
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: object) -> object:
     """A value as JSON and YAML hold it; `from_value` gives it back."""
     if isinstance(value, tuple):
         return [to_json(entry) for entry in value]
@@ -122,14 +122,14 @@ def to_json(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as an error names it."""
     if isinstance(value, tuple | list):
         return repr([to_json(entry) for entry in value])
     return repr(to_json(value))
 
 
-def as_flag(value: Any) -> str:
+def as_flag(value: object) -> str:
     """A default as somebody would write it on the command line."""
     if isinstance(value, tuple):
         return ",".join(as_flag(entry) for entry in value)
@@ -139,36 +139,36 @@ def as_flag(value: Any) -> str:
     return str(to_json(value))
 
 
-NAMES: tuple[tuple[Any, str, str], ...] = (
-    (bool, "true or false", "truths"),
-    (int, "a whole number", "whole numbers"),
-    (float, "a number", "numbers"),
-    (Path, "a path", "paths"),
-    (str, "a text", "texts"),
+NAMES = (
+    (bool, ("true or false", "truths")),
+    (int, ("a whole number", "whole numbers")),
+    (float, ("a number", "numbers")),
+    (Path, ("a path", "paths")),
+    (str, ("a text", "texts")),
 )
 
 
-def wanted(annotation: Any, facts: Facts) -> str:
+def wanted(annotation: object, facts: Facts) -> str:
     """What to give for a setting, in words that end an error."""
     if facts.wanted is not None:
         return f"give {facts.wanted}"
-    entries = entry_type(annotation)
-    words = choices(annotation)
-    if entries is not None and not words:
-        return f"give {_of(entries, 2)}{' with commas between them' if facts.commas else ', as a list'}"
+    entries, words = entry_type(annotation), choices(annotation)
     if words:
-        named = f"{_of(annotation, 1)} or one of" if entries is None and len(parts(annotation)) > 1 else "one of"
-        listed = f"choose {named} {', '.join(words)}" if len(words) > 2 else f"choose {' or '.join(words)}"
-        return listed if named == "one of" else f"give {named} {', '.join(words)}"
-    return f"give {_of(annotation, 1)}"
+        others = "" if entries is not None else _of(annotation, 0)
+        if others:
+            return f"give {others} or one of {', '.join(words)}"
+        return f"choose one of {', '.join(words)}" if len(words) > 2 else f"choose {' or '.join(words)}"
+    if entries is not None:
+        return f"give {_of(entries, 1)}{' with commas between them' if facts.commas else ', as a list'}"
+    return f"give {_of(annotation, 0)}"
 
 
-def _of(annotation: Any, place: int) -> str:
+def _of(annotation: object, place: int) -> str:
     kinds = parts(annotation)
-    return " or ".join(row[place] for row in NAMES if row[0] in kinds)
+    return " or ".join(words[place] for kind, words in NAMES if kind in kinds)
 
 
-def out_of_bounds(value: Any, facts: Facts) -> Any:
+def out_of_bounds(value: object, facts: Facts) -> object:
     """The number that lies out of a setting's bounds, itself or an entry of it; None where all lie within."""
     numbers = value if isinstance(value, tuple) else (value,)
     for number in numbers:

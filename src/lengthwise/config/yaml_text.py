@@ -42,7 +42,7 @@ class _Reader:
     events: Iterator[Any]
     lines: dict[str, int]
 
-    def value(self, event: Any, depth: int = 0) -> Any:
+    def value(self, event: Any, depth: int = 0) -> object:
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             raise YamlError(f"{event.anchor} is an anchor, which is not taken; write the value out", line)
@@ -54,14 +54,14 @@ class _Reader:
             return scalar(event.value) if event.implicit[0] else event.value
         return self._list(depth) if isinstance(event, yaml.SequenceStartEvent) else self._table(depth)
 
-    def _list(self, depth: int) -> list[Any]:
+    def _list(self, depth: int) -> list[object]:
         found = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             found.append(self.value(event, depth + 1))
         return found
 
-    def _table(self, depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def _table(self, depth: int) -> dict[str, object]:
+        found: dict[str, object] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             name, line = self.value(event, depth + 1), event.start_mark.line + 1
             if not isinstance(name, str):
@@ -73,7 +73,7 @@ class _Reader:
         return found
 
 
-def read(text: str) -> tuple[Any, dict[str, int]]:
+def read(text: str) -> tuple[object, dict[str, int]]:
     """The value that a text holds, and for every name the first line where it is given a value.
 
     Raises:
@@ -82,7 +82,7 @@ def read(text: str) -> tuple[Any, dict[str, int]]:
     lines: dict[str, int] = {}
     try:
         events = iter(yaml.parse(text, Loader=yaml.SafeLoader))
-        documents: list[Any] = []
+        documents: list[object] = []
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if documents:
@@ -102,7 +102,7 @@ def _said(error: Any, text: str) -> YamlError:
     return YamlError("no YAML: a character that is not allowed", text.count("\n", 0, place) + 1)
 
 
-def scalar(text: str) -> Any:
+def scalar(text: str) -> object:
     """What a word without quotes stands for: null, true, false, a number, or itself."""
     if text in NULL:
         return None
@@ -115,7 +115,7 @@ def scalar(text: str) -> Any:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def write(value: Any, *, inside: bool = False) -> str:
+def write(value: object, *, inside: bool = False) -> str:
     """A value as YAML that `read` gives back; ``inside`` a list every text has quotes."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(write(entry, inside=True) for entry in value)}]"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lengthwise.config.command import Command
 from lengthwise.config.definition import again, group, setting
@@ -53,7 +52,7 @@ class EvaluateSettings(Command):
     json_: bool = again(Common, "json_")
 
     @classmethod
-    def dependent_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+    def dependent_defaults(cls, given: Mapping[str, object]) -> dict[str, object]:
         """Our own sampler has a seed; a server's is its own unless one is given."""
         return {} if given.get("endpoint") is not None else {"seed": 0}
 

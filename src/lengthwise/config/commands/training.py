@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from lengthwise.config.command import Command
 from lengthwise.config.definition import again, group, setting
@@ -38,7 +38,7 @@ PADDED = (
 )
 
 
-def read_options(given: Any) -> Any:
+def read_options(given: object) -> object:
     """``name=value`` texts; a file may give a mapping of names to values in their place."""
     if isinstance(given, str):
         return (given,)
@@ -47,7 +47,7 @@ def read_options(given: Any) -> Any:
     return tuple(given) if isinstance(given, list) else given
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """A value as it would be written behind ``name=``."""
     if isinstance(value, list | tuple):
         return ",".join(map(_text, value))
@@ -160,7 +160,7 @@ class CompareSettings(Command):
     json_: bool = again(Common, "json_")
 
     @classmethod
-    def dependent_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+    def dependent_defaults(cls, given: Mapping[str, object]) -> dict[str, object]:
         """A lab model is small, and learns at a higher rate."""
         return {"lr": LAB_LR} if str(given.get("model", "")).startswith(LAB) else {}
 

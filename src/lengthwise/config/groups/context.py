@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Literal
 
 from lengthwise.config.definition import again, setting
 from lengthwise.config.groups.common import Common
@@ -17,7 +17,7 @@ LENGTHS = "token counts with commas, for example 1k,2k,4096"
 AS_IS = "as-is"
 
 
-def read_lengths(given: Any) -> Any:
+def read_lengths(given: object) -> object:
     """Token counts of ``1k,2k,4096``, sorted and each once; k is 1024. What is none of them comes back as it is."""
     found = []
     for part in given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]:
