@@ -82,6 +82,7 @@ def test_fingerprint_changes_with_every_field_but_the_name():
         "answer_format": "auto",
         "answer_before_close": True,
         "answer_pattern": "Result: (.+)",
+        "answers": "any",
     }
     assert {*changes, "name", "think_reason"} == {field.name for field in dataclasses.fields(PromptContract)}
     prints = [dataclasses.replace(contract, **{name: value}).fingerprint() for name, value in changes.items()]

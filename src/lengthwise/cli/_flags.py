@@ -64,6 +64,10 @@ class ContractFlags:
     answer_pattern: Annotated[
         str | None, Flag(help="Regular expression with one group, the answer; its last match counts.")
     ] = None
+    answers: Annotated[
+        str | None,
+        Flag(help="A list as the right answer holds: all, parts of one answer, or any, alternatives. Default: all."),
+    ] = None
     system_prompt: Annotated[str | None, Flag(help="System prompt.")] = None
     chat_template: Annotated[
         bool | None, Flag("--chat-template/--no-chat-template", help="Render through the chat template.")

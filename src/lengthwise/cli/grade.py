@@ -31,6 +31,9 @@ def grade(
     answer_pattern: Annotated[
         str | None, Flag(help="Regular expression with one group, the answer; its last match counts.")
     ] = None,
+    answers: Annotated[
+        str, Flag(help="A list as the right answer holds: all, parts of one answer, or any, alternatives.")
+    ] = "all",
     grader: Annotated[str | None, Flag(help="Your own grader, module:function.")] = None,
     tokenizer: Annotated[
         str | None, Flag(help="Folder of the model's tokenizer: to count tokens, and to tell where they go.")
@@ -67,7 +70,7 @@ def grade(
     for name, target in (("--out", graded), ("--record", record), ("--report", report)):
         check_target(name, target, log)
     mode = None if think is None and not no_think else think_mode(think, no_think)
-    contract = _contract(preset, mode, answer_pattern)
+    contract = _contract(preset, mode, answer_pattern, answers)
     options = GradeOptions(
         contract=contract, grader=grader, tokenizer=_folder(tokenizer),
         cap=cap, price=price, response_column=response_column, answer_column=answer_column,
@@ -80,7 +83,7 @@ def grade(
     _show(summary, report, as_json)
 
 
-def _contract(preset: str, think: str | None, answer_pattern: str | None) -> Any:
+def _contract(preset: str, think: str | None, answer_pattern: str | None, answers: str) -> Any:
     """How responses are read: the marks of any kind tell, unless there is to be no thinking or none can be."""
     from lengthwise.evaluation.anatomy import AUTO
     from lengthwise.evaluation.prompts import PRESETS, unknown_name
@@ -91,7 +94,9 @@ def _contract(preset: str, think: str | None, answer_pattern: str | None) -> Any
 
     if preset != "auto" and preset not in PRESETS:
         raise ConfigError(unknown_name("preset", preset, ("auto", *PRESETS)))
-    changes: dict[str, Any] = {} if answer_pattern is None else {"answer_pattern": answer_pattern}
+    changes: dict[str, Any] = {"answers": answers}
+    if answer_pattern is not None:
+        changes["answer_pattern"] = answer_pattern
     changes["think_marks"] = check_mode(think or MARKS) != NO and (preset != "lab" or think is not None)
     if think == YES:
         changes["think_close"] = THINK_CLOSE

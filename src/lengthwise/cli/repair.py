@@ -146,6 +146,10 @@ class SweepFlags:
     preset: Annotated[str | None, Flag(help="How problems are asked: lab, gsm8k, math or aime. Default: math.")] = None
     task_template: Annotated[str | None, Flag(help="Prompt of a problem with {problem} in it.")] = None
     answer_pattern: Annotated[str | None, Flag(help="Regular expression with one group, a problem's answer.")] = None
+    answers: Annotated[
+        str | None,
+        Flag(help="A list as the right answer holds: all, parts of one answer, or any, alternatives. Default: all."),
+    ] = None
     grader: Annotated[str | None, Flag(help="Your own grader of problems, module:function.")] = None
     problem_column: Annotated[str | None, Flag(help="Column of the problem.")] = None
     answer_column: Annotated[str | None, Flag(help="Column of the answer.")] = None
@@ -169,7 +173,7 @@ class SweepFlags:
         from lengthwise.study.repair_sweep import Sweep
         from lengthwise.study.request import ContractRequest
 
-        names = ("answer_pattern", "problem_column", "answer_column")
+        names = ("answer_pattern", "answers", "problem_column", "answer_column")
         changes = {name: given[name] for name in names if name in given} | {"chat_template": chat}
         if self.task_template is not None:
             changes["template"] = self.task_template

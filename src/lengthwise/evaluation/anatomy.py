@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from lengthwise.data import Defect
 from lengthwise.errors import InputError
 from lengthwise.evaluation.answer_text import answer_key
+from lengthwise.evaluation.gold import alternatives, read_gold
 from lengthwise.evaluation.graders import Grader, Verdict, grade, load_grader, ready_for
-from lengthwise.evaluation.prompts import PromptContract, read_gold
+from lengthwise.evaluation.prompts import PromptContract
 from lengthwise.evaluation.stated import stated_answers
 from lengthwise.evaluation.thinking import THINK_CLOSE, thinking_sections
 from lengthwise.pretrained import load_tokenizer
@@ -44,7 +45,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Body:
-    """What is taken apart: the whole response, and the reference (anything `prompts.read_gold` reads).
+    """What is taken apart: the whole response, and the reference (anything `gold.read_gold` reads).
 
     ``thinks``: its thinking was given apart and stands at its beginning, without an opening mark.
     """
@@ -154,14 +155,15 @@ def dissect(body: Body, contract: PromptContract, own: Grader | None, counter: C
     right. A reference that cannot be read is a `Defect`: such a row is left out, never graded.
     """
     try:
-        gold = read_gold(body.answer, contract.answer_format)
+        gold = read_gold(body.answer, contract.answer_format, answers=contract.answers)
     except InputError as error:
         return Defect(UNREADABLE_GOLD, str(error))
     verdict = grade(body.text, body.answer, contract=contract) if own is None else own(body.text, gold)
-    right_key = answer_key(gold)
+    right_keys = list(map(answer_key, alternatives(gold)))
     found_key = None if verdict.extracted is None else answer_key(verdict.extracted)
-    keys = {right_key, found_key} if verdict.correct and found_key is not None else {right_key}
-    right_end = _first_right(body.text, contract, keys)
+    also = [found_key] if verdict.correct and found_key is not None else []
+    right_end = _first_right(body.text, contract, {*right_keys, *also})
+    right_key = " | ".join(right_keys)
     begins = contract.think_close is not None
     sections, closed = thinking_sections(body.text, contract.think_kinds, begins=begins)
     anatomy = Anatomy(

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from lengthwise.evaluation import readers
 from lengthwise.evaluation.answer_text import chosen, folded
+from lengthwise.evaluation.gold import NUMERIC_FORMATS
 from lengthwise.evaluation.phrases import phrases, single_phrases
-from lengthwise.evaluation.prompts import NUMERIC_FORMATS
 from lengthwise.evaluation.statement import Reader, Stated, final
 from lengthwise.evaluation.values import bare_formula, last_formula_or_number, last_list
 

@@ -257,7 +257,7 @@ def _thinks(summary: Summary) -> bool:
 def _measured(summary: Summary) -> list[tuple[str, str]]:
     """What the numbers were read under."""
     context = summary["context"]
-    read = {name: context["contract"][name] for name in ("answer_format", "answer_pattern", "think_close")}
+    read = {name: context["contract"][name] for name in ("answer_format", "answer_pattern", "answers", "think_close")}
     told = {name: ", ".join(f"{kind} {rows:,}" for kind, rows in summary[name].items()) for name in TOLD}
     shown = {name: context[name] for name in ("cap", "cap_from", "grader", "tokenizer")} | read | told
     return data.settings({name.replace("_", " "): value for name, value in shown.items() if value is not None})

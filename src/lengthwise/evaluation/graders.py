@@ -9,6 +9,7 @@ which may run for ever: where responses come from strangers, grade in a worker p
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
@@ -19,11 +20,10 @@ from lengthwise.evaluation.answer_text import lone_choice
 from lengthwise.evaluation.equality import answers_agree, get_ready
 from lengthwise.evaluation.equality import same_answer as same_answer
 from lengthwise.evaluation.extraction import extract_answer
+from lengthwise.evaluation.gold import ALL, ANY, NUMERIC_FORMATS, alternatives, read_gold
 from lengthwise.evaluation.prompts import (
     ANSWER_FORMATS,
-    NUMERIC_FORMATS,
     PromptContract,
-    read_gold,
     split_response,
     unknown_name,
 )
@@ -69,12 +69,15 @@ def grade(
     contract: PromptContract | None = None,
     answer_format: str = "auto",
     answer_pattern: str | None = None,
+    answers: str = ALL,
 ) -> Verdict:
     """Grade one response against the reference answer.
 
-    ``answer``: anything `prompts.read_gold` reads; an unreadable one raises `InputError`. With a ``contract``
-    its answer format, answer pattern and thinking marks hold; without one ``answer_format`` and
-    ``answer_pattern`` do, and marks in the response, of any kind in `thinking.KINDS`, tell its thinking.
+    ``answer``: anything `gold.read_gold` reads; an unreadable one raises `InputError`. ``answers``: whether a list
+    holds parts of it, all wanted (``"all"``), or alternatives, of which one is enough (``"any"``). With a ``contract``
+    its answer format, answer pattern, ``answers`` and thinking marks hold; without one ``answer_format``,
+    ``answer_pattern`` and ``answers`` do, and marks in the response, of any kind in `thinking.KINDS`, tell its
+    thinking.
 
     An answer is read from the text after the thinking only. A response that is empty, or whose thinking never
     closes, is wrong; ``answer_before_close`` lets answers that are marked as such (boxed, "the answer is")
@@ -85,12 +88,14 @@ def grade(
     named in the verdict.
     """
     if contract is not None:
-        answer_format, answer_pattern = contract.answer_format, contract.answer_pattern
+        answer_format, answer_pattern, answers = contract.answer_format, contract.answer_pattern, contract.answers
     if answer_format not in ANSWER_FORMATS:
         raise ConfigError(unknown_name("answer_format", answer_format, ANSWER_FORMATS))
     if not isinstance(response, str):
         raise InputError(f"response is a {type(response).__name__}; pass its text")
-    gold = read_gold(answer, answer_format)
+    if answers not in (ALL, ANY):
+        raise ConfigError(unknown_name("answers", answers, (ALL, ANY)))
+    gold = read_gold(answer, answer_format, answers=answers)
     if not response.strip():
         return Verdict(False, None, EMPTY)
     thinking, text, closed = _split(response, contract)
@@ -98,18 +103,29 @@ def grade(
         if contract is None or not contract.answer_before_close:
             return Verdict(False, None, UNCLOSED)
         text = thinking
-    found = extract_answer(
-        text,
-        answer_format,
-        answer_pattern=answer_pattern,
-        marked_only=not closed,
-        choice=answer_format not in NUMERIC_FORMATS and lone_choice(gold) is not None,
-    )
-    if found is None:
-        return Verdict(False, None, NO_ANSWER if closed else UNCLOSED)
-    extracted, how = found
-    correct, error = answers_agree(extracted, gold, answer_format)
-    return Verdict(correct, extracted, how, error)
+    read = functools.partial(extract_answer, text, answer_format, answer_pattern=answer_pattern, marked_only=not closed)
+
+    def verdict(wanted: str) -> Verdict:
+        found = read(choice=answer_format not in NUMERIC_FORMATS and lone_choice(wanted) is not None)
+        if found is None:
+            return Verdict(False, None, NO_ANSWER if closed else UNCLOSED)
+        extracted, how = found
+        correct, error = answers_agree(extracted, wanted, answer_format)
+        return Verdict(correct, extracted, how, error)
+
+    return first_right(verdict, gold)
+
+
+def first_right(verdict: Callable[[str], Verdict], gold: str) -> Verdict:
+    """The verdict by the first alternative of a reference that is met; by the first of all where none is."""
+    found = None
+    for wanted in alternatives(gold):
+        one = verdict(wanted)
+        if one.correct:
+            return one
+        found = found or one
+    assert found is not None
+    return found
 
 
 def load_grader(path: str) -> Grader:
@@ -138,7 +154,10 @@ class OwnGrader:
     function: Callable[[str, str], Any]
 
     def __call__(self, response: str, answer: str) -> Verdict:
-        """Call the function and check what it returns."""
+        """Call the function, on each alternative of a reference until one is right, and check what it returns."""
+        return first_right(functools.partial(self._verdict, response), answer)
+
+    def _verdict(self, response: str, answer: str) -> Verdict:
         with naming(f"the grader {self.path!r} raised"):
             result = self.function(response, answer)
         if isinstance(result, Verdict):

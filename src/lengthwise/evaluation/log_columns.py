@@ -13,7 +13,7 @@ from typing import Any
 
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.answer_text import answer_key
-from lengthwise.evaluation.prompts import read_gold
+from lengthwise.evaluation.gold import read_gold
 from lengthwise.evaluation.thinking import KINDS, opens_itself, same_thinking, split_thinking
 
 RESPONSE = (
@@ -154,24 +154,24 @@ def _rival_texts(row: Mapping[str, Any], text: str | None, thinking: str | None)
             yield name
 
 
-def read_answer(row: Mapping[str, Any], columns: Columns, answer_format: str) -> Any:
+def read_answer(row: Mapping[str, Any], columns: Columns, answer_format: str, answers: str) -> Any:
     """The reference of a row, as it stands there."""
     name = columns.answer or ANSWER[0]
     answer = given(row, name)
     if answer is None:
         raise UnusableError(f"no {name} to grade against", f"it has {columns_of(row)}")
     if columns.answer is None and (there := candidates(row, ANSWER[1:])):
-        key = _gold_key(answer, answer_format)
+        key = _gold_key(answer, answer_format, answers)
         for other in there if key is not None else ():
-            if _gold_key(given(row, other), answer_format) not in (None, key):
+            if _gold_key(given(row, other), answer_format, answers) not in (None, key):
                 raise _two("the right answer", name, other, "answer_column")
     return answer
 
 
-def _gold_key(value: Any, answer_format: str) -> str | None:
+def _gold_key(value: Any, answer_format: str, answers: str) -> str | None:
     """What equal references share; None for what is none."""
     try:
-        return answer_key(read_gold(value, answer_format))
+        return answer_key(read_gold(value, answer_format, answers=answers))
     except InputError:
         return None
 

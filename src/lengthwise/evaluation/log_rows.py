@@ -217,7 +217,7 @@ def _abandoned(finished: bool, closed: bool) -> str:
 
 def _body(text: str, thinking: str | None, row: Mapping[str, Any], options: GradeOptions) -> Body:
     contract = options.read_under
-    answer = read_answer(row, options.columns, contract.answer_format)
+    answer = read_answer(row, options.columns, contract.answer_format, contract.answers)
     if thinking is None:
         return Body(text, answer)
     return Body(whole_response(thinking, text, contract.think_close or THINK_CLOSE), answer, thinks=True)

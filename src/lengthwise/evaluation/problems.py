@@ -12,6 +12,7 @@ import torch
 from lengthwise.engine import Task
 from lengthwise.engine.sampler import World
 from lengthwise.errors import ConfigError, InputError
+from lengthwise.evaluation.gold import alternatives
 from lengthwise.evaluation.graders import grader_name, load_grader
 from lengthwise.evaluation.isolated import SafeGrader
 from lengthwise.evaluation.prompts import PROBLEM_SLOT, PromptContract, gold_answer, problem_text, render
@@ -213,7 +214,7 @@ def prepare(
         prompts.append(ids)
     if isinstance(grader, str):
         load_grader(grader)  # a wrong name is a complaint now, not of a worker later
-    own = grader if callable(grader) else SafeGrader(contract, grader=grader)
+    own = _of_alternatives(grader) if callable(grader) else SafeGrader(contract, grader=grader)
     name = getattr(grader, "__name__", "own grader") if callable(grader) else grader
     return Problems(
         **{field.name: getattr(read, field.name) for field in fields(Questions)},
@@ -223,6 +224,14 @@ def prepare(
         grader=own,
         grader_name=name or grader_name(contract.answer_format),
     )
+
+
+def _of_alternatives(grader: Callable[[str, str], object]) -> Callable[[str, str], object]:
+    def grade_any(response: str, answer: str) -> object:
+        wanted = alternatives(answer)
+        return grader(response, answer) if len(wanted) == 1 else any(bool(grader(response, one)) for one in wanted)
+
+    return grade_any
 
 
 def _problem_id(row: Mapping[str, Any], asked: str) -> str:

@@ -10,16 +10,13 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Rational, Real
 from typing import TYPE_CHECKING, Any
 
 from lengthwise.errors import ConfigError, InputError
-from lengthwise.evaluation.answer_text import as_number
-from lengthwise.evaluation.boxes import final_box
+from lengthwise.evaluation.gold import ALL, ANY, read_gold
 from lengthwise.evaluation.thinking import KINDS, Marks, ends_in, marks_of, split_thinking
 
 if TYPE_CHECKING:
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 
 ANSWER_FORMATS = ("lab", "gsm8k", "math", "aime", "auto")
 PROBLEM_SLOT = "{problem}"
-NUMERIC_FORMATS = ("gsm8k", "aime")
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,8 @@ class PromptContract:
     ``problem_column``, ``answer_column``: columns of a row. ``answer_format``: one of `ANSWER_FORMATS`.
     ``answer_before_close``: whether an answer that is marked as one (boxed, "the answer is") may be read from thinking
     that never closed. ``answer_pattern``: a regular expression with one group, the answer, where responses write it in
-    a way of their own; its last match counts and nothing else does.
+    a way of their own; its last match counts and nothing else does. ``answers``: what a list as the reference holds,
+    ``"all"`` parts that are wanted together, or ``"any"`` alternatives.
     """
 
     name: str
@@ -64,6 +61,7 @@ class PromptContract:
     answer_format: str = "auto"
     answer_before_close: bool = False
     answer_pattern: str | None = None
+    answers: str = ALL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop_strings", tuple(self.stop_strings))
@@ -72,6 +70,8 @@ class PromptContract:
             raise ConfigError(f"template is {self.template!r}; it must hold {PROBLEM_SLOT} exactly once")
         if self.answer_format not in ANSWER_FORMATS:
             raise ConfigError(unknown_name("answer_format", self.answer_format, ANSWER_FORMATS))
+        if self.answers not in (ALL, ANY):
+            raise ConfigError(unknown_name("answers", self.answers, (ALL, ANY)))
         if self.think_close == "" or (self.think_prefix and self.think_close is None):
             raise ConfigError(
                 f"think_prefix is {self.think_prefix!r} and think_close {self.think_close!r}; a pre-filled "
@@ -118,6 +118,8 @@ class PromptContract:
         for name in ("answer_pattern", "enable_thinking"):  # contracts keep the fingerprint from before these fields
             if fields[name] is None:
                 del fields[name]
+        if self.answers == ALL:
+            del fields["answers"]
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
         return digest + ("+marks" if self.think_marks else "")
 
@@ -203,40 +205,15 @@ def render(
 
 
 def gold_answer(contract: PromptContract, row: Mapping[str, Any]) -> str:
-    """The reference answer of a row as text.
+    """The reference answer of a row as text (see `gold.read_gold`), read as the contract says.
 
-    Understands ``#### 18`` (commas removed), ``\\boxed{...}``, plain text, numbers (18.0 gives ``18``) and
-    lists (one entry: itself; several: joined with commas, a set of answers). With ``lab`` text is taken as it
-    is. With ``gsm8k`` and ``aime`` it must be a number. Raises `InputError` when there is none to read: such
-    a problem is left out and counted, never graded right.
+    Raises:
+        InputError: there is none to read. Such a problem is left out and counted, never graded right.
     """
     column = contract.answer_column
     if column not in row:
         raise InputError(f"no column {column!r} in the row; it has {', '.join(map(str, row)) or 'no columns'}")
-    return read_gold(row[column], contract.answer_format, column)
-
-
-def read_gold(value: Any, answer_format: str, column: str = "answer") -> str:
-    """The reference answer in a value of an answer column (see `gold_answer`)."""
-    if isinstance(value, (list, tuple)):
-        text = ", ".join(read_gold(entry, answer_format, column) for entry in value)
-    elif isinstance(value, str):
-        text = value.strip() if answer_format == "lab" else _gold_from_text(value)
-    elif isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
-        text = _number_text(value)
-    else:
-        raise InputError(f"{column} is {value!r}; wanted text, a finite number or a list of them")
-    if not text:
-        raise InputError(f"{column} is {value!r}, which holds no answer; fill it in or remove the row")
-    if answer_format in NUMERIC_FORMATS:
-        number = as_number(text)
-        if number is None:
-            raise InputError(
-                f"{column} is {value!r}; the format {answer_format!r} wants a number, perhaps after '####'. "
-                'Correct the row, or use answer_format="math"'
-            )
-        return _number_text(number) if number.denominator == 1 else text.replace(",", "")
-    return text
+    return read_gold(row[column], contract.answer_format, column, answers=contract.answers)
 
 
 def split_response(contract: PromptContract, text: str) -> tuple[str, str, bool]:
@@ -338,18 +315,3 @@ def _refuse_unknown(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int
                 f"the tokenizer cannot write token {ids.index(token_id) + 1} of the prompt {text!r}: it "
                 f"becomes {token!r}; use data made for this model, or remove the row"
             )
-
-
-def _gold_from_text(text: str) -> str:
-    if "####" in text:
-        text = text.rsplit("####", 1)[1].strip()
-        return text.replace(",", "") if as_number(text) is not None else text
-    boxed = final_box(text)
-    return text.strip() if boxed is None else boxed
-
-
-def _number_text(value: Real) -> str:
-    if isinstance(value, Rational):  # integers too
-        return str(value)
-    number = float(value)
-    return str(int(number)) if number.is_integer() else repr(number)

@@ -10,8 +10,9 @@ import re
 
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.answer_text import UNIT, as_number, folded, number_with_unit, right_side
+from lengthwise.evaluation.gold import NUMERIC_FORMATS
 from lengthwise.evaluation.phrases import phrases, single_phrases
-from lengthwise.evaluation.prompts import ANSWER_FORMATS, NUMERIC_FORMATS, unknown_name
+from lengthwise.evaluation.prompts import ANSWER_FORMATS, unknown_name
 from lengthwise.evaluation.readers import (
     bold,
     boxed,

@@ -11,6 +11,7 @@ from typing import Any
 from lengthwise.engine.method import Method
 from lengthwise.engine.models import resolve_device
 from lengthwise.engine.switching import check_learnable
+from lengthwise.evaluation.gold import alternatives
 from lengthwise.evaluation.graders import Grader, grade
 from lengthwise.evaluation.isolated import SafeGrader
 from lengthwise.evaluation.pattern_texts import texts_with
@@ -40,7 +41,7 @@ def dry_run(asked: Request) -> dict[str, Any]:
     train = prepare(rows, contract, tokenizer, cap=cap or 1, positions=positions, source=asked.data, grader=own)
     longest = max(len(prompt) for prompt in train.prompts)
     shown_cap = cap or room(longest, positions)
-    sample = _gold_response(contract, train.answers[0])
+    sample = _gold_response(contract, alternatives(train.answers[0])[0])
     judge: Grader = SafeGrader(contract, grader=own) if own else functools.partial(grade, contract=contract)
     verdict = None if sample is None else judge(sample, train.answers[0])
     method, device = build_method(asked.method, cap=shown_cap, **options), resolve_device(asked.device)

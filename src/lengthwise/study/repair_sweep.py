@@ -17,6 +17,7 @@ from lengthwise.engine.models import Policy
 from lengthwise.engine.sampler import Sampler
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.evaluate import Sampling, sample_answers
+from lengthwise.evaluation.gold import alternatives
 from lengthwise.evaluation.harm import THRESHOLD, Judge, load_judge, percent
 from lengthwise.evaluation.harm_plot import plot_harm
 from lengthwise.evaluation.problems import Problems, prepare
@@ -226,7 +227,8 @@ def _useful(scored: Scored, loaded: Loaded, problems: Problems) -> Scored:
     """The same weights scored on the problems with their right answers: what the task needs."""
     calibration = dataclasses.replace(scored.job.calibration, template="{prompt}", chat=False)
     job = dataclasses.replace(scored.job, calibration=calibration)
-    return score_weights(job, scored.folders, list(zip(problems.texts, problems.answers, strict=True)), loaded)
+    answers = [alternatives(answer)[0] for answer in problems.answers]
+    return score_weights(job, scored.folders, list(zip(problems.texts, answers, strict=True)), loaded)
 
 
 def jaccard(first: Masks, second: Masks, names: Iterable[str]) -> float:

@@ -15,7 +15,7 @@ from lengthwise.evaluation.answer_text import as_number, chosen, lone_choice, nu
 from lengthwise.evaluation.equality.compare import same_meaning
 from lengthwise.evaluation.equality.math_verify import ready
 from lengthwise.evaluation.equality.points import within_tolerance
-from lengthwise.evaluation.prompts import NUMERIC_FORMATS
+from lengthwise.evaluation.gold import NUMERIC_FORMATS
 
 __all__ = ["answers_agree", "get_ready", "same_answer"]
 
