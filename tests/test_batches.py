@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -10,12 +12,13 @@ from lengthwise.engine.batches import (
     grade_rollouts,
     micro_batches,
     mini_batches,
+    nothing_kept,
     problem_at,
     step_generator,
 )
 from lengthwise.engine.method import Asked
 from lengthwise.engine.sampler import Sampler
-from lengthwise.errors import ConfigError, TrainingError
+from lengthwise.errors import ConfigError
 from lengthwise.methods import build_method
 
 # reading order
@@ -123,9 +126,10 @@ def test_fewer_groups_than_wanted_are_a_smaller_batch():
     ],
     ids=["all wrong", "all right", "all cut"],
 )
-def test_nothing_mixed_is_an_error_with_the_way_out(grade, cap, advice):
-    with pytest.raises(TrainingError, match=rf"kept 0 of .* prompts in 3 draws.*at cap {cap} .*{advice}"):
-        draw(Task(prompts=[[5], [6], [7]], grade=grade), max_draws=3, cap=cap)
+def test_a_batch_with_nothing_mixed_is_empty_and_says_the_way_out(grade, cap, advice):
+    found = draw(Task(prompts=[[5], [6], [7]], grade=grade), max_draws=3, cap=cap)
+    assert len(found.kept) == 0 and found.draws == 3 and len(found.drawn) == 4 * found.cursor
+    assert re.search(rf"kept 0 of {found.cursor} prompts in 3 draws.*at cap {cap} .*{advice}", nothing_kept(found, cap))
 
 
 def test_a_method_may_ask_a_problem_in_several_ways():

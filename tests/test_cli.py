@@ -247,6 +247,19 @@ def test_dry_run_counts_all_models_and_names_the_device(data: Path, tmp_path: Pa
         assert any(line.startswith("time ") and line.endswith("at the speed of this CPU") for line in lines)
 
 
+@pytest.mark.parametrize("also", [["--dry-run"], []])
+def test_importance_weights_that_a_loss_leaves_out_are_refused_in_one_line(
+    data: Path, tmp_path: Path, also: list[str]
+) -> None:
+    done = run(
+        "shorten", shipped_reasoner(), "--data", data, "--out", tmp_path / "run", "--preset", "lab", "--cap", "60",
+        "--method", "drpo", "--truncate-importance", 2, *also,
+    )  # fmt: skip
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "the loss of method 'drpo' takes no advantages" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture(scope="module")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], Path]:
     folder = tmp_path_factory.mktemp("runs") / "run"

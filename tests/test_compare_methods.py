@@ -139,6 +139,7 @@ def test_wrong_words_are_refused(
         ({"test_data": "x.jsonl"}, "has its own test problems"),
         ({"arms": [Arm("a", "dler", "cap", (400,))]}, "above the evaluation cap 260"),
         ({"arms": [Arm("a", "drpo", "lam", (1,), {"tua": 3})]}, "did you mean"),
+        ({"train": TrainConfig(steps=1, truncate_importance=2.0)}, "the loss of method 'drpo' takes no advantages"),
     ],
 )  # fmt: skip
 def test_impossible_comparisons_are_refused_before_any_work(tmp_path: Path, changes: dict[str, Any], says: str) -> None:

@@ -11,12 +11,13 @@ import torch
 
 import tiny
 from lengthwise.engine import Sampler, Task, TrainConfig
+from lengthwise.engine.batches import problem_at
 from lengthwise.engine.checkpoint import newest_checkpoint
-from lengthwise.engine.method import Observation
+from lengthwise.engine.method import LossInputs, Method, Observation
 from lengthwise.engine.models import weights_sha
 from lengthwise.engine.runlog import METRICS, read_metrics
 from lengthwise.errors import ConfigError, LengthwiseWarning, TrainingError
-from lengthwise.methods import build_method
+from lengthwise.methods import METHODS, build_method
 from lengthwise.objectives import group_normalised
 
 pytestmark = pytest.mark.filterwarnings("ignore::lengthwise.errors.LengthwiseWarning")
@@ -309,3 +310,119 @@ def test_a_watched_set_is_the_same_problems_every_few_steps_and_costs_tokens(tmp
 def test_a_watched_set_needs_a_period_and_problems():
     with pytest.raises(ConfigError, match="observe is every 0 steps"):
         watching(0)
+
+
+# batches with nothing to learn from
+
+
+def barren(numbers, problems=12):
+    """A task whose named problems are always answered wrong."""
+    plain = tiny.task(problems)
+    return Task(plain.prompts, lambda number, tokens: number not in numbers and plain.grade(number, tokens))
+
+
+def skipping(folder, *, bad, problems=12, seen=None, **options):
+    """DLER, one prompt a step and one draw: a step is skipped where its problem is not mixed."""
+    settings = {"prompts": 1, "updates": 1, "max_draws": 1, "group_size": 8, "checkpoint_every": 50, **options}
+    made = tiny.trainer(
+        folder, method=build_method("dler", cap=6, kl_coef=0.0), practice=barren(bad, problems), **settings
+    )
+    made.train(on_step=None if seen is None else seen.append)
+    return made
+
+
+def test_a_batch_with_nothing_to_learn_from_is_skipped_and_counted(tmp_path):
+    order = [problem_at(place, 12, 0) for place in range(12)]
+    with pytest.warns(LengthwiseWarning, match=r"step 2: skipped, kept 0 of 1 prompts in 1 draws.*use easier problems"):
+        made = skipping(tmp_path, bad={order[1]}, steps=3)
+    first, second, third = read_metrics(tmp_path)
+    assert second["skipped"] == 1 and second["updates"] == 0 and second["accuracy"] == 0
+    assert "skipped" not in first and "skipped" not in third and third["updates"] == 1
+    assert made.step == 3 and made.cursor == 3
+    assert third["sampled_tokens"] > second["sampled_tokens"] > first["sampled_tokens"]
+
+
+def test_a_skipped_step_leaves_the_weights_alone_and_tells_the_method(tmp_path):
+    told = []
+
+    def remember(state, rollouts):
+        told.append(len(rollouts))
+        return state
+
+    order = [problem_at(place, 12, 0) for place in range(12)]
+    method = replace(build_method("dler", cap=6, kl_coef=0.0), update_state=remember)
+    made = tiny.trainer(
+        tmp_path, method=method, practice=barren({order[1]}), prompts=1, updates=1, max_draws=1, group_size=8, steps=2
+    )
+    shas = []
+    made.train(on_step=lambda metrics: shas.append(weights_sha(made.model)))
+    assert shas[0] == shas[1] != weights_sha(tiny.model())
+    assert told == [8, 8]
+
+
+def test_ten_skipped_steps_in_a_row_end_the_run_and_the_same_call_goes_on_behind_them(tmp_path):
+    order = [problem_at(place, 40, 0) for place in range(40)]
+    bad, seen = set(order[2:20]), []
+    with pytest.raises(TrainingError, match=r"10 steps in a row had nothing to learn from.*The same command goes on"):
+        skipping(tmp_path, bad=bad, problems=40, seen=seen, steps=24)
+    assert [row.get("skipped") for row in seen] == [None, None, *range(1, 11)]
+    seen.clear()
+    skipping(tmp_path, bad=bad, problems=40, seen=seen, steps=24)  # eight more, then it learns
+    assert [row["step"] for row in seen] == list(range(13, 25))
+    assert [row.get("skipped") for row in seen[:9]] == [*range(1, 9), None]
+    assert [row["step"] for row in read_metrics(tmp_path)] == list(range(1, 25))
+
+
+def test_skipped_steps_in_a_row_are_counted_over_a_kill(tmp_path):
+    order = [problem_at(place, 40, 0) for place in range(40)]
+
+    def die(metrics):
+        if metrics["step"] == 8:
+            raise KeyboardInterrupt
+
+    settings = {"prompts": 1, "updates": 1, "max_draws": 1, "group_size": 8, "checkpoint_every": 1, "steps": 30}
+    method, practice = build_method("dler", cap=6, kl_coef=0.0), barren(set(order[2:]), 40)
+    with pytest.raises(KeyboardInterrupt):
+        tiny.trainer(tmp_path, method=method, practice=practice, **settings).train(on_step=die)
+    again = tiny.trainer(tmp_path, method=method, practice=practice, **settings)
+    with pytest.raises(TrainingError, match="10 steps in a row"):
+        again.train()
+    assert again.step == 12
+
+
+def test_a_run_that_only_skips_ends_with_the_reason_and_is_then_finished(tmp_path):
+    with pytest.raises(TrainingError, match=r"3 steps in a row had nothing to learn from.*use easier problems"):
+        skipping(tmp_path, bad=set(range(12)), steps=3)
+    assert skipping(tmp_path, bad=set(range(12)), steps=3).step == 3
+
+
+# importance weights
+
+
+def test_importance_weights_that_a_loss_leaves_out_are_refused(tmp_path):
+    for name in ("drpo", "disco"):
+        with pytest.raises(
+            ConfigError, match=f"truncate_importance is 2.0, but the loss of method '{name}' takes no adv"
+        ):
+            tiny.trainer(tmp_path, method=build_method(name, cap=6), truncate_importance=2.0)
+        tiny.trainer(tmp_path, method=build_method(name, cap=6))
+    tiny.trainer(tmp_path, method=build_method("grpo", cap=6), truncate_importance=2.0)
+
+
+def test_what_methods_say_of_their_losses_is_so():
+    for name in METHODS:
+        method = build_method(name, cap=12, **({"short_model": "x"} if name == "ada-r1" else {}))
+        if not isinstance(method, Method):
+            continue
+        rollouts = tiny.rollouts([3, 5, 2, 4], groups=[0, 0, 1, 1], correct=[True, False, True, False])
+        found = []
+        for scale in (1.0, 3.0):
+            logp = rollouts.logp.clone().requires_grad_()
+            advantages = torch.tensor([1.0, -1.0, 0.5, -0.5])[:, None] * scale * rollouts.mask
+            shared = None if method.shared is None else method.shared(logp.detach(), logp.detach(), rollouts.mask)
+            inputs = LossInputs(
+                logp, rollouts.logp, advantages, rollouts.mask, rollouts, method.normaliser(rollouts), shared
+            )
+            method.loss(inputs)[0].backward()
+            found.append(logp.grad)
+        assert torch.equal(*found) != method.takes_advantages, name

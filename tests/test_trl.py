@@ -290,8 +290,14 @@ def test_an_iterable_data_set_is_filtered_and_not_refilled(given):
 
 def test_nothing_worth_keeping_and_a_reward_that_is_no_verdict_end_the_run(given):
     wrong = {text: [rows[0][:2]] * driver.SIZE for text, rows in given.items()}
-    with pytest.raises(TrainingError, match=r"kept 0 of \d+ prompts in 2 draws"):
+    with (
+        pytest.raises(TrainingError, match=r"kept 0 of \d+ prompts in 2 draws"),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always")
         driver.one_batch("dler", wrong, max_draws=2)
+    told = [str(one.message) for one in caught if "passed over" in str(one.message)]
+    assert len(told) == 10 and all("kept 0 of" in text for text in told)
     problems = driver.practice()
     trainer = driver.trainer_for(
         driver.made("dler"), train_dataset=as_dataset(prompt_rows(problems)),
@@ -300,6 +306,23 @@ def test_nothing_worth_keeping_and_a_reward_that_is_no_verdict_end_the_run(given
     )  # fmt: skip
     with pytest.raises(InputError, match="gave 0.5 for row 0"):
         trainer.train()
+
+
+def test_prompts_of_which_none_is_kept_are_passed_over(given):
+    problems, asked = driver.practice(), []
+    right = verdict_function(problems)
+
+    def judge(**columns):
+        asked.append(columns["problem_id"])
+        return [0.0] * len(columns["problem_id"]) if len(asked) <= 2 else right(**columns)
+
+    trainer = driver.trainer_for(
+        driver.made("dler"), train_dataset=as_dataset(prompt_rows(problems)), reward_funcs=judge,
+        processing_class=problems.tokenizer, rollout_func=driver.responder(given), max_draws=1,
+    )  # fmt: skip
+    trainer.train()
+    assert len(asked) == 3 and trainer.state.global_step == 1
+    assert len(trainer._buffered_inputs[0]["mini"].batch.rollouts) > 0
 
 
 def test_a_method_remembers_over_a_checkpoint(given, tmp_path):

@@ -144,7 +144,7 @@ def script(plan: Plan, *, vllm: bool) -> str:
         generation=plan.accumulate * train.updates, steps=train.steps * train.updates,
         temperature=train.temperature, lr=train.lr, warmup=train.warmup_steps * train.updates,
         decay=train.weight_decay, clip=train.grad_clip, checkpointing=request.gradient_checkpointing, vllm=vllm,
-        correction=vllm and plan.method.coupling != "group", save=train.checkpoint_every * train.updates,
+        correction=vllm and plan.method.takes_advantages, save=train.checkpoint_every * train.updates,
         seed=train.seed, draws=train.max_draws, lora=lora, trusted=request.trust_remote_code,
         save_model=SAVE_LORA if lora else SAVE,
     )  # fmt: skip

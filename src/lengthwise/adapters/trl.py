@@ -32,11 +32,11 @@ from lengthwise.adapters.names import (
 from lengthwise.adapters.support import chosen
 from lengthwise.adapters.trl_aborted import Aborted
 from lengthwise.adapters.trl_settings import check_settings
-from lengthwise.engine.batches import Collected, problem_at, step_generator
+from lengthwise.engine.batches import Collected, nothing_kept, problem_at, step_generator
 from lengthwise.engine.method import Method, State, finite
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.switching import check_shared
-from lengthwise.engine.trainer import UPDATE_STAGE, _rollout_metrics
+from lengthwise.engine.trainer import MOST_SKIPPED, UPDATE_STAGE, _rollout_metrics
 from lengthwise.engine.watch import Watch
 from lengthwise.errors import CheckpointError, ConfigError, LengthwiseWarning, MissingExtraError, TrainingError
 from lengthwise.evaluation.problems import Problems
@@ -168,13 +168,31 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         return cap
 
     def _collect(self, inputs: Any, step: int, cap: int) -> tuple[list[Batch], Batch]:
-        """All that was drawn, and the kept groups: drawn again while there are too few, as our engine does."""
+        """All that was drawn, and the kept groups; prompts of which none is kept are passed over, as in our engine."""
+        wanted, asked = self.args.generation_batch_size // self.num_generations, 0
+        for _ in range(MOST_SKIPPED):
+            drawn, kept = self._round(inputs if not asked else self._more(step, asked, wanted), step, cap, asked)
+            everything = join_batches(drawn).rollouts
+            if kept:
+                batch = join_batches(kept)
+                groups = batch.rollouts.group_ids
+                return drawn, batch.select(torch.isin(groups, groups.unique()[:wanted]))
+            asked += len(everything.group_ids.unique())
+            why = nothing_kept(Collected(everything, everything, len(drawn), 0), cap)
+            if not self._indexed:
+                break
+            warnings.warn(f"batch {step}: passed over, {why}", LengthwiseWarning, stacklevel=2)
+            self.method_state = self.method.update_state(self.method_state, everything)
+        raise TrainingError(f"{why}. Batches in a row with nothing to learn from end a run at {MOST_SKIPPED}")
+
+    def _round(self, inputs: Any, step: int, cap: int, asked: int) -> tuple[list[Batch], list[Batch]]:
+        """What was drawn and the kept groups of it: drawn again while there are too few."""
         wanted = self.args.generation_batch_size // self.num_generations
         drawn: list[Batch] = []
         kept: list[Batch] = []
-        found, asked = 0, 0
+        found, before = 0, asked
         while found < wanted and len(drawn) < self.max_draws:
-            share = found / asked if found else 0.5
+            share = found / (asked - before) if found else 0.5
             ask = min(wanted, math.ceil((wanted - found) / max(share, 0.25)))
             batch = self._draw(self._more(step, asked, ask) if drawn else inputs, cap, asked)
             asked += len(batch.rollouts.group_ids.unique())
@@ -188,14 +206,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
                 break  # an iterable data set is read in order: filtered, not refilled
         if not any(len(batch) for batch in drawn):
             raise TrainingError(f"TRL gave no response token in {len(drawn)} draws; see what its sampler says")
-        if found == 0:
-            raise TrainingError(
-                f"kept 0 of {asked} prompts in {len(drawn)} draws at cap {cap}: every group is all right or all wrong; "
-                "use other problems or another cap, or raise num_generations or max_draws"
-            )
-        everything = join_batches([batch for batch in kept if len(batch)])
-        groups = everything.rollouts.group_ids
-        return drawn, everything.select(torch.isin(groups, groups.unique()[:wanted]))
+        return drawn, [batch for batch in kept if len(batch)]
 
     def _more(self, step: int, asked: int, ask: int) -> Any:
         """Rows of other prompts for this process, each as often as a group is large."""

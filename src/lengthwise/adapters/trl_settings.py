@@ -43,7 +43,7 @@ def check_settings(args: Any, method: Method, defaults: Mapping[str, Any]) -> No
             f"steps_per_generation is {args.steps_per_generation}, no multiple of gradient_accumulation_steps "
             f"{args.gradient_accumulation_steps}; an update must not span two batches"
         )
-    if method.coupling == "group" and args.use_vllm and args.vllm_importance_sampling_correction:
+    if not method.takes_advantages and args.use_vllm and args.vllm_importance_sampling_correction:
         raise ConfigError(
             f"args.vllm_importance_sampling_correction is True, but the loss of method {method.name!r} takes no "
             "importance weights; set it to False"

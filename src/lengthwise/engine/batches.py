@@ -13,7 +13,7 @@ from torch import Tensor
 from lengthwise.engine.method import Asked, Method, State
 from lengthwise.engine.rollouts import NO_TOKEN, Rollouts, join
 from lengthwise.engine.sampler import Sampler, World, pad_left
-from lengthwise.errors import ConfigError, TrainingError
+from lengthwise.errors import ConfigError
 
 TaskWorld = Callable[[Sequence[int], torch.Generator], World | None]
 """(problem number of every row, generator) -> the world of one sampling call."""
@@ -43,7 +43,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Collected:
-    """One step's rollouts: all that were `drawn` and the `kept` rows, whole groups only."""
+    """One step's rollouts: all that were `drawn` and the `kept` rows, whole groups only; perhaps none."""
 
     drawn: Rollouts
     kept: Rollouts
@@ -100,11 +100,8 @@ def collect(
 ) -> Collected:
     """Sample whole groups, drawing again while the method keeps too few, at most `max_draws` times.
 
-    Fewer kept groups than `prompts` after the last draw is a smaller batch; none at all is an error. `stage` parts the
+    Fewer kept groups than `prompts` after the last draw is a smaller batch, also one without any. `stage` parts the
     random numbers of different samplings in one step.
-
-    Raises:
-        TrainingError: not one group is worth keeping.
     """
     drawn: list[Rollouts] = []
     kept: list[Rollouts] = []
@@ -131,9 +128,8 @@ def collect(
         if len(good):
             kept.append(good)
     everything = join(drawn)
-    if not kept:
-        raise TrainingError(_nothing_to_learn(everything, cap, asked, len(drawn)))
-    return Collected(everything, _first_groups(join(kept), prompts), len(drawn), cursor)
+    chosen = _first_groups(join(kept), prompts) if kept else everything.select(torch.zeros_like(everything.done))
+    return Collected(everything, chosen, len(drawn), cursor)
 
 
 def ask_problem(task: Task, method: Method, problem: int, group_size: int) -> list[Asked]:
@@ -222,12 +218,14 @@ def _first_groups(rollouts: Rollouts, count: int) -> Rollouts:
     return rollouts.select(torch.isin(rollouts.group_ids, kept))
 
 
-def _nothing_to_learn(drawn: Rollouts, cap: int, asked: int, draws: int) -> str:
+def nothing_kept(batch: Collected, cap: int) -> str:
+    """Why no group of a batch was worth keeping, and what to do about it."""
+    drawn, asked = batch.drawn, len(batch.drawn.group_ids.unique())
     correct = float(drawn.correct.float().mean())
     cut = 1 - float(drawn.finished.float().mean())
     advice = "raise the cap" if cut > 0.5 else "use harder problems" if correct > 0.5 else "use easier problems"
     return (
-        f"kept 0 of {asked} prompts in {draws} draws: every group is all right or all wrong at cap {cap} "
+        f"kept 0 of {asked} prompts in {batch.draws} draws: every group is all right or all wrong at cap {cap} "
         f"(accuracy {correct:.1%}, cut {cut:.1%}); {advice}, or raise group_size or max_draws. Where accuracy was "
         "higher before, lower the learning rate"
     )

@@ -180,8 +180,10 @@ class Method(Recipe):
     enough are found; None keeps all. `reward(rollouts, state)` gives float [B] over whole groups,
     `advantage(rewards, rollouts)` float [B] or [B, T] over the whole batch. `loss(inputs)` gives a scalar and
     statistics that add up over micro-batches; `normaliser(rollouts)` is its denominator over a mini-batch. `coupling`
-    "group" keeps groups whole in a micro-batch. `shared(logp, old_logp, mask)` is a fact of the whole mini-batch
-    under the present weights (a KL) that the loss of each of its parts is given; it costs a forward pass.
+    "group" keeps groups whole in a micro-batch. `takes_advantages` False says that the loss reads the rows itself and
+    leaves `LossInputs.advantages` out, so that importance weights, which come through them, are refused.
+    `shared(logp, old_logp, mask)` is a fact of the whole mini-batch under the present weights (a KL) that the loss of
+    each of its parts is given; it costs a forward pass.
     `extra_losses` act on the bare prompts of a mini-batch. `kl_coef` and `kl_kind` add a penalty against the starting
     weights. `initial_state` and `update_state` carry memory from batch to batch (JSON values, saved in every
     checkpoint). `observe` watches a fixed set of problems every few steps, before the batch.
@@ -196,6 +198,7 @@ class Method(Recipe):
     needs: tuple[str, ...] = ()
     keep: Callable[[Rollouts], Tensor] | None = None
     coupling: Literal["row", "group"] = "row"
+    takes_advantages: bool = True
     shared: Callable[[Tensor, Tensor, Tensor], Any] | None = None
     extra_losses: tuple[ExtraLoss, ...] = ()
     kl_coef: float = 0.0

@@ -64,7 +64,8 @@ def update_policy(
             that optimizer step.
     """
     signal = advantages.abs().reshape(len(rollouts), -1).sum(1) > 0
-    needed = signal if method.kl_coef == 0 and method.coupling == "row" else torch.ones_like(signal)
+    silent_rows_add_nothing = method.kl_coef == 0 and method.coupling == "row" and method.takes_advantages
+    needed = signal if silent_rows_add_nothing else torch.ones_like(signal)
     rows = needed.nonzero()[:, 0]
     # With a single update the policy is its own old policy: the first forward gives both.
     old = score_batch(scorer, rollouts, rows, plan.micro_tokens) if plan.updates > 1 else None

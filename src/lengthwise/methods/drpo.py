@@ -70,4 +70,5 @@ def _decoupled(
         # The trust region is over all tokens of a mini-batch, whatever parts it is worked in.
         shared=lambda logp, old_logp, mask: (float(kl_penalty(old_logp, logp, mask, kind="k1")), int(mask.sum())),
         coupling="group",
+        takes_advantages=False,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from lengthwise.engine.method import Method
 from lengthwise.engine.models import resolve_device
+from lengthwise.engine.trainer import check_method
 from lengthwise.errors import ConfigError
 from lengthwise.pretrained import read_config
 from lengthwise.study.compare_arms import Arm, Facts, built, resolved, settings_of
@@ -70,6 +71,7 @@ def check_arms(asked: Comparison, arena: Arena) -> dict[str, Method]:
             _check_cap(arm, given["cap"], arena)
             method = built(arm, {name: resolved(one, facts) for name, one in given.items()})
             _check_comparable(arm, method)
+            check_method(method, asked.train)
             found[arm.name] = method
     return found
 

@@ -11,6 +11,7 @@ from typing import Any
 from lengthwise.engine.method import Method
 from lengthwise.engine.models import resolve_device
 from lengthwise.engine.switching import check_learnable
+from lengthwise.engine.trainer import check_method
 from lengthwise.evaluation.gold import alternatives
 from lengthwise.evaluation.graders import Grader, grade
 from lengthwise.evaluation.isolated import SafeGrader
@@ -51,6 +52,7 @@ def dry_run(asked: Request) -> dict[str, Any]:
         counts=parameter_counts(config, trust_remote_code=trusted),
     )  # fmt: skip
     if isinstance(method, Method):
+        check_method(method, asked.train)
         check_learnable(config, longest + shown_cap)
     return {
         "prompt": train.texts[0],

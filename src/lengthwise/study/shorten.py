@@ -16,7 +16,7 @@ from lengthwise.engine.models import Policy, load_policy, save_policy, weights_s
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.runlog import read_metrics
 from lengthwise.engine.switching import check_learnable
-from lengthwise.engine.trainer import TrainConfig, Trainer
+from lengthwise.engine.trainer import TrainConfig, Trainer, check_method
 from lengthwise.engine.windowed import Windowed, WindowedTrainer
 from lengthwise.errors import ConfigError, LengthwiseWarning
 from lengthwise.evaluation.evaluate import Sampling, evaluate, source_name
@@ -146,6 +146,7 @@ def shorten(
         "weights_sha_after": sha_after,
         "train_seconds": looped["seconds"] + sum(found["seconds"] for found in stages.values()),
         "sampled_tokens": looped["sampled_tokens"] + sum(found.get("sampled_tokens", 0) for found in stages.values()),
+        "skipped_steps": sum("skipped" in row for row in metrics),
         "stages": stages,
         "model": str(job.out / MODEL),
         "report": str(job.out / "report.html"),
@@ -181,7 +182,8 @@ def resolve_method(job: Job, method: Recipe | None = None, *, train_pairs: bool 
     that stage is finished.
 
     Raises:
-        ConfigError: options that exclude each other, or stages that share a name.
+        ConfigError: options that exclude each other, or stages that share a name; importance weights that the loss
+            would leave out.
         MissingExtraError: a stage needs an extra.
     """
     chosen = method or build_method(job.method, cap=job.cap, **job.method_options)
@@ -195,6 +197,8 @@ def resolve_method(job: Job, method: Recipe | None = None, *, train_pairs: bool 
     if job.merge_back is not None:
         chosen = replace(chosen, finish=(*chosen.finish, merge_back(*job.merge_back)))
     check_names((*chosen.prepare, *chosen.finish))
+    if isinstance(chosen, Method):
+        check_method(chosen, job.train)
     return chosen
 
 
