@@ -246,6 +246,8 @@ def test_prose_before_and_after_a_marked_answer_changes_nothing(marked, form):
         ("Then\n\\begin{align*}\nx &= 2 + 3 \\\\\n&= 5.\n\\end{align*}", "5"),
         ("Then\n\\[\\begin{aligned} x &= 2 + 3 \\\\ &= \\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix} \\end{aligned}\\]",
          r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
+        ("\\begin{align*} x &= 2 \\\\ &= \\begin{pmatrix} 1 & 2 \\end{pmatrix}.\\end{align*}",
+         r"\begin{pmatrix} 1 & 2 \end{pmatrix}"),
         ("So it is $5$.\n\n[asy]\ndraw((0,0)--(7,8)); [/asy]", "5"),
         ("Saturday.", "Saturday"),
     ],

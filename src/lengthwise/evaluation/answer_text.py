@@ -82,7 +82,7 @@ UNIT = re.compile(
 )
 """A number and its unit, or the words behind it: "18%", "90^\\circ", "18 eggs for 9 people"."""
 _NUMBER_WITH_UNIT = re.compile(
-    rf"[^\d=+*/^(){{}}]*?(?P<number>{NUMBER_TEXT})"
+    rf"(?:\(?[A-J]\)\s)?[^\d=+*/^(){{}}]*?(?P<number>{NUMBER_TEXT})"
     r"(?:\s*(?![\s\d+*/^=!({,.:×-])|\s+\([A-Za-z]{2}|,\s*(?![\s\d$(.\\-])|!(?:\s|$))(?P<behind>.*)",
     re.DOTALL,
 )

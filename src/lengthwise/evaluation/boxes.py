@@ -11,10 +11,10 @@ from lengthwise.evaluation.answer_text import answer_key, plain
 Box = tuple[int, int, str]
 """Start, end, content."""
 
-# Backslashes may be too many, none, or eaten: "\b" and "\f" are one character in careless JSON.
-_BRACES = re.compile(
-    r"(?P<box>(?:(?<!\\)\\++(?:f?boxed|f(?:rame)?box)|\x08oxed|\x0cbox|(?<![A-Za-z\\])boxed)\s*+\{)|\\[\\{}]|[{}]"
-)
+_BOX = r"(?<!\\)\\++(?:f?boxed|f(?:rame)?box)"
+_BRACES = re.compile(rf"(?P<box>{_BOX}\s*+\{{)|\\[\\{{}}]|[{{}}]")
+# Backslashes may be lost, or eaten: "\b" and "\f" are one character in careless JSON. Slower, so for such texts only.
+_BARE_BRACES = re.compile(rf"(?P<box>(?:{_BOX}|\x08oxed|\x0cbox|(?<![A-Za-z\\])boxed)\s*+\{{)|\\[\\{{}}]|[{{}}]")
 
 
 def boxes(text: str) -> Iterator[Box]:
@@ -24,11 +24,12 @@ def boxes(text: str) -> Iterator[Box]:
     the text. In order of their ends, which for boxes
     that hold no box is the order of their starts. Linear in the text.
     """
-    if "box" not in text and "\x08oxed" not in text:
+    if "ox" not in text:
         return
+    eaten = "\x08oxed" in text or "\x0cbox" in text or text.count("boxed") > text.count("\\boxed")
     open_braces: list[tuple[int, int] | None] = []
     last = -1
-    for match in _BRACES.finditer(text):
+    for match in (_BARE_BRACES if eaten else _BRACES).finditer(text):
         token = match[0]
         if match["box"] is not None:
             open_braces.append((match.start(), match.end()))

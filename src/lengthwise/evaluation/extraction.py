@@ -10,7 +10,7 @@ from lengthwise.evaluation import readers
 from lengthwise.evaluation.answer_text import chosen, folded
 from lengthwise.evaluation.gold import NUMERIC_FORMATS
 from lengthwise.evaluation.phrases import phrases, single_phrases
-from lengthwise.evaluation.statement import Reader, Stated, final
+from lengthwise.evaluation.statement import Reader, Stated, final, holds
 from lengthwise.evaluation.values import bare_formula, last_formula_or_number, last_list
 
 
@@ -102,7 +102,7 @@ _HINTS = (
 
 def _own_part(text: str, marked: Sequence[Reader]) -> str:
     """What stands before a new question, if an answer does: one that is marked, or any before a chat's next turn."""
-    following = _NEXT.search(text) if any(hint in text for hint in _HINTS) else None
+    following = _NEXT.search(text) if holds(text, _HINTS) else None
     if following is None or not text[: following.start()].strip():
         return text
     own = text[: following.start()]

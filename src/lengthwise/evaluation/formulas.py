@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from lengthwise.evaluation.answer_text import LONGEST_STATEMENT, tidy
 from lengthwise.evaluation.statement import FORMULA, Stated
 
-_DISPLAY = r"\{(?:align|equation|gather|multline|eqnarray)\*?\}"
-_DELIMITER = re.compile(rf"\\\\|\\\$|\\(?:begin|end){_DISPLAY}|\$\$|\$|\\[\[\]()]|\n")
+DISPLAY = r"\{(?:align|equation|gather|multline|eqnarray)\*?\}"
+"""Source of a regular expression: the name of an environment that holds a formula."""
+_DELIMITER = re.compile(rf"\\\\|\\\$|\\(?:begin|end){DISPLAY}|\$\$|\$|\\[\[\]()]|\n")
 _CLOSES = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
 
 
@@ -53,7 +54,8 @@ def _last_line(content: str, opened: str) -> str:
             depth += 1 if part["change"] == "begin" else -1
         elif depth == 0 and part.end() < len(content):
             start = part.end()
-    return content[start:].removesuffix("\\\\").replace("&", " ").strip().removeprefix("=")
+    line, begins, matrix = content[start:].removesuffix("\\\\").partition("\\begin")
+    return (line.replace("&", " ") + begins + matrix).strip().removeprefix("=")
 
 
 def _may_close(text: str, start: int, at: int) -> bool:

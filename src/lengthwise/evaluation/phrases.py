@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from lengthwise.evaluation.answer_text import LONGEST_STATEMENT, NUMBER_TEXT, tidy
 from lengthwise.evaluation.formulas import formulas
-from lengthwise.evaluation.statement import PHRASE, Stated, final, until_next
+from lengthwise.evaluation.statement import PHRASE, Stated, final, holds, until_next
 from lengthwise.evaluation.values import LINK, are_alike, as_list, main_value
 
 _WORD = r"[^\s.:=(]{1,30}+"
@@ -45,7 +45,7 @@ _FOREIGN = ("答", "正解", "답", "твет", "éponse", *_HINTS[-4:])
 
 def phrase_marks(text: str) -> Iterator[re.Match[str]]:
     """What stands before an answer, up to where it begins: "The final answer is", "**Answer:**"."""
-    if any(word in text for word in _FOREIGN):
+    if holds(text, _FOREIGN):
         yield from sorted([*_english_marks(text), *_ABROAD.finditer(text)], key=lambda mark: mark.start())
     else:
         yield from _english_marks(text)
@@ -84,7 +84,7 @@ def single_phrases(text: str) -> Iterator[Stated]:
 
 
 def _phrases(text: str, *, lists: bool) -> Iterator[Stated]:
-    if text.isascii() and not any(hint in text for hint in _HINTS):
+    if text.isascii() and not holds(text, _HINTS):
         return
     inverse = iter(_inverse(text))
     waiting = next(inverse, None)

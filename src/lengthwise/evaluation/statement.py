@@ -26,6 +26,14 @@ Reader = Callable[[str], Iterator[Stated]]
 T = TypeVar("T")
 
 
+def holds(text: str, words: Iterable[str]) -> bool:
+    """Whether a text holds one of some words: quicker than searching it for what begins with them."""
+    for word in words:  # noqa: SIM110 - a generator costs more than the looking
+        if word in text:
+            return True
+    return False
+
+
 def final(found: Iterable[T]) -> T | None:
     """The last of them, or ``None``."""
     return next(iter(deque(found, maxlen=1)), None)

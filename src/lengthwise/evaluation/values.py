@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from lengthwise.evaluation.answer_text import LONGEST_STATEMENT, NUMBER_TEXT, answer_key, right_side, tidy
-from lengthwise.evaluation.formulas import end_of_chain, formulas
+from lengthwise.evaluation.formulas import DISPLAY, end_of_chain, formulas
 from lengthwise.evaluation.statement import FORMULA, NUMBER, Stated
 
 _NUMBER_IN_TEXT = re.compile(rf"(?<![\w.]){NUMBER_TEXT}")  # not the tail of a word or of another number
@@ -140,6 +140,7 @@ def _is_aside(text: str, formula: Stated) -> bool:
 _NOT_BARE = re.compile(
     r"(?<![\\A-Za-z])(?:[A-Za-z]+'(?:s|re|ve|ll|d|m|t)\b|[A-Za-z]{2,}|[aAI]\s(?=\d|\\[dt]?frac|\\sqrt))(?![^{}]*\})"
     r"|[\u0400-\u04ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|(?<!\\)[.?!:]\s|\n|\$|\\[()\[\]]"
+    rf"|\\(?:begin|end){DISPLAY}"
 )
 _CORE = re.compile(r"[\w\\({\[+.|-].*[\w)}\]%!'|]|\w", re.DOTALL)
 _BULLET = re.compile(r"[-•—]\s+")
