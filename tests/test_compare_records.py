@@ -234,7 +234,7 @@ def test_unlike_records_are_refused_naming_field_and_values(
         (["base.json", "half.json"], "half.json is damaged"),
         (["base.json", "binary.json"], "binary.json is damaged"),
         (["base.json", "list.json"], "list.json is no record of lengthwise; wanted the fields answer_correct"),
-        (["base.json", "deep.json"], "deep.json is no record of lengthwise"),
+        (["base.json", "deep.json"], "deep.json is damaged"),
         (["base.json", "types.json"], "types.json is no record of lengthwise: num_tokens"),
         (["base.json", "capless.json"], "capless.json is no record of lengthwise: context has no 'cap'"),
         (["base.json", "folder"], "folder is a folder; name a record in it"),

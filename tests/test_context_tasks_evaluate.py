@@ -63,7 +63,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_reader_that_knows_scores_1(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
     tasks = ("lines", "freeform-qa", "altered-qa", "passkey")
-    asked = Reading(tasks, (1024, 2048), tmp_path, ("x",), rows=24, data=str(files / "qa.jsonl"))
+    asked = Reading(tasks, (1024, 2048), tmp_path, ("lab:reader",), rows=24, data=str(files / "qa.jsonl"))
     result = evaluate_context(asked)
     cells = result["arms"][0]["cells"]
     assert [(cell["task"], cell["length"]) for cell in cells] == [(t, n) for t in tasks for n in (1024, 2048)]

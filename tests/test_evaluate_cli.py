@@ -207,7 +207,7 @@ def test_a_baseline_adds_differences_to_the_page_the_json_and_the_report(
     ("change", "says"),
     [
         ({"--cap": "100"}, "cap: 120 and 100"),
-        ({"--temperature": "0"}, "temperature: 1.0 and 0.0"),
+        ({"--temperature": "0.5"}, "temperature: 1.0 and 0.5"),
         ({"--prompt-template": "{problem} "}, "template"),
     ],
 )
@@ -251,7 +251,7 @@ URL = ["--endpoint", "http://127.0.0.1:9", "--model", "m", "--retries", "0"]
         (URL, "--cap N"),
         ([*URL, "--cap", "90", "--budget", "5"], "--tokenizer FOLDER"),
         ([*URL, "--cap", "90", "--tokenizer", "nowhere"], "no such folder"),
-        (["lab:chains", "--tokenizer", "lab:chains"], "tokenizer is for an endpoint"),
+        (["lab:chains", "--tokenizer", "lab:chains"], "--tokenizer has no effect without --endpoint"),
         (["nowhere"], "no such folder"),
         (["lab:chains", "--budget", "8", "--early-stop", "agree"], "exclude each other"),
         (["lab:chains", "--concise"], "vocabulary has none"),

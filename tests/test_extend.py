@@ -98,6 +98,7 @@ def test_a_failure_leaves_nothing_behind(folder: Path, tmp_path: Path, monkeypat
         raise OSError(28, "No space left on device")
 
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("{}")
     (tmp_path / "out" / "kept").write_text("whole")
     monkeypatch.setattr("lengthwise.context.extending.shutil.copyfile", full)
     with pytest.raises(CheckpointError, match="no space left"):
@@ -107,7 +108,7 @@ def test_a_failure_leaves_nothing_behind(folder: Path, tmp_path: Path, monkeypat
 
 def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
-    for out, says in ((tmp_path / "there", "exists"), (folder, "is the model itself")):
+    for out, says in ((tmp_path / "there", "exists"), (folder, "is one of the inputs")):
         with pytest.raises(InputError, match=says):
             extend_folder(folder, out, Scheme("linear", 2.0))
     with pytest.raises(InputError, match="no config.json"):
@@ -118,6 +119,17 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "gpt2" / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(UnsupportedModelError, match="no rotary positions"):
         extend_folder(tmp_path / "gpt2", tmp_path / "out", Scheme("linear", 2.0))
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "config.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(InputError, match="no weights in it"):
+        extend_folder(tmp_path / "bare", tmp_path / "out", Scheme("linear", 2.0))
+    for scheme in (Scheme("linear"), Scheme("yarn"), Scheme("power", 1.0, (("power", 0),))):
+        with pytest.raises(ConfigError, match="factor 1 changes nothing"):
+            extend_folder(folder, tmp_path / "out", scheme)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note.txt").write_text("no model")
+    with pytest.raises(InputError, match="holds no model, so it is not replaced"):
+        extend_folder(folder, tmp_path / "mine", Scheme("linear", 2.0), overwrite=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -139,7 +151,10 @@ def test_training_without_trl_names_the_extra(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "trl", None)
-    arguments = ["extend", str(folder), "--scheme", "linear", "--out", str(tmp_path / "out"), "--data", "docs.jsonl"]
+    (tmp_path / "docs.jsonl").write_text('{"text": "alpha"}\n')
+    data = str(tmp_path / "docs.jsonl")
+    arguments = ["extend", str(folder), "--scheme", "linear", "--factor", "2", "--out", str(tmp_path / "out")]
+    arguments += ["--data", data]
     monkeypatch.setattr(sys, "argv", ["lengthwise", *arguments])
     with pytest.raises(SystemExit):
         main()

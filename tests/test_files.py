@@ -168,3 +168,10 @@ def test_damaged_json_names_its_file(tmp_path, content):
 )
 def test_disk_full(error, expected):
     assert disk_full(error) is expected
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" + "1" * 5000 + "]"])
+def test_json_that_python_cannot_hold_is_damaged(tmp_path, text):
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(CheckpointError, match="state.json is damaged"):
+        read_json(tmp_path / "state.json")

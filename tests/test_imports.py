@@ -12,7 +12,7 @@ import pytest
 import lengthwise
 
 ROOT = Path(lengthwise.__file__).parent
-BASE = {"errors", "files", "data", "own_code", "pretrained", "reach", "locking", "config"}
+BASE = {"errors", "files", "data", "own_code", "pretrained", "reach", "locking", "config", "targets"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
@@ -21,6 +21,7 @@ BELOW: dict[str, set[str]] = {
     "data": {"errors", "files"},
     "reach": set(),
     "locking": {"errors"},
+    "targets": {"errors", "files", "locking"},
     "pretrained": {"errors", "files"},
     "objectives": {"errors"},
     "weights": BASE,

@@ -19,6 +19,8 @@ from lengthwise.errors import InputError, MissingExtraError
 FILE_KINDS = (".jsonl", ".json", ".parquet")
 LINE_LIMIT = 64 * 2**20
 """Bytes of the longest line that `stream_rows` reads; a longer one is passed over without being held."""
+UNREADABLE = (ValueError, RecursionError)
+"""What reading JSON raises: also for numbers of more digits than Python reads, and for brackets a thousand deep."""
 _SHOWN = 60  # characters of a bad line that a message quotes
 _BOM = b"\xef\xbb\xbf"
 
@@ -146,7 +148,7 @@ def _parse_line(line: bytes) -> dict[str, Any] | Defect:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         return Defect("not UTF-8 text", str(error))
-    except (ValueError, RecursionError) as error:  # also numbers of more digits than Python reads
+    except UNREADABLE as error:
         if not line.endswith(b"\n"):
             return Defect("unfinished last line", _start(line.decode("utf-8")))
         return Defect("not JSON", f"{error}: {_start(line.decode('utf-8'))}")
@@ -179,9 +181,9 @@ def _parse_jsonl(text: str, path: Path) -> list[Any]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except UNREADABLE as error:
             raise InputError(
-                f"{path}, line {number} is not JSON ({error.msg}): {_start(line)}; write one object per line"
+                f"{path}, line {number} is not JSON ({_why(error)}): {_start(line)}; write one object per line"
             ) from error
         if not isinstance(row, dict):
             raise InputError(
@@ -195,10 +197,11 @@ def _parse_jsonl(text: str, path: Path) -> list[Any]:
 def _parse_json(text: str, path: Path) -> list[Any]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
-        line = text.split("\n")[error.lineno - 1]
+    except UNREADABLE as error:
+        number = getattr(error, "lineno", 1)
+        line = text.split("\n")[number - 1]
         raise InputError(
-            f"{path}, line {error.lineno} is not JSON ({error.msg}): {_start(line)}; "
+            f"{path}, line {number} is not JSON ({_why(error)}): {_start(line)}; "
             "a file with one object per line is named .jsonl"
         ) from error
     if isinstance(value, dict):
@@ -206,6 +209,10 @@ def _parse_json(text: str, path: Path) -> list[Any]:
     if not isinstance(value, list):
         raise InputError(f'{path} is neither a list of rows nor {{"data": [rows]}}; it starts {_start(text)}')
     return value
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "msg", None) or str(error)
 
 
 def _read_parquet(path: Path) -> list[Any]:

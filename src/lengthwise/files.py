@@ -35,7 +35,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary file name; on a clean exit it is synced and renamed to `path`, else removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    partial = partial_of(path)
     try:
         yield partial
         sync(partial)
@@ -54,8 +54,8 @@ def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    retired = path.with_name(f"{PARTIAL}{os.getpid()}-old-{path.name}")
+    partial = partial_of(path)
+    retired = partial_of(path, "old-")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -74,6 +74,11 @@ def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
         raise
     shutil.rmtree(retired, ignore_errors=True)
     sync(path.parent)
+
+
+def partial_of(path: Path, kind: str = "") -> Path:
+    """The temporary name beside a file or folder, from which it is renamed."""
+    return path.with_name(f"{PARTIAL}{os.getpid()}-{kind}{path.name}")
 
 
 def clear_partials(folder: str | Path) -> None:
@@ -107,7 +112,7 @@ def read_json(path: str | Path) -> Any:
     """Read one JSON document; a damaged one raises `CheckpointError` naming the file."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, numbers or brackets without end
         raise CheckpointError(f"{path} is damaged ({error}); remove it or restore it from a copy") from error
 
 

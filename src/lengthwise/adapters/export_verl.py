@@ -32,7 +32,7 @@ def write_verl(plan: Plan, out: Path, *, tensor_parallel: int, overwrite: bool =
     Raises:
         ConfigError: devices that tensor_parallel does not divide, or files that are there already.
     """
-    if plan.cluster.devices % tensor_parallel:
+    if tensor_parallel < 1 or plan.cluster.devices % tensor_parallel:
         raise ConfigError(
             f"tensor_parallel is {tensor_parallel}, no divisor of the {plan.cluster.devices} devices of a node"
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import typer
 
@@ -92,11 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is no reason to lose a result
                 stream.reconfigure(errors="backslashreplace")
         _check_text(given)
-        command = typer.main.get_command(app)
+        command = _parser()
         with command.make_context("lengthwise", given) as context:
             command.invoke(context)
 
     sys.exit(ending(work))
+
+
+@functools.cache
+def _parser() -> Any:
+    return typer.main.get_command(app)
 
 
 def _check_text(given: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What every command of ours does beside its own work: plain help, finite numbers."""
+"""What every command of ours does beside its own work: plain help, numbers of a sound size, no idle flags."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any
 from rich.markup import escape
 from typer.core import TyperCommand
 
+from lengthwise.cli._needs import check_needs
 from lengthwise.errors import ConfigError
 
 THINK_MODES = (["auto"], ["yes"], ["no"], ["marks"])
+LARGEST, LARGEST_SEED = 10**12, 2**63 - 1
+"""No count, length or factor is larger; torch takes seeds of 64 bits."""
 
 
 class Command(TyperCommand):
-    """A command whose help is shown letter by letter as it is written, and whose numbers are finite."""
+    """A command whose help is shown letter by letter as it is written, and whose numbers are of a sound size."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -34,9 +37,20 @@ class Command(TyperCommand):
         return super().parse_args(ctx, spelled)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it, unless a number is NaN or infinite: no flag of ours has a use for either."""
+        """Run it, unless a number is beyond any use or a flag would have no effect."""
+        typed = {}
         for parameter in self.params:
-            value = ctx.params.get(parameter.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError(f"{parameter.opts[0]} is {value}; give a finite number")
+            _check_size(parameter.opts[0], ctx.params.get(parameter.name))
+            source = ctx.get_parameter_source(parameter.name)
+            if source is not None and source.name == "COMMANDLINE":
+                typed[str(parameter.name)] = parameter.opts[0]
+        check_needs(str(self.name), ctx.params, typed)
         return super().invoke(ctx)
+
+
+def _check_size(flag: str, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{flag} is {value}; give a finite number")
+    most = LARGEST_SEED if flag == "--seed" else LARGEST
+    if isinstance(value, (int, float)) and abs(value) > most:
+        raise ConfigError(f"{flag} is {value}, beyond any use; give a number up to {most:,}")

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lengthwise.cli._console import complain, err, out, print_json
 from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, with_groups
+from lengthwise.cli._targets import run_folder
 from lengthwise.cli.shorten import TrainFlags
 
 LAB_LR, OTHER_LR = 1e-4, 1e-6
@@ -60,7 +61,10 @@ def compare(
     ],
     methods: Annotated[str, Flag(help="Methods by name, with commas; `lengthwise methods` lists them.")],
     folder: Annotated[
-        Path, Flag("--out", help="Folder; the same command continues it, with more seeds or methods too.")
+        Path,
+        Flag(
+            "--out", callback=run_folder, help="Folder; the same command continues it, with more seeds or methods too."
+        ),
     ],
     train: SharedTrainFlags,
     split: SplitFlags,

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lengthwise.cli._console import complain, out, print_json
+from lengthwise.cli._targets import page_target
 from lengthwise.errors import ConfigError
 
 
@@ -25,14 +26,14 @@ def compare_records(
     ] = None,
     weights: Annotated[str, typer.Option(help="Weights of the accuracy-efficiency score.")] = "1,3,5",
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
-    file: Annotated[Path | None, typer.Option("--out", help="HTML file to write, with a PNG beside it.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--out", callback=page_target, help="HTML file to write, with a PNG beside it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Compare records of the same problems: table, intervals, what is noise, and a plot."""
     from lengthwise.evaluation import compare_records as comparing
 
-    if file is not None and file.suffix != ".html":
-        raise ConfigError(f"--out is {str(file)!r}; name a file that ends in .html, the PNG is written beside it")
     if seed < 0:
         raise ConfigError(f"--seed is {seed}; give a number from 0 on")
     sides = comparing.read_sides(records)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lengthwise.cli._console import out, outcome_lines, outcome_table, print_json, progress
+from lengthwise.cli._targets import run_folder
 
 
 def demo(
@@ -17,7 +18,9 @@ def demo(
     problems: Annotated[int, typer.Option(min=2, help="Held-out problems to measure on.")] = 500,
     folder: Annotated[
         Path | None,
-        typer.Option("--out", help="Run folder; the same command continues it. Default: a new one."),
+        typer.Option(
+            "--out", callback=run_folder, help="Run folder; the same command continues it. Default: a new one."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead.")] = False,

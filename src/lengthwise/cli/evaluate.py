@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lengthwise.cli._console import complain, err, out, print_json
 from lengthwise.cli._flags import AnsweringFlags, ContractFlags, Flag, LambdaFlags, with_groups
+from lengthwise.cli._targets import run_folder
 from lengthwise.errors import ConfigError
 
 SAID_EVERY = 10.0
@@ -88,7 +89,8 @@ def evaluate(
     machine: AnsweringFlags,
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Folder of a model, or lab:chains.")] = None,
     folder: Annotated[
-        Path | None, Flag("--out", help="Folder; the same command continues it. Default: a new one.")
+        Path | None,
+        Flag("--out", callback=run_folder, help="Folder; the same command continues it. Default: a new one."),
     ] = None,
     baseline: Annotated[Path | None, Flag(help="Record to compare with.")] = None,
     overwrite: Annotated[bool, Flag("--overwrite", help="Replace the evaluation in the folder.")] = False,

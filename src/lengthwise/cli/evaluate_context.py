@@ -18,6 +18,7 @@ from rich.text import Text
 
 from lengthwise.cli._console import complain, err, out, print_json
 from lengthwise.cli._flags import AnsweringFlags, Flag, with_groups
+from lengthwise.cli._targets import run_folder
 from lengthwise.cli.evaluate import EndpointFlags
 from lengthwise.errors import ConfigError
 
@@ -44,7 +45,9 @@ def evaluate_context(
     lines: Annotated[str | None, Flag(help="lines: a LongChat file in place of made-up lines.")] = None,
     text: Annotated[str | None, Flag(help="perplexity: a text file.")] = None,
     chat_template: Annotated[bool, Flag("--chat-template", help="Ask through the chat template.")] = False,
-    folder: Annotated[Path | None, Flag("--out", help="Folder to write. Default: a new one.")] = None,
+    folder: Annotated[
+        Path | None, Flag("--out", callback=run_folder, help="Folder to write. Default: a new one.")
+    ] = None,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Measure retrieval and perplexity by length and by the place of what is asked for."""

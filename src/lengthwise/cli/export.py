@@ -10,6 +10,7 @@ import typer
 
 from lengthwise.cli._console import complain, out, print_json
 from lengthwise.cli._flags import ContractFlags, Flag, with_groups
+from lengthwise.cli._targets import run_folder
 from lengthwise.errors import ConfigError
 
 ENGINES = ("trl", "verl")
@@ -48,7 +49,7 @@ def export(
     model: Annotated[str, Flag(help="Folder of a causal language model.")],
     data: Annotated[str, Flag(help="Training problems: .jsonl, .json, .parquet or a datasets name.")],
     cap: Annotated[str, Flag(help="Most response tokens in training.")],
-    folder: Annotated[Path, Flag("--out", help="Folder to write.")],
+    folder: Annotated[Path, Flag("--out", callback=run_folder, help="Folder to write.")],
     batch: BatchFlags,
     cluster: ClusterFlags,
     contract: ContractFlags,
@@ -85,15 +86,11 @@ def export(
     if engine == "trl":
         from lengthwise.adapters.export_trl import write_trl
 
-        if tensor_parallel != 1:
-            raise ConfigError("tensor_parallel is verl's; TRL's vLLM runs one copy a device here")
         files = write_trl(resolved, folder, vllm=vllm, sharding=sharding, overwrite=overwrite)
         command, checked = f"cd {folder} && accelerate launch --config_file accelerate.yaml train.py", None
     else:
         from lengthwise.adapters.export_verl import validated, write_verl
 
-        if vllm or sharding != "none":
-            raise ConfigError("vllm and sharding are TRL's; verl always samples with vLLM and shards with FSDP")
         files = write_verl(resolved, folder, tensor_parallel=tensor_parallel, overwrite=overwrite)
         command, checked = f"bash {folder}/launch.sh", validated(folder)
     if as_json:

@@ -12,6 +12,8 @@ import typer
 
 from lengthwise.cli._console import complain, out, print_json
 from lengthwise.cli._flags import Flag, refuse_lambda, with_groups
+from lengthwise.cli._targets import whole_folder
+from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def extend(
     scheme: Annotated[
         str, Flag(help="linear, power, truncated, xpos, randomised, ntk, dynamic, yarn, longrope or llama3.")
     ],
-    folder: Annotated[Path, Flag("--out", help="Folder to write.")],
+    folder: Annotated[Path, Flag("--out", callback=whole_folder, help="Folder to write.")],
     training: TrainingFlags,
     factor: Annotated[
         float, Flag(help="Times the trained context; composed before power, truncated, xpos, randomised.")
@@ -124,9 +126,13 @@ def _train(model: Path, scheme: Scheme, flags: TrainingFlags) -> Any:
     from lengthwise.context.finetuning import FineTuning, check_trainer, finetune
     from lengthwise.context.schemes_config import trained_context
 
-    check_trainer()
     config = checked_config(model, scheme, trust_remote_code=flags.trust_remote_code)
     wanted = int(trained_context(config) * scheme.factor)
     scheduled = scheme.name == "xpos" and "xpos_scale_base" not in dict(scheme.options)
-    asked = FineTuning(**{**asdict(flags), "length": flags.length or wanted // 2 * 2}, scheduled_base=scheduled)
+    asked = FineTuning(
+        **{**asdict(flags), "length": wanted // 2 * 2 if flags.length is None else flags.length},
+        scheduled_base=scheduled,
+    )
+    require_columns(read_rows(asked.data), [asked.column], asked.data)  # before the model is copied and loaded
+    check_trainer()
     return functools.partial(finetune, asked=asked)

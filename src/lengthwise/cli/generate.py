@@ -33,7 +33,7 @@ def generate(
     max_tokens: Annotated[int, Flag(help="Most new tokens; 0: until the model ends, or Ctrl-C.")] = 256,
     temperature: Annotated[float, Flag(help="0 takes the likeliest token.")] = 0.0,
     top_p: Annotated[float, Flag(help="Sample from the likeliest tokens of this mass.")] = 1.0,
-    seed: Annotated[int, Flag(help="Seed of sampling.")] = 0,
+    seed: Annotated[int, Flag(min=0, help="Seed of sampling.")] = 0,
     chat_template: Annotated[bool, Flag("--chat-template", help="Ask through the chat template.")] = False,
     stream: Annotated[bool, Flag("--stream", help="Print the text as it comes.")] = False,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,

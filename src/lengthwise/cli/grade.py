@@ -13,7 +13,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from lengthwise.cli._console import complain, err, out, print_json
 from lengthwise.cli._flags import think_mode
+from lengthwise.cli._targets import file_target
 from lengthwise.errors import ConfigError
+from lengthwise.targets import real
 
 Flag = typer.Option
 SAID_EVERY = 10.0
@@ -55,9 +57,11 @@ def grade(
     ] = None,
     problem_column: Annotated[str | None, Flag(help="Column of the problem's text. Default: problem.")] = None,
     category_column: Annotated[str, Flag(help="Column of the category.")] = "category",
-    graded: Annotated[Path | None, Flag("--out", help="JSONL file for the verdict on every row.")] = None,
-    record: Annotated[Path | None, Flag(help="Record for `lengthwise compare-records`.")] = None,
-    report: Annotated[Path | None, Flag(help="HTML report to write.")] = None,
+    graded: Annotated[
+        Path | None, Flag("--out", callback=file_target, help="JSONL file for the verdict on every row.")
+    ] = None,
+    record: Annotated[Path | None, Flag(callback=file_target, help="Record for `lengthwise compare-records`.")] = None,
+    report: Annotated[Path | None, Flag(callback=file_target, help="HTML report to write.")] = None,
     strict: Annotated[bool, Flag("--strict", help="The first row that cannot be used is an error.")] = False,
     workers: Annotated[int, Flag(min=1, help="Worker processes.")] = 2,
     seconds: Annotated[float, Flag(help="Time limit of one grading; over it a response is wrong, and counted.")] = 5.0,
@@ -67,8 +71,10 @@ def grade(
     """Grade responses that already exist and say where their tokens go. No GPU, no model."""
     from lengthwise.evaluation.logs import GradeOptions, check_target, grade_log
 
-    for name, target in (("--out", graded), ("--record", record), ("--report", report)):
+    targets = {"--out": graded, "--record": record, "--report": report}
+    for name, target in targets.items():
         check_target(name, target, log)
+    _check_apart(targets)
     mode = None if think is None and not no_think else think_mode(think, no_think)
     contract = _contract(preset, mode, answer_pattern, answers)
     options = GradeOptions(
@@ -81,6 +87,13 @@ def grade(
     with _progress() as listener:
         summary = grade_log(log, options, out=graded, record=record, listener=listener)
     _show(summary, report, as_json)
+
+
+def _check_apart(targets: Mapping[str, Path | None]) -> None:
+    places: dict[Path, str] = {}
+    for name, target in targets.items():
+        if target is not None and (other := places.setdefault(real(target), name)) != name:
+            raise ConfigError(f"{name} and {other} are the same file ({target}); name two")
 
 
 def _contract(preset: str, think: str | None, answer_pattern: str | None, answers: str) -> Any:

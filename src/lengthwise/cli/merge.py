@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from lengthwise.cli._console import complain, err, out, print_json
+from lengthwise.cli._targets import whole_folder
 from lengthwise.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ TAKEN = {"kept": "kept", "energy": "kept_energy", "undone": "lost"}
 def merge(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Folders to merge, beside the base.")],
     method: Annotated[str, Flag(help="linear, task-arithmetic, ties, ties-authors, dare, slerp or update-selective.")],
-    folder: Annotated[Path, Flag("--out", help="Folder to write.")],
+    folder: Annotated[Path, Flag("--out", callback=whole_folder, help="Folder to write.")],
     base: Annotated[str | None, Flag(help="The model that the others were made from; not for linear, slerp.")] = None,
     weights: Annotated[str | None, Flag(help="One number per MODEL, with commas. Default: 1 each.")] = None,
     scale: Annotated[

@@ -13,6 +13,7 @@ import typer
 from lengthwise.cli._console import err, out, print_json
 from lengthwise.cli._flags import THINK_HELP, think_mode, with_groups
 from lengthwise.cli._repair_tables import layer_table, sweep_table
+from lengthwise.cli._targets import whole_folder
 from lengthwise.cli.merge import model_folder
 from lengthwise.errors import ConfigError
 
@@ -82,6 +83,8 @@ class ChoiceFlags:
         if self.harmful is None:
             raise ConfigError("no rows to score on; give --harmful, or --mask with a mask that a repair saved")
         given = self.given()
+        if self.fraction == 0:
+            raise ConfigError("fraction is 0, which takes nothing out; give a share above 0")
 
         def named(**names: str) -> dict[str, Any]:
             return {name: given[flag] for name, flag in names.items() if flag in given}
@@ -178,7 +181,8 @@ class SweepFlags:
         if self.task_template is not None:
             changes["template"] = self.task_template
         contract = ContractRequest(
-            self.preset or "math", changes=changes, think=think_mode(self.think, self.no_think), grader=self.grader
+            "math" if self.preset is None else self.preset, changes=changes,
+            think=think_mode(self.think, self.no_think), grader=self.grader,
         )  # fmt: skip
         named = {
             "judge_rows": "judge_data",
@@ -202,7 +206,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 @with_groups
 def repair(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model or of a LoRA adapter.")],
-    folder: Annotated[Path, Flag("--out", help="Folder to write.")],
+    folder: Annotated[Path, Flag("--out", callback=whole_folder, help="Folder to write.")],
     chosen: ChoiceFlags,
     measured: SweepFlags,
     mask: Annotated[

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from lengthwise.cli._console import out
+from lengthwise.cli._targets import page_target
 from lengthwise.errors import InputError
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One or more run folders.")],
-    file: Annotated[Path | None, typer.Option("--out", help="HTML file to write.")] = None,
+    file: Annotated[Path | None, typer.Option("--out", callback=page_target, help="HTML file to write.")] = None,
 ) -> None:
     """Write the HTML report of one run, or one page over several."""
     from lengthwise.evaluation.report import build_report

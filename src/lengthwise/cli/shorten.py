@@ -10,6 +10,7 @@ import typer
 
 from lengthwise.cli._console import out, outcome_lines, outcome_table, print_json, progress
 from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, refuse_lambda, with_groups
+from lengthwise.cli._targets import run_folder
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class EvalFlags:
 def shorten(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a causal language model.")],
     data: Annotated[str, Flag(help="Training problems: .jsonl, .json, .parquet or a datasets name.")],
-    folder: Annotated[Path, Flag("--out", help="Run folder; the same command continues it.")],
+    folder: Annotated[Path, Flag("--out", callback=run_folder, help="Run folder; the same command continues it.")],
     train: TrainFlags,
     measure: EvalFlags,
     contract: ContractFlags,

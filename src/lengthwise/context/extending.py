@@ -9,11 +9,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lengthwise.context.schemes_config import NOTE, SHIPPED, Scheme, the_rotary, trained_context
+from lengthwise.context.schemes_config import NOTE, SHIPPED, Scheme, check_reach, the_rotary, trained_context
 from lengthwise.errors import CheckpointError, ConfigError, InputError, LengthwiseError, UnsupportedModelError
 from lengthwise.files import PARTIAL, atomic_write_json, atomic_write_text, disk_full, read_json, write_folder
 from lengthwise.locking import writes
 from lengthwise.pretrained import empty_model, read_config
+from lengthwise.targets import check_replacement
 
 WRITTEN = ("config.json", "README.md")
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
@@ -42,21 +43,21 @@ def extend_folder(
     replaces the factor in the config that is written; both stand in the card. Returns what was done.
 
     Raises:
-        InputError: no such folder; ``out`` exists or is the source; a link across file systems.
-        ConfigError: a scheme out of range, ``link`` together with training.
+        InputError: no such folder; ``out`` exists, is the source or better not replaced; a link across file systems.
+        ConfigError: a scheme out of range or one that changes nothing, ``link`` together with training.
         UnsupportedModelError: a model that the scheme cannot serve.
     """
     source, out = Path(source), Path(out)
     if not (source / "config.json").is_file():
         raise InputError(f"model is {str(source)!r}: no config.json in it; give a Hugging Face model folder")
-    if out.resolve() == source.resolve():
-        raise InputError(f"out is {str(out)!r}, which is the model itself; give another folder")
-    if out.exists() and not overwrite:
-        raise InputError(f"out is {str(out)!r}, which exists; give another folder, or overwrite it")
+    check_replacement(out, overwrite=overwrite, inputs=[source])
     if link and train is not None:
         raise ConfigError("link shares weights with the model, and fine-tuning changes them; give one of them")
     written = scheme if eval_factor is None else Scheme(scheme.name, eval_factor, scheme.options)
+    check_reach(written)
     config = checked_config(source, written, trust_remote_code=trust_remote_code)
+    if not any(file.suffix in WEIGHTS for file in source.iterdir()):
+        raise InputError(f"model is {str(source)!r}: no weights in it; give a Hugging Face model folder")
     trained = scheme.factor if train is not None else (getattr(config, NOTE, None) or {}).get("trained_factor")
     changes = written.changes(config)
     changes[NOTE]["trained_factor"] = trained

@@ -63,7 +63,8 @@ class Scheme:
             check_parameters({**OWN[self.name], **dict(self.options), "truncate_length": self._length(1)})
 
     def _length(self, trained: int) -> Any:
-        return dict(self.options).get("truncate_length") or trained
+        given = dict(self.options).get("truncate_length")
+        return trained if given is None else given
 
     def parameters(self, config: Any) -> dict[str, Any]:
         """``rope_parameters`` [..] of this scheme for a config, from its trained context L0 and base.
@@ -106,6 +107,18 @@ class Scheme:
             "trained_base": trained_base(config), "trained_factor": trained_factor,
         }  # fmt: skip
         return found
+
+
+def check_reach(scheme: Scheme) -> None:
+    """Refuse a scheme that would leave the model as it is.
+
+    Raises:
+        ConfigError: a factor of 1 for a scheme that does nothing else.
+    """
+    given = dict(scheme.options)
+    nothing = (scheme.name in SHIPPED and not scheme.options) or (scheme.name == "power" and given.get("power") == 0)
+    if nothing and scheme.factor == 1:
+        raise ConfigError(f"scheme {scheme.name!r} with factor 1 changes nothing; give a factor above 1, as in 4")
 
 
 def check_config(config: Any) -> None:

@@ -32,6 +32,7 @@ from lengthwise.evaluation.report_figures import Curve, Mark, tradeoff
 from lengthwise.evaluation.report_picture import picture
 from lengthwise.evaluation.scores import AES_WEIGHTS, check_weights, frontier
 from lengthwise.files import atomic_write_text
+from lengthwise.targets import real
 
 CURVE_POINTS = 120
 REFERENCE_LOOK = ("c-before", "square")
@@ -70,10 +71,10 @@ def read_sides(arguments: Sequence[str]) -> list[Named]:
     loaded = []
     for _, files in given:
         for file in files:
-            if Path(file).resolve() in seen:
+            if real(file) in seen:
                 raise InputError(f"{file} is named twice; name each record once")
-            seen.add(Path(file).resolve())
-        loaded.append([_load(file) for file in files])
+            seen.add(real(file))
+        loaded.append([load_record(file) for file in files])
     called = [records[0].name for records in loaded]
     names = [
         name or (own if called.count(own) == 1 else files[0]) for (name, files), own in zip(given, called, strict=True)
@@ -102,7 +103,12 @@ def _split(argument: str) -> tuple[str, list[str]]:
     return name, files
 
 
-def _load(file: str) -> Record:
+def load_record(file: str) -> Record:
+    """A record that a user names.
+
+    Raises:
+        InputError: a folder, or a file that is missing, damaged or no record.
+    """
     try:
         if Path(file).is_dir():
             raise InputError(f"{file} is a folder; name a record in it (of a run: {file}/records/after.json)")

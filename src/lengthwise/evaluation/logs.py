@@ -22,6 +22,7 @@ from lengthwise.evaluation.log_rows import NO_COUNT, Response, graded_row, read_
 from lengthwise.evaluation.log_rows import GradeOptions as GradeOptions
 from lengthwise.evaluation.log_summary import record_of, summarise
 from lengthwise.files import replacing
+from lengthwise.targets import real
 
 Listener = Callable[[str, Mapping[str, Any]], None]
 Rows = Iterable[tuple[int, dict[str, Any] | Defect]]
@@ -142,7 +143,7 @@ def check_target(name: str, target: str | Path | None, log: Path) -> None:
     """Refuse to write over the log itself, or over a folder, before any row is graded."""
     if target is not None and Path(target).is_dir():
         raise ConfigError(f"{name} is {str(target)!r}, a folder; name a file")
-    if target is not None and Path(target).resolve() == log.resolve():
+    if target is not None and real(target) == real(log):
         raise ConfigError(f"{name} is the log itself ({target}); name another file")
 
 

@@ -17,6 +17,7 @@ from lengthwise.evaluation.report_data import Run, load_run
 from lengthwise.evaluation.report_figures import Bar, Curve, Mark, grouped_bars, histogram, series, tradeoff
 from lengthwise.evaluation.report_picture import picture
 from lengthwise.files import atomic_write_text
+from lengthwise.targets import check_file_target, real
 
 REPORT, COMPARISON = "report.html", "comparison.html"
 BINS, RUN_COLOURS = 40, 6
@@ -32,14 +33,17 @@ def build_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     report. Runs measured unlike the first one (cap, problems, grader, ...) get no place in the shared table.
 
     Raises:
-        InputError: no folder given, or one that is not there.
+        InputError: no folder given, one that is not there, or one whose config is no run's.
+        ConfigError: a target that cannot be written.
         CheckpointError: a file that is there but damaged.
     """
     if not folders:
         raise InputError("folders is empty; name at least one run")
     runs = [load_run(Path(folder)) for folder in folders]
-    default = runs[0].folder / REPORT if len(runs) == 1 else runs[0].folder.resolve().parent / COMPARISON
+    default = runs[0].folder / REPORT if len(runs) == 1 else real(runs[0].folder).parent / COMPARISON
     target = Path(out) if out is not None else default
+    for file in (target, target.with_suffix(".png")):
+        check_file_target("out", file)
     page = render(
         "report.html.j2",
         title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared",

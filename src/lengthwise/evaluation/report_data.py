@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lengthwise.errors import InputError
+from lengthwise.errors import CheckpointError, InputError
 from lengthwise.evaluation.bootstrap import Interval, mean_interval
 from lengthwise.evaluation.records import Record, check_comparable, compare
 from lengthwise.files import PARTIAL, read_json
+from lengthwise.targets import real
 
 CONFIG, OUTCOME, SAMPLES, RECORDS = "config.json", "outcome.json", "samples.json", "records"
+DOCUMENTS: Mapping[str, type] = {CONFIG: dict, OUTCOME: dict, SAMPLES: list}
 MAIN = ("before", "after", "before-greedy", "after-greedy")
 CUT, FIRST_PASS = "control-cut", "control-first-pass"
 GREEDY = "-greedy"
@@ -54,7 +56,7 @@ class Run:
     @property
     def name(self) -> str:
         """The folder's name: how a run is called beside others."""
-        return self.folder.resolve().name
+        return real(self.folder).name
 
     @property
     def seed(self) -> int:
@@ -64,8 +66,11 @@ class Run:
     @property
     def method(self) -> Mapping[str, Any]:
         """Name, paper, summary and options of the method; empty without a config."""
-        method = self.config.get("method", {})
-        return method if isinstance(method, Mapping) else {"name": str(method)}
+        method = self.config.get("method")
+        if method is None:
+            return {}
+        given = method if isinstance(method, Mapping) else {"name": str(method)}
+        return {"name": "?", "paper": "", "summary": "", "options": {}, **given}
 
     @cached_property
     def summaries(self) -> dict[str, dict[str, Any]]:
@@ -134,7 +139,7 @@ def load_run(folder: Path) -> Run:
     """Read a run's folder, finished or not.
 
     Raises:
-        InputError: no such folder, or a record that is none.
+        InputError: no such folder, a record that is none, or a config that is no run's.
         CheckpointError: a file that is there but damaged.
     """
     from lengthwise.engine.runlog import METRICS, read_metrics  # brings torch, which nothing else here needs
@@ -144,8 +149,13 @@ def load_run(folder: Path) -> Run:
     paths = {p.stem: p for p in (folder / RECORDS).glob("*.json") if not p.name.startswith(PARTIAL)}
     others = sorted((n for n in paths if n not in ORDER), key=lambda n: (not n.startswith("before"), n))
     names = [n for n in (*ORDER, *others) if n in paths]
-    documents = {n: read_json(folder / n) for n in (CONFIG, OUTCOME, SAMPLES) if (folder / n).is_file()}
+    documents = {n: _document(folder / n, kind) for n, kind in DOCUMENTS.items() if (folder / n).is_file()}
     config = documents.get(CONFIG, {})
+    if config and "method" not in config:
+        raise InputError(
+            f"RUN is {str(folder)!r}: its {CONFIG} is not of a training run, as that of a model is not; give a folder "
+            "that `lengthwise shorten` made"
+        )
     wanted = [*MAIN, CUT, *([FIRST_PASS] if config.get("lab") else [])]
     missing = [n for n in (CONFIG, METRICS, OUTCOME, SAMPLES) if not (folder / n).is_file()]
     return Run(
@@ -157,6 +167,13 @@ def load_run(folder: Path) -> Run:
         samples=documents.get(SAMPLES, []),
         missing=[*missing, *(f"{RECORDS}/{n}.json" for n in wanted if n not in paths)],
     )
+
+
+def _document(path: Path, kind: type) -> Any:
+    found = read_json(path)
+    if not isinstance(found, kind):
+        raise CheckpointError(f"{path} is damaged (no JSON {'object' if kind is dict else 'list'}); restore it")
+    return found
 
 
 def budget_curve(record: Record) -> tuple[list[float], list[float]]:

@@ -62,6 +62,7 @@ def compare_methods(
         TrainingError: a run crashed or was killed; the same call continues.
     """
     tell = listener or (lambda event, facts: None)
+    check_folder(asked.out)
     arena = open_arena(asked)
     check_arms(asked, arena)
     say_thinking(arena.test.contract, tell)

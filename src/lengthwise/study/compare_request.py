@@ -90,6 +90,8 @@ class Comparison:
             raise ConfigError(f"choose is {self.choose!r}; choose {' or '.join(RULES)}")
         if self.eval_cap is not None and self.eval_cap < 1:
             raise ConfigError(f"eval_cap is {self.eval_cap}; a response has at least 1 token")
+        if self.lora < 0:
+            raise ConfigError(f"lora is {self.lora}; give 0 (all weights) or a rank of at least 1")
         if self.data is None and not self.model.startswith(LAB):
             raise ConfigError("data is not given; name the training problems with --data")
         if files := [path for path in (self.out, *self.out.parents) if path.is_file()]:

@@ -20,7 +20,7 @@ from lengthwise.engine.models import AUTO, Policy, check_dtype, dtype_words, loa
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.anatomy import load_words
 from lengthwise.evaluation.bootstrap import mean_interval
-from lengthwise.evaluation.compare_records import Named, build_page, claims, compare_records
+from lengthwise.evaluation.compare_records import Named, build_page, claims, compare_records, load_record
 from lengthwise.evaluation.endpoint import Endpoint, ask_all
 from lengthwise.evaluation.evaluate import (
     Sampling,
@@ -91,6 +91,8 @@ class Evaluation:
             raise ConfigError(f"MODEL and --endpoint: {given} given; name a model's folder, or a server's URL")
         if self.tokenizer is not None and self.endpoint is None:
             raise ConfigError("tokenizer is for an endpoint; a model's folder has its own")
+        if self.cap is not None and self.cap < 1:
+            raise ConfigError(f"cap is {self.cap}; a response has at least 1 token")
         if self.endpoint is not None and self.cap is None:
             raise ConfigError("cap is not given; over an endpoint name the most response tokens (--cap N)")
         if self.endless is not None and self.endpoint is not None:
@@ -136,7 +138,7 @@ def evaluate_model(asked: Evaluation, *, overwrite: bool = False, listener: List
         EndpointError: the server fails for good; the same call continues.
     """
     tell = listener or (lambda event, facts: None)
-    baseline = None if asked.baseline is None else Record.load(asked.baseline)
+    baseline = None if asked.baseline is None else load_record(str(asked.baseline))
     plan = _plan_endpoint(asked, asked.endpoint) if asked.endpoint is not None else _plan_model(asked)
     if baseline is not None:
         _check_baseline(baseline, plan, str(asked.baseline))

@@ -7,6 +7,7 @@ from pathlib import Path
 from lengthwise.errors import ConfigError
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.pretrained import check_folder
+from lengthwise.targets import real
 
 LAB = "lab:"
 ASKERS = ("witnesses", "witnesses-modes")
@@ -20,7 +21,7 @@ def shipped_models() -> list[str]:
 
 def is_shipped(folder: Path) -> bool:
     """Whether a folder is one of the lab's own."""
-    return folder.resolve().parent == shipped_reasoner("").resolve()
+    return real(folder).parent == real(shipped_reasoner(""))
 
 
 def model_folder(model: str, *, in_its_world: bool = False) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from lengthwise.context.lambda_attention import lambda_attention
-from lengthwise.context.schemes_config import NOTE, SCHEMES, extend, trained_context
+from lengthwise.context.schemes_config import NOTE, SCHEMES, Scheme, check_reach, extend, trained_context
 from lengthwise.context.tasks.lines import lines_rows, read_longchat
 from lengthwise.context.tasks.passkey import passkey_rows
 from lengthwise.context.tasks.qa import altered_rows, freeform_rows, read_released, read_sources
@@ -23,20 +23,20 @@ from lengthwise.context.tasks.rows import NEW_TOKENS, TaskRow, plain
 from lengthwise.context.tasks.scoring import loss_by_position, perplexity, score_rows
 from lengthwise.context.writing import read
 from lengthwise.data import read_rows
-from lengthwise.engine.models import AUTO, Policy, check_dtype, dtype_words, load_policy
+from lengthwise.engine.models import AUTO, Policy, check_dtype, dtype_words, load_policy, resolve_device
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.bootstrap import Interval, cluster_bootstraps, mean_interval
 from lengthwise.evaluation.endpoint import Endpoint
 from lengthwise.evaluation.prompts import PromptContract, resolve
 from lengthwise.files import atomic_write_json, atomic_write_text
-from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.locking import writes
 from lengthwise.pretrained import load_tokenizer
+from lengthwise.study.lab_models import model_folder
+from lengthwise.study.reading_inputs import check_inputs, read_text
+from lengthwise.targets import real
 
 TASKS = ("lines", "freeform-qa", "altered-qa", "passkey", "perplexity")
 AS_IS, LAMBDA = "as-is", "lambda"
-LAB = "lab:"
-"""A model of that prefix is one that the package ships, such as lab:reader."""
 RESULT, ANSWERS, REPORT = "context.json", "answers.jsonl", "report.html"
 PLACES = 5
 """Rows of the heat map: fifths of the text before the evidence."""
@@ -90,6 +90,7 @@ class Reading:
         for scheme in self.schemes:
             parse_scheme(scheme)
         check_dtype(self.dtype)
+        resolve_device(self.device)
         if (self.endpoint is None) == (not self.models):
             raise ConfigError("give one or more MODEL folders, or --endpoint URL with --model and --tokenizer")
         if self.endpoint is not None:
@@ -112,6 +113,8 @@ def parse_scheme(text: str) -> tuple[str, float]:
         raise ConfigError(f"scheme is {text!r}; write for example linear:4") from error
     if name not in (AS_IS, LAMBDA, *SCHEMES):
         raise ConfigError(f"scheme is {text!r}; choose {AS_IS}, {LAMBDA}, or NAME:FACTOR of {', '.join(SCHEMES)}")
+    if name in SCHEMES:
+        check_reach(Scheme(*found))
     return found
 
 
@@ -128,6 +131,7 @@ def evaluate_context(asked: Reading, *, listener: Listener = lambda *_: None) ->
     """
     from lengthwise.study.reading_report import page
 
+    check_inputs(asked, result=RESULT)
     given = {name: value for name in ("data", "lines", "text") if (value := getattr(asked, name)) is not None}
     result: dict[str, Any] = {
         "lengthwise": metadata.version("lengthwise"),
@@ -142,7 +146,6 @@ def evaluate_context(asked: Reading, *, listener: Listener = lambda *_: None) ->
     answers: list[dict[str, Any]] = []
     for arm in _arms(asked):
         with arm:
-            asked.out.mkdir(parents=True, exist_ok=True)
             result["arms"].append(_measured(asked, arm, answers, listener))
         # After every arm, so that what was measured stays when a later one fails.
         atomic_write_text(asked.out / ANSWERS, "".join(json.dumps(row) + "\n" for row in answers))
@@ -192,7 +195,7 @@ def _arms(asked: Reading) -> Iterator[Arm]:
 
         endpoint = asked.endpoint
         tokenizer = load_tokenizer(
-            str(asked.tokenizer), name="tokenizer", trust_remote_code=asked.trust_remote_code
+            model_folder(str(asked.tokenizer)), name="tokenizer", trust_remote_code=asked.trust_remote_code
         )  # fmt: skip
         facts = {"scheme": AS_IS, "factor": None, "trained_factor": None, "trained_context": None, "computed_in": None}
         yield Arm(endpoint.model, facts, tokenizer, lambda rows: ask(endpoint, rows), None)
@@ -200,11 +203,11 @@ def _arms(asked: Reading) -> Iterator[Arm]:
     for text in asked.models:
         name, _, folder = text.rpartition("=")
         for scheme in asked.schemes:
-            yield _local_arm(asked, name or Path(folder).resolve().name, folder, scheme)
+            yield _local_arm(asked, name or real(folder).name, folder, scheme)
 
 
 def _local_arm(asked: Reading, name: str, folder: str, text: str) -> Arm:
-    source = shipped_reasoner(folder.removeprefix(LAB)) if folder.startswith(LAB) else folder
+    source = model_folder(folder)
     policy = load_policy(
         source, device=asked.device, dtype=asked.dtype, trust_remote_code=asked.trust_remote_code, frozen=True
     )  # fmt: skip
@@ -373,12 +376,8 @@ def _perplexity_cell(asked: Reading, arm: Arm, length: int, listener: Listener) 
 
 def _documents(path: str, tokenizer: Any, length: int) -> list[list[int]]:
     """The text cut into documents of `length` tokens, one after the other."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"text is {path!r}, which cannot be read ({error}); give a UTF-8 text file") from error
     # Enough characters for some hundred documents; a tokenizer is slow on gigabytes.
-    ids = tokenizer(text[:20_000_000], add_special_tokens=False)["input_ids"]
+    ids = tokenizer(read_text(path)[:20_000_000], add_special_tokens=False)["input_ids"]
     if len(ids) < length:
         raise InputError(f"text is {path!r} with {len(ids)} tokens; perplexity at {length} needs at least so many")
     return [ids[start : start + length] for start in range(0, len(ids) - length + 1, length)]

@@ -26,6 +26,7 @@ from lengthwise.reach import reach
 from lengthwise.study.autocap import CapChoice, choose_cap
 from lengthwise.study.lab_models import LAB, is_shipped, model_folder
 from lengthwise.study.one_stage import run_one_stage
+from lengthwise.study.runfolder import check_run_folder
 from lengthwise.study.shorten import Job, Listener, shorten
 from lengthwise.study.stages import merge_back
 
@@ -137,6 +138,10 @@ class Request:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype is {self.dtype!r}; choose one of {', '.join(DTYPES)}")
+        if self.eval_cap is not None and self.eval_cap < 1:
+            raise ConfigError(f"eval_cap is {self.eval_cap}; a response has at least 1 token")
+        if self.lora < 0:
+            raise ConfigError(f"lora is {self.lora}; give 0 (all weights) or a rank of at least 1")
         self.cap_number()
         self.merging()
         resolve_device(self.device)
@@ -318,6 +323,7 @@ def room(longest_prompt: int, positions: int | None) -> int:
 @writes("asked.out")
 def carry_out(asked: Request, *, overwrite: bool = False, listener: Listener | None = None) -> dict[str, Any]:
     """Resolve a request and shorten; the outcome gains `cap_choice` where the cap was chosen by auto."""
+    check_run_folder(asked.out)  # `--cap auto` samples before the run begins
     resolved = resolve_request(asked)
     if listener is not None:
         say_thinking(resolved.train.contract, listener)

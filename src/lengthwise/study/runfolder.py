@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from lengthwise.errors import ConfigError
-from lengthwise.files import atomic_write_json, clear_partials, read_json
+from lengthwise.files import PARTIAL, atomic_write_json, clear_partials, read_json
 from lengthwise.locking import is_lock
 
 CONFIG, OUTCOME, RECORDS, TEXTS, MODEL = "config.json", "outcome.json", "records", "texts", "model"
@@ -45,14 +45,26 @@ def open_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool, name: 
     clear_partials(folder)
     for part in (RECORDS, TEXTS):
         clear_partials(folder / part)
-    if overwrite and folder.is_dir() and (folder / name).is_file():
+    if check_run_folder(folder, name=name):
+        if not overwrite:
+            _check_same(read_json(folder / name), config, folder)
+            return
         shutil.rmtree(folder)
-    if (folder / name).is_file():
-        _check_same(read_json(folder / name), config, folder)
-        return
-    if folder.is_dir() and not all(map(is_lock, folder.iterdir())):
-        raise ConfigError(f"out is {str(folder)!r}, which holds files but no run; name an empty or new folder")
     atomic_write_json(folder / name, dict(config))
+
+
+def check_run_folder(folder: Path, *, name: str = CONFIG) -> bool:
+    """Whether a run is in the folder; an empty one, or none at all, is free for one.
+
+    Raises:
+        ConfigError: the folder holds something else, for example a model.
+    """
+    found = read_json(folder / name) if (folder / name).is_file() else None
+    if isinstance(found, Mapping) and ENVIRONMENT in found:
+        return True
+    if folder.is_dir() and any(not (path.name.startswith(PARTIAL) or is_lock(path)) for path in folder.iterdir()):
+        raise ConfigError(f"out is {str(folder)!r}, which holds files but no run; name an empty or new folder")
+    return False
 
 
 def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:

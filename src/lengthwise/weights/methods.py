@@ -17,7 +17,7 @@ from lengthwise.errors import ConfigError, LengthwiseWarning
 from lengthwise.weights import kernels
 from lengthwise.weights.dtypes import Floats
 from lengthwise.weights.kernels import Mask
-from lengthwise.weights.options import check_choice, check_finite, check_share, model_weights
+from lengthwise.weights.options import check_choice, check_finite, check_seed, check_share, model_weights
 from lengthwise.weights.selection import Blocks, Boundary, TopMask, kth_largest, ties_to_drop
 from lengthwise.weights.sources import Block, Models, numbers
 
@@ -213,6 +213,7 @@ class Dare(Merge):
     def check(self, models: int) -> None:
         """A density in [0, 1], a finite scale, a known rescaling, one weight per model."""
         check_share("density", self.density)
+        check_seed(self.seed)
         check_finite("scale", self.scale)
         model_weights(self.weights, models - 1)
         check_choice("rescale", self.rescale, ("inverse", "l1"))

@@ -37,6 +37,12 @@ def check_finite(name: str, value: float) -> None:
         raise ConfigError(f"{name} is {value}; pass a finite number")
 
 
+def check_seed(value: int) -> None:
+    """Refuse a seed below 0."""
+    if value < 0:
+        raise ConfigError(f"seed is {value}; give a number from 0 on")
+
+
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Refuse what is not among the choices, listing them."""
     if value not in choices:

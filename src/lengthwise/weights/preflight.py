@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.errors import ConfigError, LengthwiseError
+from lengthwise.files import read_json
+from lengthwise.targets import check_replacement, real
 from lengthwise.weights.dtypes import FLOATING
 from lengthwise.weights.heads import settle_heads
 from lengthwise.weights.matching import Finding, mismatches
@@ -18,7 +20,7 @@ from lengthwise.weights.methods import Merge
 from lengthwise.weights.reading import FolderSource, open_folder, verify_checksums
 from lengthwise.weights.sources import TensorInfo
 from lengthwise.weights.vocabulary import tokenizer_findings, vocabulary
-from lengthwise.weights.writing import SHARD_BYTES, check_target
+from lengthwise.weights.writing import SHARD_BYTES
 
 MEANINGFUL = (
     "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -28,6 +30,8 @@ MEANINGFUL = (
     "final_logit_softcapping", "attn_logit_softcapping",
 )  # fmt: skip
 """Settings that change what the same weights compute."""
+SIZES = ("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+"""Settings that the shapes of the weights have to fit."""
 IGNORED = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache", "architectures")
 _MARGIN = 16 * 2**20
 """Bytes beside the weights: settings, tokenizer, report."""
@@ -143,13 +147,11 @@ def _opened(job: MergeJob) -> tuple[list[Finding], list[FolderSource]]:
             # collected, so that one report names them all
             findings.append(Finding("folder", str(error)))
     try:
-        check_target(job.out, overwrite=job.overwrite, inputs=job.folders)
+        check_replacement(job.out, overwrite=job.overwrite, inputs=job.folders)
     except LengthwiseError as error:
         findings.append(Finding("folder", str(error)))
-    if job.files_from is not None and not (job.files_from / "config.json").is_file():
-        findings.append(
-            Finding("folder", f"files_from is {str(job.files_from)!r}: no config.json in it; give a model folder")
-        )
+    if job.files_from is not None:
+        findings += _files_findings(job.files_from, sources[0] if sources else None)
     findings += [
         Finding("folder", f"no config.json in {source.label}; give a Hugging Face model folder")
         for source in sources
@@ -161,6 +163,22 @@ def _opened(job: MergeJob) -> tuple[list[Finding], list[FolderSource]]:
         if "quantization_config" in source.config
     ]
     return findings, sources
+
+
+def _files_findings(folder: Path, base: FolderSource | None) -> Iterator[Finding]:
+    """What forbids to copy a folder's settings: they have to be a model's, and of one with the weights' sizes."""
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else None
+    if not isinstance(config, dict) or "model_type" not in config:
+        yield Finding("folder", f"files_from is {str(folder)!r}: no model's config.json there; give a model's folder")
+        return
+    for key in SIZES if base is not None else ():
+        if base is not None and key in base.config and base.config[key] != config.get(key):
+            yield Finding(
+                "config",
+                f"files_from is {str(folder)!r}, whose config says {key} {config.get(key)}, but the weights have "
+                f"{base.config[key]}; give a folder of the same sizes",
+            )
+            return
 
 
 def _vocabulary_rows(base: FolderSource, other: FolderSource) -> Iterator[Finding]:
@@ -224,7 +242,7 @@ def _dtype_change(out_dtype: str | None, config: dict[str, Any]) -> dict[str, An
 
 
 def _disk_space(out: Path, needed: int) -> Iterator[Finding]:
-    place = next(folder for folder in out.resolve().parents if folder.is_dir())
+    place = next(folder for folder in real(out).parents if folder.is_dir())
     free = shutil.disk_usage(place).free
     if free < needed + _MARGIN:
         yield Finding(

@@ -18,6 +18,7 @@ import numpy as np
 
 from lengthwise.errors import CheckpointError, InputError
 from lengthwise.files import PARTIAL, read_json, sha256_file
+from lengthwise.targets import real
 from lengthwise.weights.dtypes import BY_CODE, Array
 from lengthwise.weights.sources import TensorInfo
 
@@ -127,7 +128,7 @@ def check_finished(path: Path) -> None:
     Raises:
         InputError: its name, or that of a weights file in it, says so.
     """
-    marked = any(part.startswith(PARTIAL) for part in path.resolve().parts)
+    marked = any(part.startswith(PARTIAL) for part in real(path).parts)
     if marked or any(path.glob(f"{PARTIAL}*.safetensors")):
         raise InputError(f"{str(path)!r} is unfinished: the command that wrote it was stopped; remove it, run it again")
 
@@ -218,7 +219,7 @@ def read_header(file: Path) -> dict[str, tuple[TensorInfo, int]]:
             raise _damaged(file, "its header is longer than the file")
         try:
             header = json.loads(opened.read(length))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise _damaged(file, "its header is not JSON") from error
     if not isinstance(header, dict):
         raise _damaged(file, "its header is no object")

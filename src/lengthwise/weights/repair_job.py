@@ -9,7 +9,7 @@ from lengthwise.errors import ConfigError
 from lengthwise.weights.antidote import Selection
 from lengthwise.weights.calibration import Calibration
 from lengthwise.weights.loading import DTYPES
-from lengthwise.weights.options import check_choice
+from lengthwise.weights.options import check_choice, check_seed
 
 CONTROLS = ("random", "magnitude", "official-random")
 SCORES = ("weight", "difference")
@@ -47,7 +47,9 @@ class FolderJob:
     @property
     def way(self) -> str:
         """The mode, with its default settled."""
-        return self.mode or ("zero" if self.reference is None else "reset")
+        if self.mode is not None:
+            return self.mode
+        return "zero" if self.reference is None else "reset"
 
     @property
     def reference_for(self) -> str | None:
@@ -107,6 +109,7 @@ class RepairJob(FolderJob):
         self.selection.check()
         self.calibration.check()
         check_choice("dtype", self.dtype, DTYPES)
+        check_seed(self.seed)
         if self.control is not None:
             check_choice("control", self.control, CONTROLS)
         if self.base is not None and not self.adapter:

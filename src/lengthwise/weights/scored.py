@@ -11,13 +11,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lengthwise.errors import InputError, ShapeError
+from lengthwise.targets import check_replacement
 from lengthwise.weights.activity import Activity, activation_scores
 from lengthwise.weights.antidote import Selection, choose, repair, weight_scores
 from lengthwise.weights.calibration import batches, encode
 from lengthwise.weights.loading import Loaded, load_calibrated
 from lengthwise.weights.reading import FolderSource, open_folder, verify_checksums
 from lengthwise.weights.repair_job import FolderJob, RepairJob, is_adapter
-from lengthwise.weights.writing import check_target
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def open_folders(job: FolderJob) -> Folders:
             f"the aligned {kinds[0].split()[-1]}"
         )
     reference = None if job.reference is None else _opened(job, job.reference)
-    check_target(job.out, overwrite=job.overwrite, inputs=[job.model, *([job.reference] if job.reference else [])])
+    check_replacement(job.out, overwrite=job.overwrite, inputs=[job.model, *([job.reference] if job.reference else [])])
     return Folders(source, reference)
 
 

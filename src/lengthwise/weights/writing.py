@@ -18,9 +18,8 @@ from typing import IO
 
 import numpy as np
 
-from lengthwise.errors import CheckpointError, InputError
+from lengthwise.errors import CheckpointError
 from lengthwise.files import PARTIAL, atomic_write_json, disk_full, sync, write_folder
-from lengthwise.locking import is_lock
 from lengthwise.weights.dtypes import Array
 from lengthwise.weights.sources import TensorInfo
 
@@ -190,27 +189,3 @@ def _alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def check_target(path: Path, *, overwrite: bool, inputs: list[Path]) -> None:
-    """Refuse an output that is an input, that exists without `overwrite`, or that should better not be replaced.
-
-    Raises:
-        InputError: naming the folder.
-    """
-    if path.name in ("", ".."):
-        raise InputError(f"out is {str(path)!r}; give the folder by a name of its own")
-    for folder in inputs:
-        if path.resolve() == folder.resolve():
-            raise InputError(f"out is {str(path)!r}, which is one of the inputs; give another folder")
-        if path.resolve() in folder.resolve().parents:
-            raise InputError(f"out is {str(path)!r}, which holds the input {str(folder)!r}; give another folder")
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise InputError(f"out is {str(path)!r}, which is a file; give a folder")
-    if not overwrite:
-        raise InputError(f"out is {str(path)!r}, which exists; give another folder, or overwrite it (--overwrite)")
-    is_model = any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
-    if not is_model and not all(map(is_lock, path.iterdir())):
-        raise InputError(f"out is {str(path)!r}, which holds no model, so it is not replaced; give another folder")

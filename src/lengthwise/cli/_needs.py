@@ -1,0 +1,109 @@
+"""Flags that have an effect only beside others: given without them they are refused, not passed over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from lengthwise.cli._flags import ContractFlags
+from lengthwise.errors import ConfigError
+
+Given = Mapping[str, Any]
+"""All parameters of a command by name, with their defaults."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """`names` of parameters that do nothing unless `met`; ``otherwise`` says where, to end a sentence with."""
+
+    names: tuple[str, ...]
+    met: Callable[[Given], bool]
+    otherwise: str
+
+
+def check_needs(command: str, given: Given, typed: Mapping[str, str]) -> None:
+    """Refuse what would have no effect. ``typed``: the flags that were given, by their parameters' names.
+
+    Raises:
+        ConfigError: naming the flag and what it lacks.
+    """
+    for need in NEEDS.get(command, ()):
+        for name in need.names:
+            if name in typed and not need.met(given):
+                raise ConfigError(f"{typed[name]} has no effect {need.otherwise}; leave it out, or change that")
+
+
+def _served(given: Given) -> bool:
+    return given["endpoint"] is not None
+
+
+def _loaded(given: Given) -> bool:
+    return given["endpoint"] is None
+
+
+def _draws(given: Given) -> bool:
+    return bool(given["temperature"] != 0)
+
+
+def _placed(given: Given) -> bool:
+    return given["folder"] is not None
+
+
+def _any_task(*tasks: str) -> Callable[[Given], bool]:
+    return lambda given: bool({task.strip() for task in given["tasks"].split(",")} & set(tasks))
+
+
+def _in_a_lab_world(given: Given) -> bool:
+    return (given["model"] if given["data"] is None else given["data"]).startswith("lab:")
+
+
+SERVER = (
+    Need(("name", "tokenizer", "concurrency", "retries", "timeout", "api_key_env"), _served, "without --endpoint"),
+    Need(("device", "dtype"), _loaded, "on a server, with --endpoint"),
+)
+CONTRACT = tuple(field.name for field in fields(ContractFlags))
+TRAINING = (
+    "column", "length", "lr", "epochs", "steps", "batch", "micro_batch", "warmup_steps", "lora", "dtype", "seed",
+)  # fmt: skip
+NEEDS: dict[str, tuple[Need, ...]] = {
+    "demo": (Need(("overwrite",), _placed, "without --out: the folder is a new one"),),
+    "evaluate": (
+        *SERVER,
+        Need(("sample_rows",), _loaded, "on a server, with --endpoint"),
+        Need(("overwrite",), _placed, "without --out: the folder is a new one"),
+        Need(("top_p",), _draws, "at --temperature 0, which takes the likeliest token"),
+        Need(
+            ("samples", "short_of"),
+            lambda given: _draws(given) or _served(given) or (given["samples"] == 1 and given["short_of"] is None),
+            "at --temperature 0, where all samples of a problem are the same",
+        ),
+    ),
+    "generate": (
+        Need(("top_p", "seed"), _draws, "at --temperature 0, the default, which takes the likeliest token"),
+    ),
+    "compare": (
+        Need(CONTRACT, lambda given: not _in_a_lab_world(given), "in a world of the lab, which asks in its own way"),
+    ),
+    "extend": (
+        Need(TRAINING, lambda given: given["data"] is not None, "without --data, which fine-tunes the model"),
+        Need(("epochs",), lambda given: given["steps"] == 0, "beside --steps, which are taken in place of epochs"),
+    ),
+    "evaluate-context": (
+        *SERVER,
+        Need(("data",), _any_task("freeform-qa", "altered-qa"), "without freeform-qa or altered-qa in --tasks"),
+        Need(("lines",), _any_task("lines"), "without lines in --tasks"),
+        Need(("text",), _any_task("perplexity"), "without perplexity in --tasks"),
+        Need(
+            ("chat_template",),
+            _any_task("lines", "passkey", "freeform-qa", "altered-qa"),
+            "on perplexity alone, where nothing is asked",
+        ),
+    ),
+    "export": (
+        Need(("max_draws",), lambda given: given["engine"] != "verl", "in verl, which draws as its own config says"),
+        Need(("vllm", "sharding"), lambda given: given["engine"] != "verl", "in verl, which has vLLM and FSDP always"),
+        Need(("tensor_parallel",), lambda given: given["engine"] != "trl", "in TRL, whose vLLM is one copy a device"),
+    ),
+}  # fmt: skip
+"""By command; a library function that is given what it does not use is another matter."""

@@ -1,0 +1,49 @@
+"""What a command will write is tried out while its words are read: before hours of work, not after them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from lengthwise.errors import ConfigError
+from lengthwise.targets import check_file_target, check_folder_target
+
+PAGE = ".html"
+
+
+def file_target(param: typer.CallbackParam, value: Path | None) -> Path | None:
+    """A file that is written."""
+    if value is not None:
+        check_file_target(_name(param), value)
+    return value
+
+
+def page_target(param: typer.CallbackParam, value: Path | None) -> Path | None:
+    """An HTML page with its picture beside it, which has the same name but for its end."""
+    if value is None:
+        return None
+    if value.suffix != PAGE:
+        raise ConfigError(f"{_name(param)} is {str(value)!r}; name a file that ends in {PAGE}")
+    for file in (value, value.with_suffix(".png")):
+        check_file_target(_name(param), file)
+    return value
+
+
+def run_folder(param: typer.CallbackParam, value: Path | None) -> Path | None:
+    """A folder that a run is written into, file by file."""
+    if value is not None:
+        check_folder_target(_name(param), value)
+    return value
+
+
+def whole_folder(param: typer.CallbackParam, value: Path | None) -> Path | None:
+    """A folder that appears whole or not at all."""
+    if value is not None:
+        check_folder_target(_name(param), value, replaced=True)
+    return value
+
+
+def _name(param: typer.CallbackParam) -> str:
+    """As the library calls the argument in its own messages."""
+    return param.opts[0].lstrip("-")
