@@ -42,6 +42,7 @@ from lengthwise.errors import CheckpointError, ConfigError, LengthwiseWarning, M
 from lengthwise.evaluation.problems import Problems
 from lengthwise.files import atomic_write_json, read_json
 from lengthwise.objectives import round_half_up
+from lengthwise.objectives._wide import wide, wide_dtype
 
 try:
     from trl import GRPOConfig, GRPOTrainer
@@ -360,8 +361,8 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
     def _moved(self) -> float:
         """How far the weights that draw have moved since the last batch; 1 where there was none."""
         local = (p.to_local() if hasattr(p, "to_local") else p for p in self.model.parameters() if p.requires_grad)
-        own = [p.double().abs().sum() for p in local if p.numel()]
-        here = torch.stack(own).sum() if own else torch.zeros((), dtype=torch.double)
+        own = [wide(p).abs().sum() for p in local if p.numel()]
+        here = torch.stack(own).sum() if own else torch.zeros((), dtype=wide_dtype(self.accelerator.device))
         now = float(self.accelerator.reduce(here.to(self.accelerator.device), "sum"))
         before, self._weights_before = self._weights_before, now
         return 1.0 if before is None else abs(now - before)

@@ -36,6 +36,7 @@ from lengthwise.engine.updates import UpdatePlan, update_policy
 from lengthwise.engine.watch import Watch, schedule_warning
 from lengthwise.errors import ConfigError, LengthwiseWarning, TrainingError
 from lengthwise.objectives import round_half_up
+from lengthwise.objectives._wide import wide
 
 UPDATE_STAGE = 4_000
 MOST_SKIPPED = 10
@@ -318,7 +319,7 @@ class Trainer:
 
 def _fingerprint(parameters: list[Tensor]) -> list[float]:
     with torch.no_grad():
-        return [float(p.double().abs().sum()) for p in parameters]
+        return [float(wide(p).abs().sum()) for p in parameters]
 
 
 def _drawn_metrics(batch: Collected) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from lengthwise.objectives._wide import wide
+
 
 def group_index(group_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the position of each row's group, int [B], and the rows of each group, int [G]."""
@@ -27,7 +29,7 @@ def group_share(flags: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:
     The share is one division of two integers in float64, so 3 of 10 compares equal to the Python number 0.3.
     """
     index, sizes = group_index(group_ids)
-    return (group_sum(flags.double(), index, len(sizes)) / sizes)[index]
+    return (group_sum(wide(flags), index, len(sizes)) / sizes)[index]
 
 
 def centred(

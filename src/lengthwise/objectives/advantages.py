@@ -1,8 +1,8 @@
 """Advantages: rewards of whole groups in, the credit of each row or token out.
 
-Shapes: B rows (rollouts), T response tokens. Statistics are computed in float64 and returned in the dtype of
-the rewards; no gradient flows through them. Call these on the whole batch, before it is split into
-micro-batches.
+Shapes: B rows (rollouts), T response tokens. Statistics are computed in float64 (float32 on `mps`, which has no other)
+and returned in the dtype of the rewards; no gradient flows through them. Call these on the whole batch, before it is
+split into micro-batches.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from lengthwise.errors import InputError
 from lengthwise.objectives import _checks as checks
 from lengthwise.objectives._groups import centred, group_index, group_share, group_sum
+from lengthwise.objectives._wide import wide, wide_dtype
 from lengthwise.objectives.token_advantages import egae as egae
 from lengthwise.objectives.token_advantages import gae as gae
 from lengthwise.objectives.token_advantages import length_adaptive_lambda as length_adaptive_lambda
@@ -65,7 +66,7 @@ def group_normalised(
     checks.number("eps", eps, above=0.0)
 
     index, sizes = group_index(group_ids)
-    centre = centred(rewards.detach().double(), index, len(sizes), _tolerance(rewards))
+    centre = centred(wide(rewards.detach()), index, len(sizes), _tolerance(rewards))
     if divide_by_std:
         # a group of one has no sample variance; its centred value is 0, so any divisor serves
         variance = group_sum(centre.square(), index, len(sizes)) / (sizes - 1).clamp(min=1)
@@ -96,7 +97,7 @@ def leave_one_out(rewards: torch.Tensor, group_ids: torch.Tensor) -> torch.Tenso
     _check_rewards(rewards, group_ids)
 
     index, sizes = group_index(group_ids)
-    centre = centred(rewards.detach().double(), index, len(sizes), _tolerance(rewards))
+    centre = centred(wide(rewards.detach()), index, len(sizes), _tolerance(rewards))
     return (centre * (sizes / (sizes - 1).clamp(min=1))[index]).to(rewards.dtype)
 
 
@@ -143,13 +144,13 @@ def batch_normalised(
     checks.number("eps", eps, above=0.0)
     num_tokens = checks.mask_tokens(mask)
     checks.same_rows(rewards=rewards, mask=mask)
-    weight = num_tokens.double() if weights == "tokens" else torch.ones_like(rewards, dtype=torch.float64)
+    weight = wide(num_tokens) if weights == "tokens" else torch.ones_like(rewards, dtype=wide_dtype(rewards.device))
     total = weight.sum()
     if total <= 1:
         raise InputError(f"mask counts 1 of the {weights} in the batch, too few for a variance; pass at least 2")
 
     index, sizes = group_index(group_ids)
-    values = rewards.detach().double()
+    values = wide(rewards.detach())
     centre = centred(values, index, len(sizes), _tolerance(rewards))
     if group_of_one == "raw":
         centre = torch.where(sizes[index] == 1, values, centre)

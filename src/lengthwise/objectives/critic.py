@@ -7,6 +7,7 @@ import torch
 from lengthwise.errors import InputError
 from lengthwise.objectives import _checks as checks
 from lengthwise.objectives._gradients import WithGradient
+from lengthwise.objectives._wide import wide
 
 
 def clipped_value(
@@ -56,7 +57,7 @@ def clipped_value(
         checks.number("normaliser", normaliser, above=0.0)
         if rows > normaliser:
             raise InputError(f"normaliser is {normaliser} but {rows} rows have a token; count the whole mini-batch")
-    weight = 1 / (num_tokens.clamp(min=1).double() * (max(rows, 1) if normaliser is None else normaliser))
+    weight = 1 / (wide(num_tokens.clamp(min=1)) * (max(rows, 1) if normaliser is None else normaliser))
     weight = weight.to(values.dtype)
 
     goal = checks.masked("returns", returns, mask)
@@ -101,7 +102,7 @@ def explained_variance(values: torch.Tensor, returns: torch.Tensor, mask: torch.
     checks.masked("values", values, mask)
     checks.masked("returns", returns, mask)
 
-    goal = returns.detach()[mask].double()
+    goal = wide(returns.detach()[mask])
     if goal.numel() < 2 or goal.max() == goal.min():
         return None
-    return 1.0 - float((goal - values.detach()[mask].double()).var() / goal.var())
+    return 1.0 - float((goal - wide(values.detach()[mask])).var() / goal.var())

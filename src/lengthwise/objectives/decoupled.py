@@ -14,6 +14,7 @@ from lengthwise.errors import ConfigError, InputError
 from lengthwise.objectives import _checks as checks
 from lengthwise.objectives._gradients import LOG_RATIO_BOUND, WithGradient, log_difference
 from lengthwise.objectives._groups import group_extreme, group_index, group_sum
+from lengthwise.objectives._wide import wide
 
 SCORES = ("log", "ratio")
 LENGTH_REWARDS = ("linear", "quadratic", "cosine")
@@ -25,9 +26,9 @@ def _length_reward(kind: str | torch.Tensor, num_tokens: torch.Tensor, max_token
     if isinstance(kind, torch.Tensor):
         checks.row_values("length_reward", kind)
         checks.same_rows(num_tokens=num_tokens, length_reward=kind)
-        return kind.detach().double()
+        return wide(kind.detach())
     checks.choice("length_reward", kind, LENGTH_REWARDS)
-    share = num_tokens.double() / max_tokens
+    share = wide(num_tokens) / max_tokens
     if kind == "cosine":
         return 0.5 + 0.5 * torch.cos(math.pi * share)
     return 1 - (share if kind == "linear" else share.square())
@@ -159,7 +160,7 @@ def _question_counts(
 ) -> dict[str, torch.Tensor]:
     """Return how many questions there are, are valid, could prefer a length, and do not although they could."""
     index, _ = group_index(group_ids)
-    shortest, longest = _right_range(num_tokens.double(), correct, index, len(valid))
+    shortest, longest = _right_range(wide(num_tokens), correct, index, len(valid))
     lightest, heaviest = _right_range(weights, correct, index, len(valid))
     unlike = valid & (longest > shortest)
     return {
@@ -300,9 +301,9 @@ def drpo(
     excess = torch.expm1(log_ratio.clamp_(-LOG_RATIO_BOUND, LOG_RATIO_BOUND))  # ratio − 1, 0 in the padding
     k3_sum = log_ratio.neg_().add_(excess).sum()
     if score == "log":
-        summed = torch.where(mask, logp.detach(), 0.0).sum(dim=1).double()
+        summed = wide(torch.where(mask, logp.detach(), 0.0).sum(dim=1))
     else:
-        summed = excess.sum(dim=1).double() + row_tokens
+        summed = wide(excess.sum(dim=1)) + row_tokens
     contrast, by_score, valid = _contrast(summed / row_tokens, correct, group_ids, weights, tau)
 
     divisor = max(questions, 1) if normaliser is None else normaliser
@@ -311,7 +312,7 @@ def drpo(
         kl, share, kl_tokens = kl.new_tensor(batch_kl[0]), tokens / batch_kl[1], batch_kl[1]
     elif normaliser is None:
         share = 1.0
-    over = (kl.double() - kl_limit).clamp(min=0.0)
+    over = (wide(kl) - kl_limit).clamp(min=0.0)
     value = -contrast / divisor + share * kl_coef / 2 * over.square()
 
     pull = kl_coef * over / kl_tokens * (1.0 if batch_kl is not None else share)

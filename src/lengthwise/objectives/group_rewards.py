@@ -13,6 +13,7 @@ import torch
 from lengthwise.errors import InputError
 from lengthwise.objectives import _checks as checks
 from lengthwise.objectives._groups import group_extreme, group_index, group_share, group_sum
+from lengthwise.objectives._wide import wide
 
 
 def normalised_length(
@@ -52,7 +53,7 @@ def normalised_length(
     checks.choice("form", form, ("paper", "laser"))
 
     index, sizes = group_index(group_ids)
-    groups, n, right = len(sizes), num_tokens.double(), correct.double()
+    groups, n, right = len(sizes), wide(num_tokens), wide(correct)
     count = group_sum(right, index, groups)
     centre = n - (group_sum(right * n, index, groups) / count.clamp(min=1))[index]
     spread = group_sum(right * centre.square(), index, groups)
@@ -117,7 +118,7 @@ def best_solved(
         count = math.ceil(wanted - 1e-9)
     else:
         count = math.floor(wanted + 1e-9 + (0.5 if rounding == "round" else 0.0))
-    accuracy = group_sum(correct.double(), index, groups) / sizes
+    accuracy = group_sum(wide(correct), index, groups) / sizes
     if tie_seed is None:
         places = group_extreme(torch.arange(len(index), device=index.device), index, groups, "amin")
     else:
@@ -171,7 +172,7 @@ def selective_length_penalty(
     chosen = best_solved(
         correct, group_ids, fraction=fraction, rounding=rounding, tie_seed=tie_seed, min_accuracy=min_accuracy
     )
-    return torch.where(chosen, penalised, correct.double())
+    return torch.where(chosen, penalised, wide(correct))
 
 
 def shortest_correct(
@@ -210,10 +211,10 @@ def shortest_correct(
     checks.number("beta", beta, low=0.0)
 
     index, sizes = group_index(group_ids)
-    n = num_tokens.double()
+    n = wide(num_tokens)
     shortest = group_extreme(torch.where(correct, n, math.inf), index, len(sizes), "amin")
     target = torch.where(torch.isfinite(shortest), shortest, group_sum(n, index, len(sizes)) / sizes)
-    return alpha * correct.double() - beta * (n - target[index]).abs()
+    return alpha * wide(correct) - beta * (n - target[index]).abs()
 
 
 def min_max_length(
@@ -247,7 +248,7 @@ def min_max_length(
     checks.number("weight", weight, low=0.0)
 
     index, sizes = group_index(group_ids)
-    n = num_tokens.double()
+    n = wide(num_tokens)
     low, high = (group_extreme(n, index, len(sizes), which)[index] for which in ("amin", "amax"))
     place = torch.where(high > low, 0.5 - (n - low) / (high - low).clamp(min=1), 0.0)
     return weight * torch.where(correct, place, place.clamp(max=0.0))
@@ -283,5 +284,5 @@ def adaptive_penalty(
     checks.number("beta", beta, low=0.0)
 
     index, sizes = group_index(group_ids)
-    share = torch.maximum(group_share(correct, group_ids), 1 / sizes.double()[index])
-    return correct.double() - beta * num_tokens.double() * share
+    share = torch.maximum(group_share(correct, group_ids), 1 / wide(sizes)[index])
+    return wide(correct) - beta * wide(num_tokens) * share

@@ -13,6 +13,7 @@ import torch
 from lengthwise.errors import ConfigError
 from lengthwise.objectives import _checks as checks
 from lengthwise.objectives._gradients import LOG_RATIO_BOUND, WithGradient, log_difference
+from lengthwise.objectives._wide import wide
 from lengthwise.objectives.critic import clipped_value as clipped_value
 from lengthwise.objectives.critic import explained_variance as explained_variance
 from lengthwise.objectives.decoupled import drpo as drpo
@@ -67,7 +68,7 @@ def _row_weights(
         normaliser = _normaliser(num_tokens, aggregate, max_tokens)
     else:
         checks.number("normaliser", normaliser, above=0.0)
-    tokens = num_tokens.double() if aggregate == "seq-mean-token-mean" else torch.ones_like(num_tokens).double()
+    tokens = wide(num_tokens) if aggregate == "seq-mean-token-mean" else wide(torch.ones_like(num_tokens))
     return 1 / (tokens * normaliser)
 
 

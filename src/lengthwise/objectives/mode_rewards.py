@@ -12,6 +12,7 @@ import torch
 from lengthwise.errors import InputError
 from lengthwise.objectives import _checks as checks
 from lengthwise.objectives._groups import group_index, group_sum
+from lengthwise.objectives._wide import wide
 
 NO_MODE, SHORT, LONG = -1, 0, 1
 # shares are multiples of 1/(half a group); the slack makes equality count as reached
@@ -30,8 +31,8 @@ def _halves(
         group = int(uneven.nonzero()[0])
         name, size, half = int(group_ids[index == group][0]), int(sizes[group]), int(long_rows[group])
         raise InputError(f"group {name} has {half} long rows of {size}; sample half of every group long and half short")
-    long_right = group_sum((correct & is_long).double(), index, groups)
-    short_right = group_sum((correct & ~is_long).double(), index, groups)
+    long_right = group_sum(wide(correct & is_long), index, groups)
+    short_right = group_sum(wide(correct & ~is_long), index, groups)
     return index, long_right / long_rows, short_right / long_rows
 
 

@@ -11,6 +11,7 @@ import torch
 
 from lengthwise.errors import InputError
 from lengthwise.objectives import _checks as checks
+from lengthwise.objectives._wide import wide
 from lengthwise.objectives.mode_rewards import LONG, NO_MODE, SHORT
 
 # accuracies are ratios of small integers; the slack makes a gap of exactly epsilon count as equal
@@ -52,7 +53,7 @@ def preferred_group(correct_long: torch.Tensor, correct_short: torch.Tensor, *, 
         epsilon = 1 / (2 * len(correct_long))
     checks.number("epsilon", epsilon, low=0.0, high=1.0)
 
-    long_share, short_share = float(correct_long.double().mean()), float(correct_short.double().mean())
+    long_share, short_share = float(wide(correct_long).mean()), float(wide(correct_short).mean())
     if long_share == short_share == 0:
         return NO_MODE
     return LONG if long_share - short_share > epsilon + _SLACK else SHORT

@@ -3,9 +3,9 @@
 Shapes: B rows (rollouts). The truncation rewards are here and take the raw verdict beside ``finished``; the
 others take ``correct`` (right and finished) and are imported from their families, so that
 `lengthwise.objectives.rewards` has every name. A reward in which the length enters as a number is float64:
-next to a verdict of 1, float32 would round a price of 1e-7 per token away. Steps between a few values are
-float32. Each is a reward and nothing else; the advantage that follows decides what a length term weighs, so
-name it with every result.
+next to a verdict of 1, float32 would round a price of 1e-7 per token away (on `mps`, which has no float64, it does).
+Steps between a few values are float32. Each is a reward and nothing else; the advantage that follows decides what a
+length term weighs, so name it with every result.
 """
 
 from __future__ import annotations

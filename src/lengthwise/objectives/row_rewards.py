@@ -11,6 +11,7 @@ import torch
 
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.objectives import _checks as checks
+from lengthwise.objectives._wide import wide
 from lengthwise.objectives.advantages import group_normalised
 
 
@@ -45,8 +46,8 @@ def soft_overlong(num_tokens: torch.Tensor, *, limit: int, cache: int, floor: bo
     if cache == 0:
         if not floor:
             raise ConfigError("cache is 0 with floor=False, a slope without end; pass a cache of at least 1")
-        return -(num_tokens > limit).double()
-    slope = (limit - cache - num_tokens.double()) / cache
+        return -wide(num_tokens > limit)
+    slope = (limit - cache - wide(num_tokens)) / cache
     return slope.clamp(min=-1.0 if floor else None, max=0.0)
 
 
@@ -88,7 +89,7 @@ def cosine_length(
     checks.pair("correct_range", correct_range)
     checks.pair("wrong_range", wrong_range)
 
-    share = num_tokens.double() / limit
+    share = wide(num_tokens) / limit
     wave = (1 + torch.cos(math.pi * (share.clamp(max=1.0) if clamp else share))) / 2
     right, wrong = (lo + (hi - lo) * wave for lo, hi in (correct_range, wrong_range))
     return torch.where(correct, right, wrong)
@@ -119,7 +120,7 @@ def budget_exact(
         ConfigError: a target below 1, or ``alpha`` out of range.
     """
     _check_budget(correct, num_tokens, target_tokens, alpha)
-    return correct.double() - alpha * (target_tokens - num_tokens.double()).abs()
+    return wide(correct) - alpha * (target_tokens - wide(num_tokens)).abs()
 
 
 def budget_max(
@@ -158,7 +159,7 @@ def budget_max(
     _check_budget(correct, num_tokens, target_tokens, alpha)
     checks.choice("form", form, ("paper", "code"))
 
-    left = alpha * (target_tokens - num_tokens.double())
+    left = alpha * (target_tokens - wide(num_tokens))
     share = (left + 0.5).clamp(0.0, 1.0) if form == "paper" else (left.clamp(-1.0, 1.0) + 1) / 2
     return torch.where(correct, share, 0.0)
 
@@ -195,7 +196,7 @@ def linear_price(correct: torch.Tensor, num_tokens: torch.Tensor, *, price: floa
     """
     checks.answers(correct, num_tokens)
     checks.number("price", price, low=0.0)
-    return correct.double() - price * num_tokens.double()
+    return wide(correct) - price * wide(num_tokens)
 
 
 def reference_ratio(
@@ -248,8 +249,8 @@ def reference_ratio(
         if clip[0] > clip[1]:
             raise ConfigError(f"clip is {clip!r}; pass the lower bound first")
 
-    gain = correct.double() - reference_accuracy.double()
-    reward = reference_tokens.double() / num_tokens.double() - 1 + lam * gain
+    gain = wide(correct) - wide(reference_accuracy)
+    reward = wide(reference_tokens) / wide(num_tokens) - 1 + lam * gain
     if clip is not None:
         reward = reward.clamp(*clip)
     return group_normalised(reward, torch.zeros_like(num_tokens)) if standardise else reward

@@ -13,6 +13,7 @@ import torch
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.objectives import _checks as checks
 from lengthwise.objectives._groups import group_extreme, group_index, group_share
+from lengthwise.objectives._wide import wide
 from lengthwise.objectives.row_rewards import linear_price
 
 # more tokens than any response has; stands for "no length known" while taking a minimum
@@ -63,7 +64,7 @@ def history_length(
     checks.choice("form", form, ("cosine", "linear"))
     checks.number("tolerance", tolerance, low=0.0)
 
-    ratio = num_tokens.double() / shortest.clamp(min=1)
+    ratio = wide(num_tokens) / shortest.clamp(min=1)
     if form == "cosine":
         curve = torch.where(ratio < 2, torch.cos(math.pi / 2 * ratio), -1.0)
         right, wrong = curve.clamp(min=_WORST_CORRECT), curve.clamp(max=0.0)
@@ -72,7 +73,7 @@ def history_length(
         right = torch.where(ratio < 1, 1 - ratio, late.clamp(min=_WORST_CORRECT))
         wrong = late.clamp(min=-1.0)
     part = torch.where(shortest > 0, torch.where(correct, right, wrong), 0.0)
-    return correct.double() + weight * part
+    return wide(correct) + weight * part
 
 
 def updated_history(
@@ -302,4 +303,4 @@ def updated_weight(weight: float, correct: torch.Tensor, *, rate: float, referen
         raise InputError("correct has no row, and an empty batch has no accuracy; keep the old weight instead")
     checks.number("rate", rate, low=0.0)
     checks.number("reference_accuracy", reference_accuracy, low=0.0, high=1.0)
-    return max(0.0, weight + rate * (float(correct.double().mean()) - reference_accuracy))
+    return max(0.0, weight + rate * (float(wide(correct).mean()) - reference_accuracy))

@@ -11,6 +11,7 @@ import torch
 
 from lengthwise.errors import InputError
 from lengthwise.objectives import _checks as checks
+from lengthwise.objectives._wide import wide, wide_dtype
 
 # Columns walked at a time: small enough to stay in the cache once transposed.
 _CHUNK = 64
@@ -19,14 +20,14 @@ _CHUNK = 64
 def _row_lambda(lam: float | torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     if not isinstance(lam, torch.Tensor):
         checks.number("lam", lam, low=0.0, high=1.0)
-        return torch.full((len(mask),), lam, dtype=torch.float64, device=mask.device)
+        return torch.full((len(mask),), lam, dtype=wide_dtype(mask.device), device=mask.device)
     checks.row_values("lam", lam)
     checks.same_rows(mask=mask, lam=lam)
     outside = (lam < 0) | (lam > 1)
     if outside.any():
         row = int(outside.nonzero()[0])
         raise InputError(f"lam[{row}] is {float(lam[row])}; pass one number in [0, 1] per row")
-    return lam.double()
+    return wide(lam)
 
 
 def _discounted_sums(terms: torch.Tensor, decay: torch.Tensor) -> None:
@@ -192,7 +193,7 @@ def length_adaptive_lambda(
     checks.number("alpha", alpha, above=0.0)
     checks.number("floor", floor, low=0.0, high=1.0)
 
-    expected = (num_tokens + torch.where(done, 0, window // 2)).double()
+    expected = wide(num_tokens + torch.where(done, 0, window // 2))
     # no token at all gives 1 − 1/0 = −inf, which the floor lifts
     return (1 - 1 / (alpha * expected)).clamp(min=floor)
 
