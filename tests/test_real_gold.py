@@ -133,11 +133,11 @@ def test_worked_solutions_of_math500_are_right():
 
 
 def test_worked_solutions_without_their_marks_are_mostly_right():
-    # 1301 of 1319 and 454 of 500 today; 1282 and 394 when only the very last formula or number was read
+    # 1301 of 1319 and 463 of 500 today; 1282 and 394 when only the very last formula or number was read
     gsm8k = [(re.sub(r"<<[^<>]*>>", "", answer.rsplit("####", 1)[0]), gold) for gold, answer in rows("gsm8k")]
     assert sum(grade(text, gold, answer_format="gsm8k").correct for text, gold in gsm8k) >= 1298
     math = read_rows(SHARED / "math500/test.jsonl", columns=["problem", "answer"])
-    assert sum(grade(unboxed(row["solution"]), row["answer"], answer_format="math").correct for row in math) >= 450
+    assert sum(grade(unboxed(row["solution"]), row["answer"], answer_format="math").correct for row in math) >= 460
 
 
 def unboxed(text: str) -> str:
