@@ -206,7 +206,7 @@ def test_dry_run_says_the_answer_as_an_own_pattern_reads_it(data: Path, tmp_path
     assert result.exit_code == 0, result.output
     shown = json.loads(result.stdout)
     assert shown["sample"] == f"A:{shown['gold']}"
-    assert shown["verdict"] == {"correct": True, "extracted": shown["gold"], "how": "answer pattern"}
+    assert shown["verdict"] == {"correct": True, "extracted": shown["gold"], "how": "answer pattern", "error": None}
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from lengthwise.pretrained import read_words
 from lengthwise.reach import reach
 from lengthwise.study.estimate import device_name, estimate, parameter_counts
 from lengthwise.study.request import Request, read_problems, room
+from lengthwise.study.runfolder import check_run_folder
 
 TEXTS = 20
 """Texts of an answer pattern that are looked at, the plainest first."""
@@ -31,6 +32,7 @@ TEXTS = 20
 
 def dry_run(asked: Request) -> dict[str, Any]:
     """One rendered prompt, its gold answer given back and graded, and an estimate; no weights are read."""
+    check_run_folder(asked.out)
     options, folder = asked.method_options(), asked.folder
     trusted = asked.trust_remote_code
     rows, held = read_problems(asked, asked.contract.contract())
