@@ -1,21 +1,12 @@
-"""What commands show: progress and complaints on stderr, results on stdout."""
+"""What commands show: complaints on stderr, results on stdout."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -23,8 +14,6 @@ from rich.text import Text
 out = Console(highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
-SAID_EVERY = 20
-"""Steps between lines where stderr is no terminal."""
 ROWS = (
     ("before", "before", "T=1"),
     ("after", "after", "T=1"),
@@ -42,52 +31,6 @@ def complain(text: str, *, style: str) -> None:
 def print_json(value: Any) -> None:
     """One JSON object on stdout."""
     out.file.write(json.dumps(value, allow_nan=False) + "\n")
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
-    """A listener for `study.shorten`: a bar on a terminal that leaves nothing behind, else a line now and then."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    if not err.is_terminal:
-        yield _say
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("reading", total=None, facts="")
-
-        def listen(event: str, facts: Mapping[str, Any]) -> None:
-            if event == "phase":
-                bar.update(task, description=facts["name"], total=facts.get("steps"), completed=0, facts="")
-            elif event == "said":
-                complain(facts["text"], style="dim")
-            else:
-                bar.update(task, completed=facts["step"], facts=_step_facts(facts))
-
-        yield listen
-
-
-def _say(event: str, facts: Mapping[str, Any]) -> None:
-    if event == "phase":
-        err.print(facts["name"], soft_wrap=True)
-    elif event == "said":
-        complain(facts["text"], style="dim")
-    elif facts["step"] % SAID_EVERY == 0:
-        err.print(f"step {facts['step']}: {_step_facts(facts)}", soft_wrap=True)
-
-
-def _step_facts(facts: Mapping[str, Any]) -> str:
-    if facts["accuracy"] is None:  # a step of windows in which no response was done
-        return f"{facts['going_on']} responses go on"
-    return f"{facts['mean_tokens']:.0f} tokens, {facts['accuracy']:.0%} right"
 
 
 def outcome_table(outcome: Mapping[str, Any]) -> Table:

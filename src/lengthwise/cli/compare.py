@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from lengthwise.cli._console import complain, err, out, print_json
+from lengthwise.cli._console import complain, out, print_json
 from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, with_groups
+from lengthwise.cli._progress import working
 from lengthwise.cli._targets import run_folder
 from lengthwise.cli.shorten import TrainFlags
 
@@ -44,7 +44,8 @@ class SplitFlags:
     test_problems: Annotated[int, Flag(help="At most this many problems to report on.")] = 500
     eval_samples: Annotated[int, Flag(help="Samples per problem.")] = 1
     eval_cap: Annotated[
-        int | None, Flag(help="Most response tokens in evaluation. Default: what the model allows, up to 32768.")
+        int | None,
+        Flag(help="Most response tokens in evaluation. Default: 8 times a cap that is a number, or 2048."),
     ] = None
     choose: Annotated[str, Flag(help="How settings are chosen on validation: aes or shortest.")] = "aes"
     baselines: Annotated[bool, Flag("--baselines/--no-baselines", help="Measure what needs no training, too.")] = True
@@ -121,7 +122,7 @@ def compare(
         for line in compare_plan.dry_run_lines(shown, job_count(asked, jobs)):
             out.print(Text(line), soft_wrap=True)
         return
-    with _progress() as listener:
+    with _progress(folder) as listener:
         result = compare_methods(asked, jobs=jobs, overwrite=overwrite, keep_models=keep_models, listener=listener)
     if as_json:
         print_json(result)
@@ -167,21 +168,19 @@ def _table(result: Mapping[str, Any]) -> Table:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
-    """A listener for `compare_methods`: a bar on a terminal that leaves nothing behind, else a line per piece."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("reading", total=None)
+def _progress(folder: Path) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """A listener for `compare_methods`."""
+    from lengthwise.study.compare_folder import sampled_tokens
+
+    with working(lambda: sampled_tokens(folder)) as work:
 
         def listen(event: str, facts: Mapping[str, Any]) -> None:
             if event == "phase":
-                bar.reset(task, description=facts["name"], total=facts.get("steps"), completed=facts.get("done", 0))
+                work.phase(facts["name"], facts.get("steps"), facts.get("done", 0))
             elif event == "done":
-                bar.update(task, completed=facts["done"])
+                work.at(facts["done"])
+                work.say(f"{facts['name']}: {facts['done']} of {facts['of']}")
             elif event == "said":
                 complain(facts["text"], style="dim")
-            if not err.is_terminal and event not in ("tick", "said"):
-                count = f": {facts['done']} of {facts['of']}" if event == "done" else ""
-                err.print(Text(f"{facts['name']}{count}"), soft_wrap=True)
 
         yield listen

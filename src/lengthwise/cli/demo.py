@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from lengthwise.cli._console import out, outcome_lines, outcome_table, print_json, progress
+from lengthwise.cli._console import out, outcome_lines, outcome_table, print_json
+from lengthwise.cli._progress import progress
 from lengthwise.cli._targets import run_folder
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lengthwise.cli._console import complain, err, out, print_json
+from lengthwise.cli._console import complain, out, print_json
 from lengthwise.cli._flags import AnsweringFlags, ContractFlags, Flag, LambdaFlags, with_groups
+from lengthwise.cli._progress import working
 from lengthwise.cli._targets import run_folder
 from lengthwise.errors import ConfigError
 
-SAID_EVERY = 10.0
-"""Seconds between lines where stderr is no terminal, and between two complaints about a server."""
+COMPLAIN_EVERY = 10.0
+"""Seconds between two complaints about a server."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,18 @@ class SamplingFlags:
     """How responses are drawn."""
 
     cap: Annotated[
-        int | None, Flag(help="Most response tokens. Default: what the model allows, up to 32768; named for a server.")
+        int | None,
+        Flag(help="Most response tokens. Default: 2048, or what the model has room for; to be named for a server."),
     ] = None
     samples: Annotated[int, Flag(help="Samples per problem.")] = 1
     temperature: Annotated[float, Flag(help="Sampling temperature; 0 is greedy.")] = 1.0
     top_p: Annotated[float, Flag(help="Nucleus of the distribution that is drawn from.")] = 1.0
     seed: Annotated[int | None, Flag(min=0, help="Seed. Default: 0; over an endpoint the server's own.")] = None
     sample_rows: Annotated[int, Flag(help="Rows in flight in our own sampler.")] = 128
+    stop_repeats: Annotated[
+        bool,
+        Flag("--stop-repeats", help="Cut a response once its last 256 tokens repeat a piece of at most 64."),
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def evaluate(
         intervention=Intervention(**asdict(intervention)), baseline=baseline, endless=endless.request(),
         **asdict(sampling), **asdict(machine),
     )  # fmt: skip
-    with _progress() as listener:
+    with _progress(alone=intervention.short_of is None) as listener:
         summary = evaluate_model(asked, overwrite=overwrite, listener=listener)
     _show(summary, as_json)
 
@@ -127,42 +132,26 @@ def _show(summary: Mapping[str, Any], as_json: bool) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
-    """A listener for `evaluate_model`: a bar on a terminal that leaves nothing behind, else a line now and then."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("reading", total=None)
-        said: dict[str, float] = {}
+def _progress(*, alone: bool) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """A listener for `evaluate_model`; `alone`: every response that ends is one of those that are counted."""
+    with working() as work:
+        waited = -COMPLAIN_EVERY
 
         def listen(event: str, facts: Mapping[str, Any]) -> None:
+            nonlocal waited
             if event == "phase":
-                bar.reset(task, description=facts["name"], total=facts["steps"], completed=facts["done"])
+                there = f", {facts['done']} of them there" if facts["done"] else ""
+                cap = f", {facts['cap']}" if "cap" in facts else ""
+                words = f": {facts['steps']} responses{cap}{there}"
+                work.phase(facts["name"], facts["steps"], facts["done"], ends=alone and bool(cap), words=words)
             elif event == "drawn":
-                bar.update(task, completed=facts["done"])
+                work.at(facts["done"], f"{facts['mean_tokens']:.0f} tokens each")
             elif event == "rows":
-                bar.update(task, completed=facts["rows"])
+                work.at(facts["rows"])
             elif event == "said":
                 complain(facts["text"], style="dim")
-                return
-            now = time.monotonic()
-            line = _line(event, facts)
-            shown = event == "waiting" or not err.is_terminal
-            if shown and line and (event == "phase" or now - said.get(event, -SAID_EVERY) >= SAID_EVERY):
-                said[event] = now
-                complain(line, style="yellow" if event == "waiting" else "")
+            elif event == "waiting" and time.monotonic() - waited >= COMPLAIN_EVERY:
+                waited = time.monotonic()
+                complain(f"the server failed ({facts['reason']}); waiting {facts['seconds']:.1f} s", style="yellow")
 
         yield listen
-
-
-def _line(event: str, facts: Mapping[str, Any]) -> str:
-    if event == "phase":
-        there = f", {facts['done']} of them there" if facts["done"] else ""
-        return f"{facts['name']}: {facts['steps']} responses{there}"
-    if event == "drawn":
-        return f"{facts['done']} of {facts['of']} responses, {facts['mean_tokens']:.0f} tokens each"
-    if event == "waiting":
-        return f"the server failed ({facts['reason']}); waiting {facts['seconds']:.1f} s"
-    return f"{facts['rows']:,} rows graded"

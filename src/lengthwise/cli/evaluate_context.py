@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from lengthwise.cli._console import complain, err, out, print_json
+from lengthwise.cli._console import complain, out, print_json
 from lengthwise.cli._flags import AnsweringFlags, Flag, with_groups
+from lengthwise.cli._progress import working
 from lengthwise.cli._targets import run_folder
 from lengthwise.cli.evaluate import EndpointFlags
 from lengthwise.errors import ConfigError
@@ -115,20 +115,13 @@ def _table(result: Mapping[str, Any], task: str) -> Table:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
-    """A bar on a terminal that leaves nothing behind, else a line per cell."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("reading", total=None)
+    """A listener for `study.reading.evaluate_context`."""
+    with working() as work:
 
         def listen(event: str, facts: Mapping[str, Any]) -> None:
             if event == "done":
-                bar.update(task, completed=facts["done"])
-                return
-            bar.reset(task, description=facts["name"], total=facts["steps"])
-            if not err.is_terminal:
-                complain(f"{facts['name']}: {facts['steps']} rows", style="")
+                work.at(facts["done"])
+            else:
+                work.phase(facts["name"], facts["steps"], words=f": {facts['steps']} rows")
 
         yield listen

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lengthwise.cli._console import complain, err, out, print_json
 from lengthwise.cli._flags import AnsweringFlags, Flag, LambdaFlags, with_groups
+from lengthwise.cli._progress import working
 from lengthwise.cli.merge import model_folder
 from lengthwise.errors import ConfigError, InputError
 
@@ -157,14 +157,16 @@ def _run(
 
     begun, text = time.perf_counter(), TextStream(policy.tokenizer)
     try:
-        with _bar(len(ids)) as on_read:
+        with _reading(len(ids)) as on_read:
             logits = read(policy.model, ids, cache=cache, chunk=chunk, on_read=on_read)
         written.read_seconds, begun = time.perf_counter() - begun, time.perf_counter()
         generator = torch.Generator(policy.device).manual_seed(seed)
-        for token in write(policy.model, logits, cache=cache, generator=generator, **sampling):
-            written.count += 1
-            written.ended = token in sampling["eos_ids"]
-            written.add(text.push(token))
+        with _writing(sampling["max_tokens"]) as on_token:
+            for token in write(policy.model, logits, cache=cache, generator=generator, **sampling):
+                written.count += 1
+                written.ended = token in sampling["eos_ids"]
+                written.add(text.push(token))
+                on_token()
     except KeyboardInterrupt:
         return True
     finally:
@@ -174,12 +176,22 @@ def _run(
 
 
 @contextmanager
-def _bar(tokens: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal for reading the prompt; it leaves nothing behind."""
-    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("reading", total=tokens)
-        yield lambda count: bar.advance(task, count)
+def _reading(tokens: int) -> Iterator[Callable[[int], None]]:
+    """What is shown while the prompt is read; to be told of every part."""
+    with working() as work:
+        work.phase("reading", tokens, quiet=True)
+        yield lambda count: work.at(work.done + count)
+
+
+@contextmanager
+def _writing(most: int) -> Iterator[Callable[[], None]]:
+    """What is shown while tokens are written, to be told of each: on a terminal the text itself."""
+    if err.is_terminal:
+        yield lambda: None
+        return
+    with working() as work:
+        work.phase("writing", most or None, quiet=True)
+        yield lambda: work.at(work.done + 1)
 
 
 def _summary(facts: dict[str, Any]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ import typer
 
 from lengthwise.cli._console import err, out, print_json
 from lengthwise.cli._flags import THINK_HELP, think_mode, with_groups
+from lengthwise.cli._progress import working
 from lengthwise.cli._repair_tables import layer_table, sweep_table
 from lengthwise.cli._targets import whole_folder
 from lengthwise.cli.merge import model_folder
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from lengthwise.weights.repair_job import RepairJob
 
 Flag = typer.Option
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -228,12 +231,14 @@ def repair(
         "reference": None if reference is None else model_folder(reference),
     }  # fmt: skip
     if mask is not None:
-        report = _masked(mask, shared, [*chosen.given(), *measured.given()])
+        with _noting() as note:
+            report = _masked(mask, shared, [*chosen.given(), *measured.given()], note)
     else:
         job, sweep = chosen.job(shared), measured.request(chat=chosen.chat_template)
         if chosen.seed is not None and sweep is None and "random" not in (job.control or ""):
             raise ConfigError("--seed is for random controls, and none is drawn; give one, or leave it out")
-        report = _scored(job, sweep)
+        with _noting() as note:
+            report = _scored(job, sweep, note)
     if as_json:
         print_json(report)
         return
@@ -252,28 +257,40 @@ def repair(
     out.print(f"model: {folder}", soft_wrap=True, markup=False)
 
 
-def _masked(mask: Path, shared: dict[str, Any], others: list[str]) -> dict[str, Any]:
+def _masked(mask: Path, shared: dict[str, Any], others: list[str], note: Note) -> dict[str, Any]:
     from lengthwise.weights.masked import MaskJob, apply_mask
 
     if others:
         raise ConfigError(
             f"--mask says already which weights go, so {_flags(others)} would change nothing; leave one of them out"
         )
-    return apply_mask(MaskJob(mask=mask, **shared), note=_say)
+    return apply_mask(MaskJob(mask=mask, **shared), note=note)
 
 
-def _scored(job: RepairJob, sweep: Sweep | None) -> dict[str, Any]:
+def _scored(job: RepairJob, sweep: Sweep | None, note: Note) -> dict[str, Any]:
     if sweep is None:
         from lengthwise.weights.repairing import repair_folder
 
-        return repair_folder(job, note=_say)
+        return repair_folder(job, note=note)
     from lengthwise.study.repair_sweep import repair_and_measure
 
-    return repair_and_measure(job, sweep, note=_say)
+    return repair_and_measure(job, sweep, note=note)
 
 
 def _flags(names: Iterable[str]) -> str:
     return ", ".join("--" + name.replace("_", "-") for name in names)
+
+
+@contextmanager
+def _noting() -> Iterator[Note]:
+    """Say what is being done, and how it goes where that takes long."""
+    with working() as work:
+
+        def note(text: str) -> None:
+            work.phase(text, quiet=True)
+            _say(text)
+
+        yield note
 
 
 def _say(text: str) -> None:

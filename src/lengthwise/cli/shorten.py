@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from lengthwise.cli._console import out, outcome_lines, outcome_table, print_json, progress
+from lengthwise.cli._console import out, outcome_lines, outcome_table, print_json
 from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, refuse_lambda, with_groups
+from lengthwise.cli._progress import progress
 from lengthwise.cli._targets import run_folder
 
 
@@ -48,8 +49,12 @@ class EvalFlags:
     eval_samples: Annotated[int, Flag(help="Samples per problem at temperature 1.")] = 1
     eval_cap: Annotated[
         int | None,
-        Flag(help="Most response tokens in evaluation. Default: what the model allows, up to 32768."),
+        Flag(help="Most response tokens in evaluation. Default: 8 times --cap, at least 512; 2048 under --cap auto."),
     ] = None
+    stop_repeats: Annotated[
+        bool,
+        Flag("--stop-repeats", help="Cut a measured response once its last 256 tokens repeat a piece of at most 64."),
+    ] = False
 
 
 @with_groups

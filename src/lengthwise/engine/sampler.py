@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lengthwise.engine import padding
+from lengthwise.engine import listening, padding
 from lengthwise.engine.padding import evaluating
+from lengthwise.engine.repeating import Recent
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.switching import forget, switch_of
 from lengthwise.engine.written import Written
@@ -63,13 +64,16 @@ class Sampler:
         problem_ids: Sequence[int] | None = None,
         policy_version: int = 0,
         world: World | None = None,
+        stop_repeats: bool = False,
     ) -> Rollouts:
         """Draw one response per prompt; equal prompts share one prefill.
 
         `prompts` holds B lists of token ids, `caps` the most response tokens per row (EOS included). Temperature
         0 takes the likeliest token. `logp` is the log-probability under softmax(logits / temperature), before
         top-p (at temperature 0: under softmax(logits)). Tokens that `world` writes count for length and are left
-        out of `train_mask`. `answer_correct` is all False until a grader fills it in. Empty input: ConfigError.
+        out of `train_mask`. `stop_repeats` ends a response that goes round in a circle (see `repeating`): it is done
+        and not finished, below its cap. `answer_correct` is all False until a grader fills it in. Empty input:
+        ConfigError. After every step `listening` tells who wants to know.
 
         Raises:
             ConfigError: no prompt, an empty prompt, a cap below 1, temperature below 0, top_p outside (0, 1].
@@ -81,7 +85,7 @@ class Sampler:
         self._check(prompts, cap, temperature, top_p)
         groups = list(group_ids) if group_ids is not None else _number(prompts)
         problems = list(problem_ids) if problem_ids is not None else groups
-        state = Written([list(p) for p in prompts], [[] for _ in range(rows)], cap)
+        state = Written([list(p) for p in prompts], [[] for _ in range(rows)], cap, stop_repeats=stop_repeats)
         self._write(state, generator, temperature, top_p, world)
         return state.rollouts(groups, problems, policy_version, pad_id=self.pad_id, device=self.model.device)
 
@@ -141,9 +145,12 @@ class Sampler:
         """Decode until every row has finished or reached its cap; rows whose factors switch are read anew there."""
         with evaluating(self.model):
             while rows := state.open_rows:
-                for active in self._in_flight(state, rows):
+                parts = list(self._in_flight(state, rows))
+                most = [max(state.room(row) for row in part) for part in parts]
+                for number, active in enumerate(parts):
                     forget(self.model, self.switch)
-                    self._decode(state, active, generator, temperature, top_p, world)
+                    with listening.before(sum(most[number + 1 :])):
+                        self._decode(state, active, generator, temperature, top_p, world)
             forget(self.model, self.switch)
 
     def _in_flight(self, state: Written, rows: list[int]) -> Iterator[list[int]]:
@@ -178,7 +185,9 @@ class Sampler:
         context = [state.prompts[i] + state.responses[i] for i in active]
         logits, cache, mask, position = self.prefill(context)
         row_ids = torch.tensor(active, device=device)
-        room = torch.tensor([self._room(state.length(i), state.room(i)) for i in active], device=device)
+        rooms = [self._room(state.length(i), state.room(i)) for i in active]
+        room, most = torch.tensor(rooms, device=device), max(rooms)
+        recent = Recent([state.responses[i] for i in active], device) if state.stop_repeats else None
         rows_out: list[Tensor] = []
         tokens_out: list[Tensor] = []
         logps_out: list[Tensor] = []
@@ -196,10 +205,17 @@ class Sampler:
             forced_out.append(forced)
             room = room - 1
             keep = ~torch.isin(token, self.eos_ids) & (room > 0)
-            if not bool(keep.all()):
-                index = keep.nonzero()[:, 0]
+            if recent is not None:
+                circling = keep & recent.add(token)
+                state.stopped.update(row_ids[circling].tolist())
+                keep &= ~circling
+            index = keep.nonzero()[:, 0]
+            listening.tell(len(token), len(token) - len(index), most - len(tokens_out))
+            if len(index) < len(token):
                 if not len(index):
                     break
+                if recent is not None:
+                    recent.keep(index)
                 row_ids, room, token, position = row_ids[index], room[index], token[index], position[index]
                 mask = mask[index]
                 cache.batch_select_indices(index)

@@ -12,10 +12,16 @@ from lengthwise.engine.rollouts import Rollouts
 
 
 class Written:
-    """The responses of B prompts while they are drawn, with what is known of each token; `caps` bound their lengths."""
+    """The responses of B prompts while they are drawn, with what is known of each token; `caps` bound their lengths.
 
-    def __init__(self, prompts: list[list[int]], responses: list[list[int]], caps: list[int]) -> None:
-        self.prompts, self.responses, self.caps = prompts, responses, caps
+    `stop_repeats`: rows that go round in a circle are to be stopped; those that were are `stopped`.
+    """
+
+    def __init__(
+        self, prompts: list[list[int]], responses: list[list[int]], caps: list[int], *, stop_repeats: bool = False
+    ) -> None:
+        self.prompts, self.responses, self.caps, self.stop_repeats = prompts, responses, caps, stop_repeats
+        self.stopped: set[int] = set()
         self.logps: list[list[float]] = [[] for _ in prompts]
         self.trained: list[list[bool]] = [[] for _ in prompts]
         self.versions: list[list[int]] = [[] for _ in prompts]
@@ -37,7 +43,8 @@ class Written:
     @property
     def open_rows(self) -> list[int]:
         """The rows that may go on."""
-        return [i for i, r in enumerate(self.responses) if not self.finished[i] and len(r) < self.caps[i]]
+        going = (i for i, r in enumerate(self.responses) if not self.finished[i] and len(r) < self.caps[i])
+        return [i for i in going if i not in self.stopped]
 
     def length(self, row: int) -> int:
         """Tokens of a row's prompt and response so far."""
@@ -80,6 +87,7 @@ class Written:
         versions = [v + [version] * (len(r) - len(v)) for v, r in zip(self.versions, self.responses, strict=True)]
         caps = torch.tensor(self.caps, device=device)
         finished = torch.tensor(self.finished, device=device)
+        stopped = torch.tensor([row in self.stopped for row in range(len(self.prompts))], device=device)
         return Rollouts(
             prompt_ids=prompt_ids,
             prompt_mask=prompt_mask.bool(),
@@ -88,7 +96,7 @@ class Written:
             train_mask=_pad_right(self.trained, width, False, torch.bool, device),
             num_tokens=lengths,
             finished=finished,
-            done=finished | (lengths >= caps),
+            done=finished | stopped | (lengths >= caps),
             answer_correct=torch.zeros(len(groups), dtype=torch.bool, device=device),
             group_ids=torch.tensor(groups, device=device),
             problem_ids=torch.tensor(problems, device=device),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
+from lengthwise.engine import listening
 from lengthwise.engine.batches import TaskWorld, step_generator, world_generator
 from lengthwise.engine.models import Policy
 from lengthwise.engine.rollouts import Rollouts
@@ -36,7 +37,8 @@ ROWS_AT_ONCE = 1024
 class Sampling:
     """How responses are drawn: most tokens each, temperature (0 is greedy), top-p, samples per problem, seed.
 
-    ``seed`` None: a server's own.
+    ``seed`` None: a server's own. ``stop_repeats``: a response that goes round in a circle is cut there, see
+    `engine.repeating`.
 
     Raises:
         ConfigError: a value out of its range.
@@ -47,6 +49,7 @@ class Sampling:
     top_p: float = 1.0
     samples: int = 1
     seed: int | None = 0
+    stop_repeats: bool = False
 
     def __post_init__(self) -> None:
         if self.cap < 1:
@@ -57,6 +60,15 @@ class Sampling:
             raise ConfigError(f"top_p is {self.top_p}; give a number above 0 and up to 1")
         if self.samples < 1:
             raise ConfigError(f"samples is {self.samples}; draw at least 1 response per problem")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, as records have it; ``stop_repeats`` only where it is on."""
+        return {name: value for name, value in asdict(self).items() if name != "stop_repeats" or value}
+
+    @classmethod
+    def of(cls, context: Mapping[str, Any], **changes: Any) -> Self:
+        """The sampling of a record's context, with changes."""
+        return cls(**{f.name: context[f.name] for f in fields(cls) if f.name in context} | changes)
 
 
 def draw(
@@ -90,6 +102,7 @@ def draw(
             group_ids=owners,
             problem_ids=owners,
             world=(world or problems.stops)(owners, world_generator(seed, part, EVALUATION_STAGE)),
+            stop_repeats=sampling.stop_repeats,
         )
 
 
@@ -128,7 +141,10 @@ def complete(
     )
     ended_for_it = (forcing.cut if forcing else set()) | (siblings.stopped if siblings else set())
     forced = forcing.started if forcing else {}
-    found = [_completion(problems, rollouts, row, row in ended_for_it, row in forced) for row in range(len(rollouts))]
+    found = [
+        _completion(problems, rollouts, row, sampling.cap, ended=row in ended_for_it, forced=row in forced)
+        for row in range(len(rollouts))
+    ]
     return found if copies == 1 else [chosen(found[i : i + copies]) for i in range(0, len(found), copies)]
 
 
@@ -166,12 +182,13 @@ def _forced_ending(problems: Problems, asked: Intervention, otherwise: World | N
     return ForcedEnding(due, ending, answer_tokens=asked.answer_room, eos_id=eos_id, otherwise=otherwise)
 
 
-def _completion(problems: Problems, rollouts: Rollouts, row: int, ended: bool, forced: bool) -> Completion:
+def _completion(problems: Problems, rollouts: Rollouts, row: int, cap: int, *, ended: bool, forced: bool) -> Completion:
     tokens = rollouts.response(row)
+    repeats = not rollouts.finished[row] and len(tokens) < cap
     if ended:  # by an EOS of ours, which is no token of the response
         tokens.pop()
     finished = bool(rollouts.finished[row]) and not ended
-    return Completion(problems.response_text(tokens), len(tokens), finished, forced=forced)
+    return Completion(problems.response_text(tokens), len(tokens), finished, forced=forced, repeats=bool(repeats))
 
 
 def chosen(drafts: Sequence[Completion]) -> Completion:
@@ -199,9 +216,10 @@ def complete_all(
     missing = sorted({problem // size for problem, _ in log.missing(problems, sampling.samples)})
     if missing and not policy.endless:  # Lambda attention proves itself, and is never padded
         Sampler(policy.model, eos_ids=problems.contract.eos_ids, pad_id=policy.pad_id).check_padding()
-    for part in missing:
+    for number, part in enumerate(missing, 1):
         some = problems.part(part * size, size)
-        found = complete(policy, some, sampling, intervention=intervention, part=part, rows_at_once=rows_at_once)
+        with listening.before((len(missing) - number) * sampling.cap):
+            found = complete(policy, some, sampling, intervention=intervention, part=part, rows_at_once=rows_at_once)
         places = ((n // sampling.samples, n % sampling.samples, one) for n, one in enumerate(found))
         log.add(some, places)
         tell(found)
@@ -223,7 +241,7 @@ def context_of(
         "data": data,
         "contract": questions.contract.to_dict(),
         "template": questions.contract.fingerprint(),
-        **asdict(sampling),
+        **sampling.to_dict(),
         "grader": grader,
         "tokenizer": tokenizer,
         "intervention": None if intervention is None else dict(intervention),

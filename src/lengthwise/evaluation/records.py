@@ -240,7 +240,7 @@ def check_comparable(a: Record, b: Record, *, allow: Sequence[str] = ()) -> None
     for name in allow:
         if name not in MAY_DIFFER:
             raise InputError(f"allow names {name!r}, which must agree; only {', '.join(MAY_DIFFER)} may differ")
-    fields = [*MUST_AGREE, *(f for f in MAY_DIFFER if f not in (*allow, "model"))]
+    fields = [*MUST_AGREE, "stop_repeats", *(f for f in MAY_DIFFER if f not in (*allow, "model"))]
     differing = {f: (a.context.get(f), b.context.get(f)) for f in fields if a.context.get(f) != b.context.get(f)}
     parts = [f"{field}: {first!r} and {second!r}" for field, (first, second) in differing.items()]
     only = [Counter(x.problem_ids) - Counter(y.problem_ids) for x, y in ((a, b), (b, a))]

@@ -27,6 +27,7 @@ class Completion:
 
     ``text``: what it says, without EOS. ``num_tokens``: all its tokens, EOS included. ``finished``: it ended by
     itself. ``reasoning``: its thinking, where a server gives that apart. ``forced``: its thinking was ended for it.
+    ``repeats``: it went round in a circle and was cut there.
     ``spent_tokens``: tokens of all responses that were written beside it, its own included, where several were.
     """
 
@@ -36,6 +37,7 @@ class Completion:
     reasoning: str | None = None
     forced: bool = False
     spent_tokens: int | None = None
+    repeats: bool = False
 
 
 class ResponseLog:
@@ -138,6 +140,8 @@ def row_of(questions: Questions, problem: int, sample: int, completion: Completi
         row["reasoning"] = completion.reasoning
     if completion.forced:
         row["forced"] = True
+    if completion.repeats:
+        row["repeats"] = True
     if completion.spent_tokens is not None:
         row["spent_tokens"] = completion.spent_tokens
     return row

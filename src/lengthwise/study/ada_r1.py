@@ -7,7 +7,7 @@ samples and pairs are JSON lines that can be read and changed between stages.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ def measure_short(settings: BiLevel, machine: Machine) -> Callable[[Policy, Prob
             trust_remote_code=machine.trust_remote_code,
         )  # fmt: skip
         context = before.context
-        sampling = Sampling(**{name: context[name] for name in asdict(Sampling(1))})
+        sampling = Sampling.of(context)
         return evaluate(short, problems, sampling, name="control: short model", data=context["data"])[0]
 
     return control

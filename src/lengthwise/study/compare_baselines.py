@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -52,8 +51,7 @@ def _degree(temperature: float) -> str:
 
 
 def _sampling(before: Record, **changes: Any) -> Sampling:
-    drawn = {field.name: before.context[field.name] for field in dataclasses.fields(Sampling)}
-    return Sampling(**{**drawn, **changes})
+    return Sampling.of(before.context, **changes)
 
 
 def _colder(temperature: float) -> Baseline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lengthwise.engine.runlog import read_metrics
 from lengthwise.errors import ConfigError
 from lengthwise.evaluation.records import Record
 from lengthwise.locking import is_lock
@@ -51,3 +52,9 @@ def is_done(folder: Path) -> bool:
 def load_record(folder: Path, name: str) -> Record:
     """One record of a run's folder."""
     return Record.load(folder / RECORDS / f"{name}.json")
+
+
+def sampled_tokens(out: Path) -> int:
+    """Tokens that the runs of a comparison have sampled so far."""
+    last = (next(iter(read_metrics(path.parent)[-1:]), {}) for path in out.glob("runs/*/*/*/metrics.jsonl"))
+    return sum(row.get("sampled_tokens", 0) for row in last)

@@ -67,6 +67,8 @@ def compare_methods(
     check_arms(asked, arena)
     say_thinking(arena.test.contract, tell)
     count = job_count(asked, jobs)
+    raised = ", the default (--eval-cap raises it)" if asked.eval_cap is None and not arena.lab else ""
+    tell("phase", {"name": f"evaluation: at most {arena.eval_cap:,} response tokens{raised}"})
     _open(asked, arena, overwrite=overwrite)
     bases = [Piece(f"base seed {seed}", ("base", str(seed))) for seed in asked.seed_numbers]
     _work(asked, "measuring the untouched model", bases, lambda piece: _measured(asked, arena, piece), count, tell)

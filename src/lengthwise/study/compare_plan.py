@@ -14,7 +14,7 @@ from lengthwise.study.compare_arms import Arm, Facts, built, resolved, settings_
 from lengthwise.study.compare_folder import base_folder, check_folder, load_record
 from lengthwise.study.compare_request import Comparison
 from lengthwise.study.compare_worlds import Arena, open_arena
-from lengthwise.study.estimate import Estimate, estimate, parameter_counts
+from lengthwise.study.estimate import Estimate, estimate, measuring, parameter_counts
 from lengthwise.study.runfolder import RECORDS
 
 
@@ -112,6 +112,12 @@ def dry_run(asked: Comparison) -> dict[str, Any]:
     costs, settings = _costs(asked, arena, methods, round(mean)), [len(arm.values) for arm in asked.all_arms]
     runs = sum(settings) * asked.seeds
     seconds = [tokens * cost.seconds_per_step / cost.tokens_per_step for cost in costs]
+    sampled = (len(arena.validation) + len(arena.test)) * asked.eval_samples
+    measured = measuring(
+        read_config(arena.folder, trust_remote_code=asked.trust_remote_code), [sampled, len(arena.validation)],
+        cap=arena.eval_cap, prompt_tokens=0, dtype=asked.dtype, device=resolve_device(asked.device),
+        counts=(costs[0].parameters, 0),
+    )  # fmt: skip
     return {
         "model": asked.model,
         "problems": {"train": len(problems), "validation": len(arena.validation), "test": len(arena.test)},
@@ -129,7 +135,9 @@ def dry_run(asked: Comparison) -> dict[str, Any]:
         "token_budget": tokens,
         "token_budget_is_bound": not known and asked.train.token_budget is None,
         "tokens": runs * tokens,
-        "seconds_per_run": sum(n * each for n, each in zip(settings, seconds, strict=True)) / sum(settings),
+        "seconds_per_run": measured.seconds
+        + sum(n * each for n, each in zip(settings, seconds, strict=True)) / sum(settings),
+        "seconds_of_base": measured.seconds * asked.seeds,
         "memory_bytes_per_run": max(cost.total for cost in costs),
     }  # fmt: skip
 
@@ -167,7 +175,7 @@ def dry_run_lines(shown: Mapping[str, Any], jobs: int) -> list[str]:
                 f"    comes out as {', '.join(f'{v:.4g}' if isinstance(v, float) else str(v) for v in values)}"
             )
     bound = "at most " if shown["token_budget_is_bound"] else ""
-    minutes = shown["seconds_per_run"] * shown["runs"] / jobs / 60
+    minutes = (shown["seconds_per_run"] * shown["runs"] + shown["seconds_of_base"]) / jobs / 60
     controls, free = (", ".join(shown[name]) or "none" for name in ("controls", "baselines"))
     runs, seeds = _counted(shown["runs"], "run"), _counted(len(shown["seeds"]), "seed")
     return [
@@ -175,5 +183,5 @@ def dry_run_lines(shown: Mapping[str, Any], jobs: int) -> list[str]:
         f"controls: {controls}; free baselines: {free}",
         f"{runs} ({seeds}) of {bound}{shown['token_budget']:,} sampled tokens, {bound}{shown['tokens']:,} in all",
         f"{bound or 'about '}{shown['seconds_per_run'] / 60:,.1f} min a run, {minutes:,.1f} min with {jobs} at a time, "
-        f"and {shown['memory_bytes_per_run'] / 2**20:,.0f} MiB each (rough; evaluations come on top)",
+        f"and {shown['memory_bytes_per_run'] / 2**20:,.0f} MiB each (rough; with evaluation, without the baselines)",
     ]

@@ -106,6 +106,13 @@ class Comparison:
         return self.data if self.data is not None else self.model
 
     @property
+    def longest_cap(self) -> int | None:
+        """The longest training cap that is given as a number; None where all follow from the untouched model."""
+        swept = (value for arm in self.arms if arm.knob == "cap" for value in arm.values)
+        fixed = (arm.options["cap"] for arm in self.arms if "cap" in arm.options)
+        return max((value for value in (self.cap, *swept, *fixed) if isinstance(value, int)), default=None)
+
+    @property
     def control_arms(self) -> tuple[Arm, ...]:
         """The controls, one arm each."""
         return control_arms(self.controls, self.cap)

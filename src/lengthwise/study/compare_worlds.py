@@ -23,7 +23,8 @@ from lengthwise.study.compare_baselines import AGREES, Baseline, baselines_for, 
 from lengthwise.study.compare_request import LAB, Comparison
 from lengthwise.study.demo import COMMON_LEVELS, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, first_pass, oracle_mean
 from lengthwise.study.lab_models import model_folder
-from lengthwise.study.request import HELD_OUT_SHARE, room, share_of
+from lengthwise.study.measuring import room, usual_cap
+from lengthwise.study.request import HELD_OUT_SHARE, share_of
 
 T = TypeVar("T")
 
@@ -121,7 +122,8 @@ def _of_files(asked: Comparison) -> Arena:
         return prepare(parts[name], contract, tokenizer, cap=cap, positions=positions, source=where, grader=grader)
 
     found = {name: ready(name, 1) for name in parts}
-    cap = asked.eval_cap or room(max(len(prompt) for one in found.values() for prompt in one.prompts), positions)
+    most = room(max(len(prompt) for one in found.values() for prompt in one.prompts), positions)
+    cap = asked.eval_cap or usual_cap(most, asked.longest_cap)
     if asked.eval_cap is not None:
         found = {name: ready(name, cap) for name in parts}
     return Arena(

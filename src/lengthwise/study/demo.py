@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ def first_pass(policy: Policy, problems: Problems, before: Record) -> Record:
         return lambda row, written: answer if len(written) == ends[owners[row]] else None
 
     context = before.context
-    sampling = Sampling(**{field.name: context[field.name] for field in fields(Sampling)})
+    sampling = Sampling.of(context)
     rollouts = sample_answers(policy, problems, sampling, world=world)
     name = "control: first pass"
     return record_of(rollouts, problems, sampling, name=name, model=context["model"], data=context["data"])

@@ -22,7 +22,8 @@ from lengthwise.evaluation.readers import final, pattern_reader
 from lengthwise.methods import build_method
 from lengthwise.pretrained import read_words
 from lengthwise.reach import reach
-from lengthwise.study.estimate import device_name, estimate, parameter_counts
+from lengthwise.study.estimate import device_name, estimate, measuring, parameter_counts
+from lengthwise.study.measuring import cap_words, room, usual_cap
 from lengthwise.study.request import Request, read_problems, room
 from lengthwise.study.runfolder import check_run_folder
 
@@ -42,16 +43,26 @@ def dry_run(asked: Request) -> dict[str, Any]:
     cap = asked.cap_number()
     own = asked.contract.grader
     train = prepare(rows, contract, tokenizer, cap=cap or 1, positions=positions, source=asked.data, grader=own)
-    longest = max(len(prompt) for prompt in train.prompts)
-    shown_cap = cap or room(longest, positions)
+    source = asked.eval_data or asked.data
+    held_out = prepare(held, contract, tokenizer, cap=1, positions=positions, source=source, grader=own)
+    longest = max(len(prompt) for prompt in (*train.prompts, *held_out.prompts))
+    most = room(longest, positions)
+    eval_cap = asked.eval_cap or usual_cap(most, cap)
+    shown_cap = cap or eval_cap
     sample = _gold_response(contract, alternatives(train.answers[0])[0])
     judge: Grader = SafeGrader(contract, grader=own) if own else functools.partial(grade, contract=contract)
     verdict = None if sample is None else judge(sample, train.answers[0])
+    counts = parameter_counts(config, trust_remote_code=trusted)
     method, device = build_method(asked.method, cap=shown_cap, **options), resolve_device(asked.device)
     cost = estimate(
         config, asked.train, cap=shown_cap, prompt_tokens=longest, dtype=asked.dtype,
         lora=asked.lora, gradient_checkpointing=asked.gradient_checkpointing, method=method, device=device,
-        counts=parameter_counts(config, trust_remote_code=trusted),
+        counts=counts,
+    )  # fmt: skip
+    sampled, greedy = len(held) * asked.eval_samples, len(held)
+    measured = measuring(
+        config, [sampled, greedy] * 2, cap=eval_cap, prompt_tokens=longest, dtype=asked.dtype, device=device,
+        counts=counts,
     )  # fmt: skip
     if isinstance(method, Method):
         check_method(method, asked.train)
@@ -72,10 +83,13 @@ def dry_run(asked: Request) -> dict[str, Any]:
         "train_problems": len(rows),
         "eval_problems": len(held),
         "estimate": {
-            **dataclasses.asdict(cost), "total": cost.total, "cap": shown_cap,
+            **dataclasses.asdict(cost), "cap": shown_cap,
+            "total": cost.total + max(0, measured.kv_cache - max(cost.kv_cache, cost.activations)),
             "seconds": cost.seconds_per_step * asked.train.steps if isinstance(method, Method) else None,
             "device": device_name(device),
+            "measuring": dataclasses.asdict(measured),
         },
+        "evaluation": cap_words(eval_cap, asked.eval_cap, most, "--eval-cap"),
     }  # fmt: skip
 
 
@@ -119,8 +133,10 @@ def _sample_lines(shown: Mapping[str, Any]) -> list[str]:
 def dry_run_lines(shown: Mapping[str, Any]) -> list[str]:
     """What `--dry-run` prints."""
     cost, mib = shown["estimate"], 2**20
+    measured = cost["measuring"]
+    minutes = f"{measured['seconds'] / 60:12,.1f} min, before and after,"
     time = (
-        f"{cost['seconds_per_step']:12,.1f} s a step, {cost['seconds'] / 60:,.1f} min in all, "
+        f"{cost['seconds_per_step']:12,.1f} s a step, {cost['seconds'] / 60:,.1f} min of training, "
         f"at the speed of {cost['device']}"
         if cost["seconds"] is not None
         else f"{'unknown':>12s}: stages without a training loop"
@@ -137,5 +153,6 @@ def dry_run_lines(shown: Mapping[str, Any]) -> list[str]:
         f"--- estimate for {cost['parameters']:,} parameters at cap {cost['cap']} (rough) ---",
         *(f"{name.replace('_', ' '):24s} {cost[name] / mib:12,.1f} MiB" for name in parts),
         f"time                     {time}",
+        f"measuring                {minutes} for {measured['responses']:,} responses, {shown['evaluation']}",
         f"{shown['train_problems']} problems to train on, {shown['eval_problems']} to measure on",
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from lengthwise.engine.models import DTYPES
 from lengthwise.engine.scoring import CHUNK_BYTES
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.engine.windowed import Windowed
+from lengthwise.evaluation.evaluate import ROWS_AT_ONCE
 from lengthwise.pretrained import empty_model
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -81,9 +82,6 @@ def estimate(
     """
     text = config.get_text_config()
     layers, hidden = text.num_hidden_layers, text.hidden_size
-    heads = text.num_attention_heads
-    kv_heads = getattr(text, "num_key_value_heads", None) or heads
-    head_dim = getattr(text, "head_dim", None) or hidden // heads
     inner = getattr(text, "intermediate_size", None) or 4 * hidden
     size = BYTES[dtype]
     count, decoder = counts or parameter_counts(config)
@@ -107,7 +105,7 @@ def estimate(
         gradients_and_optimizer=_learning(count, adapter),
         reference_model=4 * count if has_reference and not lora else 0,
         critic=0 if windows is None else decoder * held + _learning(decoder, adapter),
-        kv_cache=2 * layers * kv_heads * head_dim * size * in_flight * (prompt_tokens + cap),
+        kv_cache=_kv_bytes(config, dtype) * in_flight * (prompt_tokens + cap),
         logits=3 * min(CHUNK_BYTES, 4 * text.vocab_size * train.micro_tokens) + 8 * text.vocab_size * in_flight,
         activations=size * train.micro_tokens * (per_token * layers + one_layer),
         tokens_per_step=rows * written,
@@ -118,6 +116,53 @@ def estimate(
 def _learning(count: int, adapter: int) -> int:
     """Bytes of gradients and AdamW, with the adapter's own weights where only that learns."""
     return 16 * adapter if adapter else 12 * count
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What the measurements of a run take: responses, tokens at the most, seconds, and bytes of their KV cache."""
+
+    responses: int
+    tokens: int
+    seconds: float
+    kv_cache: int
+
+
+def measuring(
+    config: Any,
+    passes: Sequence[int],
+    *,
+    cap: int,
+    prompt_tokens: int,
+    dtype: str,
+    device: torch.device = CPU,
+    counts: tuple[int, int] | None = None,
+) -> Measuring:
+    """Estimate measurements of so many responses each, all as long as the cap allows: an upper bound of their tokens.
+
+    Time: 2·N·tokens at the device's measured speed; all weights are read once per token in a row, for `ROWS_AT_ONCE`
+    responses together.
+    """
+    flops, bandwidth = machine_speed(device, dtype)
+    count = (counts or parameter_counts(config))[0]
+    reads = sum(-(-responses // ROWS_AT_ONCE) for responses in passes) * cap
+    tokens = sum(passes) * cap
+    rows = min(max(passes), ROWS_AT_ONCE)
+    return Measuring(
+        responses=sum(passes),
+        tokens=tokens,
+        seconds=max(2 * count * tokens / flops, reads * count * BYTES[dtype] / bandwidth),
+        kv_cache=_kv_bytes(config, dtype) * rows * (prompt_tokens + cap),
+    )
+
+
+def _kv_bytes(config: Any, dtype: str) -> int:
+    """Bytes that one token leaves in the KV cache."""
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    kv_heads = getattr(text, "num_key_value_heads", None) or heads
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return 2 * text.num_hidden_layers * int(kv_heads) * int(head_dim) * BYTES[dtype]
 
 
 @functools.cache

@@ -5,22 +5,17 @@ The folder holds every response that was drawn; the same call draws what is miss
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lengthwise.data import read_rows
 from lengthwise.engine.models import AUTO, Policy, check_dtype, dtype_words, load_policy, resolve_device, resolve_dtype
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.anatomy import load_words
-from lengthwise.evaluation.bootstrap import mean_interval
-from lengthwise.evaluation.compare_records import Named, build_page, claims, compare_records, load_record
+from lengthwise.evaluation.compare_records import load_record
 from lengthwise.evaluation.endpoint import Endpoint, ask_all
 from lengthwise.evaluation.evaluate import (
     Sampling,
@@ -45,8 +40,10 @@ from lengthwise.pretrained import load_tokenizer, read_words
 from lengthwise.reach import reach
 from lengthwise.study.demo import TEST_PROBLEMS, measured_chains
 from lengthwise.study.evaluation_notes import notes_of, warn_of_unclosed
+from lengthwise.study.evaluation_summary import compare, drawn_facts, record_of_rows
 from lengthwise.study.lab_models import model_folder
-from lengthwise.study.request import ContractRequest, room, say_thinking
+from lengthwise.study.measuring import cap_words, room, usual_cap
+from lengthwise.study.request import ContractRequest, say_thinking
 from lengthwise.study.runfolder import environment, open_run
 
 CONFIG = "evaluation.json"  # another name than a training run's, so that neither is taken for the other
@@ -80,6 +77,7 @@ class Evaluation:
     intervention: Intervention = field(default_factory=Intervention)
     baseline: Path | None = None
     sample_rows: int = SAMPLE_ROWS
+    stop_repeats: bool = False
     endless: Mapping[str, Any] | None = None
     device: str = "auto"
     dtype: str = AUTO
@@ -97,6 +95,8 @@ class Evaluation:
             raise ConfigError("cap is not given; over an endpoint name the most response tokens (--cap N)")
         if self.endless is not None and self.endpoint is not None:
             raise ConfigError("--lambda changes a model that is loaded here, not one behind a server; give MODEL")
+        if self.stop_repeats and self.endpoint is not None:
+            raise ConfigError("stop_repeats looks at tokens as they are drawn here, not behind a server; leave it out")
         if self.sample_rows < 1:
             raise ConfigError(f"sample_rows is {self.sample_rows}; give the rows in flight, at least 1")
         check_dtype(self.dtype)
@@ -104,7 +104,7 @@ class Evaluation:
     def sampling(self, cap: int) -> Sampling:
         """How responses are drawn; over an endpoint without a seed of its own, by the server's."""
         seed = 0 if self.seed is None and self.endpoint is None else self.seed
-        return Sampling(cap, self.temperature, self.top_p, self.samples, seed)
+        return Sampling(cap, self.temperature, self.top_p, self.samples, seed, self.stop_repeats)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Plan:
     """An evaluation with everything resolved: ``fill`` draws what a log lacks.
 
     ``config`` decides whether a folder may be continued; ``context`` goes into the record. ``tokenizer`` is the
-    folder of one, or None.
+    folder of one, or None. ``cap_words``: the cap in words, and how to raise it.
     """
 
     questions: Questions
@@ -122,6 +122,7 @@ class Plan:
     config: Mapping[str, Any]
     context: Mapping[str, Any]
     fill: Callable[[ResponseLog, Callable[[Sequence[Completion]], None], Listener], None]
+    cap_words: str
 
 
 @writes("asked.out")
@@ -152,7 +153,7 @@ def evaluate_model(asked: Evaluation, *, overwrite: bool = False, listener: List
 def _draw(plan: Plan, log: ResponseLog, tell: Listener) -> None:
     wanted = len(plan.questions) * plan.sampling.samples
     drawn, tokens, there = 0, 0, len(log.done)
-    tell("phase", {"name": "sampling", "steps": wanted, "done": there})
+    tell("phase", {"name": "sampling", "steps": wanted, "done": there, "cap": plan.cap_words})
 
     def heard(found: Sequence[Completion]) -> None:
         nonlocal drawn, tokens
@@ -181,7 +182,8 @@ def _plan_model(asked: Evaluation) -> Plan:
         rule_of(positions, **asked.endless)  # impossible numbers are a complaint now
         positions = None
     problems = _prepare(asked, rows, contract, tokenizer, positions)
-    sampling = asked.sampling(asked.cap or room(max(map(len, problems.prompts)), positions))
+    most = room(max(map(len, problems.prompts)), positions)
+    sampling = asked.sampling(asked.cap or usual_cap(most))
 
     def fill(log: ResponseLog, heard: Callable[[Sequence[Completion]], None], tell: Listener) -> None:
         policy = load_policy(folder, device=asked.device, dtype=dtype, trust_remote_code=trusted, frozen=True)
@@ -194,7 +196,10 @@ def _plan_model(asked: Evaluation) -> Plan:
     weights = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
     own = {"weights": weights, "sample_rows": asked.sample_rows, "dtype": dtype}
     name = asked.model if asked.model == SHIPPED else folder.name
-    return _plan(asked, problems, sampling, name, str(folder), tokenizer_name(tokenizer), fill, own, str(device))
+    words = cap_words(sampling.cap, asked.cap, most, "--cap")
+    return _plan(
+        asked, problems, sampling, name, str(folder), tokenizer_name(tokenizer), fill, own, str(device), words
+    )  # fmt: skip
 
 
 @contextmanager
@@ -232,7 +237,8 @@ def _plan_endpoint(asked: Evaluation, endpoint: Endpoint) -> Plan:
         )  # fmt: skip
 
     where = {"endpoint": endpoint.base}
-    return _plan(asked, questions, sampling, endpoint.model, folder, counted, fill, where, "server")
+    words = cap_words(asked.cap, asked.cap, asked.cap, "--cap")
+    return _plan(asked, questions, sampling, endpoint.model, folder, counted, fill, where, "server", words)
 
 
 def _prepare(
@@ -254,6 +260,7 @@ def _plan(
     fill: Callable[[ResponseLog, Callable[[Sequence[Completion]], None], Listener], None],
     own: Mapping[str, Any],
     device: str,
+    words: str,
 ) -> Plan:
     check_forcing(questions, sampling, asked.intervention)
     grader = asked.contract.grader
@@ -272,7 +279,7 @@ def _plan(
         context["lambda"] = dict(asked.endless)
     problems = {"count": len(questions), "fingerprint": questions.fingerprint(), "left_out": len(questions.left_out)}
     config = {**context, "problems": problems, **own, "environment": environment(device)}
-    return Plan(questions, sampling, name, folder, config, context, fill)
+    return Plan(questions, sampling, name, folder, config, context, fill, words)
 
 
 def _check_baseline(baseline: Record, plan: Plan, file: str) -> None:
@@ -298,10 +305,10 @@ def _conclude(asked: Evaluation, plan: Plan, baseline: Record | None, tell: List
     tell("phase", {"name": "grading", "steps": len(plan.questions) * plan.sampling.samples, "done": 0})
     rows: list[dict[str, Any]] = []
     summary = grade_log(folder / RESPONSES, options, out=folder / GRADED, on_row=rows.append, listener=tell)
-    record = _record(plan, rows)
+    record = record_of_rows(plan.name, plan.questions, plan.context, rows)
     record.save(folder / RECORD)
     summary["context"] |= record.context
-    summary |= _drawn_facts(folder / RESPONSES, record)
+    summary |= drawn_facts(folder / RESPONSES, record)
     summary["intervention"] = record.context["intervention"]
     left_out = plan.questions.left_out
     summary["problems_left_out"] = {"problems": len(left_out), "first": left_out[0] if left_out else None}
@@ -309,56 +316,12 @@ def _conclude(asked: Evaluation, plan: Plan, baseline: Record | None, tell: List
     summary["notes"] = [*notes_of(summary), *summary["notes"]]
     if asked.endpoint is None:
         summary["notes"].append(f"computed in {dtype_words(str(plan.tokenizer), asked.dtype)}")
-    summary["comparison"] = None if baseline is None else _compare(baseline, record, folder, summary["notes"])
+    summary["comparison"] = None if baseline is None else compare(
+        baseline, record, folder / COMPARISON, summary["notes"]
+    )  # fmt: skip
     names = [RESPONSES, GRADED, SUMMARY, RECORD, REPORT, *([COMPARISON] if baseline is not None else [])]
     summary["files"] = {name.partition(".")[0]: str(folder / name) for name in names}
     warn_of_unclosed(folder / RESPONSES, contract, summary)
     atomic_write_json(folder / SUMMARY, summary)
     build_report(summary, folder / REPORT)
     return summary
-
-
-def _record(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> Record:
-    """The record of graded rows, in the order of the problems; one whose responses were all refused is not in it."""
-    by_problem: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: row["sample"]):
-        by_problem[row["problem_id"]].append(row)
-    kept = [place for place, name in enumerate(plan.questions.ids) if name in by_problem]
-    ids, categories = [plan.questions.ids[place] for place in kept], plan.questions.categories
-
-    def table(column: str) -> list[list[Any]]:
-        return [[row[column] for row in by_problem[name]] for name in ids]
-
-    return Record(
-        name=plan.name,
-        context=plan.context,
-        problem_ids=ids,
-        categories=None if categories is None else [categories[place] for place in kept],
-        answer_correct=table("answer_correct"),
-        finished=table("finished"),
-        num_tokens=table("num_tokens"),
-    )
-
-
-def _drawn_facts(log: Path, record: Record) -> dict[str, Any]:
-    """What the log knows beside the verdicts: how many responses were ended, and what was spent on each problem."""
-    forced, spent = 0, defaultdict(list)
-    with log.open(encoding="utf-8") as file:
-        for row in map(json.loads, file):
-            forced += row.get("forced", False)
-            if "spent_tokens" in row:
-                spent[row["problem_id"]].append(row["spent_tokens"])
-    means = np.array([np.mean(spent[name]) for name in record.problem_ids if name in spent])
-    interval = mean_interval(means, rng=np.random.default_rng(0)).to_dict() if len(means) else None
-    return {"forced": forced, "spent_tokens": interval}
-
-
-def _compare(baseline: Record, record: Record, folder: Path, notes: list[str]) -> dict[str, Any]:
-    """The comparison with the baseline; what it allows to say is added to the notes."""
-    reference = Named(f"{baseline.name} (baseline)", (baseline,))
-    result = compare_records([reference, Named(record.name, (record,))])
-    build_page(result, folder / COMPARISON)
-    for row in claims(result):
-        span = f" ({row['span']})" if row["span"] else ""
-        notes.append(f"against {result['reference']}: {row['quantity']} {row['value']}{span}: {row['claim']}")
-    return result

@@ -31,6 +31,8 @@ def notes_of(summary: Mapping[str, Any]) -> list[str]:
             f"{spent['estimate']:,.1f} tokens are spent for a response on all that are written beside each other; "
             "the lengths are those of the first to finish"
         )
+    if summary["context"].get("stop_repeats"):
+        said.append(f"{summary['repeats']} of {summary['responses']} responses were cut for repeating themselves")
     if left_out["problems"]:
         said.append(f"{left_out['problems']} problems left out, no response could be graded: {left_out['first']}")
     return said

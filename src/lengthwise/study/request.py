@@ -25,6 +25,7 @@ from lengthwise.pretrained import read_generation_config, read_words
 from lengthwise.reach import reach
 from lengthwise.study.autocap import CapChoice, choose_cap
 from lengthwise.study.lab_models import LAB, is_shipped, model_folder
+from lengthwise.study.measuring import LONGEST_EVAL, cap_words, room, usual_cap
 from lengthwise.study.one_stage import run_one_stage
 from lengthwise.study.runfolder import check_run_folder
 from lengthwise.study.shorten import Job, Listener, shorten
@@ -34,7 +35,6 @@ AUTO = "auto"
 CYCLE = 640
 """Steps of a schedule's cycle unless it is given: SIRI's."""
 HELD_OUT_SHARE = 0.1
-LONGEST_EVAL = 32_768
 PROBED_PROBLEMS, PROBED_SAMPLES = 64, 4
 USUAL_STEPS = 200
 WITHOUT_LOOP = ("seed", "micro_tokens", "sample_rows", "checkpoint_every")
@@ -118,6 +118,7 @@ class Request:
     eval_problems: int = 200
     eval_samples: int = 1
     eval_cap: int | None = None
+    stop_repeats: bool = False
     contract: ContractRequest = ContractRequest()
     device: str = "auto"
     dtype: str = "float32"
@@ -262,15 +263,19 @@ def share_of(text: str) -> float:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A request with its rows prepared: what is trained on, what is measured on, and the caps."""
+    """A request with its rows prepared: what is trained on, what is measured on, and the caps.
+
+    ``first``: the phase that is to be told before all others, if it was not told yet.
+    """
 
     job: Job
     train: Problems
     held_out: Problems
     choice: CapChoice | None
+    first: Mapping[str, Any] | None
 
 
-def resolve_request(asked: Request) -> Resolved:
+def resolve_request(asked: Request, tell: Listener = lambda event, facts: None) -> Resolved:
     """Check and resolve everything before any long work; only `--cap auto` samples from the model."""
     options = asked.method_options()
     folder = asked.folder
@@ -285,12 +290,16 @@ def resolve_request(asked: Request) -> Resolved:
 
     source = asked.eval_data or asked.data
     train, held_out = ready(rows, 1, asked.data), ready(held, 1, source)
-    eval_cap = asked.eval_cap or _room(train, held_out, positions)
-    choice = None
-    cap = asked.cap_number()
+    cap, choice = asked.cap_number(), None
+    most = room(max(len(prompt) for prompt in (*train.prompts, *held_out.prompts)), positions)
+    eval_cap = asked.eval_cap or usual_cap(most, cap)
+    words = {"name": f"evaluation: {cap_words(eval_cap, asked.eval_cap, most, '--eval-cap')}"}
     if cap is None and not isinstance(build_method(asked.method, cap=eval_cap, **options), Method):
         cap = eval_cap  # without a loop nothing is learnt from a cap, and samples are to end by themselves
     if cap is None:
+        probed = min(PROBED_PROBLEMS, len(train)) * PROBED_SAMPLES
+        tell("phase", words)
+        tell("phase", {"name": f"choosing the cap by {probed} responses", "steps": probed, "ends": True})
         choice = choose_cap(
             _policy(asked), train.part(0, PROBED_PROBLEMS), eval_cap=eval_cap, samples=PROBED_SAMPLES,
             seed=asked.train.seed,
@@ -302,35 +311,41 @@ def resolve_request(asked: Request) -> Resolved:
         eval_samples=asked.eval_samples, device=asked.device, dtype=asked.dtype, lora=asked.lora,
         gradient_checkpointing=asked.gradient_checkpointing, trust_remote_code=asked.trust_remote_code,
         merge_back=asked.merging(), schedule=asked.schedule(), lab=asked.model.startswith(LAB),
+        stop_repeats=asked.stop_repeats,
     )  # fmt: skip
-    return Resolved(job, ready(rows, cap, asked.data), ready(held, job.eval_cap, source), choice)
+    first = words if choice is None else None
+    return Resolved(job, ready(rows, cap, asked.data), ready(held, job.eval_cap, source), choice, first)
 
 
 def _policy(asked: Request) -> Policy:
     return load_policy(asked.folder, device=asked.device, dtype=asked.dtype, trust_remote_code=asked.trust_remote_code)
 
 
-def _room(train: Problems, held_out: Problems, positions: int | None) -> int:
-    """The longest response that fits behind every prompt, at most `LONGEST_EVAL`."""
-    return room(max(len(prompt) for prompt in (*train.prompts, *held_out.prompts)), positions)
-
-
-def room(longest_prompt: int, positions: int | None) -> int:
-    """The longest response that fits behind a prompt of so many tokens, at most `LONGEST_EVAL`."""
-    return min(LONGEST_EVAL, positions - longest_prompt) if positions is not None else LONGEST_EVAL
-
-
 @writes("asked.out")
 def carry_out(asked: Request, *, overwrite: bool = False, listener: Listener | None = None) -> dict[str, Any]:
     """Resolve a request and shorten; the outcome gains `cap_choice` where the cap was chosen by auto."""
     check_run_folder(asked.out)  # `--cap auto` samples before the run begins
-    resolved = resolve_request(asked)
-    if listener is not None:
-        say_thinking(resolved.train.contract, listener)
+    tell = listener or (lambda event, facts: None)
+    resolved = resolve_request(asked, tell)
+    say_thinking(resolved.train.contract, tell)
     job, problems = resolved.job, (resolved.train, resolved.held_out)
+    if resolved.first is not None:
+        tell = _after(resolved.first, tell)
     if asked.stage is not None:
-        return run_one_stage(job, asked.stage, *problems, overwrite=overwrite, listener=listener)
-    outcome = shorten(job, *problems, overwrite=overwrite, listener=listener)
+        return run_one_stage(job, asked.stage, *problems, overwrite=overwrite, listener=tell)
+    outcome = shorten(job, *problems, overwrite=overwrite, listener=tell)
     if resolved.choice is not None:
         outcome["cap_choice"] = dataclasses.asdict(resolved.choice)
     return outcome
+
+
+def _after(first: Mapping[str, Any], tell: Listener) -> Listener:
+    """A listener that is told of a phase before it is told of anything else: once the run has begun."""
+    phases = [first]
+
+    def listen(event: str, facts: Mapping[str, Any]) -> None:
+        while phases:
+            tell("phase", phases.pop())
+        tell(event, facts)
+
+    return listen

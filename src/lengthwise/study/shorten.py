@@ -53,6 +53,7 @@ class Job:
     sources; the problems themselves are passed beside. `merge_back` (density, scale) ends the run with an
     update-selective merge into the untouched model. `schedule` moves the cap: the options of
     `methods.mixing.under_schedule`, whose longest cap is `cap`. `lab` marks runs on the shipped tiny models.
+    `stop_repeats` cuts responses that go round in a circle, in every evaluation (see `engine.repeating`).
     """
 
     model: str
@@ -73,6 +74,7 @@ class Job:
     merge_back: tuple[float, float] | None = None
     schedule: Mapping[str, Any] | None = None
     lab: bool = False
+    stop_repeats: bool = False
 
     def __post_init__(self) -> None:
         if self.cap < 1:
@@ -128,7 +130,8 @@ def shorten(
     for name, control in {**_own_controls(job, chosen), **(controls or {})}.items():
         path = job.out / RECORDS / f"control-{name}.json"
         if not path.is_file():
-            tell("phase", {"name": f"control: {name}"})
+            responses = len(eval_problems) * job.eval_samples
+            tell("phase", {"name": f"control: {name}", "steps": responses, "ends": True})
             control(policy, eval_problems, before[""]).save(path)
     policy = _carry_out(job, chosen, policy, train_problems, eval_problems, tell)
     after = measure(job, policy, sets, "after", tell)
@@ -287,9 +290,12 @@ def _measure(
     path = job.out / RECORDS / f"{name}.json"
     if path.is_file():
         return Record.load(path)
-    tell("phase", {"name": f"measuring {name}{'-sampling' if texts else ''}"})
     samples = 1 if temperature == 0 else job.eval_samples
-    sampling = Sampling(job.eval_cap, temperature, samples=samples, seed=job.train.seed)
+    steps = len(problems) * samples
+    tell("phase", {"name": f"measuring {name}{'-sampling' if texts else ''}", "steps": steps, "ends": True})
+    sampling = Sampling(
+        job.eval_cap, temperature, samples=samples, seed=job.train.seed, stop_repeats=job.stop_repeats
+    )  # fmt: skip
     record, rollouts = evaluate(policy, problems, sampling, name=name, data=source_name(job.eval_data))
     if texts:
         atomic_write_json(job.out / TEXTS / f"{name}.json", _texts(rollouts, problems, samples))

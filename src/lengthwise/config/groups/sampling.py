@@ -101,7 +101,9 @@ class Splits(Settings):
     validation_limit: int = setting(200, ge=1, help="At most this many problems to choose settings on.")
     test_limit: int = setting(500, ge=1, help="At most this many problems to report on.")
     eval_samples: int = again(Measuring, "eval_samples", help="Samples per problem.")
-    eval_cap: int | None = again(Measuring, "eval_cap", default_text="what the model allows, up to 32768")
+    eval_cap: int | None = again(
+        Measuring, "eval_cap", default_text="the world's; else 8 times a training cap given as a number, or 2048"
+    )  # fmt: skip
     choose: Literal["aes", "shortest"] = setting("aes", help="How settings are chosen on validation.")
     baselines: bool = setting(True, help="Measure what needs no training, too.")
     margin: float = setting(
