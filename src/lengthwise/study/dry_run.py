@@ -24,7 +24,7 @@ from lengthwise.pretrained import read_words
 from lengthwise.reach import reach
 from lengthwise.study.estimate import device_name, estimate, measuring, parameter_counts
 from lengthwise.study.measuring import cap_words, room, usual_cap
-from lengthwise.study.request import Request, read_problems, room
+from lengthwise.study.request import Request, read_problems
 from lengthwise.study.runfolder import check_run_folder
 
 TEXTS = 20
