@@ -248,17 +248,14 @@ def _same_sets(given: Node, wanted: Node) -> bool:
 def _same_ratios(given: Node, wanted: Node) -> bool:
     if given.kind != wanted.kind:
         ratio, other = (given, wanted) if given.kind == "ratio" else (wanted, given)
-        return len(ratio.args) == 2 and ratio.value is None and same(Node("div", ratio.args), other)
+        return len(ratio.args) == 2 and same(Node("div", ratio.args), other)
     if len(given.args) != len(wanted.args):
         return False
     if all(map(same, given.args, wanted.args)):
         return True
-    if (
-        given.value is not None
-        or wanted.value is not None
-        or not {part.kind for part in (*given.args, *wanted.args)} <= EXPRESSIONS
-    ):
-        return False
+    kinds = {part.kind for part in (*given.args, *wanted.args)}
+    if None not in (given.value, wanted.value) or not kinds <= EXPRESSIONS:
+        return False  # two times of day, or parts with units
     crossed = [
         (Node("mul", (given.args[0], other)), Node("mul", (wanted.args[0], part)))
         for part, other in zip(given.args[1:], wanted.args[1:], strict=True)

@@ -326,9 +326,9 @@ class _Reader(Cursor):
                     rows.append([self.sum()])
             else:
                 raise Unreadable("what stands in a matrix")
-        self.at += 2
-        if len({len(row) for row in rows}) != 1:
-            raise Unreadable("a matrix with rows of unequal length")
+        self.at += 1
+        if self.next().text not in _MATRICES or len({len(row) for row in rows}) != 1:
+            raise Unreadable("a matrix with another end, or with rows of unequal length")
         node = Node("matrix", tuple(entry for row in rows for entry in row), len(rows[0]))
         return Node("det", (node,)) if environment == "vmatrix" else node
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from lengthwise.evaluation.equality.numeric import OutOfDomainError, context
+from lengthwise.evaluation.equality.numeric import OutOfDomainError, context, evaluate
 from lengthwise.evaluation.equality.points import constant
 from lengthwise.evaluation.equality.tokens import Unreadable
-from lengthwise.evaluation.equality.tree import Node
+from lengthwise.evaluation.equality.tree import Node, sym, symbols
 
 _SAME = 1e-22
 
@@ -60,7 +60,9 @@ def _is_variable(node: Node) -> bool:
 def _variable(node: Node) -> Node | None:
     """The variable that relations are about."""
     if node.kind == "rel":
-        return next((side for side in node.args if _is_variable(side)), None)
+        found = [side for side in node.args if _is_variable(side)]
+        found += [sym(name) for side in node.args for name in sorted(symbols(side)) if not name.startswith("mathbb")]
+        return found[0] if found else None
     return next((found for part in node.args if (found := _variable(part)) is not None), None)
 
 
@@ -98,9 +100,9 @@ def _ALL() -> Pieces:  # noqa: N802 - a constant of a module that is imported la
 
 
 def _related(node: Node) -> Pieces:
-    """A chain of relations around one variable: 1 < x <= 2, x != 3, x in a set."""
+    """A chain of relations around one variable: 1 < x <= 2, 2x - 1 > 3, x != 3, x in a set."""
     signs = set(node.value)
-    places = [place for place, side in enumerate(node.args) if _is_variable(side)]
+    places = [place for place, side in enumerate(node.args) if _is_variable(side) or symbols(side)]
     if len(places) != 1:
         raise Unreadable("a relation that is not about one variable")
     if signs == {"="}:
@@ -114,7 +116,27 @@ def _related(node: Node) -> Pieces:
             found = _both(found, _side(sign, _end(left), variable_left=False))
         else:
             raise Unreadable("a relation between two numbers")
-    return found
+    return _solved(found, node.args[places[0]])
+
+
+def _solved(values: Pieces, side: Node) -> Pieces:
+    """Where a side that is the variable, or linear in it, has one of these values."""
+    if _is_variable(side):
+        return values
+    found = symbols(side)
+    if len(found) != 1:
+        raise Unreadable("several variables")
+    at = [evaluate(side, {name: Fraction(place) for name in found}) for place in (0, 1, 2, 7)]
+    if not all(isinstance(value, Fraction) for value in at) or at[1] == at[0]:
+        raise Unreadable("an inequality that is not linear")
+    slope = at[1] - at[0]
+    if [at[0] + place * slope for place in (2, 7)] != at[2:]:
+        raise Unreadable("an inequality that is not linear")
+    start, rise = (context(30).mpf(value.numerator) / value.denominator for value in (at[0], slope))
+    turned = [_Piece((p.low - start) / rise, p.low_in, (p.high - start) / rise, p.high_in) for p in values]
+    if rise < 0:
+        turned = [_Piece(p.high, p.high_in, p.low, p.low_in) for p in turned]
+    return _merged(turned)
 
 
 def _equal_to(node: Node, place: int) -> Pieces:

@@ -248,7 +248,9 @@ class _Reader:
             return known and behind_number and (token.upright or (last and bare))
         if token.kind != "word":
             return False
-        return token.upright or (behind_number and units.is_unit_word(token))
+        # Behind pi, hr is rather a product of letters.
+        short = before.text == "pi" and len(token.text) < 4 and token.text not in ("cm", "mm", "km")
+        return token.upright or (behind_number and not short and units.is_unit_word(token))
 
 
 def _is_name(token: Token) -> bool:

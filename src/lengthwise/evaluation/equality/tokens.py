@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -82,12 +83,11 @@ _SUBSCRIPTS = ("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n")
 _RAISED, _LOWERED = str.maketrans(*_SUPERSCRIPTS), str.maketrans(*_SUBSCRIPTS)
 _ENDING = r"\\(?:text|mathrm|mbox|textsuperscript)\s*\{\s*(?:th|st|nd|rd)\s*\}"
 # What is written in several ways, made one before tokens are taken; in this order.
-_ALIKE: tuple[tuple[re.Pattern[str], str], ...] = (
+_ALIKE: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\\!\s*|\\(?:left|right)\s*\.|(?<!\\)\$|(?<!\\)\\[()\[\]]"), ""),
     (re.compile("~"), " "),
     (re.compile(r"(?<=\d)\{,\}\s?(?=\d{3})|(?<=\d)\\[,;: ]\s*(?=\d{3}(?!\d))"), ""),
-    (re.compile(r"(?<![\d.,])([1-9]\d{0,2})[ ~](\d{3})(?![\d ~])"), r"\1\2"),
-    (re.compile(r"(?<![\d.,])([1-9]\d{0,2})[ ~](\d{3})[ ~](\d{3})(?![\d ~])"), r"\1\2\3"),
+    (re.compile(r"(?<![\d.,])(?<!\d )[1-9]\d{0,2}(?: \d{3})+(?! ?\d)"), lambda number: number[0].replace(" ", "")),
     (
         re.compile(r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\(?:circ|degree)(?![A-Za-z]))|(?<=\d)\s*\\circ(?![A-Za-z])"),
         "°",

@@ -92,7 +92,9 @@ _SYMBOLS = {
 }  # fmt: skip
 _OTHER_SYMBOLS = {"h": "hour", "d": "day", "ft": "foot", "in": "inch", "yd": "yard", "mi": "mile", "oz": "ounce"}
 _PREFIXES = {"": 0, "k": 3, "M": 6, "G": 9, "d": -1, "c": -2, "m": -3, "μ": -6, "n": -9}
-_PREFIXED_BARE = names("cm mm km dm kg mL ml ft yd oz lb lbs sec secs min mins hr hrs yr yrs mph kph kmh Hz am pm men")
+_PREFIXED_BARE = names(
+    "cm mm km dm kg mL ml ft yd oz lb lbs sec secs min mins hr hrs yr yrs mph kph kmh Hz am pm men day deg rad inch"
+)
 """Symbols that are units without ``\\text{}`` too, directly behind a number."""
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWERS_AFTER = {"squared": 2, "cubed": 3}
@@ -105,7 +107,8 @@ def is_unit_word(token: Token) -> bool:
     if token.kind != "word" or token.upright:
         return token.kind == "word"
     name = token.text
-    if name in _PREFIXED_BARE or _singular(name.lower()) in _NAMES or name.lower() in SCALES:
+    known = _singular(name.lower()) in _NAMES or name.lower() in SCALES
+    if name in _PREFIXED_BARE or (known and len(name) > 3):
         return True
     # A word, and no product of letters: "18 apples", but neither 2xyz nor 2mg.
     return token.spaced and len(name) > 3 and bool(set(name.lower()) & set("aeiou"))
