@@ -65,7 +65,7 @@ def _english_marks(text: str) -> Iterator[re.Match[str]]:
             yield mark
 
 
-_SENTENCE_END = re.compile(r"\.(?=\s|$|[^\x00-\x7f])|\n|;")
+_SENTENCE_END = re.compile(r"\.(?=\s|$|[^\x00-\x7f])|\n|(?<!\\);")
 _IS_ANSWER = re.compile(
     r"\s(?:is|are)\s(?:(?:indeed|therefore|thus)\s)?(?:the|our|my|your)\s(?:(?:final|correct|right|required)\s){0,2}\Z"
 )

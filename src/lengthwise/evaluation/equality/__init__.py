@@ -58,7 +58,8 @@ def get_ready() -> None:
 def _equal(extracted: str, gold: str, answer_format: str) -> bool:
     if answer_format == "lab":
         return " ".join(extracted.split()) == " ".join(gold.split())
-    extracted = _GOES_ON.sub("", extracted)
+    if extracted.endswith(("…", "...")):
+        extracted = _GOES_ON.sub("", extracted)
     if plain(extracted) == plain(gold):
         return True
     number, wanted = as_number(extracted), as_number(gold)
@@ -78,5 +79,7 @@ def _same_number(number: Fraction, wanted: Fraction, *, exact: bool) -> bool:
 
 
 def _unlike_currencies(extracted: str, gold: str) -> bool:
+    if _CURRENCY.isdisjoint(extracted + gold):
+        return False
     given, wanted = (_CURRENCY.intersection(text) or {"$"}.intersection(text) for text in (extracted, gold))
     return bool(given and wanted and given != wanted)

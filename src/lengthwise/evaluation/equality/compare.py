@@ -124,9 +124,12 @@ def _same_relations(given: Node, wanted: Node) -> bool:
     if not relations.is_equation(relation):
         return bool(same_set(relation, other))
     relation = _oriented(relation)
+    named = relations.is_name(relation.args[0])
     if given.kind == "rel":
-        return any(same(value, wanted) for value in _values(relation))
-    return relations.is_name(relation.args[0]) and any(same(given, value) for value in _values(relation))
+        # The left side is what was asked for; of an equation that ends in 0 it is not.
+        asked_for = named or wanted != num(0) or not symbols(relation)
+        return asked_for and any(same(value, wanted) for value in _values(relation))
+    return named and any(same(given, value) for value in _values(relation))
 
 
 def _oriented(equation: Node) -> Node:
