@@ -22,6 +22,7 @@ from lengthwise.errors import ConfigError, MissingExtraError, TrainingError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods.ada_r1 import ada_r1
+from lengthwise.optional import importing
 from lengthwise.study import ada_r1_dpo
 from lengthwise.study.ada_r1_dpo import Machine, check_trl, pair_tokens, train_on_pairs
 from lengthwise.study.ada_r1_pairs import read_pairs
@@ -74,14 +75,15 @@ def test_stages_alone_up_to_the_pairs(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(ConfigError, match="stage evaluate reads what merge and dpo left"):
         stage_of("evaluate", tmp_path)
     assert stage_of("merge", tmp_path)["alpha"] == 0.8
-    with pytest.raises(MissingExtraError, match=r'ada-r1 trains with TRL.*pip install "lengthwise\[trl\]"'):
+    with pytest.raises(MissingExtraError, match=r'ada-r1 needs trl; .*pip install "lengthwise\[trl\]"'):
         stage_of("dpo", tmp_path)
     with pytest.raises(ConfigError, match="holds a run with another config"):
         carry_out(request(tmp_path, stage="merge", options=(*LEARNING, "alpha=0.5")))
 
 
 def _no_trl() -> None:
-    raise ImportError("No module named 'trl'")
+    with importing("ada-r1", "trl", "trl"):
+        raise ModuleNotFoundError("No module named 'trl'", name="trl")
 
 
 def test_samples_that_a_kill_interrupted_are_drawn_on(tmp_path: Path) -> None:

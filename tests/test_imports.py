@@ -12,13 +12,14 @@ import pytest
 import lengthwise
 
 ROOT = Path(lengthwise.__file__).parent
-BASE = {"errors", "files", "data", "own_code", "pretrained", "reach", "locking", "config", "targets"}
+BASE = {"errors", "files", "data", "optional", "own_code", "pretrained", "reach", "locking", "config", "targets"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
+    "optional": {"errors"},
     "own_code": {"errors"},
     "config": {"errors", "files"},
-    "data": {"errors", "files"},
+    "data": {"errors", "files", "optional"},
     "reach": set(),
     "locking": {"errors"},
     "targets": {"errors", "files", "locking"},

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lengthwise.errors import InputError, MissingExtraError
+from lengthwise.errors import InputError
+from lengthwise.optional import importing
 
 FILE_KINDS = (".jsonl", ".json", ".parquet")
 LINE_LIMIT = 64 * 2**20
@@ -216,11 +217,9 @@ def _why(error: Exception) -> str:
 
 
 def _read_parquet(path: Path) -> list[Any]:
-    try:
+    with importing(f"reading {path}", "pyarrow", "parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtraError(f'reading {path} needs pyarrow; run: pip install "lengthwise[parquet]"') from error
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
@@ -236,12 +235,8 @@ def _read_dataset(name: str) -> list[Any]:
             f"{name!r} is neither a file on disk nor a dataset with its split; "
             "name a file, or write NAME:SPLIT, for example openai/gsm8k:main:test"
         )
-    try:
+    with importing(f"{name!r} is no file on disk; reading it as a dataset", "datasets", "trl"):
         from datasets import load_dataset
-    except ImportError as error:
-        raise MissingExtraError(
-            f'{name!r} is no file on disk; to read it as a dataset run: pip install "lengthwise[trl]"'
-        ) from error
     try:
         return list(load_dataset(dataset, config or None, split=split))
     except (OSError, ValueError) as error:  # not found, no network, unknown split or configuration

@@ -40,7 +40,7 @@ class EndpointError(LengthwiseError, RuntimeError):
 
 
 class MissingExtraError(LengthwiseError, RuntimeError):
-    """An optional dependency is needed; the message names the extra that brings it."""
+    """An optional dependency is missing, or fails to import; the message names the extra that brings it."""
 
 
 class LengthwiseWarning(UserWarning):

@@ -12,7 +12,7 @@ from lengthwise.adapters.export import Plan, prepare_folder
 from lengthwise.adapters.names import tested
 from lengthwise.adapters.support import surrogate_settings
 from lengthwise.adapters.verl import NAME
-from lengthwise.errors import ConfigError
+from lengthwise.errors import ConfigError, MissingExtraError
 from lengthwise.files import atomic_write_text
 from lengthwise.locking import writes
 from lengthwise.methods.own import from_anywhere
@@ -205,5 +205,8 @@ def validated(folder: Path) -> str:
         return "not against verl, which is not installed here; launch.sh does it before it starts"
     from lengthwise.adapters.verl_config import check_config
 
-    check_config(folder)
+    try:
+        check_config(folder)
+    except MissingExtraError as error:
+        return f"not against verl: {error}; launch.sh does it before it starts"
     return f"against the config classes of verl {version}"

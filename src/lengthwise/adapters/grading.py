@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lengthwise.errors import ConfigError, MissingExtraError
+from lengthwise.errors import ConfigError
 from lengthwise.evaluation.problems import Problems, prepare
 from lengthwise.evaluation.prompts import PromptContract, resolve
+from lengthwise.optional import importing
 from lengthwise.pretrained import check_folder, read_generation_config, read_words
 from lengthwise.reach import reach
 
@@ -93,8 +94,6 @@ def as_dataset(rows: Sequence[Mapping[str, Any]]) -> Any:
     Raises:
         MissingExtraError: datasets is not installed.
     """
-    try:
+    with importing("a data set for TRL", "datasets", "trl"):
         from datasets import Dataset
-    except ImportError as error:
-        raise MissingExtraError('datasets is not installed; install it with: pip install "lengthwise[trl]"') from error
     return Dataset.from_list([dict(row) for row in rows])

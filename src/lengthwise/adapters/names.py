@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from lengthwise.errors import ConfigError, LengthwiseWarning, MissingExtraError
+from lengthwise.optional import importing
 
 TESTED: dict[str, tuple[str, str]] = {"trl": ("1.16", "1.17"), "verl": ("0.9", "0.10")}
 """Package -> from this version, up to and without that one."""
@@ -143,9 +144,13 @@ def check_modules(package: str, wanted: Mapping[str, tuple[str, ...]]) -> None:
     """
     for module, names in wanted.items():
         try:
-            found = importlib.import_module(module)
-        except ImportError as error:
-            raise _changed(package, f"module {module} cannot be imported ({error})") from error
+            with importing(f"the {package} adapter", package, package):
+                found = importlib.import_module(module)
+        except MissingExtraError as error:
+            cause = error.__cause__
+            if isinstance(cause, ModuleNotFoundError) and f"{module}.".startswith(f"{cause.name}."):
+                raise _changed(package, f"module {module} is gone") from error
+            raise
         for name in names:
             if not hasattr(found, name):
                 raise _changed(package, f"{module}.{name} is gone")

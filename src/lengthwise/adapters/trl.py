@@ -38,16 +38,15 @@ from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.switching import check_shared
 from lengthwise.engine.trainer import MOST_SKIPPED, UPDATE_STAGE, _rollout_metrics
 from lengthwise.engine.watch import Watch
-from lengthwise.errors import CheckpointError, ConfigError, LengthwiseWarning, MissingExtraError, TrainingError
+from lengthwise.errors import CheckpointError, ConfigError, LengthwiseWarning, TrainingError
 from lengthwise.evaluation.problems import Problems
 from lengthwise.files import atomic_write_json, read_json
 from lengthwise.objectives import round_half_up
 from lengthwise.objectives._wide import wide, wide_dtype
+from lengthwise.optional import importing
 
-try:
+with importing("the TRL adapter", "trl", "trl"):
     from trl import GRPOConfig, GRPOTrainer
-except ImportError as missing:
-    raise MissingExtraError('TRL is not installed; install it with: pip install "lengthwise[trl]"') from missing
 
 STATE = "lengthwise.json"
 

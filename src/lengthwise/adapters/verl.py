@@ -29,7 +29,9 @@ from lengthwise.errors import ConfigError, InputError, LengthwiseError, Lengthwi
 from lengthwise.evaluation.isolated import SafeGrader
 from lengthwise.evaluation.prompts import PromptContract
 from lengthwise.objectives import clipped_surrogate
+from lengthwise.optional import importing
 
+NEEDED = ("the verl adapter", "verl", "verl")
 NAME = "lengthwise"
 """What estimator, policy loss and reward manager are registered as."""
 CUT, RIGHT_BUT_CUT = 2.0**-12, 2.0**-11
@@ -182,7 +184,8 @@ class Verdicts:
 
 
 def _reward_manager() -> type:
-    from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+    with importing(*NEEDED):
+        from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
     class LengthwiseRewardManager(RewardManagerBase):
         """Judges single responses; what they earn is the estimator's to say, who sees whole groups."""
@@ -215,8 +218,9 @@ def register() -> None:
     """
     installed("verl")
     check_modules("verl", VERL_NAMES)
-    from verl.experimental.reward_loop import reward_manager as managers
-    from verl.trainer.ppo import core_algos
+    with importing(*NEEDED):
+        from verl.experimental.reward_loop import reward_manager as managers
+        from verl.trainer.ppo import core_algos
 
     core_algos.register_adv_est(NAME)(advantage)
     core_algos.register_policy_loss(NAME)(policy_loss)
@@ -233,8 +237,9 @@ def check_registered() -> None:
     Raises:
         ConfigError: it does not; the message names the tested versions.
     """
-    from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
-    from verl.trainer.ppo.core_algos import get_adv_estimator_fn, get_policy_loss_fn
+    with importing(*NEEDED):
+        from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
+        from verl.trainer.ppo.core_algos import get_adv_estimator_fn, get_policy_loss_fn
 
     for what, find in (
         ("advantage estimator", get_adv_estimator_fn),
@@ -268,7 +273,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         version = installed("verl")
-        import verl  # noqa: F401  # loads the plug-ins
+        with importing(*NEEDED):
+            import verl  # noqa: F401  # loads the plug-ins
 
         check_modules("verl", VERL_NAMES)
         from lengthwise.adapters import verl as plugin  # not __main__, which verl's plug-ins know nothing of

@@ -9,7 +9,8 @@ from typing import Any
 
 from lengthwise.adapters.verl import Verdicts, method_of
 from lengthwise.engine.switching import check_shared
-from lengthwise.errors import ConfigError
+from lengthwise.errors import ConfigError, LengthwiseError
+from lengthwise.optional import importing
 from lengthwise.pretrained import read_config
 
 CHECKED = ("actor_rollout_ref.actor", "actor_rollout_ref.rollout", "algorithm.filter_groups")
@@ -18,8 +19,9 @@ CHECKED = ("actor_rollout_ref.actor", "actor_rollout_ref.rollout", "algorithm.fi
 
 def compose(folder: Path) -> Any:
     """The whole configuration as verl will see it: its defaults with ours on top."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
+    with importing("a config of verl", "hydra-core", "verl"):
+        from hydra import compose as hydra_compose
+        from hydra import initialize_config_dir
 
     with initialize_config_dir(config_dir=str(folder.resolve()), version_base=None):
         return hydra_compose(config_name="config")
@@ -32,11 +34,14 @@ def check_config(folder: Path) -> Any:
         ConfigError: a part that verl, or our own plug-in, refuses.
         UnsupportedModelError: rotary factors that would switch within a batch.
     """
-    from omegaconf import OmegaConf
-    from verl.utils.config import omega_conf_to_dataclass, validate_config
+    with importing("a config of verl", "verl", "verl"):
+        from omegaconf import OmegaConf
+        from verl.utils.config import omega_conf_to_dataclass, validate_config
 
     try:
         config = compose(folder)
+    except LengthwiseError:
+        raise
     except Exception as error:
         raise ConfigError(f"verl cannot read {folder / 'config.yaml'}: {error}") from error
     method_of(config.algorithm)

@@ -123,7 +123,7 @@ def _train(model: Path, scheme: Scheme, flags: TrainingFlags) -> Any:
     if flags.data is None:
         return None
     from lengthwise.context.extending import checked_config
-    from lengthwise.context.finetuning import FineTuning, check_trainer, finetune
+    from lengthwise.context.finetuning import FineTuning, finetune, import_trainer
     from lengthwise.context.schemes_config import trained_context
 
     config = checked_config(model, scheme, trust_remote_code=flags.trust_remote_code)
@@ -134,5 +134,5 @@ def _train(model: Path, scheme: Scheme, flags: TrainingFlags) -> Any:
         scheduled_base=scheduled,
     )
     require_columns(read_rows(asked.data), [asked.column], asked.data)  # before the model is copied and loaded
-    check_trainer()
+    import_trainer()
     return functools.partial(finetune, asked=asked)

@@ -12,7 +12,8 @@ from typing import Any
 from lengthwise.context.rules import whole
 from lengthwise.context.schemes import chunk, number, xpos_base_at
 from lengthwise.data import read_rows, require_columns
-from lengthwise.errors import ConfigError, InputError, MissingExtraError, TrainingError
+from lengthwise.errors import ConfigError, InputError, TrainingError
+from lengthwise.optional import importing
 from lengthwise.pretrained import check_vocabulary, copy_tokenizer, load_model, load_tokenizer
 
 LORA = {"lora_alpha": 16, "lora_dropout": 0.05, "task_type": "CAUSAL_LM"}
@@ -65,13 +66,16 @@ class FineTuning:
             raise ConfigError(f"dtype is {self.dtype!r}; choose float32, bfloat16 or float16")
 
 
-def check_trainer() -> None:
-    """Raise `MissingExtraError` unless TRL and what it needs are installed."""
-    try:
-        import datasets  # noqa: F401
-        import trl  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError('fine-tuning needs TRL; install it with: pip install "lengthwise[trl]"') from error
+def import_trainer() -> Any:
+    """TRL's SFT and the data set it takes.
+
+    Raises:
+        MissingExtraError: one of them is missing, or fails to import.
+    """
+    with importing("fine-tuning", "trl", "trl"):
+        from datasets import Dataset
+        from trl import SFTConfig, SFTTrainer
+    return SFTConfig, SFTTrainer, Dataset
 
 
 def chunked_documents(asked: FineTuning, tokenizer: Any) -> list[dict[str, list[int]]]:
@@ -99,10 +103,8 @@ def finetune(start: Path, out: Path, asked: FineTuning) -> Mapping[str, Any]:
         InputError: data that is not what is wanted.
         TrainingError: weights that are no numbers any more.
     """
-    check_trainer()
+    SFTConfig, SFTTrainer, Dataset = import_trainer()  # classes
     import torch
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
 
     tokenizer = load_tokenizer(start, trust_remote_code=asked.trust_remote_code)
     if tokenizer.pad_token is None:  # for the trainer alone: the files that are saved are the model's own
@@ -146,7 +148,8 @@ def _lora(asked: FineTuning, model: Any) -> Any:
             f"lora is {asked.lora}; model_type {model.config.model_type!r} has no {missing[0]} for it to train. "
             "Leave --lora away to train all weights"
         )
-    from peft import LoraConfig
+    with importing("fine-tuning with --lora", "peft", "trl"):
+        from peft import LoraConfig
 
     return LoraConfig(r=asked.lora, target_modules=LORA_TARGETS, **LORA)
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from lengthwise.errors import ConfigError, MissingExtraError, TrainingError
+from lengthwise.errors import ConfigError, TrainingError
 from lengthwise.files import write_folder
+from lengthwise.optional import importing
 from lengthwise.pretrained import (
     check_folder,
     check_vocabulary,
@@ -173,10 +174,8 @@ def _without_dropout(model: Any) -> None:
 
 
 def _with_lora(model: Any, rank: int, seed: int) -> Any:
-    try:
+    with importing("LoRA", "peft", "trl"):
         from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise MissingExtraError('LoRA needs peft; install it with: pip install "lengthwise[trl]"') from error
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
     with torch.random.fork_rng(devices=[]):  # peft draws from the global generator, and weights are on the CPU here
         torch.manual_seed(seed)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 import typer
 
-from lengthwise.errors import ConfigError, MissingExtraError
+from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, atomic_write_text, write_folder
 from lengthwise.lab import guarded, reasoner
+from lengthwise.optional import importing
 
 if TYPE_CHECKING:
     from transformers import Qwen2ForCausalLM
@@ -70,10 +71,8 @@ def attack_by_lora(
     """
     if rank < 1:
         raise ConfigError(f"lora is {rank}; give a rank of at least 1")
-    try:
+    with importing("a LoRA attack", "peft", "trl"):
         from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise MissingExtraError('a LoRA attack needs peft; run: pip install "lengthwise[trl]"') from error
     torch.manual_seed(seed)
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(LORA_TARGETS), task_type="CAUSAL_LM")
     adapted = get_peft_model(copy.deepcopy(model), config)

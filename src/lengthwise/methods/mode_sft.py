@@ -14,8 +14,9 @@ from lengthwise.data import read_rows, require_columns
 from lengthwise.engine.method import StageInputs
 from lengthwise.engine.models import load_policy, save_policy
 from lengthwise.engine.switching import check_shared
-from lengthwise.errors import ConfigError, InputError, MissingExtraError
+from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.prompts import render
+from lengthwise.optional import importing
 
 IGNORED = -100
 
@@ -45,11 +46,9 @@ def check_trl() -> Any:
     Raises:
         MissingExtraError: they are not installed.
     """
-    try:
+    with importing("sft_data", "trl", "trl"):
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
-    except ImportError as error:
-        raise MissingExtraError('sft_data needs TRL; install it with: pip install "lengthwise[trl]"') from error
     return SFTConfig, SFTTrainer, Dataset
 
 

@@ -14,10 +14,11 @@ from typing import Any
 from lengthwise.engine.models import Policy, load_policy, resolve_device, save_policy
 from lengthwise.engine.switching import check_shared
 from lengthwise.engine.trainer import TrainConfig
-from lengthwise.errors import ConfigError, InputError, MissingExtraError, TrainingError
+from lengthwise.errors import ConfigError, InputError, TrainingError
 from lengthwise.evaluation.problems import Problems
 from lengthwise.files import replacing
 from lengthwise.methods.ada_r1 import BiLevel
+from lengthwise.optional import importing
 
 CHECKPOINTS, LOG = "checkpoints", "dpo.jsonl"
 _COMPLETE = "trainer_state.json"  # the last file that transformers writes into a checkpoint
@@ -40,10 +41,7 @@ def check_trl(machine: Machine) -> None:
         MissingExtraError: no TRL.
         ConfigError: a device that its trainer would not take.
     """
-    try:
-        import_trl()
-    except ImportError as error:
-        raise MissingExtraError('ada-r1 trains with TRL; install it with: pip install "lengthwise[trl]"') from error
+    import_trl()
     import torch
 
     where = resolve_device(machine.device)
@@ -55,9 +53,14 @@ def check_trl(machine: Machine) -> None:
 
 
 def import_trl() -> Any:
-    """TRL's DPO: its config and trainer, and the data set they take."""
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+    """TRL's DPO: its config and trainer, and the data set they take.
+
+    Raises:
+        MissingExtraError: one of them is missing, or fails to import.
+    """
+    with importing("ada-r1", "trl", "trl"):
+        from datasets import Dataset
+        from trl import DPOConfig, DPOTrainer
 
     return DPOConfig, DPOTrainer, Dataset
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lengthwise.errors import InputError, MissingExtraError
+from lengthwise.errors import InputError
 from lengthwise.files import read_json
+from lengthwise.optional import importing
 from lengthwise.pretrained import check_vocabulary, load_model, load_tokenizer
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -66,10 +67,8 @@ def _base_folder(folder: Path, base: Path | None) -> Path:
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    try:
+    with importing("a LoRA adapter", "peft", "trl"):
         from peft import PeftModel
-    except ImportError as error:
-        raise MissingExtraError('a LoRA adapter needs peft; run: pip install "lengthwise[trl]"') from error
     try:
         return PeftModel.from_pretrained(model, str(folder))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
