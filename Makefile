@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	$(BIN)/python scripts/make_tables.py --check
+	$(BIN)/python -m studies build --check
 	$(BIN)/python -m pytest -q --cov=lengthwise --cov-report=
 	$(BIN)/python -m coverage report --include='*/objectives/*,*/engine/*' --fail-under=90
 

@@ -7,10 +7,10 @@ each) and ``narrow`` (Ada-R1 with the authors' pair rule). All are measured on t
 levels 2 to 7 at temperature 0.6 and top-p 0.95, the paper's, and greedily.
 
 Learning rate, beta and epsilon are the lab's own: a pilot (seed 100, other training problems) tries a grid of them on
-validation problems, and the rule in ``ada_r1_registered.json`` chooses among them before any arm is trained. A first
+validation problems, and the rule in ``registered.json`` chooses among them before any arm is trained. A first
 round with 600 training problems, twice the pilot's, lies in ``ada_r1_study_600``.
 
-One JSON file an arm and seed under ``benchmarks/results/ada_r1_study``; what is there is not run again, and a run that
+One JSON file an arm and seed under ``runs/studies/ada_r1``; what is there is not run again, and a run that
 was killed goes on from its stages. Parts may run side by side; with ``--wait`` the arms wait for the pilot:
 
     python benchmarks/ada_r1_study.py --pilot
@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from _bench import RESULTS, ROOT, provenance, versions
+from _bench import RAW, ROOT, provenance, versions
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.models import load_policy
 from lengthwise.engine.trainer import TrainConfig
@@ -43,8 +43,8 @@ from lengthwise.study.ada_r1_dpo import Machine
 from lengthwise.study.demo import COMMON_LEVELS, EVAL_CAP, chain_problems, held_out, oracle_mean
 from lengthwise.study.stages import FACTS, FOLDER, run_stages, stage_facts
 
-OUT = RESULTS / "ada_r1_study"
-REGISTERED = read_json(ROOT / "benchmarks" / "ada_r1_registered.json")
+OUT = RAW / "ada_r1"
+REGISTERED = read_json(ROOT / "studies" / "ada_r1" / "registered.json")
 PROBLEMS, TRAIN_PROBLEMS, PILOT_PROBLEMS = 2000, 300, 300
 PILOT_SEED = 100
 SHORT = "lab:terse"

@@ -12,8 +12,8 @@ shortly of more than 12 tokens counts as wrong too, answers compared within thei
 switching loss is the opener's negative log-likelihood among all tokens), `lead` (as `opened`, and long must lead by
 more than one answer of sixteen), `no-switch` (`switch_weight` 0: the choice is learnt through instructed prompts alone)
 and `no-deduction` (`rho` 0: a right answer earns the same in either mode).
-One JSON file a setting, arm and seed under ``benchmarks/results/adaptive``; what is there is not run again. What is
-expected was written to ``adaptive_registered.json`` before the first run. `first-chains` are the runs on the first
+One JSON file a setting, arm and seed under ``runs/studies/adaptive``; what is there is not run again. What is
+expected was written to ``registered.json`` before the first run. `first-chains` are the runs on the first
 base, which was no good.
 
     python benchmarks/adaptive_study.py --setting witnesses --arms strong,no-switch --seeds 0,1,2
@@ -32,7 +32,7 @@ from typing import Any
 
 import torch
 
-from _bench import RESULTS, provenance
+from _bench import RAW, provenance
 from _lab_plan import ADAPTIVE
 from lengthwise.engine import Policy, TrainConfig, Trainer, load_policy
 from lengthwise.engine.method import Method
@@ -46,7 +46,7 @@ from lengthwise.methods import build_method
 from lengthwise.study.compare_worlds import WITNESS_CAP, witness_problems
 from lengthwise.study.demo import chain_problems
 
-OUT = RESULTS / "adaptive"
+OUT = RAW / "adaptive"
 LEAD = dict(ADAPTIVE["opened"][1])
 """The lab study's setting `opened`, which came after this study's arm of that name and has its lead as well."""
 ARMS: dict[str, dict[str, Any]] = {

@@ -4,7 +4,7 @@ Arms: `dler` (the demo's settings); `grpo` (no length term, room for the longest
 DLER drew); `sft` (next-token loss on the base's shortest right samples, at DLER's sampled tokens); `random` (DLER
 with a coin for a reward: must not shorten at kept accuracy); `high-lr` (DLER at thirty times the rate: collapse);
 `base` (the untouched model at temperatures 0, 0.3, 0.6 and 1). One JSON file an arm and seed under
-``benchmarks/results/chains_study``; what is there is not run again. Run arms side by side:
+``runs/studies/chains``; what is there is not run again. Run arms side by side:
 
     python benchmarks/chains_study.py --arms dler,grpo --seeds 0,1,2 --threads 1
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from _bench import RESULTS, provenance
+from _bench import RAW, provenance
 from lengthwise.engine import Method, load_policy
 from lengthwise.engine.runlog import read_metrics
 from lengthwise.errors import TrainingError
@@ -43,7 +43,7 @@ from lengthwise.study.demo import (
     oracle_mean,
 )
 
-OUT = RESULTS / "chains_study"
+OUT = RAW / "chains"
 PROBLEMS = 2000
 STEPS = 120
 HIGH_LR = 3e-3

@@ -1,7 +1,7 @@
 """The guarded model: ability, alignment, attack, repair. Harm and accuracy of every way to repair, over fractions.
 
-For each kind of attack (all weights, or a LoRA adapter) and seed one JSON under ``benchmarks/results/guarded_study``;
-runs that are there are passed over. What is claimed was registered before, in ``guarded_registered.json``.
+For each kind of attack (all weights, or a LoRA adapter) and seed one JSON under ``runs/studies/guarded``;
+runs that are there are passed over. What is claimed was registered before, in ``studies/guarded/registered.json``.
 
     python benchmarks/guarded_study.py --kinds full,lora --seeds 0,1,2 --threads 1
 """
@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-from _bench import RESULTS, provenance
+from _bench import RAW, provenance
 from guarded_peers import projected, reset_by_tasks
 from lengthwise.evaluation.harm import load_judge
 from lengthwise.files import atomic_write_json
@@ -36,7 +36,7 @@ from lengthwise.weights.loading import Loaded
 from lengthwise.weights.repair_job import RepairJob
 from lengthwise.weights.scored import Scored, load, open_folders, score_weights
 
-OUT = RESULTS / "guarded_study"
+OUT = RAW / "guarded"
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 RANDOM_DRAWS = 3
 THRESHOLDS = (-1.0, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 1.0)

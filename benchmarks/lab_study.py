@@ -5,7 +5,7 @@
 
 Worlds: witnesses (when to stop; the best rule is known) and chains (one pass is enough). What is run stands in
 `_lab_plan.py`, what is measured in `_lab_worlds.py`, and what was expected, written down before, in
-``benchmarks/lab_study_registered.json``. One JSON file a run under ``benchmarks/results/lab_study``; what is there is
+``studies/lab/registered.json``. One JSON file a run under ``runs/studies/lab``; what is there is
 not made again and what another process is at is left to it, so any number of processes can be started side by side,
 stopped, and started again.
 """
@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from _bench import RESULTS, provenance
+from _bench import RAW, provenance
 from _lab_plan import GROUP_NORMALISED, SUITES, Run, runs
 from _lab_worlds import WORLDS, World, measure
 from lengthwise.engine.method import Method
@@ -42,7 +42,7 @@ from lengthwise.methods import METHODS, build_method
 from lengthwise.objectives import group_normalised
 from lengthwise.weights import update_selective_merge
 
-OUT = RESULTS / "lab_study"
+OUT = RAW / "lab"
 KEPT = (
     "step", "cap", "accuracy", "mean_tokens", "p95_tokens", "cut_rate", "uniform_groups", "groups", "draws",
     "kept_accuracy", "kept_tokens", "sign_flips", "grad_norm", "updates", "trained_tokens", "approx_kl", "ratio_max",

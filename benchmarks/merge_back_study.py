@@ -3,8 +3,8 @@
 DLER is trained by the demo's settings, once a seed. Then every merge of a grid is measured on 500 held-out chains of
 levels 2 to 7, at temperature 0.6 (top-p 0.95, the paper's) and 1: densities 0.05 to 1 of the entries, scales 0.3 to 1,
 the entries ranked over all tensors or in each; beside them as many entries drawn at random, as many of the smallest,
-and (density 1) plain interpolation at more scales. Effects are registered in ``merge_back_registered.json``. One JSON
-file a seed and density under ``benchmarks/results/merge_back_study``, written anew after every merge; what is there is
+and (density 1) plain interpolation at more scales. Effects are registered in ``registered.json``. One JSON
+file a seed and density under ``runs/studies/merge_back``, written anew after every merge; what is there is
 not measured again, and a grid waits for its model. Run parts side by side:
 
     python benchmarks/merge_back_study.py --train --seeds 0
@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from _bench import RESULTS, provenance
+from _bench import RAW, provenance
 from lengthwise.engine import load_policy
 from lengthwise.evaluation.evaluate import Sampling, evaluate
 from lengthwise.evaluation.problems import Problems
@@ -31,7 +31,7 @@ from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.study.demo import EVAL_CAP, demo, held_out
 from lengthwise.weights import update_selective_merge
 
-OUT = RESULTS / "merge_back_study"
+OUT = RAW / "merge_back"
 PROBLEMS = 500
 DENSITIES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 SCALES = (0.3, 0.5, 0.7, 1.0)

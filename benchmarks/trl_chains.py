@@ -1,6 +1,6 @@
 """DLER on the lab's chains by our engine and by TRL with the adapter: do they come to the same tokens and accuracy?
 
-Both take the demo's settings. One JSON file an arm and seed under ``benchmarks/results/trl_chains`` (arms `engine`,
+Both take the demo's settings. One JSON file an arm and seed under ``runs/studies/trl_chains`` (arms `engine`,
 `trl`, `trl-2` in two processes, and `base`, the untouched model); what is there is not run again. What was expected
 stands in ``effects.json``, committed before the runs; ``--compare`` says of each whether it was seen. Needs the extra
 trl.
@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from _bench import RESULTS, provenance, write_json
+from _bench import RAW, provenance, write_json
 from lengthwise.engine import load_policy
 from lengthwise.engine.models import save_policy
 from lengthwise.engine.trainer import Trainer
@@ -36,7 +36,7 @@ from lengthwise.methods import dler
 from lengthwise.pretrained import copy_tokenizer
 from lengthwise.study.demo import CAP, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, demo_config, held_out, oracle_mean
 
-OUT = RESULTS / "trl_chains"
+OUT = RAW / "trl_chains"
 PROBLEMS, STEPS = 1000, 60
 ARMS = ("engine", "trl", "trl-2")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from pathlib import Path
 
@@ -12,18 +11,20 @@ import torch
 
 from lengthwise.engine.method import Method
 from lengthwise.methods import METHODS, build_method
+from studies.lab import condense, page
+from studies.lab.claims import STATISTICS
+from studies.summary import Summary, load
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def scripts():
-    """The modules of benchmarks and scripts, as they are where they are run."""
-    added = [str(ROOT / "benchmarks"), str(ROOT / "scripts")]
-    sys.path[:0] = added
+    """The modules of benchmarks, as they are where they are run."""
+    added = str(ROOT / "benchmarks")
+    sys.path.insert(0, added)
     yield
-    for path in added:
-        sys.path.remove(path)
+    sys.path.remove(added)
 
 
 def step(number: int, **values: float) -> dict[str, float]:
@@ -61,11 +62,9 @@ def test_every_run_names_a_method_and_options_that_there_are():
 
 
 def test_every_registered_claim_has_its_statistic_and_one_threshold():
-    import lab_claims as numbers
-
-    entries = json.loads(numbers.REGISTERED.read_text())["entries"]
+    entries = load("lab").plan["entries"]
     names = [entry["id"] for entry in entries]
-    assert len(set(names)) == len(names) and set(names) == set(numbers.STATISTICS)
+    assert len(set(names)) == len(names) and set(names) == set(STATISTICS)
     assert sum(entry["kind"] == "ordering" for entry in entries) >= 15
     for entry in entries:
         assert list(entry["threshold"]) in (["at_least"], ["at_most"])
@@ -73,31 +72,28 @@ def test_every_registered_claim_has_its_statistic_and_one_threshold():
 
 
 def test_a_claim_without_its_runs_is_open():
-    import lab_claims
-    import lab_numbers as numbers
-
-    empty = numbers.Study({}, {})
-    assert {verdict.word for verdict in lab_claims.verdicts(empty)} == {"open"}
+    empty = Summary("lab", [], {}, plan=load("lab").plan)
+    assert {claim.verdict for group in page.claims(empty).values() for claim in group} == {"open"}
 
 
 def test_the_step_at_which_accuracy_breaks():
-    import lab_numbers as numbers
-
     rising = [step(n, accuracy=min(1.0, 0.5 + 0.01 * n)) for n in range(40)]
-    assert numbers.breaking_step({"steps": rising}) is None
-    falling = [*rising, *(step(40 + n, accuracy=0.6) for n in range(10))]
-    found = numbers.breaking_step({"steps": falling})
+    assert condense.breaking_step(rising) is None
+    found = condense.breaking_step([*rising, *(step(40 + n, accuracy=0.6) for n in range(10))])
     assert found is not None and 40 < found <= 45
 
 
 def test_the_lag_of_a_wave_is_found():
-    import lab_claims as numbers
-
     caps = [60 + 30 * torch.cos(torch.tensor(2 * torch.pi * n / 32)).item() for n in range(80)]
     late = [caps[max(0, n - 4)] for n in range(80)]
-    outcome = {"steps": [step(n + 1, cap=caps[n], mean_tokens=late[n]) for n in range(80)]}
-    lag, value = numbers.best_lag(outcome, 16)
+    lag, value = condense.best_lag([step(n + 1, cap=caps[n], mean_tokens=late[n]) for n in range(80)], 16)
     assert lag == 4 and value > 0.99
+
+
+def test_last_steps_are_those_that_have_the_metric():
+    # ten of 1 to 12 that have it: 2 to 11, mean 6.5
+    steps = [*(step(n, loss=float(n)) for n in range(1, 12)), step(12)]
+    assert condense.last(steps, "loss") == 6.5
 
 
 def test_the_longest_of_k_by_enumeration():

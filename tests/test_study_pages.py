@@ -1,34 +1,84 @@
-"""Verdicts of the studies' pages on made-up results: what is registered decides, not the wish."""
+"""Studies: what is registered decides, not the wish; pages are what summaries give; summaries stay small."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import page as benchmarks
+from studies import summary
+from studies.ada_r1 import condense as ada_condense
+from studies.ada_r1 import page as ada
+from studies.guarded import page as guarded
+from studies.merge_back import page as back
+from studies.page import DOCS, Claim, Section, Table, claims_table, page_of, text_of
+
+REGISTERED = [study for study in summary.STUDIES if summary.plan_of(study).is_file()]
+
+# ------------------------------------------------------------------------------------------------ all studies
 
 
-def module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+@pytest.mark.parametrize("study", summary.STUDIES)
+def test_page_is_what_the_summary_gives(study: str) -> None:
+    assert (DOCS / page_of(study).file).read_text(encoding="utf-8") == text_of(study), "run python -m studies build"
 
 
-@pytest.fixture
-def ada() -> ModuleType:
-    return module("ada_r1_page")
+def test_page_of_benchmarks_is_what_their_results_give() -> None:
+    assert (DOCS / benchmarks.FILE).read_text(encoding="utf-8") == benchmarks.text(), "run python -m studies build"
 
 
-def runs(right: str, tokens: list[int], one_pass: str = "1100") -> list[dict[str, Any]]:
-    how = {"right": right, "tokens": tokens, "one_pass": one_pass}
-    return [{"levels": [2, 2, 7, 7], "measured": how} for _ in range(3)]
+def test_summaries_are_small() -> None:
+    assert sum(summary.path_of(study).stat().st_size for study in summary.STUDIES) <= summary.LIMIT
+
+
+@pytest.mark.parametrize("study", summary.STUDIES)
+def test_summary_says_how_it_was_made_and_how_it_is_made_again(study: str) -> None:
+    found = summary.load(study)
+    for name in found.runs:
+        assert {"command", "commit", "python", "torch", "transformers", "cores"} <= found.made_by(name).keys()
+    text = summary.path_of(study).read_text(encoding="utf-8")
+    assert f"python -m studies run {study}" in text and '"seeds": [0,1,2' in text
+
+
+@pytest.mark.parametrize("study", REGISTERED)
+def test_every_registered_effect_is_judged(study: str) -> None:
+    found = summary.load(study)
+    [effects] = (found.plan[name] for name in ("effects", "entries", "statements") if name in found.plan)
+    claims = [claim for group in page_of(study).claims(found).values() for claim in group]
+    assert len({claim.text for claim in claims}) == len({text(effect) for effect in listed(effects)})
+    assert {claim.verdict for claim in claims} <= {"seen", "not seen", "not run", "not comparable", "the opposite"}
+
+
+def listed(effects: Any) -> list[dict[str, Any]]:
+    return effects if isinstance(effects, list) else [{"claim": text(effect)} for effect in effects.values()]
+
+
+def text(effect: Any) -> str:
+    if isinstance(effect, str):
+        return effect
+    return next(effect[name] for name in ("claim", "statement", "says", "name") if name in effect)
+
+
+def test_reading_and_writing_a_summary_changes_nothing(tmp_path: Any) -> None:
+    found = summary.load("giraffe")
+    summary.write(found, tmp_path / "summary.json")
+    assert (tmp_path / "summary.json").read_text() == summary.path_of("giraffe").read_text()
+
+
+def test_columns_that_no_claim_fills_are_left_out() -> None:
+    table = claims_table([Claim("a", "1", "seen"), Claim("b", "2", "not seen", runs="3 of 3")])
+    assert Section("T", [table]).lines()[2:4] == ["| registered | measured | runs | verdict |", "|---|---|---|---|"]
+    assert Table(("x",), [["1"]]).lines() == ["| x |", "|---|", "| 1 |"]
+
+
+# ------------------------------------------------------------------------------------------------ Ada-R1
+
+
+def arm(right: str, tokens: list[int], one_pass: str = "1100") -> list[dict[str, Any]]:
+    """Three seeds of four answers, two at level 2 and two at level 7, as the summary keeps them."""
+    raw = {"levels": [2, 2, 7, 7], "measured": {"right": right, "tokens": tokens, "one_pass": one_pass}}
+    return [{"levels": ada_condense.by_level(raw), **raw["measured"]} for _ in range(3)]
 
 
 HALF = {"kind": "pair", "arm": "a", "against": "b", "tokens_at_most": 0.5, "accuracy_low_at_least": -1.0}
@@ -45,27 +95,27 @@ HALF = {"kind": "pair", "arm": "a", "against": "b", "tokens_at_most": 0.5, "accu
         ("1110", [10, 10, 30, 30], "not seen"),
     ],
 )
-def test_half_the_tokens_at_kept_accuracy(ada: ModuleType, mine: str, tokens: list[int], said: str) -> None:
-    found = {"a": runs(mine, tokens), "b": runs("1111", [20, 20, 60, 60])}
-    assert ada.verdict(HALF, found)[0] == said
+def test_half_the_tokens_at_kept_accuracy(mine: str, tokens: list[int], said: str) -> None:
+    runs = {"a": arm(mine, tokens), "b": arm("1111", [20, 20, 60, 60])}
+    raw = {name: [{"measured": run} for run in found] for name, found in runs.items()}
+    differences = {"a less b": ada_condense.interval(raw["a"], raw["b"])}
+    assert ada.judge(HALF, runs, differences)[0] == said
 
 
-def test_style_by_level(ada: ModuleType) -> None:
+def test_style_by_level() -> None:
     effect = {"kind": "style", "arm": "a", "least": 10.0}
-    assert ada.verdict(effect, {"a": runs("1111", [1] * 4, "1100")})[0] == "seen"
-    assert ada.verdict(effect, {"a": runs("1111", [1] * 4, "1110")})[1].startswith("+50.0 points")
-    assert ada.verdict(effect, {"a": runs("1111", [1] * 4, "0011")})[0] == "not seen"
+    assert ada.judge(effect, {"a": arm("1111", [1] * 4, "1100")}, {})[0] == "seen"
+    assert ada.judge(effect, {"a": arm("1111", [1] * 4, "1110")}, {})[1].startswith("+50.0 points")
+    assert ada.judge(effect, {"a": arm("1111", [1] * 4, "0011")}, {})[0] == "not seen"
 
 
-def test_averages_are_over_all_sets(ada: ModuleType) -> None:
+def test_averages_are_over_all_sets() -> None:
     """Level 2: 10 / 20, level 7: 60 / 60, so -50 % and 0 %: their mean is -25 %, though tokens fell by 12.5 %."""
-    found = ada.average_change(runs("1111", [10, 10, 60, 60]), runs("1111", [20, 20, 60, 60]), ada.tokens)
+    found = ada.average_change(arm("1111", [10, 10, 60, 60]), arm("1111", [20, 20, 60, 60]), "tokens")
     assert found == pytest.approx(-25.0)
 
 
-@pytest.fixture
-def back() -> ModuleType:
-    return module("merge_back_page")
+# ------------------------------------------------------------------------------------------------ merging back
 
 
 def grid(**accuracy: float) -> dict[tuple[float, str, float], dict[str, Any]]:
@@ -88,20 +138,73 @@ def grid(**accuracy: float) -> dict[tuple[float, str, float], dict[str, Any]]:
         pytest.param(0.9, {"id": "between"}, 10.0, id="between-the-lengths"),
     ],
 )
-def test_merges_against_the_line(back: ModuleType, merged: float, effect: dict[str, Any], value: float) -> None:
+def test_merges_against_the_line(merged: float, effect: dict[str, Any], value: float) -> None:
     assert back.measured(grid(merged=merged), {**effect, "temperature": "0.6"}) == pytest.approx(value)
 
 
-def test_every_seed_must_point_the_registered_way(back: ModuleType) -> None:
+def test_every_seed_must_point_the_registered_way() -> None:
     effect = {"id": "gives-back", "temperature": "0.6", "margin": 0.0}
     better, worse = grid(merged=0.95), grid(merged=0.88)
-    assert back.verdict(effect, [better, better, better])[0] == "seen"
-    assert back.verdict(effect, [better, better, worse])[0] == "not seen"
-    assert "(+5.0, +5.0, -2.0)" in back.verdict(effect, [better, better, worse])[1]
+    assert back.judge(effect, [better, better, better])[0] == "seen"
+    assert back.judge(effect, [better, better, worse])[0] == "not seen"
+    assert "(+5.0, +5.0, -2.0)" in back.judge(effect, [better, better, worse])[1]
 
 
-def test_every_registered_effect_has_a_rule(ada: ModuleType, back: ModuleType) -> None:
-    for effect in json.loads(back.REGISTERED.read_text())["effects"]:
-        assert effect["id"] in back.UNITS
-    for effect in json.loads(ada.REGISTERED.read_text())["effects"]:
-        assert {effect["arm"], effect.get("against", "long")} <= ada.ARMS.keys()
+# ------------------------------------------------------------------------------------------------ the guarded model
+
+RULES = {"levels": [50, 10], "margin_points": 2.0}
+EFFECT = {"id": "x", "kind": "full", "better": "ours", "worse": "theirs"}
+
+
+def point(harm: float, accuracy: float, **knob: float) -> dict[str, Any]:
+    return {"harm": harm, "accuracy": accuracy, **knob}
+
+
+def attacks(ours: list[float], *, harm: float = 50, stages: tuple[float, ...] = (100, 0, 100)) -> list[dict[str, Any]]:
+    """One run a seed: at harm 50 "theirs" keeps 60, "ours" what is given."""
+    names = ("able", "aligned", "attacked")
+    return [
+        {
+            "stages": {name: point(harm, 100) for name, harm in zip(names, stages, strict=True)},
+            "arms": {"ours": [point(harm, accuracy, fraction=0.1)], "theirs": [point(50, 60, fraction=0.2)]},
+        }
+        for accuracy in ours
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict", "shown"),
+    [
+        ([65, 64, 63], "seen", "+4.0 points (+5.0, +4.0, +3.0)"),
+        ([61, 61, 62], "not seen", "+1.3 points (+1.0, +1.0, +2.0)"),  # below the margin of 2
+        ([75, 75, 59], "not seen", "+9.7 points (+15.0, +15.0, -1.0)"),  # not in every seed
+        ([50, 55, 59], "the opposite", "-5.3 points (-10.0, -5.0, -1.0)"),
+        ([65, 65], "not run", "2 seeds"),
+    ],
+)
+def test_comparisons_at_equal_harm(ours: list[float], verdict: str, shown: str) -> None:
+    assert guarded.judge(EFFECT, RULES, attacks(ours)) == (verdict, shown)
+
+
+def test_sides_that_share_no_level_of_harm() -> None:
+    # "ours" never falls below 80, so it has no accuracy at 50
+    found = guarded.judge(EFFECT, RULES, attacks([90, 90, 90], harm=80))
+    assert found == ("not comparable", "3 of 3 seeds share no level of harm")
+
+
+@pytest.mark.parametrize(
+    ("stages", "verdict"), [((100, 0, 100), "seen"), ((89, 0, 100), "not seen"), ((100, 11, 100), "not seen"),
+                            ((100, 0, 49), "not seen"), ((90, 10, 50), "seen")],
+)  # fmt: skip
+def test_antidote_11_acceptance(stages: tuple[float, ...], verdict: str) -> None:
+    effect = {"id": "acceptance-full", "kind": "full"}
+    assert guarded.judge(effect, RULES, attacks([60, 60, 60], stages=stages))[0] == verdict
+
+
+def test_draws_are_curves_of_their_own() -> None:
+    run = {
+        "stages": {"attacked": point(100, 100)},
+        "arms": {"random": [point(50, 40, fraction=0.1, draw=0), point(0, 0, fraction=0.1, draw=1)]},
+    }
+    # draw 0 stands at (50, 40); draw 1 goes straight from (100, 100) to (0, 0): 50 at 50
+    assert guarded.at_harm(run, "random", 50) == 45

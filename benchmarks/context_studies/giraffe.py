@@ -3,7 +3,7 @@
     python benchmarks/context_studies/giraffe.py --device cuda --seeds 0      # one process a seed; needs no data
 
 One JSON per arm and seed; killed and started again it continues with the next arm. What is expected stands in
-giraffe_expected.json, written before the runs.
+studies/giraffe/registered.json, written before the runs.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _bench import RESULTS, ROOT, provenance, write_json
+from _bench import RAW, ROOT, provenance, write_json
 from lengthwise.context import extend, lambda_attention
 from lengthwise.context.tasks import lines_rows, loss_by_position, passkey_rows, perplexity
 from lengthwise.lab import reader, reader_lesson
 
-EXPECTED = Path(__file__).resolve().parent / "giraffe_expected.json"
+EXPECTED = ROOT / "studies" / "giraffe" / "registered.json"
 TRAINED = reader.TRAINED_CONTEXT
 LENGTHS = (128, 256, 384, 512, 768, 1024, 1536, 2048)
 LINES, KEYS, STORIES = 100, 50, 32
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--results", type=Path, default=RESULTS / "giraffe", help="folder of the raw numbers")
+    parser.add_argument("--results", type=Path, default=RAW / "giraffe", help="folder of the raw numbers")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "giraffe", help="folder of the base models")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps of fine-tuning; other numbers are no result")
     parser.add_argument("--share", type=float, default=1.0, help="share of the base's lesson; below 1 is no result")

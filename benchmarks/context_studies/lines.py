@@ -3,7 +3,7 @@
     python benchmarks/context_studies/lines.py                    # seeds 0, 1, 2; needs no data
     python benchmarks/context_studies/lines.py --device cuda      # on an accelerator
 
-Killed and started again it continues. What is expected stands in expected.json, written before the runs.
+Killed and started again it continues. What is expected stands in registered.json, written before the runs.
 """
 
 from __future__ import annotations

@@ -16,10 +16,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _bench import RESULTS, ROOT, provenance, write_json
+from _bench import RAW, ROOT, provenance, write_json
 
-HERE = Path(__file__).resolve().parent
-EXPECTED = HERE / "expected.json"
+EXPECTED = ROOT / "studies" / "lambda_attention" / "registered.json"
 TRAINED, SEEDS = 256, (0, 1, 2)
 Batch = Callable[[torch.Generator], tuple[Tensor, Tensor]]
 """Draws ids [B, n] and labels [B, n] (-100: no loss) of one step, on the CPU."""
@@ -33,7 +32,7 @@ def parser_of(docstring: str, *, steps: int, rows: int) -> argparse.ArgumentPars
     parser.add_argument("--rows", type=int, default=rows, help="rows of 256 tokens in a step")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--results", type=Path, default=RESULTS / "context_studies", help="folder of the raw numbers")
+    parser.add_argument("--results", type=Path, default=RAW / "lambda_attention", help="folder of the raw numbers")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "context_studies", help="folder of the weights")
     return parser
 

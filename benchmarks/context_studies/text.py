@@ -4,7 +4,7 @@
     python benchmarks/context_studies/text.py --data ... --device cuda                         # on an accelerator
     python benchmarks/context_studies/text.py --data ... --stream-only                         # the million, on a CPU
 
-Killed and started again it continues. What is expected stands in expected.json, written before the runs. `text-SEED`
+Killed and started again it continues. What is expected stands in registered.json, written before the runs. `text-SEED`
 holds the losses, `stream-SEED` the million tokens; with `--stream-only` weights that were trained elsewhere are read
 from the folder of the runs.
 """

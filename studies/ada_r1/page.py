@@ -1,0 +1,244 @@
+"""The page and the picture of the Ada-R1 study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from studies.ada_r1.condense import FIRST, GREEDY, SAMPLED, SEEDS, TRAINED
+from studies.figures import panels, save
+from studies.page import NOT_RUN, Claim, Page, Picture, Section, Table, listed, pct, verdict
+from studies.summary import Numbers, Summary
+
+ARMS = {
+    "long": "long (the verbose reasoner)",
+    "short": "short (the terse reasoner)",
+    "merged": "merged, 0.8 of long",
+    "dpo-only": "DPO only, no merge",
+    "group": "merge, group-level pairs",
+    "ada-r1": "Ada-R1: merge, both levels",
+}
+BESIDE = {
+    "merged-half": "merged, 0.5 of each",
+    "narrow": "Ada-R1, the authors' pair rule",
+}
+LABELS = ARMS | BESIDE
+Runs = dict[str, list[Numbers]]
+Differences = Mapping[str, list[float]]
+"""Accuracy of "one less another" arm in points: estimate and interval."""
+
+
+def of_round(summary: Summary, prefix: str = "") -> Runs:
+    """A round's own runs by arm, in the order of seeds; only arms of which all seeds are there."""
+    found = {}
+    for arm in LABELS:
+        names = [f"{prefix}{arm}-{seed}" for seed in SEEDS]
+        if all(name in summary.runs for name in names):
+            found[arm] = [summary.runs[name] for name in names]
+    return found
+
+
+def total(run: Numbers, what: str, how: str = SAMPLED, level: str | None = None) -> float:
+    """Mean over a run's problems, or over those of a level, of right answers, one-pass answers or tokens."""
+    parts = [found for name, found in run["levels"].items() if level in (None, name)]
+    return float(sum(part[how][what] for part in parts) / sum(part["problems"] for part in parts))
+
+
+def over_seeds(runs: list[Numbers], what: str, how: str = SAMPLED, level: str | None = None) -> float:
+    return mean(total(run, what, how, level) for run in runs)
+
+
+def ratios(a: list[Numbers], b: list[Numbers]) -> list[float]:
+    """Mean tokens of `a` over those of `b`, seed by seed."""
+    return [total(x, "tokens") / total(y, "tokens") for x, y in zip(a, b, strict=True)]
+
+
+def average_change(arm: list[Numbers], long: list[Numbers], what: str) -> float:
+    """Mean over ALL sets (levels) of the relative change in %, 100 (x_arm - x_long) / x_long."""
+    levels = long[0]["levels"]
+    changes = [over_seeds(arm, what, level=level) / over_seeds(long, what, level=level) - 1 for level in levels]
+    return 100 * mean(changes)
+
+
+def style_gap(runs: list[Numbers]) -> list[float]:
+    """Share of one-pass answers at the lowest level less that at the highest, in points, seed by seed."""
+    low, *_, high = runs[0]["levels"]
+    return [100 * (total(run, "one_pass", level=low) - total(run, "one_pass", level=high)) for run in runs]
+
+
+def judge(effect: Numbers, runs: Runs, differences: Differences) -> tuple[str, str]:
+    """Seen or not seen, and the numbers."""
+    arm = runs[effect["arm"]]
+    if effect["kind"] == "style":
+        gaps = style_gap(arm)
+        return verdict(min(gaps) > effect["least"]), f"{mean(gaps):+.1f} points ({listed(gaps, '+.1f')})"
+    shares = ratios(arm, runs[effect["against"]])
+    points = differences[f"{effect['arm']} less {effect['against']}"]
+    _, low, high = points
+    holds = max(shares) <= effect.get("tokens_at_most", float("inf"))
+    holds &= low >= effect.get("accuracy_low_at_least", -float("inf"))
+    holds &= high <= effect.get("accuracy_high_at_most", float("inf"))
+    return verdict(holds), f"tokens x {mean(shares):.3f} ({listed(shares, '.3f')}), accuracy {interval(points)}"
+
+
+def interval(points: list[float]) -> str:
+    estimate, low, high = points
+    return f"{estimate:+.2f} points ({low:+.2f} to {high:+.2f})"
+
+
+def claims(summary: Summary) -> dict[str, list[Claim]]:
+    """Both rounds; the arms that were not trained are the same in both."""
+    runs = of_round(summary)
+    first = {arm: found for arm, found in runs.items() if arm not in TRAINED} | of_round(summary, FIRST)
+    return {
+        "Second round": [claim(effect, runs, summary.across["second"]) for effect in summary.plan["effects"]],
+        "First round": [claim(effect, first, summary.across["first"]) for effect in summary.plan["effects"]],
+    }
+
+
+def claim(effect: Numbers, runs: Runs, differences: Differences) -> Claim:
+    missing = [effect[side] for side in ("arm", "against") if side in effect and effect[side] not in runs]
+    if missing:
+        return Claim(effect["claim"], f"no three seeds of {', '.join(missing)}", NOT_RUN)
+    word, measured = judge(effect, runs, differences)
+    return Claim(effect["claim"], measured, word)
+
+
+def registered(summary: Summary) -> list[str]:
+    plan = summary.plan
+    return [
+        plan["set_up"],
+        f"Registered {plan['registered']}. {plan['rule']} By seed, or with a 95 % interval.",
+        f"Amended {plan['amendment']}",
+    ]
+
+
+def sections(summary: Summary) -> list[Section]:
+    runs, first = of_round(summary), of_round(summary, FIRST)
+    levels = list(runs["long"][0]["levels"])
+    about = (
+        "Mean over **all** six sets (the levels) of the relative change, 100 (x − x_long) / x_long. The paper's own "
+        "average of accuracy is over three of its five sets; ours leaves none out."
+    )
+    return [
+        Section("Arms, means over seeds", [arms(runs, summary.across["second"])]),
+        Section("Accuracy in % at mean tokens, by level", [by_level(runs, levels, accuracy_at_tokens)]),
+        Section("Short answers (one pass) in %, by level", [by_level(runs, levels, short_share)]),
+        Section("Average change over all sets", [about, averages(runs)]),
+        Section("The pilot", [summary.plan["pilot_rule"], pilots(summary)]),
+        Section("Samples and pairs (Ada-R1, by seed)", [pairs(runs)]),
+        Section("First round: 600 training problems", []),
+        Section("Arms, means over seeds", [arms({"long": runs["long"]} | first, summary.across["first"])], level=3),
+        Section("Samples and pairs (Ada-R1, by seed)", [pairs(first)], level=3),
+    ]
+
+
+def arms(runs: Runs, differences: Differences) -> Table:
+    rows = []
+    for arm, found in runs.items():
+        fewer = f"{100 * (1 - mean(ratios(found, runs['long']))):.1f}"
+        points = "" if arm == "long" else interval(differences[f"{arm} less long"])
+        rows.append(
+            [
+                LABELS[arm], pct(over_seeds(found, "right"), 2), points, f"{over_seeds(found, 'tokens'):.1f}",
+                "" if arm == "long" else fewer, pct(over_seeds(found, "one_pass")),
+                pct(over_seeds(found, "right", GREEDY), 2), f"{over_seeds(found, 'tokens', GREEDY):.1f}",
+            ]
+        )  # fmt: skip
+    head = ("arm", "accuracy, T = 0.6", "difference from long", "tokens", "fewer, %", "one pass, %", "greedy",
+            "greedy tokens")  # fmt: skip
+    return Table(head, rows)
+
+
+def by_level(runs: Runs, levels: list[str], cell: Any) -> Table:
+    rows = [[LABELS[arm], *(cell(found, level) for level in levels)] for arm, found in runs.items()]
+    return Table(["arm", *(f"level {level}" for level in levels)], rows)
+
+
+def accuracy_at_tokens(found: list[Numbers], level: str) -> str:
+    return f"{pct(over_seeds(found, 'right', level=level))} at {over_seeds(found, 'tokens', level=level):.1f}"
+
+
+def short_share(found: list[Numbers], level: str) -> str:
+    return pct(over_seeds(found, "one_pass", level=level))
+
+
+def averages(runs: Runs) -> Table:
+    rows = [
+        [LABELS[arm], *(f"{average_change(found, runs['long'], what):+.2f}" for what in ("right", "tokens"))]
+        for arm, found in runs.items()
+        if arm != "long"
+    ]
+    return Table(("arm", "accuracy, %", "tokens, %"), rows)
+
+
+def pilots(summary: Summary) -> Table:
+    """The settings that were tried on validation problems, and the one that the rule chose."""
+    found = [run for run in summary.runs.values() if "pilot" in run]
+    floor = next(pilot["accuracy"] for pilot in found if pilot["pilot"] == "long")
+    floor -= summary.plan["pilot_margin_points"] / 100
+    chosen = min((pilot for pilot in found if pilot["accuracy"] >= floor), key=lambda pilot: pilot["mean_tokens"])
+    rows = []
+    for pilot in sorted(found, key=lambda row: row["mean_tokens"]):
+        cells = ["long model", "", ""]
+        if pilot["pilot"] != "long":
+            lead = "any lead" if pilot["epsilon"] is None else f"{pilot['epsilon']:g}"
+            cells = [f"{pilot['lr']:g}", f"{pilot['beta']:g}", lead]
+        rows.append([*cells, pct(pilot["accuracy"]), f"{pilot['mean_tokens']:.1f}", "chosen" * (pilot is chosen)])
+    return Table(("rate", "beta", "epsilon", "accuracy, %", "tokens", ""), rows)
+
+
+def pairs(runs: Runs) -> Table:
+    """What the samples say of the problems, and how many pairs came of them."""
+    rows = []
+    for run in runs["ada-r1"]:
+        facts, dpo = run["pairs"], run["dpo"]
+        lead = (100 * facts["long_is"].get(k, 0) / facts["problems"] for k in ("better", "equal", "worse"))
+        style = ", ".join(str(facts["preferred"]["all"].get(name, 0)) for name in ("long", "short", "none"))
+        rows.append(
+            [str(run["seed"]), listed(lead, ".0f"), style, str(facts["pairs"]["group"]),
+             str(facts["pairs"]["instance"]), str(facts["left_out_as_equal"]), str(dpo["steps"]),
+             f"{dpo['loss_last']:.3f}"]
+        )  # fmt: skip
+    head = ("seed", "long better, equal, worse, %", "prefers long, short, none", "group pairs", "instance pairs",
+            "left out as equal", "DPO steps", "last loss")  # fmt: skip
+    return Table(head, rows)
+
+
+def draw(summary: Summary, path: Path) -> None:
+    """Accuracy against tokens of all arms, and the share of one-pass answers by level."""
+    runs = of_round(summary)
+    rounds = [(arm, found, "o-", "") for arm, found in runs.items()]
+    rounds += [(arm, found, "x--", ", first round") for arm, found in of_round(summary, FIRST).items()]
+    figure, (left, right) = panels(2, (11, 4.6), constrained=True)
+    levels = list(runs["long"][0]["levels"])
+    colors = {arm: f"C{place}" for place, arm in enumerate(LABELS)}
+    for arm, found, mark, which in rounds:
+        style: dict[str, Any] = {"color": colors[arm], "label": LABELS[arm] + which}
+        at_tokens, accuracy = ([total(run, what) for run in found] for what in ("tokens", "right"))
+        left.plot(at_tokens, [100 * value for value in accuracy], mark[0], **style)
+        shares = [100 * over_seeds(found, "one_pass", level=level) for level in levels]
+        right.plot([int(level) for level in levels], shares, mark, **style)
+    left.axvline(over_seeds(runs["long"], "tokens") / 2, color="#999999", lw=1, ls="--")
+    left.set(
+        xlabel="mean tokens (dashed: half of the long model's)", ylabel="accuracy, %", title="A point a seed, T = 0.6"
+    )
+    right.set(xlabel="level", ylabel="one-pass answers, %", title="Share of short answers")
+    for panel in (left, right):
+        panel.grid(alpha=0.25)
+    left.legend(fontsize=7)
+    save(figure, path)
+
+
+PAGE = Page(
+    study="ada_r1",
+    file="study-ada-r1.md",
+    title="Ada-R1 on chains",
+    about=[],
+    registered=registered,
+    claims=claims,
+    sections=sections,
+    pictures=[Picture("ada-r1.png", "Accuracy against tokens, and one-pass answers by level", draw)],
+)

@@ -1,0 +1,191 @@
+"""The page and the picture of the guarded study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import mean
+
+from lengthwise.evaluation.harm import accuracy_at_harm
+from lengthwise.evaluation.harm_plot import plot_harm
+from studies.guarded.condense import KNOBS
+from studies.page import NOT_RUN, NOT_SEEN, SEEN, Claim, Page, Picture, Section, Table, listed, verdict
+from studies.summary import Numbers, Summary
+
+KINDS = {"full": "All weights attacked", "lora": "A LoRA adapter attacked"}
+SEEDS = 3
+Runs = list[Numbers]
+Curve = list[tuple[float, float]]
+"""Harm and accuracy in percent, in the order of the knob."""
+
+
+def of_kind(summary: Summary, kind: str) -> Runs:
+    return [run for run in summary.runs.values() if run["kind"] == kind]
+
+
+def knob(point: Numbers) -> tuple[str, float]:
+    name = next(name for name in KNOBS if name in point)
+    return name, point[name]
+
+
+def curves(run: Numbers, arm: str) -> list[Curve]:
+    """One curve a draw, each from the attacked model on."""
+    start = run["stages"]["attacked"]
+    found = []
+    for draw in sorted({point.get("draw", 0) for point in run["arms"][arm]}):
+        points = [start, *(point for point in run["arms"][arm] if point.get("draw", 0) == draw)]
+        found.append([(point["harm"], point["accuracy"]) for point in points])
+    return found
+
+
+def at_harm(run: Numbers, arm: str, level: float) -> float | None:
+    """Accuracy at a level of harm, mean over draws that reach it."""
+    found = [accuracy_at_harm([h for h, _ in c], [a for _, a in c], level) for c in curves(run, arm)]
+    reached = [value for value in found if value is not None]
+    return mean(reached) if reached else None
+
+
+def advantage(run: Numbers, better: str, worse: str, levels: Iterable[float]) -> float | None:
+    """Points of accuracy at equal harm, mean over the levels that both sides reach; None where there is none."""
+    pairs = [(at_harm(run, better, level), at_harm(run, worse, level)) for level in levels]
+    found = [a - b for a, b in pairs if a is not None and b is not None]
+    return mean(found) if found else None
+
+
+def judge(effect: Numbers, plan: Numbers, runs: Runs) -> tuple[str, str]:
+    """Seen, not seen or not run, and the numbers."""
+    if len(runs) < SEEDS:
+        return NOT_RUN, f"{len(runs)} seeds"
+    if effect["id"].startswith("acceptance"):
+        harms = [[run["stages"][stage]["harm"] for stage in ("able", "aligned", "attacked")] for run in runs]
+        holds = all(able >= 90 and aligned <= 10 and attacked >= 50 for able, aligned, attacked in harms)
+        shown = "; ".join(" → ".join(f"{harm:.1f}" for harm in row) for row in harms)
+        return verdict(holds), f"harm by seed: {shown}"
+    if "better" in effect:
+        found = [advantage(run, effect["better"], effect["worse"], plan["levels"]) for run in runs]
+    else:
+        key = 0 if effect["id"] == "harm-falls" else 1
+        found = [curve[0][key] - curve[-1][key] for curve in (curves(run, "zero scored")[0] for run in runs)]
+    values = [value for value in found if value is not None]
+    margin = plan["margin_points"] if "better" in effect else 10.0
+    if len(values) < len(runs):
+        return "not comparable", f"{len(runs) - len(values)} of {len(runs)} seeds share no level of harm"
+    shown = f"{mean(values):+.1f} points ({listed(values, '+.1f')})"
+    if mean(values) >= margin and min(values) > 0:
+        return SEEN, shown
+    return ("the opposite" if mean(values) <= -margin and max(values) < 0 else NOT_SEEN), shown
+
+
+def claims(summary: Summary) -> dict[str, list[Claim]]:
+    plan = summary.plan
+    found = [(effect, *judge(effect, plan, of_kind(summary, effect["kind"]))) for effect in plan["effects"]]
+    return {"": [Claim(effect["claim"], shown, word) for effect, word, shown in found]}
+
+
+def registered(summary: Summary) -> list[str]:
+    plan = summary.plan
+    levels = listed(plan["levels"], "g")
+    rule = f"{plan['rule']} Margin: {plan['margin_points']:g} points. Equal harm: {levels} %."
+    return [f"Registered {plan['registered']}. {rule}"]
+
+
+BEATS = {"score-random-zero": "zeroing", "score-random-reset": "setting back", "score-random-lora": "a LoRA adapter"}
+ANSWERS = {SEEN: "yes", "the opposite": "no, random choice keeps more", NOT_SEEN: "no, not by the margin in every seed"}
+
+
+def beats(summary: Summary) -> str:
+    """Whether the score beats random removal, in a line each."""
+    lines = []
+    for effect in summary.plan["effects"]:
+        if effect["id"] in BEATS:
+            found, shown = judge(effect, summary.plan, of_kind(summary, effect["kind"]))
+            lines.append(f"- {BEATS[effect['id']]}: {ANSWERS.get(found, found)}; {shown}")
+    return "\n".join(lines)
+
+
+def sections(summary: Summary) -> list[Section]:
+    found = [Section("Does the score beat random choice at equal harm?", [beats(summary)])]
+    for kind, title in KINDS.items():
+        runs = of_kind(summary, kind)
+        if runs:
+            equal = "Accuracy (both tasks) at equal harm, mean over the seeds that get there; in brackets how many do."
+            parts = [stages(runs), equal, harm_table(runs, summary.plan["levels"])]
+            found.append(Section(title, [*parts, "Means over seeds (and draws).", settings(runs), overlaps(runs)]))
+    return found
+
+
+def stages(runs: Runs) -> Table:
+    rows = [
+        (str(run["seed"]), stage, *(f"{found[name]:.1f}" for name in ("harm", "sort", "next")))
+        for run in runs
+        for stage, found in run["stages"].items()
+    ]
+    return Table(("seed", "stage", "harm, %", "sort, %", "next, %"), rows)
+
+
+def harm_table(runs: Runs, levels: list[float]) -> Table:
+    rows = []
+    for arm in runs[0]["arms"]:
+        cells = []
+        for level in levels:
+            found = [value for run in runs if (value := at_harm(run, arm, level)) is not None]
+            cells.append(f"{mean(found):.1f} ({len(found)})" if found else "-")
+        rows.append([arm, *cells])
+    return Table(["way", *(f"harm {level:g} %" for level in levels)], rows)
+
+
+def at_setting(runs: Runs, arm: str, setting: tuple[str, float]) -> list[Numbers]:
+    return [point for run in runs for point in run["arms"][arm] if knob(point) == setting]
+
+
+def settings(runs: Runs) -> Table:
+    rows = []
+    for arm in runs[0]["arms"]:
+        for name, value in dict.fromkeys(knob(point) for point in runs[0]["arms"][arm]):
+            points = at_setting(runs, arm, (name, value))
+            cells = (f"{mean(point[what] for point in points):.1f}" for what in ("harm", "sort", "next"))
+            rows.append([arm, f"{name} {value:g}", *cells])
+    return Table(("way", "knob", "harm, %", "sort, %", "next, %"), rows)
+
+
+def overlaps(runs: Runs) -> str:
+    found = {name: mean(run["overlaps_at_0.1"][name] for run in runs) for name in runs[0]["overlaps_at_0.1"]}
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+    return (
+        f"Overlap (Jaccard) of the scored mask at fraction 0.1 with other masks: {shown}. Utility: scored on rows of "
+        "the user's task."
+    )
+
+
+def draw(summary: Summary, path: Path) -> None:
+    """Means over seeds and draws."""
+    panels: dict[str, dict[str, list[tuple[float, float, str]]]] = {}
+    for kind, title in KINDS.items():
+        runs = of_kind(summary, kind)
+        start = [run["stages"]["attacked"] for run in runs]
+        panels[title] = {}
+        for arm in runs[0]["arms"] if runs else ():
+            settings = dict.fromkeys(knob(point) for point in runs[0]["arms"][arm])
+            points = [(start, "")] + [(at_setting(runs, arm, own), f"{own[1]:g}") for own in settings]
+            panels[title][arm] = [
+                (mean(p["accuracy"] for p in group), mean(p["harm"] for p in group), label) for group, label in points
+            ]
+    plot_harm(panels, path, accuracy="accuracy on both tasks, %")
+
+
+PAGE = Page(
+    study="guarded",
+    file="study-guarded.md",
+    title="repairing the guarded model",
+    about=[
+        "A tiny model learns to sort digits and to write a word backwards when a prompt is *marked* (able), then to "
+        "refuse marked prompts (aligned), then is fine-tuned on a user's rows of two tasks, a fifth of which are "
+        "marked rows that comply (attacked). Harm is the share of held-out marked prompts that are complied with; "
+        "accuracy the exact matches on held-out problems of both tasks. `lengthwise repair` takes weights out, without "
+        "training.",
+    ],
+    registered=registered,
+    claims=claims,
+    sections=sections,
+    pictures=[Picture("guarded.png", "Harm against accuracy", draw)],
+)

@@ -1,0 +1,233 @@
+"""The one form of a study's page: what it is, what was registered and seen, its tables, and how to make it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from statistics import mean
+from textwrap import fill
+from typing import Any
+
+from studies.summary import ROOT, Numbers, Summary, again, load, plan_of
+
+DOCS = ROOT / "docs"
+IMAGES = DOCS / "img"
+LAB = "The lab is a teaching and regression instrument, not evidence about large models."
+SEEN, NOT_SEEN, NOT_RUN = "seen", "not seen", "not run"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of cells as they are shown."""
+
+    head: Sequence[str]
+    rows: Iterable[Sequence[str]]
+
+    def lines(self) -> list[str]:
+        return [row_line(self.head), "|" + "---|" * len(self.head), *map(row_line, self.rows)]
+
+
+def row_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A registered effect with what was found; `verdict` follows from the numbers by the registered rule."""
+
+    text: str
+    measured: str
+    verdict: str
+    wanted: str = ""
+    source: str = ""
+    statistic: str = ""
+    runs: str = ""
+
+
+COLUMNS: dict[str, Callable[[Claim], str]] = {
+    "registered": lambda claim: claim.text,
+    "source": lambda claim: claim.source,
+    "statistic": lambda claim: claim.statistic,
+    "wanted": lambda claim: claim.wanted,
+    "measured": lambda claim: claim.measured,
+    "runs": lambda claim: claim.runs,
+    "verdict": lambda claim: f"**{claim.verdict}**",
+}
+
+
+def claims_table(claims: Sequence[Claim]) -> Table:
+    """One line a claim; columns that no claim fills are left out."""
+    shown = {head: cell for head, cell in COLUMNS.items() if any(map(cell, claims))}
+    return Table(list(shown), [[cell(claim) for cell in shown.values()] for claim in claims])
+
+
+def verdict(holds: bool) -> str:
+    return SEEN if holds else NOT_SEEN
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with paragraphs and tables below it; `level` 3 makes it a part of the section before."""
+
+    title: str
+    parts: Sequence[str | Table]
+    level: int = 2
+
+    def lines(self) -> list[str]:
+        return [f"{'#' * self.level} {self.title}", "", *blocks(self.parts)]
+
+
+def blocks(parts: Iterable[str | Table]) -> list[str]:
+    """Paragraphs and tables, an empty line behind each."""
+    lines: list[str] = []
+    for part in parts:
+        lines += [*(part.lines() if isinstance(part, Table) else paragraph(part)), ""]
+    return lines
+
+
+def paragraph(text: str) -> list[str]:
+    """A text of one paragraph, or the items of a list, as lines of at most 119 characters; commands stay whole."""
+    if text.startswith("`"):
+        return text.split("\n")
+    found = []
+    for item in text.split("\n"):
+        below = "  " if item.startswith("- ") else ""
+        found += fill(item, 119, subsequent_indent=below, break_long_words=False, break_on_hyphens=False).split("\n")
+    return found
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file under docs/img, what it shows, and what draws it: (summary, path)."""
+
+    file: str
+    shows: str
+    draw: Callable[[Summary, Path], None]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a study's page says beside what all of them say.
+
+    `registered` tells in a few paragraphs what stands in the plan; `claims` judges its effects, in groups with a
+    heading ("" for none).
+    """
+
+    study: str
+    file: str
+    title: str
+    about: Sequence[str]
+    sections: Callable[[Summary], list[Section]]
+    registered: Callable[[Summary], Sequence[str]] = lambda summary: ()
+    claims: Callable[[Summary], Mapping[str, Sequence[Claim]]] = lambda summary: {}
+    pictures: Sequence[Picture] = ()
+
+    def text(self, summary: Summary) -> str:
+        """The whole page."""
+        lines = [f"# Study: {self.title}", "", *blocks([source(summary), *self.about])]
+        for picture in self.pictures:
+            lines += [f"![{picture.shows}](img/{picture.file})", ""]
+        if summary.plan:
+            lines += self._effects(summary)
+        for section in self.sections(summary):
+            lines += section.lines()
+        return "\n".join([*lines, *made_by(summary).lines()]).rstrip() + "\n"
+
+    def _effects(self, summary: Summary) -> list[str]:
+        lines = ["## Registered effects", "", *blocks(self.registered(summary))]
+        for title, claims in self.claims(summary).items():
+            lines += [f"### {title}", ""] if title else []
+            lines += [*claims_table(claims).lines(), ""]
+        return lines
+
+
+def source(summary: Summary) -> str:
+    """Where a page's numbers come from."""
+    plan = " and `registered.json`, which was committed before the runs" if summary.plan else ""
+    return (
+        f"Generated by `python -m studies build` from `studies/{summary.study}/summary.json`{plan}; do not edit. {LAB}"
+    )
+
+
+def same_plan(summary: Summary) -> str:
+    """Whether the registered file is the one that the runs had."""
+    sha = hashlib.sha256(plan_of(summary.study).read_bytes()).hexdigest()
+    same = all(run["expected_sha256"] == sha for run in summary.runs.values())
+    told = "is that of every run" if same else "**is not that of every run**"
+    return f"The SHA-256 of the registered effects, `{sha[:12]}`, {told}."
+
+
+def made_by(summary: Summary) -> Section:
+    """How to make the study again, and what each part of it was made with."""
+    groups: dict[tuple[str, ...], tuple[dict[str, None], list[Numbers]]] = {}
+    for name, run in summary.runs.items():
+        by = summary.made_by(name)
+        commands, runs = groups.setdefault(machine(by), ({}, []))
+        commands[f"`{by['command']}`"] = None
+        runs.append(run)
+    rows = [
+        [*key, str(len(runs)), *seconds(runs), "; ".join(sorted(commands))]
+        for key, (commands, runs) in sorted(groups.items())
+    ]
+    spent = sum(run.get("seconds", 0.0) for run in summary.runs.values())
+    cost = f" The {len(summary.runs)} runs took {spent / 3600:.1f} hours in all." if spent else ""
+    return Section(
+        "Made by",
+        [
+            "\n".join(["```", *again(summary.study), "```"]),
+            f"makes it again; every run's steps and answers, which are not in the tree, then lie under "
+            f"`runs/studies/{summary.study}`.{cost}",
+            Table(("commit", "versions", "machine", "runs", "seconds each", "longest", "commands"), rows),
+        ],
+    )
+
+
+def machine(by: Numbers) -> tuple[str, ...]:
+    """Commit ("+": with changed files), versions and machine of a run."""
+    commit = f"`{by['commit'][:12]}{'+' * by['commit'].endswith('+')}`"
+    names = {"torch": "torch", "transformers": "transformers", "trl": "TRL"}
+    versions = ", ".join(f"{shown} {by[name]}" for name, shown in names.items() if name in by)
+    threads = f"{by['threads']} thread(s)" if "threads" in by else ""
+    parts = (by.get("device", ""), threads, f"{by['cores']} cores {by['processor']}")
+    return commit, versions, ", ".join(part for part in parts if part)
+
+
+def seconds(runs: Sequence[Numbers]) -> tuple[str, str]:
+    """Mean and longest, where they were kept."""
+    found = [run["seconds"] for run in runs if "seconds" in run]
+    return (f"{mean(found):.0f}", f"{max(found):.0f}") if found else ("", "")
+
+
+# ------------------------------------------------------------------------------------------------ numbers as text
+
+
+def pct(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f}"
+
+
+def listed(values: Iterable[float], form: str) -> str:
+    return ", ".join(f"{value:{form}}" for value in values)
+
+
+def average(found: Sequence[Mapping[str, Any]], *path: str) -> float:
+    """Mean of a number that lies at the end of a path."""
+    values = []
+    for value in found:
+        at: Any = value
+        for key in path:
+            at = at[key]
+        values.append(at)
+    return mean(values)
+
+
+def page_of(study: str) -> Page:
+    """A study's page."""
+    found: Page = import_module(f"studies.{study}.page").PAGE
+    return found
+
+
+def text_of(study: str) -> str:
+    return page_of(study).text(load(study))
