@@ -131,6 +131,14 @@ def test_the_template_counts_and_wraps() -> None:
         assert 810 <= tokens(row.prompt) == row.tokens <= 900
 
 
+def test_passkey_is_refused_for_a_tokenizer_without_english_words() -> None:
+    from lengthwise.lab.reasoner import shipped_reasoner
+    from lengthwise.pretrained import load_tokenizer
+
+    with pytest.raises(InputError, match="no token for a plain English sentence"):
+        passkey_rows(load_tokenizer(shipped_reasoner()), length=2000, rows=1)
+
+
 @pytest.mark.parametrize("first_half", [False, True])
 def test_passkey_is_told_once_in_a_drawn_place(first_half: bool) -> None:
     rows = passkey_rows(TOKENIZER, length=2000, rows=40, seed=1, first_half=first_half)

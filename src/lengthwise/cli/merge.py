@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from lengthwise.cli._console import complain, err, out, print_json
+from lengthwise.cli._progress import working
 from lengthwise.cli._targets import whole_folder
 from lengthwise.errors import ConfigError, InputError
 
@@ -140,9 +141,16 @@ def _show_plan(plan: Plan, job: MergeJob, found: dict[str, Any], *, as_json: boo
 
 
 @contextmanager
-def _progress() -> Iterator[Listener | None]:
+def _progress() -> Iterator[Listener]:
     if not err.is_terminal:
-        yield None
+        with working() as work:
+            work.phase("merging, MiB", 0, quiet=True)
+
+            def listen(done: int, total: int) -> None:
+                work.steps = total >> 20
+                work.at(done >> 20)
+
+            yield listen
         return
     with Progress("merging", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=err, transient=True) as bar:
         task = bar.add_task("merging")

@@ -74,14 +74,15 @@ def _open(asked: Comparison) -> Arena:
         raise ConfigError(f"test_data is given, but {asked.source} has its own test problems; leave one of them out")
     folder = model_folder(asked.model, in_its_world=True)
     words, opened = WORLDS[world]
-    if unknown := [word for word in words if word not in load_tokenizer(folder).get_vocab()]:
+    known = load_tokenizer(folder, trust_remote_code=asked.trust_remote_code).get_vocab()
+    if unknown := [word for word in words if word not in known]:
         raise ConfigError(
             f"model is {asked.model!r}, which does not know the words of {asked.source} ({', '.join(unknown[:3])}, "
             "...); leave --data out, and a lab model is compared in its own world"
         )
     arena = opened(asked, folder)
     longest = max(len(prompt) for part in (arena.validation, arena.test) for prompt in part.prompts)
-    most = room(longest, reach(read_config(folder)))
+    most = room(longest, reach(read_config(folder, trust_remote_code=asked.trust_remote_code)))
     if arena.eval_cap > most:
         raise ConfigError(
             f"eval_cap is {arena.eval_cap}, but behind a problem of {asked.source} the model has room for {most} "
@@ -151,12 +152,13 @@ def _parts(rows: Sequence[dict[str, Any]], column: str, asked: Comparison) -> di
 
 
 def _chains(asked: Comparison, folder: Path) -> Arena:
+    ready = partial(chain_problems, folder=folder, trust_remote_code=asked.trust_remote_code)
     draw = partial(chains.problems, levels=COMMON_LEVELS)
-    test = chain_problems(_held_out(asked, "test", draw), folder)
+    test = ready(_held_out(asked, "test", draw))
     return Arena(
         folder,
-        lambda seed: chain_problems(chains.problems(TRAIN_PROBLEMS, split="train", seed=seed), folder),
-        chain_problems(_held_out(asked, "validation", draw), folder),
+        lambda seed: ready(chains.problems(TRAIN_PROBLEMS, split="train", seed=seed)),
+        ready(_held_out(asked, "validation", draw)),
         test,
         asked.eval_cap or EVAL_CAP,
         asked.source,
@@ -176,9 +178,11 @@ class WitnessProblems(Problems):
         return witnesses.world(rows, self.tokenizer.get_vocab(), generator)
 
 
-def witness_problems(rows: Sequence[witnesses.Witness], folder: Path) -> WitnessProblems:
+def witness_problems(
+    rows: Sequence[witnesses.Witness], folder: Path, *, trust_remote_code: bool = False
+) -> WitnessProblems:
     """Witnesses as problems for the shipped asker, under the `lab` contract."""
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     contract = resolve(preset("lab"), tokenizer)
     found = prepare(
         [row.row for row in rows], contract, tokenizer, cap=WITNESS_CAP, positions=512, source=f"{LAB}witnesses"
@@ -206,12 +210,13 @@ def readings(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
 
 
 def _witnesses(asked: Comparison, folder: Path) -> Arena:
-    test = witness_problems(witnesses.problems(asked.test_problems, seed=_SEEDS["test"]), folder)
+    ready = partial(witness_problems, folder=folder, trust_remote_code=asked.trust_remote_code)
+    test = ready(witnesses.problems(asked.test_problems, seed=_SEEDS["test"]))
     corners = witnesses.frontier()
     return Arena(
         folder,
-        lambda seed: witness_problems(witnesses.problems(TRAIN_PROBLEMS, seed=seed), folder),
-        witness_problems(witnesses.problems(asked.validation_problems, seed=_SEEDS["validation"]), folder),
+        lambda seed: ready(witnesses.problems(TRAIN_PROBLEMS, seed=seed)),
+        ready(witnesses.problems(asked.validation_problems, seed=_SEEDS["validation"])),
         test,
         asked.eval_cap or WITNESS_CAP,
         asked.source,
@@ -227,9 +232,9 @@ SEARCH_CAP = 4 * search.MOST_TRIES * max(search.LEVELS) + 2 * max(search.LEVELS)
 """The longest worked solution: every try takes all numbers, 4 words each, and the answer 2 each."""
 
 
-def search_problems(rows: Sequence[search.Puzzle], folder: Path) -> Problems:
+def search_problems(rows: Sequence[search.Puzzle], folder: Path, *, trust_remote_code: bool = False) -> Problems:
     """Subset sums as problems for the shipped guesser, under the `lab` contract."""
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     contract = resolve(preset("lab"), tokenizer)
     return prepare([row.row for row in rows], contract, tokenizer, cap=SEARCH_CAP, positions=512, source=f"{LAB}search")
 
@@ -245,14 +250,15 @@ def tries(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
 
 
 def _search(asked: Comparison, folder: Path) -> Arena:
+    ready = partial(search_problems, folder=folder, trust_remote_code=asked.trust_remote_code)
     draw = partial(search.problems, levels=SEARCH_LEVELS)
     puzzles = _held_out(asked, "test", draw)
-    test = search_problems(puzzles, folder)
+    test = ready(puzzles)
     free = {name: one for name, one in baselines_for(test).items() if name != AGREES}  # no answer stands there twice
     return Arena(
         folder,
-        lambda seed: search_problems(draw(TRAIN_PROBLEMS, split="train", seed=seed), folder),
-        search_problems(_held_out(asked, "validation", draw), folder),
+        lambda seed: ready(draw(TRAIN_PROBLEMS, split="train", seed=seed)),
+        ready(_held_out(asked, "validation", draw)),
         test,
         asked.eval_cap or SEARCH_CAP,
         asked.source,

@@ -34,9 +34,9 @@ def demo_config(*, seed: int, steps: int) -> TrainConfig:
     return TrainConfig(steps=steps, prompts=16, group_size=8, updates=2, lr=1e-4, seed=seed)
 
 
-def chain_problems(rows: Sequence[chains.Chain], model: Path | str) -> Problems:
+def chain_problems(rows: Sequence[chains.Chain], folder: Path | str, *, trust_remote_code: bool = False) -> Problems:
     """Chains as problems for the shipped reasoner, under the `lab` contract."""
-    tokenizer = load_tokenizer(model)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     contract = resolve(preset("lab"), tokenizer)
     return prepare([chain.row for chain in rows], contract, tokenizer, cap=EVAL_CAP, positions=512, source=DATA)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lengthwise.context.tasks.rows import TaskRow, Template, check_request, count_tokens, dice, plain, too_short
+from lengthwise.errors import InputError
 
 MOST_KEY = 9_999_999
 DEFAULT_LENGTHS = tuple(range(2048, 16_384 + 1, 2048))
@@ -29,6 +30,8 @@ def passkey_rows(
     """
     check_request(length, rows, seed)
     block = count_tokens(tokenizer, [FILLER])[0]
+    if not block:
+        raise InputError("the tokenizer has no token for a plain English sentence, so no text of a length can be made")
     rng, made = dice(seed, "passkey", length), []
     for _ in range(rows):
         key = rng.randint(1, MOST_KEY)
