@@ -2,6 +2,8 @@ r"""Whether two answers are equal: read whole and compared part by part. Rows ar
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from lengthwise.evaluation import equality
@@ -184,7 +186,58 @@ LISTS = [
 ]
 
 
-@pytest.mark.parametrize(("given", "wanted", "equal"), [*SMALL_NUMBERS, *ALL_OF_IT, *UNITS, *FORMS, *RELATIONS, *LISTS])
+ALSO_SEEN = [  # kinds of public reports on graders of mathematics, beyond those above
+    (r"x\in\{1,2\}", "1, 2", True),
+    (r"\{x \mid x > 3\}", r"(3, \infty)", True),
+    (r"(-\infty,\infty)", r"\mathbb{R}", True),
+    (r"5\, \frac{\text{m}}{\text{s}}", r"5 \text{ m/s}", True),
+    ("9.8 m/s^2", "9.8", True),
+    (r"25^\circ\text{C}", "25", True),
+    (r"25^\circ\text{C}", r"25^\circ\text{F}", False),
+    ("5 USD", r"\$5", True),
+    ("Rs. 500", "500", True),
+    (r"\text{June 21}", "June 21", True),
+    ("0.(3)", "1/3", True),
+    ("2^10", "1024", True),
+    ("(-8)^{1/3}", "-2", True),
+    (r"\arctan 1", r"45^\circ", True),
+    ("abc", "cab", False),
+    ("2xyz", "2zyx", True),
+    (r"\overline{AB}", r"\overline{AB}", True),
+    (r"\overline{AB}", r"\overline{BA}", False),
+    ("f(x) = x^2", "x^2", True),
+    ("f(x) = x^2", "g(x) = x^2", False),
+    ("y = f(x) = x^2", "y=x^2", True),
+    ("f'(x) = 2x", "2x", True),
+    (r"\frac{dy}{dx} = 2x", "2x", True),
+    (r"x \equiv 1 \pmod 3", r"x \equiv 2 \pmod 3", False),
+    (r"x \equiv 1 \pmod 3", r"x\equiv1\pmod{3}", False),
+    ("3-1/2", "3.5", False),
+    (r"\langle 1,2 \rangle", "(1,2)", True),
+    (r"\begin{vmatrix}1&2\\3&4\end{vmatrix}", "-2", True),
+    (r"33\frac{1}{3}\%", r"\frac13", True),
+    (r"2k\pi \pm \frac{\pi}{3}", r"\pm\frac{\pi}{3} + 2\pi k", True),
+    (r"5\quad 7", "57", False),
+    ("1.5×10³", "1500", True),
+    ("½", "0.5", True),
+    ("√2", r"\sqrt{2}", True),
+    (r"-\infty", r"\infty", False),
+    (r"+\infty", r"\infty", True),
+    ("C(5,2)", "10", False),
+    (r"\frac{x^2}{2} + C", r"\frac{x^2}{2} + c", True),
+    (r"\frac{x^2}{2} + C", r"\frac{x^2}{2}", False),
+    (r"3 \text{ dozen}", "36", True),
+    ("5 ft 6 in", r"66 \text{ inches}", True),
+    (r"1\%", "0.1", False),
+    (r"\text{A and B}", "A, B", True),
+    ("III", "II", False),
+    ("3!!", "720", False),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "equal"), [*SMALL_NUMBERS, *ALL_OF_IT, *UNITS, *FORMS, *RELATIONS, *LISTS, *ALSO_SEEN]
+)
 def test_answers_are_compared_whole(given: str, wanted: str, equal: bool) -> None:
     assert same_answer(given, wanted, "math") is equal
 
@@ -214,6 +267,19 @@ def test_whatever_a_comparison_raises_is_unequal_and_named(
     assert same_answer("x+1", "x+2", "math") is False
     assert grade(r"\boxed{x+1}", "x+2", answer_format="math") == Verdict(False, "x+1", "boxed", name)
     assert grade(r"\boxed{x+1}", "x+1", answer_format="math") == Verdict(True, "x+1", "boxed")
+
+
+@pytest.mark.parametrize("unit", [
+    "(", r"\{", r"\$", "|", "2^", "2^{", "!", r"\frac{1}{", r"\sqrt{", r"\text{", r"\pm 1", "-", r"\sin ", "x/", "x<",
+    "1:", r"\log_{", "1&", "a b ", r"(1,2)\cup", "1;2,", r"5\text{ m }", "f'", r"\pm 1,",
+])  # fmt: skip
+def test_hostile_answers_neither_raise_nor_take_long(unit: str) -> None:
+    start = time.process_time()
+    text = (unit * 1000)[:990]
+    closed = text + "5" + "".join({"(": ")", "{": "}"}.get(sign, "") for sign in reversed(text))
+    for given in (text, text + "5", closed[:1000]):
+        assert answers_agree(given, "x+1", "math") == (False, None)
+    assert time.process_time() - start < 5  # half a second when nothing else runs
 
 
 def test_a_worker_without_memory_is_stopped_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from lengthwise.evaluation.equality.structure import Way, read_answer
 from lengthwise.evaluation.equality.tokens import GROUPED, SCIENTIFIC, Unreadable
 from lengthwise.evaluation.equality.tree import Node, num, sym, symbols
 
+_MOST_UNLIKE = 25  # entries of a list without order that are not written alike on both sides
 LONGEST = 1000
 """Characters of an answer that is more than text."""
 
@@ -101,6 +102,8 @@ def same(given: Node, wanted: Node) -> bool:
     if given == wanted:
         return True
     kinds = {given.kind, wanted.kind}
+    if kinds == {"num"}:
+        return False
     try:
         for kind, compare in _BY_KIND:
             if kind in kinds:
@@ -163,7 +166,9 @@ def _same_lists(given: Node, wanted: Node) -> bool:
         found = same_set(given, wanted)
         if found is not None:
             return found
-    brackets = {node.value if node.kind == "seq" else "" for node in (given, wanted)}
+    if sym("mathbb R") in (given, wanted):
+        return bool(same_set(given, wanted))
+    brackets = {"" if node.kind == "list" else _brackets(node) for node in (given, wanted)}
     entries = _entries(given), _entries(wanted)
     # A closed or half-open interval is no point, and no list of its ends; [1, 2, 3] is a list.
     if len(brackets) > 1 and brackets & {"[]", "(]", "[)"} and len(entries[0]) < 3:
@@ -171,12 +176,18 @@ def _same_lists(given: Node, wanted: Node) -> bool:
     return _same_entries(*entries, ordered=not brackets <= {"", "{}"})
 
 
+def _brackets(node: Node) -> str:
+    """Those of a point for a row or a column, too."""
+    return str(node.value) if node.kind == "seq" else "()" if node.kind == "matrix" else ""
+
+
 def _entries(node: Node) -> tuple[Node, ...]:
     if node.kind == "rel" and all(side.kind == "seq" for side in node.args) and len(node.args) == 2:
         names, values = (side.args for side in node.args)
         if len(names) == len(values):  # (x, y) = (1, 2)
             return tuple(Node("rel", pair, ("=",)) for pair in zip(names, values, strict=True))
-    return node.args if node.kind in ("list", "seq") else (node,)
+    is_vector = node.kind == "matrix" and node.value in (1, len(node.args))
+    return node.args if node.kind in ("list", "seq") or is_vector else (node,)
 
 
 def _are_inequalities(node: Node) -> bool:
@@ -203,7 +214,15 @@ def _same_entries(given: Sequence[Node], wanted: Sequence[Node], *, ordered: boo
 
 def _matched(given: list[Node], wanted: Sequence[Node]) -> bool:
     """Whether every entry of the reference has one of its own, and what is given beyond is only said again."""
-    for entry in wanted:
+    others = []
+    for entry in wanted:  # those that are written alike need no thought
+        if entry in given:
+            given.remove(entry)
+        else:
+            others.append(entry)
+    if len(others) > _MOST_UNLIKE:
+        return False
+    for entry in others:
         place = next((place for place, other in enumerate(given) if same(other, entry)), None)
         if place is None:
             return False
@@ -303,12 +322,12 @@ def _same_based(given: Node, wanted: Node) -> bool:
     return based.value[0].isdigit() and same(num(int(based.value[0])), other)
 
 
-def _never(given: Node, wanted: Node) -> bool:
-    return False
+def _same_text(given: Node, wanted: Node) -> bool:
+    return bool({given.kind, wanted.kind} <= {"text", "words"} and given.value == wanted.value)
 
 
 # The first kind of either side decides.
 _BY_KIND: tuple[tuple[str, Callable[[Node, Node], bool]], ...] = (
-    ("text", _never), ("rel", _same_relations), ("sets", _same_sets), ("list", _same_lists), ("seq", _same_lists),
-    ("ratio", _same_ratios), ("quantity", _same_quantities), ("based", _same_based), ("words", _never),
+    ("text", _same_text), ("rel", _same_relations), ("sets", _same_sets), ("list", _same_lists), ("seq", _same_lists),
+    ("ratio", _same_ratios), ("quantity", _same_quantities), ("based", _same_based), ("words", _same_text),
 )  # fmt: skip

@@ -24,7 +24,7 @@ _SAME_FUNCTION = {"lg": "log", "asin": "arcsin", "acos": "arccos", "atan": "arct
 _CALLED = frozenset("fgFG")  # letters that are functions before a parenthesis; others are factors there
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _ROUND = {"⌊": ("⌋", "floor"), "⌈": ("⌉", "ceil")}
-_DEEPEST = 60
+_DEEPEST, _MOST_FACTORS = 30, 60  # so that no recursion goes too deep
 
 
 def read_expression(tokens: Sequence[Token], *, tight: bool = False) -> tuple[Node, bool]:
@@ -54,13 +54,9 @@ class _Reader(Cursor):
 
     def sum(self) -> Node:
         """Terms with signs between them, the first with or without one."""
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            raise Unreadable("an expression nested too deeply")
         terms = [self.term(self.take("+", "-", "±", "∓") or "+")]
         while sign := self.take("+", "-", "±", "∓"):
             terms.append(self.term(sign))
-        self._depth -= 1
         return terms[0] if len(terms) == 1 else Node("add", tuple(terms))
 
     def term(self, sign: str) -> Node:
@@ -76,7 +72,7 @@ class _Reader(Cursor):
     def product(self) -> Node:
         node = self.signed_factor()
         divided = False
-        while True:
+        for _ in range(_MOST_FACTORS):
             if self.take("*"):
                 node, divided = Node("mul", (node, self.signed_factor())), False
             elif self.take("/"):
@@ -87,6 +83,7 @@ class _Reader(Cursor):
                 node = mixed if mixed is not None else Node("mul", (node, self.implicit_factor()))
             else:
                 return node
+        raise Unreadable("a product of too many factors")
 
     def divisor(self) -> Node:
         node = self.signed_factor()
@@ -133,7 +130,10 @@ class _Reader(Cursor):
 
     def power(self) -> Node:
         node = self.atom()
-        while sign := self.take("^", "!", "'", "%", "°"):
+        for _ in range(_MOST_FACTORS):
+            sign = self.take("^", "!", "'", "%", "°")
+            if sign is None:
+                return node
             if sign == "^":
                 node = self.raised(node)
             elif sign == "!":
@@ -146,7 +146,7 @@ class _Reader(Cursor):
                 node = Node("div", (node, num(100)))
             elif self._angle:
                 node = Node("mul", (node, Node("div", (Node("const", (), "pi"), num(180)))))
-        return node
+        raise Unreadable("a tower of powers")
 
     def raised(self, base: Node) -> Node:
         exponent = self.exponent()
@@ -186,7 +186,14 @@ class _Reader(Cursor):
     # ---- atoms ---------------------------------------------------------------------------------------------------
 
     def atom(self) -> Node:
-        token = self.next()
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise Unreadable("an expression nested too deeply")
+        node = self.atom_of(self.next())
+        self._depth -= 1
+        return node
+
+    def atom_of(self, token: Token) -> Node:
         if token.kind == "number":
             return self.number(token)
         if token.kind == "letter":

@@ -60,9 +60,9 @@ def _is_variable(node: Node) -> bool:
 def _variable(node: Node) -> Node | None:
     """The variable that relations are about."""
     if node.kind == "rel":
-        found = [side for side in node.args if _is_variable(side)]
-        found += [sym(name) for side in node.args for name in sorted(symbols(side)) if not name.startswith("mathbb")]
-        return found[0] if found else None
+        sides = [side for side in node.args if _is_variable(side)]
+        sides += [sym(name) for side in node.args for name in sorted(symbols(side)) if not name.startswith("mathbb")]
+        return sides[0] if sides else None
     return next((found for part in node.args if (found := _variable(part)) is not None), None)
 
 

@@ -13,18 +13,19 @@ from fractions import Fraction
 
 from lengthwise.evaluation.equality import units
 from lengthwise.evaluation.equality.expressions import read_expression
-from lengthwise.evaluation.equality.tokens import FUNCTIONS, Token, Unreadable, tokenize
+from lengthwise.evaluation.equality.splitting import OPENS, end_of, split, text_of
+from lengthwise.evaluation.equality.tokens import Token, Unreadable, tokenize
 from lengthwise.evaluation.equality.tree import Node, names, num, sym
+from lengthwise.evaluation.equality.unit_places import as_unit, says_unit, starts_unit
 
-_OPENS, _CLOSES = frozenset(["(", "[", "{", r"\{", "⟨"]), frozenset([")", "]", "}", r"\}", "⟩"])
 _PAIRS = frozenset(["()", "[]", "(]", "[)", "{}", r"\{\}", "⟨⟩"])
 _SEPARATORS = frozenset([",", ";", "and", "or"])
 _RELATIONS = names("= < > <= >= != ∈ ≈")
 _SETS = frozenset(["∪", "∩", "∖"])
 _NUMBER_SETS = {"ℝ": "mathbb R", "ℤ": "mathbb Z", "ℕ": "mathbb N", "ℚ": "mathbb Q", "ℂ": "mathbb C"}
 _TIME = re.compile(r"\d{1,2}:\d\d(?::\d\d)?")
+_DEEPEST = 20  # brackets in brackets
 _MOST_SIGNS = 4  # plus-or-minus signs that are spelled out, two values each
-UNIT_LETTERS = frozenset("mgshdLlNJWVAKCFTB")
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,13 @@ class _Reader:
     def __init__(self, way: Way) -> None:
         self.way = way
         self.loose = False
+        self._depth = 0
 
     def entries(self, tokens: Sequence[Token], *, spelled_out: bool = True) -> Node:
         """A list, or its only entry; ``spelled_out``: what is plus or minus is two entries."""
-        slices, between = _split(tokens, _SEPARATORS)
+        slices, between = split(tokens, _SEPARATORS)
         if ";" in between and "," in between:  # p = 5, q = 2; p = 7, q = 2
-            groups, _ = _split(tokens, frozenset([";"]))
+            groups, _ = split(tokens, frozenset([";"]))
             return Node("list", tuple(self.entries(group) for group in groups if group), frozenset([";"]))
         while between and not slices[-1]:  # "1, 2," and ", and"
             slices.pop()
@@ -92,7 +94,7 @@ class _Reader:
             return Node("text", (), text_of(tokens))
 
     def relation(self, tokens: Sequence[Token]) -> Node:
-        slices, signs = _split(tokens, _RELATIONS)
+        slices, signs = split(tokens, _RELATIONS)
         if signs and not slices[0] and signs[0] in ("=", "≈"):
             slices, signs = slices[1:], signs[1:]
         if not signs:
@@ -111,11 +113,11 @@ class _Reader:
             return Node("text", (), text_of(tokens))
 
     def side(self, tokens: Sequence[Token]) -> Node:
-        slices, between = _split(tokens, frozenset([":"]))
+        slices, between = split(tokens, frozenset([":"]))
         if between:
             time = "".join(token.text for token in tokens if token.kind != "word")
             return Node("ratio", tuple(self.leaf(part) for part in slices), time if _TIME.fullmatch(time) else None)
-        slices, between = _split(tokens, _SETS)
+        slices, between = split(tokens, _SETS)
         if between:
             return Node("sets", tuple(self.leaf(part) for part in slices), tuple(between))
         return self.leaf(tokens)
@@ -127,19 +129,25 @@ class _Reader:
             return sym(_NUMBER_SETS[tokens[0].text])
         if len(tokens) == 1 and tokens[0].text == "∅":
             return Node("seq", (), "{}")
-        for read in (self.words, self.bracketed, self.named_point, self.compound, self.quantity):
-            node = read(tokens)
-            if node is not None:
-                return node
-        return self.expression(tokens)
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise Unreadable("brackets nested too deeply")
+        ways = (self.words, self.bracketed, self.named_point, self.compound, self.quantity, self.expression)
+        node = next(node for read in ways if (node := read(tokens)) is not None)
+        self._depth -= 1
+        return node
 
-    def expression(self, tokens: Sequence[Token]) -> Node:
+    def expression(self, tokens: Sequence[Token]) -> Node | None:
         node, loose = read_expression(tokens, tight=self.way.tight)
         self.loose = self.loose or loose
         return node
 
     def words(self, tokens: Sequence[Token]) -> Node | None:
-        if not all(token.kind == "word" or token.upright or token.text in "'-.\"?" for token in tokens):
+        dated = tokens[0].kind == "word" and tokens[0].text.istitle() and tokens[0].text not in units.CURRENCY_WORDS
+        if not all(
+            token.kind == "word" or token.upright or token.text in "'-.\"?" or (dated and token.kind == "number")
+            for token in tokens
+        ):
             return None
         if tokens[0].kind == "number" or (len(tokens) == 1 and not _is_name(tokens[0])):
             return None
@@ -148,7 +156,7 @@ class _Reader:
         return Node("words", (), text_of(tokens))
 
     def bracketed(self, tokens: Sequence[Token]) -> Node | None:
-        if tokens[0].text not in _OPENS or _end_of(tokens, 0) != len(tokens) - 1:
+        if tokens[0].text not in OPENS or end_of(tokens, 0) != len(tokens) - 1:
             return None
         brackets = tokens[0].text + tokens[-1].text
         if brackets == "{}" and any(token.text == "choose" for token in tokens):
@@ -170,7 +178,7 @@ class _Reader:
     def braced(self, inside: Sequence[Token]) -> Node:
         if not inside:
             return Node("seq", (), "{}")
-        slices, between = _split(inside, frozenset(["|", ":"]))
+        slices, between = split(inside, frozenset(["|", ":"]))
         if len(between) == 1 and len(slices[0]) > 0 and slices[0][0].kind == "letter":
             return self.entries(slices[1])  # {x | x > 3}
         node = self.entries(inside)
@@ -182,10 +190,10 @@ class _Reader:
             len(tokens) < 4
             or tokens[0].kind != "letter"
             or tokens[1].text != "("
-            or _end_of(tokens, 1) < len(tokens) - 1
+            or end_of(tokens, 1) < len(tokens) - 1
         ):
             return None
-        slices, between = _split(tokens[2:-1], _SEPARATORS)
+        slices, between = split(tokens[2:-1], _SEPARATORS)
         if not between:
             return None
         inside = tuple(self.leaf(part) for part in slices)
@@ -200,7 +208,7 @@ class _Reader:
         starts = [0] + [
             place
             for place in range(2, len(tokens))
-            if tokens[place].kind == "number" and (_says_unit(tokens[place - 1]) or tokens[place - 1].text == "°")
+            if tokens[place].kind == "number" and (says_unit(tokens[place - 1]) or tokens[place - 1].text == "°")
         ]
         if len(starts) == 1 or tokens[0].kind != "number":
             return None
@@ -214,10 +222,13 @@ class _Reader:
         before = [place for place in (0, 1) if place < len(tokens) and tokens[place].text in units.CURRENCY]
         if before and (before[0] == 0 or tokens[0].text == "-"):
             return self.price(tokens, before[0])
+        if tokens[0].text in units.CURRENCY_WORDS and tokens[-1].kind == "number":
+            dot = len(tokens) > 1 and tokens[1].text == "."
+            return self.price([tokens[0], *tokens[1 + dot :]], 0)
         for place in range(1, len(tokens)):
-            if self.starts_unit(tokens, place):
-                try:  # a bare letter that starts a unit is taken for one
-                    unit, scale = units.read_unit([replace(tokens[place], upright=True), *tokens[place + 1 :]])
+            if starts_unit(tokens, place, letters=self.way.letters, spaced=self.way.spaced):
+                try:
+                    unit, scale = units.read_unit(as_unit(tokens[place:]))
                 except Unreadable:  # no unit, as the first angle of a sum of angles
                     continue
                 return _quantity(self.leaf(tokens[:place]), unit, scale)
@@ -232,33 +243,9 @@ class _Reader:
             raise Unreadable("a price with another unit")
         return Node("quantity", rest.args, replace(unit, words=rest.value.words))
 
-    def starts_unit(self, tokens: Sequence[Token], place: int) -> bool:
-        token, before = tokens[place], tokens[place - 1]
-        last = place == len(tokens) - 1
-        if token.text == "°" and before.text != ")" and any(part.text in FUNCTIONS for part in tokens[:place]):
-            return False  # the angle of a sine
-        if token.kind == "sign":
-            return token.text in ("°", units.PERCENT) or (last and token.text in (*units.CURRENCY, "¢"))
-        if before.kind == "sign" and before.text not in (")", "}", "]", "!", "∞", "'"):
-            return False
-        behind_number = before.kind == "number" or before.text in (")", "}", "pi")
-        if token.kind == "letter":
-            known = token.text in UNIT_LETTERS
-            bare = self.way.letters and place == 1 + (tokens[0].text == "-") and (token.spaced or not self.way.spaced)
-            return known and behind_number and (token.upright or (last and bare))
-        if token.kind != "word":
-            return False
-        # Behind pi, hr is rather a product of letters.
-        short = before.text == "pi" and len(token.text) < 4 and token.text not in ("cm", "mm", "km")
-        return token.upright or (behind_number and not short and units.is_unit_word(token))
-
 
 def _is_name(token: Token) -> bool:
     return token.kind == "word" and (token.upright or len(token.text) > 2)
-
-
-def _says_unit(token: Token) -> bool:
-    return token.kind in ("word", "letter") and (token.upright or units.is_unit_word(token))
 
 
 def _quantity(head: Node, unit: units.Unit, scale: Fraction) -> Node:
@@ -288,49 +275,6 @@ def _joined(parts: Sequence[Node]) -> Node | None:
         Node("mul", (part.args[0], num(unit.factor / last.factor))) for part, unit in zip(parts, found, strict=True)
     )
     return Node("quantity", (Node("add", terms),), last)
-
-
-# ---- splitting -------------------------------------------------------------------------------------------------------
-
-
-def _steps(tokens: Sequence[Token]) -> Iterator[int]:
-    for token in tokens:
-        if token.kind == "command":
-            yield (token.text == "begin") - (token.text == "end")
-        else:
-            yield (token.kind == "sign") * ((token.text in _OPENS) - (token.text in _CLOSES))
-
-
-def _split(tokens: Sequence[Token], signs: frozenset[str]) -> tuple[list[Sequence[Token]], list[str]]:
-    """The tokens between the signs that stand outside of all brackets, and these signs."""
-    slices: list[Sequence[Token]] = []
-    between: list[str] = []
-    depth = start = 0
-    for place, step in enumerate(_steps(tokens)):
-        depth += step
-        if depth < 0:
-            raise Unreadable("a bracket that never opened")
-        if depth == 0 and step == 0 and tokens[place].kind == "sign" and tokens[place].text in signs:
-            slices.append(tokens[start:place])
-            between.append(tokens[place].text)
-            start = place + 1
-    if depth:
-        raise Unreadable("a bracket that never closes")
-    return [*slices, tokens[start:]], between
-
-
-def _end_of(tokens: Sequence[Token], opening: int) -> int:
-    depth = 0
-    for place, step in enumerate(_steps(tokens[opening:]), opening):
-        depth += step
-        if depth == 0:
-            return place
-    raise Unreadable("a bracket that never closes")
-
-
-def text_of(tokens: Sequence[Token]) -> str:
-    """Text of tokens that were not read: words in lower case, one space between them."""
-    return " ".join(token.text.lower() if token.kind == "word" else token.text for token in tokens)
 
 
 # ---- plus or minus -------------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ _COMMANDS = {
     "cup": "∪", "cap": "∩", "setminus": "∖", "backslash": "∖", "in": "∈", "approx": "≈", "simeq": "≈", "doteq": "≈",
     "ldots": "…", "dots": "…", "cdots": "…", "dotsc": "…", "dotsb": "…", "degree": "°", "langle": "⟨", "rangle": "⟩",
     "lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")", "vert": "|",
-    "lvert": "|", "rvert": "|", "colon": ":", "emptyset": "∅", "varnothing": "∅", "prime": "'", "euro": "€",
+    "lvert": "|", "rvert": "|", "mid": "|", "colon": ":", "emptyset": "∅", "varnothing": "∅", "prime": "'", "euro": "€",
     "pounds": "£", "yen": "¥", "cent": "¢", "land": "and", "wedge": "and", "lor": "or", "vee": "or", "equiv": "≡",
     "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉", "%": "%", "$": "$", "{": r"\{", "}": r"\}", "|": "‖",
     "Vert": "‖", "lVert": "‖", "rVert": "‖",

@@ -71,7 +71,7 @@ _NAMES = _table(
     ("gallon", {"gallon gal": 1, "quart": Fraction(1, 4), "pint": Fraction(1, 8), "cup": Fraction(1, 16)}),
     ("acre", {"acre": 1}), ("hectare", {"hectare ha": 1}),
     ("dollar", {"dollar usd": 1, "cent": Fraction(1, 100), "penny pennie": Fraction(1, 100)}),
-    ("euro", {"euro eur": 1}), ("yen", {"yen": 1}), ("yuan", {"yuan rmb": 1}), ("rupee", {"rupee rs": 1}),
+    ("euro", {"euro eur": 1}), ("yen", {"yen": 1}), ("yuan", {"yuan rmb cny": 1}), ("rupee", {"rupee rs inr": 1}),
     (ANGLE, {"degree deg": 1}), (RADIAN, {"radian rad": 1}), ("celsius", {"celsius": 1}),
     ("fahrenheit", {"fahrenheit": 1}), ("kelvin", {"kelvin": 1}),
     (ANY, {"unit": 1}),
@@ -93,13 +93,16 @@ _SYMBOLS = {
 _OTHER_SYMBOLS = {"h": "hour", "d": "day", "ft": "foot", "in": "inch", "yd": "yard", "mi": "mile", "oz": "ounce"}
 _PREFIXES = {"": 0, "k": 3, "M": 6, "G": 9, "d": -1, "c": -2, "m": -3, "μ": -6, "n": -9}
 _PREFIXED_BARE = names(
-    "cm mm km dm kg mL ml ft yd oz lb lbs sec secs min mins hr hrs yr yrs mph kph kmh Hz am pm men day deg rad inch"
+    "cm mm km dm kg mL ml ft yd oz lb lbs sec secs min mins hr hrs yr yrs mph kph kmh Hz am pm men day deg rad inch in "
+    "USD EUR"
 )
 """Symbols that are units without ``\\text{}`` too, directly behind a number."""
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWERS_AFTER = {"squared": 2, "cubed": 3}
 _SILENT = names("of the a an in about approximately exactly only")
 CURRENCY = {"$": "dollar", "£": "pound", "€": "euro", "¥": "yen"}
+CURRENCY_WORDS = names("USD EUR Rs INR RMB CNY")
+"""Words that stand before an amount."""
 
 
 def is_unit_word(token: Token) -> bool:
