@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from lengthwise.cli import app, main
 from lengthwise.evaluation.grade_report import build_report, headline, left_out_lines, text_page
 from lengthwise.evaluation.logs import GradeOptions, grade_log
+from made_answers import broken, made
 from wordlog import HAND, word_tokenizer, write_log
 
 WORST = "<script>alert('x')</script>"
@@ -50,6 +52,26 @@ def test_the_page_leads_with_what_matters(log: Path, words: str, tmp_path: Path)
     assert done.stderr.strip() == "left out: 1 rows, response is not text (first in line 7)"
     assert all(len(line) <= 88 for line in lines if not line.startswith(("note", "report")))
     assert all(path.is_file() for path in (report, record, graded))
+
+
+def test_a_log_of_changed_and_broken_answers_ends_with_exit_0(tmp_path: Path) -> None:
+    rng, rows, labels = random.Random(5), [], []
+    for _, (gold, equal, unequal) in made(4, seed=5):
+        for given, label in ((equal, True), (unequal, False), (broken(gold, rng), None)):
+            rows.append(
+                {"response": rf"So it is $\boxed{{{given}}}$.", "answer": gold, "num_tokens": 9, "finished": True}
+            )
+            labels.append(label)
+    done = invoke(
+        write_log(tmp_path / "log.jsonl", rows), "--preset", "math", "--no-think", "--json", "--out", tmp_path / "g"
+    )
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert (summary["responses"], summary["comparison_errors"], summary["timeouts"]) == (len(rows), {}, 0)
+    verdicts = [json.loads(line)["correct"] for line in (tmp_path / "g").read_text().splitlines()]
+    assert [v for v, label in zip(verdicts, labels, strict=True) if label is not None] == [
+        label for label in labels if label is not None
+    ]
 
 
 def test_json_is_one_object_with_the_promised_keys(log: Path) -> None:

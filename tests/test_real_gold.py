@@ -48,8 +48,8 @@ PHRASINGS = {
 REALLY_EQUAL = {
     ("5", "x=5"): "the value of x",
     ("\\frac14", "\\frac{1}{4}"): "equal",
-    ("15", "15\\mbox{ cm}^2"): "units are not compared",
-    ("36", "36^\\circ"): "units are not compared",
+    ("15", "15\\mbox{ cm}^2"): "a unit on one side only is let pass",
+    ("36", "36^\\circ"): "a unit on one side only is let pass",
 }
 
 

@@ -200,11 +200,12 @@ def _same_entries(given: Sequence[Node], wanted: Sequence[Node], *, ordered: boo
     given, wanted = _each_named(given), _each_named(wanted)
     names = [_names(entries) for entries in (given, wanted)]
     stems = [None if found is None else _stem(found) for found in names]
-    if None in names or (stems[0] is not None and stems[0] == stems[1]):
-        if names[0] is not None:
-            given = [part.args[-1] for part in given]
-        if names[1] is not None:
-            wanted = [part.args[-1] for part in wanted]
+    unnamed = [all(part.kind != "rel" for part in entries) for entries in (given, wanted)]
+    if any(unnamed) or (stems[0] is not None and stems[0] == stems[1]):
+        given, wanted = (
+            entries if found is None else [part.args[-1] for part in entries]
+            for entries, found in zip((given, wanted), names, strict=True)
+        )
         # Values of x, y, z that come without names come in this order; those of x, x, x in none.
         ordered = ordered or any(found is not None and stem is None for found, stem in zip(names, stems, strict=True))
     if ordered or Node("text", (), "…") in (*given, *wanted):

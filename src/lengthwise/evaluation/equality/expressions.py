@@ -24,7 +24,7 @@ _SAME_FUNCTION = {"lg": "log", "asin": "arcsin", "acos": "arccos", "atan": "arct
 _CALLED = frozenset("fgFG")  # letters that are functions before a parenthesis; others are factors there
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _ROUND = {"⌊": ("⌋", "floor"), "⌈": ("⌉", "ceil")}
-_DEEPEST, _MOST_FACTORS = 30, 60  # so that no recursion goes too deep
+_DEEPEST, _MOST_FACTORS = 50, 60  # so that no recursion goes too deep
 
 
 def read_expression(tokens: Sequence[Token], *, tight: bool = False) -> tuple[Node, bool]:
@@ -54,10 +54,17 @@ class _Reader(Cursor):
 
     def sum(self) -> Node:
         """Terms with signs between them, the first with or without one."""
+        self.go_deeper()
         terms = [self.term(self.take("+", "-", "±", "∓") or "+")]
         while sign := self.take("+", "-", "±", "∓"):
             terms.append(self.term(sign))
+        self._depth -= 1
         return terms[0] if len(terms) == 1 else Node("add", tuple(terms))
+
+    def go_deeper(self) -> None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise Unreadable("an expression nested too deeply")
 
     def term(self, sign: str) -> Node:
         node = self.product()
@@ -186,9 +193,7 @@ class _Reader(Cursor):
     # ---- atoms ---------------------------------------------------------------------------------------------------
 
     def atom(self) -> Node:
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            raise Unreadable("an expression nested too deeply")
+        self.go_deeper()
         node = self.atom_of(self.next())
         self._depth -= 1
         return node
