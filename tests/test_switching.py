@@ -17,8 +17,11 @@ from transformers import (
 )
 
 import tiny
+from lengthwise.context.extending import extend_folder
+from lengthwise.context.schemes_config import Scheme
 from lengthwise.engine.batches import Task
 from lengthwise.engine.critic import Critic
+from lengthwise.engine.models import load_policy
 from lengthwise.engine.rollouts import NO_TOKEN, join
 from lengthwise.engine.runlog import read_metrics
 from lengthwise.engine.sampler import Sampler
@@ -27,6 +30,7 @@ from lengthwise.engine.switching import Switch, check_learnable, check_shared, s
 from lengthwise.engine.trainer import TrainConfig, Trainer
 from lengthwise.engine.windowed import WindowedTrainer
 from lengthwise.errors import UnsupportedModelError
+from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method
 from lengthwise.reach import reach
 
@@ -344,3 +348,20 @@ def test_a_run_that_could_not_score_what_it_sampled_ends_before_it_samples(metho
     net.register_forward_pre_hook(lambda *_: pytest.fail("it sampled"))
     with pytest.raises(UnsupportedModelError, match="beyond 16 tokens change with every token"):
         trainer.train()
+
+
+# positions that are drawn anew: a scheme of our own
+
+
+def test_a_checkpointed_model_scores_at_the_positions_it_sampled_at(tmp_path):
+    extend_folder(shipped_reasoner(), tmp_path / "drawn", Scheme("randomised"))
+    for checkpointing in (False, True):
+        policy = load_policy(tmp_path / "drawn", device="cpu", gradient_checkpointing=checkpointing)
+        drawn = sample(policy.model)
+        logp = Scorer(policy.model)(drawn)[0]
+        assert torch.allclose(logp, drawn.logp, atol=1e-4)
+        logp.sum().backward()
+    config = policy.model.config
+    check_shared(config, 30, "TRL", ours=False)
+    with pytest.raises(UnsupportedModelError, match="draws positions anew in training mode, in which TRL scores"):
+        check_shared(config, 30, "TRL")

@@ -155,8 +155,10 @@ def load_policy(
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if lora_rank:
             model.enable_input_require_grads()
-        # transformers checkpoints in training mode only; with dropout off the numbers are those of eval mode.
-        model.train()
+        # transformers checkpoints in training mode only. Nothing but the checkpointed modules is in it: positions that
+        # a scheme draws while training, or a router's noise, would score a sample otherwise than it was drawn.
+        for module in model.modules():
+            module.training = bool(getattr(module, "gradient_checkpointing", False))
     compute: Callable[[], AbstractContextManager[Any]] = nullcontext
     if taken != "float32" and not frozen:
         compute = partial(torch.autocast, where.type, dtype=DTYPES[taken])

@@ -107,11 +107,16 @@ def check_shared(config: Any, tokens: int, engine: str, *, ours: bool = True) ->
     `tokens` is the most that a row has there, padding counted. `ours`: our own engine could do the same work.
 
     Raises:
-        UnsupportedModelError: it could.
+        UnsupportedModelError: it could; or a response would be learnt from at positions drawn anew.
     """
+    kind = getattr(config, "model_type", type(config).__name__)
     switch = switch_of(config)
+    if ours and any(rope.get("randomised") for rope in _ropes(config)):
+        raise UnsupportedModelError(
+            f"model_type {kind!r} draws positions anew in training mode, in which {engine} scores what it sampled at "
+            "plain ones; use `lengthwise shorten` on one device"
+        )
     if switch is not None and tokens > switch.length:
-        kind = getattr(config, "model_type", type(config).__name__)
         way = ", or use `lengthwise shorten` on one device" if ours and switch.steady else ""
         raise UnsupportedModelError(
             f"model_type {kind!r} has {switch.kind} rotary factors that switch at {switch.length} tokens, and a prompt "
