@@ -139,6 +139,25 @@ def test_answers_are_at_least_5_tokens_and_greedy(folder: Path) -> None:
     assert text == policy.tokenizer.decode(wanted, skip_special_tokens=True)
 
 
+def test_a_text_is_read_as_if_no_longer_one_had_been_read_before(folder: Path) -> None:
+    """Under dynamic rotation transformers keeps the factors of the longest text, which change what is read next."""
+    from lengthwise.context import extend
+    from lengthwise.engine.models import load_policy
+
+    policy = load_policy(folder, device="cpu")
+    extend(policy.model, "dynamic", factor=4.0)
+    with torch.no_grad():
+        for name, parameter in policy.model.named_parameters():
+            if "q_proj" in name or "k_proj" in name:
+                parameter.mul_(8)
+    arm = Arm("m", dict(FACTS), policy.tokenizer, lambda rows: reading._answers(policy, rows, None), policy)
+    short, longer = TaskRow("lines", "number 3 " * 10, "3", 90), TaskRow("lines", "number 3 " * 20, "3", 180)
+    alone = [arm.losses(range(1, 91)), *arm.answer([short])]
+    arm.losses(range(1, 201))
+    _, after = arm.answer([longer, short])
+    assert torch.equal(arm.losses(range(1, 91)), alone[0]) and after == alone[1]
+
+
 def test_an_endpoint_answers_the_same_tasks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lengthwise.evaluation.endpoint import Client, Endpoint, Reply
 

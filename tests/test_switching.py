@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
 from transformers import (
+    DynamicCache,
     LlamaConfig,
     LlamaForCausalLM,
     Phi3Config,
@@ -15,10 +17,14 @@ from transformers import (
     PhimoeForCausalLM,
     Qwen2Config,
 )
+from typer.testing import CliRunner
 
 import tiny
+from adapter_rows import switching
+from lengthwise.cli import app
 from lengthwise.context.extending import extend_folder
 from lengthwise.context.schemes_config import Scheme
+from lengthwise.context.writing import read, write
 from lengthwise.engine.batches import Task
 from lengthwise.engine.critic import Critic
 from lengthwise.engine.models import load_policy
@@ -365,3 +371,33 @@ def test_a_checkpointed_model_scores_at_the_positions_it_sampled_at(tmp_path):
     check_shared(config, 30, "TRL", ours=False)
     with pytest.raises(UnsupportedModelError, match="draws positions anew in training mode, in which TRL scores"):
         check_shared(config, 30, "TRL")
+
+
+# one text at a time: `generate` and `evaluate-context`
+
+
+def test_generate_reads_a_text_anew_where_its_factors_switch(tmp_path):
+    folder = switching(tmp_path / "longrope", 24)
+    policy = load_policy(folder, device="cpu")
+    text = policy.tokenizer.decode(policy.tokenizer("1+2+3+4+5+6")["input_ids"])
+    for words, room in ((text, 30), (text * 3, 9)):
+        arguments = ["generate", str(folder), "--prompt", words, "--max-tokens", str(room), "--chunk", "4", "--json"]
+        said = json.loads(CliRunner().invoke(app, arguments).stdout)["text"]
+        ids = policy.tokenizer(words)["input_ids"]
+        sampler = Sampler(policy.model, eos_ids=[policy.tokenizer.eos_token_id], pad_id=0)
+        wanted = sampler.generate([ids], caps=room, generator=tiny.generator(), temperature=0.0).response(0)
+        assert said == policy.tokenizer.decode(wanted, skip_special_tokens=True)
+
+
+def test_written_text_is_that_of_phi_3_s_own_generate():
+    net = model("phi3")
+    for prompt in (PROMPTS[1], PROMPTS[3]):
+        cache = DynamicCache()
+        logits = read(net, prompt, cache=cache, chunk=len(prompt), on_read=lambda _: None)
+        options = {"eos_ids": (39,), "generator": tiny.generator(), "max_tokens": 40, "prompt": prompt, "anew": FIRST}
+        found = list(write(net, logits, cache=cache, **options))
+        theirs = net.generate(
+            torch.tensor([prompt]), do_sample=False, max_new_tokens=40, eos_token_id=39, pad_token_id=0
+        )
+        assert theirs[0, len(prompt) :].tolist() == found
+        assert cache.get_seq_length() == len(prompt) + len(found) - 1

@@ -47,6 +47,7 @@ def generate(
 
     from lengthwise.context.writing import check_sampling
     from lengthwise.engine.models import dtype_words, load_policy
+    from lengthwise.engine.switching import switch_of
 
     check_sampling(max_tokens, temperature, top_p, chunk)
     logging.disable_progress_bar()
@@ -55,11 +56,16 @@ def generate(
     eos_ids, ids = _tokens(policy, text, chat_template)
     if options is None:
         _check_room(policy.model.config, len(ids), max_tokens)
-    sampling = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "eos_ids": eos_ids}
+    sampling: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
+    sampling["eos_ids"] = eos_ids
     with ExitStack() as stack:
         cache = _cache(stack, policy.model, options)
         stack.enter_context(policy.compute())
         written = _Written(stream)
+        if options is None and (switch := switch_of(policy.model.config)) is not None:
+            # Factors that depend on the length of what is read must not change within it.
+            chunk = max(chunk, len(ids))
+            sampling |= {"prompt": ids, "anew": switch.length if switch.steady else None}
         stopped = _run(policy, ids, cache, chunk, seed, sampling, written)
         result = {**written.facts(len(ids), cache), "dtype": policy.dtype}
     if as_json:

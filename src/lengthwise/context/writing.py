@@ -56,19 +56,30 @@ def write(
     max_tokens: int = 0,
     temperature: float = 0.0,
     top_p: float = 1.0,
+    prompt: Sequence[int] = (),
+    anew: int | None = None,
 ) -> Iterator[int]:
     """Yield tokens one by one, until one of `eos_ids` (which is yielded too) or `max_tokens`; 0: no bound.
 
-    `logits` [V] are those of `read`. Temperature 0 takes the likeliest token.
+    `logits` [V] are those of `read`. Temperature 0 takes the likeliest token. Where rotary factors switch beyond `anew`
+    tokens, the whole text, which begins with `prompt`, is read again there: what the cache holds (one that makes its
+    layers as it is filled) was rotated by others.
 
     Raises:
         InputError: logits that are NaN: the model's weights are broken.
     """
+    text = list(prompt)
     for written in count(1):
         token = _draw(logits, generator, temperature, top_p)
         yield token
         if token in eos_ids or written == max_tokens:
             return
+        if anew is not None:
+            text.append(token)
+            if len(text) == anew + 1:
+                cache.layers.clear()
+                logits = read(model, text, cache=cache, chunk=len(text), on_read=lambda _: None)
+                continue
         out = model(input_ids=torch.tensor([[token]], device=model.device), past_key_values=cache, use_cache=True)
         logits = out.logits[0, -1]
 

@@ -130,4 +130,4 @@ def forget(model: Any, switch: Switch | None) -> None:
     """Put factors that a long text left behind in the model back to the first ones, by reading one token."""
     if switch is not None and not switch.steady:
         token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-        model(input_ids=token, position_ids=token, use_cache=False)
+        model(input_ids=token, use_cache=False)

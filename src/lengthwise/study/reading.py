@@ -24,6 +24,7 @@ from lengthwise.context.tasks.scoring import loss_by_position, perplexity, score
 from lengthwise.context.writing import read
 from lengthwise.data import read_rows
 from lengthwise.engine.models import AUTO, Policy, check_dtype, dtype_words, load_policy, resolve_device
+from lengthwise.engine.switching import forget, switch_of
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.evaluation.bootstrap import Interval, cluster_bootstraps, mean_interval
 from lengthwise.evaluation.endpoint import Endpoint
@@ -179,6 +180,7 @@ class Arm:
     def losses(self, ids: Sequence[int]) -> torch.Tensor:
         """NLL_t of tokens 1 .. n-1 given those before, float32 [n-1], natural logarithm."""
         assert self.policy is not None
+        forget(self.policy.model, switch_of(self.policy.model.config))
         tokens = torch.tensor([list(ids)], device=self.policy.device)
         with self.policy.compute():
             logits = self.policy.model(input_ids=tokens, use_cache=False).logits[0, :-1]
@@ -309,6 +311,8 @@ def _answers(policy: Policy, rows: Sequence[TaskRow], method: Any) -> Iterator[s
         cache = DynamicCache() if method is None else method.new_cache()
         # A whole prompt at once: rotations that depend on the length must not change within it.
         size, said = len(ids) if method is None else 2048, list[int]()
+        switch = None if method is not None else switch_of(policy.model.config)
+        forget(policy.model, switch)
         with policy.compute():
             logits = read(policy.model, ids, cache=cache, chunk=size, on_read=lambda _: None)
             while True:
@@ -317,6 +321,10 @@ def _answers(policy: Policy, rows: Sequence[TaskRow], method: Any) -> Iterator[s
                 said.append(int(logits.argmax()))
                 if said[-1] in ends or len(said) == most:
                     break
+                if switch is not None and switch.steady and len(ids) + len(said) == switch.length + 1:
+                    cache, text = DynamicCache(), [*ids, *said]
+                    logits = read(policy.model, text, cache=cache, chunk=len(text), on_read=lambda _: None)
+                    continue
                 token = torch.tensor([said[-1:]], device=policy.device)
                 logits = policy.model(input_ids=token, past_key_values=cache, use_cache=True).logits[0, -1]
         yield policy.tokenizer.decode(said, skip_special_tokens=True)
