@@ -171,13 +171,13 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         """All that was drawn, and the kept groups; prompts of which none is kept are passed over, as in our engine."""
         wanted, asked = self.args.generation_batch_size // self.num_generations, 0
         for _ in range(MOST_SKIPPED):
-            drawn, kept = self._round(inputs if not asked else self._more(step, asked, wanted), step, cap, asked)
+            first = self._more(step, asked, wanted) if asked else inputs
+            drawn, kept, asked = self._round(first, step, cap, asked)
             everything = join_batches(drawn).rollouts
             if kept:
                 batch = join_batches(kept)
                 groups = batch.rollouts.group_ids
                 return drawn, batch.select(torch.isin(groups, groups.unique()[:wanted]))
-            asked += len(everything.group_ids.unique())
             why = nothing_kept(Collected(everything, everything, len(drawn), 0), cap)
             if not self._indexed:
                 break
@@ -185,8 +185,8 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
             self.method_state = self.method.update_state(self.method_state, everything)
         raise TrainingError(f"{why}. Batches in a row with nothing to learn from end a run at {MOST_SKIPPED}")
 
-    def _round(self, inputs: Any, step: int, cap: int, asked: int) -> tuple[list[Batch], list[Batch]]:
-        """What was drawn and the kept groups of it: drawn again while there are too few."""
+    def _round(self, inputs: Any, step: int, cap: int, asked: int) -> tuple[list[Batch], list[Batch], int]:
+        """What was drawn, the kept groups of it, drawn again while there are too few, and the prompts asked by then."""
         wanted = self.args.generation_batch_size // self.num_generations
         drawn: list[Batch] = []
         kept: list[Batch] = []
@@ -206,7 +206,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
                 break  # an iterable data set is read in order: filtered, not refilled
         if not any(len(batch) for batch in drawn):
             raise TrainingError(f"TRL gave no response token in {len(drawn)} draws; see what its sampler says")
-        return drawn, [batch for batch in kept if len(batch)]
+        return drawn, [batch for batch in kept if len(batch)], asked
 
     def _more(self, step: int, asked: int, ask: int) -> Any:
         """Rows of other prompts for this process, each as often as a group is large."""
