@@ -20,6 +20,7 @@ from lengthwise.evaluation.gold import NUMERIC_FORMATS
 __all__ = ["answers_agree", "get_ready", "same_answer"]
 
 _GOES_ON = re.compile(r"(?<![,;\s])\s+(?:…|\.\.\.)$")  # "64 …", but not "1, 2, …"
+_DECIMALS = re.compile(r"\.(\d+)")
 _CURRENCY = frozenset("£€¥")  # "$" may be LaTeX's
 
 
@@ -66,16 +67,17 @@ def _equal(extracted: str, gold: str, answer_format: str) -> bool:
     if number is None and answer_format in NUMERIC_FORMATS:
         number = number_with_unit(extracted)
     if number is not None and wanted is not None and not _unlike_currencies(extracted, gold):
-        return _same_number(number, wanted, exact="." not in extracted + gold)
+        return _same_number(number, wanted, [len(m[1]) for text in (extracted, gold) if (m := _DECIMALS.search(text))])
     choice = lone_choice(gold) if wanted is None else None
     given = None if choice is None else chosen(extracted)
     return same_meaning(extracted, gold) if given is None else given == choice
 
 
-def _same_number(number: Fraction, wanted: Fraction, *, exact: bool) -> bool:
-    if exact or number.denominator == wanted.denominator == 1:
+def _same_number(number: Fraction, wanted: Fraction, decimals: list[int]) -> bool:
+    """Whether two numbers are equal; ``decimals``: how many those have that are written with a point."""
+    if number == wanted or not decimals or number.denominator == wanted.denominator == 1:
         return number == wanted
-    return number == wanted or within_tolerance(number, wanted)
+    return within_tolerance(number, wanted, Fraction(1, 10 ** min(decimals)))
 
 
 def _unlike_currencies(extracted: str, gold: str) -> bool:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from lengthwise.evaluation.equality import relations, units
 from lengthwise.evaluation.equality.intervals import same_set
 from lengthwise.evaluation.equality.numeric import EXPRESSIONS
-from lengthwise.evaluation.equality.points import same_value
+from lengthwise.evaluation.equality.points import constant, last_digit, same_value
 from lengthwise.evaluation.equality.structure import Way, read_answer
 from lengthwise.evaluation.equality.tokens import GROUPED, SCIENTIFIC, Unreadable
 from lengthwise.evaluation.equality.tree import Node, num, sym, symbols
@@ -42,8 +42,11 @@ def same_meaning(given: str, wanted: str) -> bool:
 @functools.lru_cache(maxsize=4096)
 def readings(text: str) -> tuple[Node, ...]:
     """What a text can be read as, the likeliest first; nothing for a text that falls into no parts."""
+    text = text.strip()
+    text = text if text.endswith("..") else text.rstrip(".")
     found: dict[Node, None] = {}
-    for grouped in (True, False) if GROUPED.search(text) else (True,):
+    ambiguous = any(",0" not in number for number in GROUPED.findall(text))  # the entries of no list begin with 0
+    for grouped in (True, False) if ambiguous else (True,):
         for scientific in (True, False) if SCIENTIFIC.search(text) else (True,):
             try:
                 reading = read_answer(text, Way(grouped, scientific))
@@ -144,18 +147,43 @@ def _oriented(equation: Node) -> Node:
 
 def _values(equation: Node) -> tuple[Node, ...]:
     """What an equation says of its left side: the last side, or each where one is only near the other."""
-    return equation.args if "≈" in equation.value else equation.args[-1:]
+    if "≈" not in equation.value:
+        return equation.args[-1:]
+    return equation.args[1:] if relations.is_name(equation.args[0]) else equation.args
 
 
 def _same_equations(given: Node, wanted: Node) -> bool:
     names = [equation.args[0] for equation in (given, wanted)]
     named = all(map(relations.is_name, names))
-    if named and (names[0] == names[1] or "words" in (names[0].kind, names[1].kind)):
-        if any(same(value, other) for value in _values(given) for other in _values(wanted)):
+    in_words = [name.kind == "words" for name in names]
+    if named and (names[0] == names[1] or in_words[0] != in_words[1]):
+        if len(given.args) == len(wanted.args):
+            near = "≈" in given.value and "≈" in wanted.value
+            agree = (
+                all(map(_as_near, given.args[1:], wanted.args[1:])) if near else same(given.args[-1], wanted.args[-1])
+            )
+            if agree and all(map(_may_agree, given.args[1:-1], wanted.args[1:-1])):
+                return True
+        elif any(same(value, other) for value in _values(given) for other in _values(wanted)):
             return True
     elif len(given.args) == len(wanted.args) and all(map(same, given.args, wanted.args)):
         return True
     return relations.same_equation(given, wanted)
+
+
+def _as_near(given: Node, wanted: Node) -> bool:
+    """Whether two sides agree, or are decimals of which one rounds the other."""
+    last = max(last_digit(given), last_digit(wanted))
+    if last and {part.kind for part in (given, wanted)} <= {"num", "decimal", "neg"}:
+        return abs(constant(given) - constant(wanted)) <= Fraction(last) / 2
+    return same(given, wanted)
+
+
+def _may_agree(given: Node, wanted: Node) -> bool:
+    """Whether sides amid two chains may be two ways to the same end: those of the same variables must be the same."""
+    if given.kind in EXPRESSIONS and wanted.kind in EXPRESSIONS and symbols(given) != symbols(wanted):
+        return True
+    return same(given, wanted)
 
 
 # ---- lists, points, sets ---------------------------------------------------------------------------------------------
@@ -191,7 +219,9 @@ def _entries(node: Node) -> tuple[Node, ...]:
 
 
 def _are_inequalities(node: Node) -> bool:
-    return all(part.kind == "rel" and not relations.is_equation(part) for part in _entries(node))
+    return bool(_entries(node)) and all(
+        part.kind == "rel" and not relations.is_equation(part) for part in _entries(node)
+    )
 
 
 def _same_entries(given: Sequence[Node], wanted: Sequence[Node], *, ordered: bool) -> bool:
@@ -200,8 +230,9 @@ def _same_entries(given: Sequence[Node], wanted: Sequence[Node], *, ordered: boo
     given, wanted = _each_named(given), _each_named(wanted)
     names = [_names(entries) for entries in (given, wanted)]
     stems = [None if found is None else _stem(found) for found in names]
+    short = all(len(part.args) == 2 for part in (*given, *wanted) if part.kind == "rel")
     unnamed = [all(part.kind != "rel" for part in entries) for entries in (given, wanted)]
-    if any(unnamed) or (stems[0] is not None and stems[0] == stems[1]):
+    if any(unnamed) or (short and stems[0] is not None and stems[0] == stems[1]):
         given, wanted = (
             entries if found is None else [part.args[-1] for part in entries]
             for entries, found in zip((given, wanted), names, strict=True)

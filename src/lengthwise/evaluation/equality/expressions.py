@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from lengthwise.evaluation.equality.cursor import Cursor
 from lengthwise.evaluation.equality.tokens import FUNCTIONS, GREEK_NAMES, Token, Unreadable
-from lengthwise.evaluation.equality.tree import Node, names, num, sym
+from lengthwise.evaluation.equality.tree import Node, decimal, names, num, sym
 
 _SYMBOLS = GREEK_NAMES | {"angle", "triangle", "ell", "hbar", "partial", "nabla", "aleph"}
 _DRESSED = names("overline vec hat tilde dot ddot underline mathbb mathcal mathscr mathfrak")
@@ -21,6 +21,7 @@ _TRIGONOMETRIC = names("sin cos tan cot sec csc")
 _SAME_FUNCTION = {"lg": "log", "asin": "arcsin", "acos": "arccos", "atan": "arctan"} | {
     f"ar{name}": f"arc{name}" for name in ("sinh", "cosh", "tanh")
 }
+_PROSE = names("for is of the if when to be are as at all any has was not where with otherwise equals from by")
 _CALLED = frozenset("fgFG")  # letters that are functions before a parenthesis; others are factors there
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _ROUND = {"⌊": ("⌋", "floor"), "⌈": ("⌉", "ceil")}
@@ -176,7 +177,10 @@ class _Reader(Cursor):
 
     def called(self, name: Node) -> Node:
         """The name itself, or its value at what stands in the parentheses behind it."""
-        if name.value.rstrip("'") in _CALLED and self.sign("("):
+        inside, behind = self.peek(1), self.peek(2)
+        # y(0) is no product
+        at_number = inside is not None and inside.kind == "number" and behind is not None and behind.text == ")"
+        if self.sign("(") and (at_number or name.value.rstrip("'") in _CALLED):
             return Node("call", tuple(self.arguments()), name.value)
         return name
 
@@ -227,7 +231,8 @@ class _Reader(Cursor):
         exact = not set(token.text) & set(".eE") or "\\" in token.text or "(" in token.text
         if self.sign("_"):
             return Node("based", (), (token.text, self.subscript()))
-        return Node("num" if exact else "decimal", (), token.value)
+        assert token.value is not None, "a number has a value"
+        return num(token.value) if exact else decimal(token.value, token.text)
 
     def letter(self, token: Token) -> Node:
         if self.sign("_"):
@@ -243,13 +248,17 @@ class _Reader(Cursor):
     def word(self, token: Token) -> Node:
         if token.text in ("min", "sec"):  # units too, but not here
             return self.function(token.text)
-        if token.upright or len(token.text) > 3:
-            for name in sorted(FUNCTIONS, key=len, reverse=True):  # "sinx", "ln2" in plain text
-                rest = token.text.removeprefix(name)
-                if not token.upright and len(rest) == 1:
-                    return self.insert([Token("command", name), Token("letter", rest)])
+        if token.text.lower() in _PROSE and (token.upright or len(token.text) > 2):  # as may be a times s
+            raise Unreadable("prose")
+        if token.upright:
             return sym(f"word {token.text.lower()}")
-        return self.insert([Token("letter", letter, False, token.upright) for letter in token.text])
+        if token.text[:-1] in FUNCTIONS:  # "sinx" in plain text
+            return self.insert([Token("command", token.text[:-1]), Token("letter", token.text[-1])])
+        if len(token.text) > 3 and (self.starts_factor() or self.at > 1):
+            raise Unreadable("a word in a product")
+        if len(token.text) > 3:
+            return sym(f"word {token.text.lower()}")
+        return self.insert([Token("letter", letter) for letter in token.text])
 
     def insert(self, tokens: list[Token]) -> Node:
         """Read these in place of the token just taken."""

@@ -177,7 +177,7 @@ def _listed(node: Node) -> Pieces:
 
 
 def _combined(node: Node) -> Pieces:
-    found = _pieces(node.args[0])
+    found = _pieces(node.args[0])  # the only one of {x | x > 3}
     for sign, part in zip(node.value, map(_pieces, node.args[1:]), strict=True):
         kept = part if sign == "∩" else _complement(part)
         found = _union([found, part]) if sign == "∪" else _both(found, kept)

@@ -19,7 +19,7 @@ from lengthwise.evaluation.equality.tree import Node, symbols
 ABSOLUTE, RELATIVE, NOISE = Fraction(1, 2_000_000), Fraction(1, 100_000), Fraction(1, 10**12)
 """Decimals are equal to what they round: both bounds hold, or the difference is that of floating-point numbers."""
 _OF_NUMBERS, _NOISE = (float(ABSOLUTE), float(RELATIVE)), float(NOISE)
-_AT_POINTS = (math.inf, 2e-6)  # the same for expressions whose coefficients may be rounded
+_AT_POINTS = 2e-6  # relatively, for expressions of which one has coefficients that may be rounded
 _ENOUGH, _FEWEST = 8, 3  # points that decide, and that must
 _SAME = 1e-22  # relative difference that thirty digits leave
 _VANISHING = 1e-12  # of a difference, by thirty digits more, that is none
@@ -27,10 +27,13 @@ _VANISHING = 1e-12  # of a difference, by thirty digits more, that is none
 Point = Mapping[str, Value]
 
 
-def within_tolerance(one: Fraction, other: Fraction) -> bool:
-    """Whether a decimal stands for a number: half a unit of the sixth decimal, and relatively less for small ones."""
+def within_tolerance(one: Fraction, other: Fraction, last: Fraction) -> bool:
+    """Whether a decimal stands for a number: half a unit of the sixth decimal, and relatively less for small ones.
+
+    ``last``: what one in the last digit of the shorter decimal is worth, which is too much.
+    """
     apart = abs(one - other)
-    return (apart <= ABSOLUTE and apart <= RELATIVE * abs(other)) or apart <= NOISE * abs(other)
+    return (apart <= ABSOLUTE and apart < last and apart <= RELATIVE * abs(other)) or apart <= NOISE * abs(other)
 
 
 def same_value(one: Node, other: Node) -> bool:
@@ -64,8 +67,7 @@ def _same_value(one: Node, other: Node, log_base: int | None) -> bool:
 
 def _agree(one: Node, other: Node, point: Point, real: bool, log_base: int | None) -> bool | None:
     """Whether they agree at a point; None where one of them has no value."""
-    rounded = one.has("decimal") or other.has("decimal")
-    bounds = (_AT_POINTS if point else _OF_NUMBERS) if rounded else None
+    bounds = _bounds(one, other, bool(point))
     apart = None
     for digits in DIGITS:
         try:
@@ -78,6 +80,23 @@ def _agree(one: Node, other: Node, point: Point, real: bool, log_base: int | Non
         if before is not None:
             return bool(apart < before * _VANISHING)
     return False
+
+
+def _bounds(one: Node, other: Node, at_point: bool) -> tuple[float, float] | None:
+    """How far two values may be apart, absolutely and relatively, for decimals to be what they round; None for not."""
+    rounded = [side.has("decimal") for side in (one, other)]
+    if not any(rounded):
+        return None
+    if at_point:
+        return (math.inf, _NOISE if all(rounded) else _AT_POINTS)
+    coarser = max((last_digit(side) for side in (one, other)), default=0.0)
+    return (min(_OF_NUMBERS[0], coarser or math.inf), _OF_NUMBERS[1])
+
+
+def last_digit(node: Node) -> float:
+    """What one in the last digit of a decimal is worth, a hair less; 0 for what is no decimal alone."""
+    inner = node.args[0] if node.kind == "neg" else node
+    return float(inner.args[0].value) * (1 - 1e-9) if inner.kind == "decimal" else 0.0
 
 
 def _apart(one: Value, other: Value, ctx: Any, bounds: tuple[float, float] | None) -> Any:

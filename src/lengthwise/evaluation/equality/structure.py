@@ -100,8 +100,10 @@ class _Reader:
         if not signs:
             return self.side(slices[0])
         sides = tuple(self.side_or_text(part) for part in slices)
-        if all(side.kind == "text" for side in sides):
+        if all(side.kind == "text" for side in sides) or not any(map(str.isalnum, text_of(slices[0]))):
             raise Unreadable("a relation between unknown sides")
+        if not set(signs) <= {"=", "≈", "∈"}:  # what has an order is an index, and no imaginary number
+            sides = tuple(map(_with_index, sides))
         return Node("rel", sides, tuple("=" if sign == "∈" else sign for sign in signs))
 
     def side_or_text(self, tokens: Sequence[Token]) -> Node:
@@ -151,7 +153,7 @@ class _Reader:
             return None
         if tokens[0].kind == "number" or (len(tokens) == 1 and not _is_name(tokens[0])):
             return None
-        if not any(token.upright or len(token.text) > 2 for token in tokens):
+        if tokens[0].text == "-" or not any(_is_name(token) for token in tokens):
             return None
         return Node("words", (), text_of(tokens))
 
@@ -180,7 +182,7 @@ class _Reader:
             return Node("seq", (), "{}")
         slices, between = split(inside, frozenset(["|", ":"]))
         if len(between) == 1 and len(slices[0]) > 0 and slices[0][0].kind == "letter":
-            return self.entries(slices[1])  # {x | x > 3}
+            return Node("sets", (self.entries(slices[1]),), ())  # {x | x > 3}
         node = self.entries(inside)
         return Node("seq", node.args if node.kind == "list" else (node,), "{}")
 
@@ -242,6 +244,12 @@ class _Reader:
         if rest.value.dimensions and rest.value != unit:
             raise Unreadable("a price with another unit")
         return Node("quantity", rest.args, replace(unit, words=rest.value.words))
+
+
+def _with_index(node: Node) -> Node:
+    if node == Node("const", (), "i"):
+        return sym("i")
+    return Node(node.kind, tuple(map(_with_index, node.args)), node.value) if node.args else node
 
 
 def _is_name(token: Token) -> bool:

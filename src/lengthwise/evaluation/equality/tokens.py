@@ -45,13 +45,13 @@ _SIGNS = {
 _COMMANDS = {
     "times": "*", "cdot": "*", "ast": "*", "div": "/", "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=",
     "geq": ">=", "geqslant": ">=", "ne": "!=", "neq": "!=", "lt": "<", "gt": ">", "pm": "±", "mp": "∓", "infty": "∞",
-    "cup": "∪", "cap": "∩", "setminus": "∖", "backslash": "∖", "in": "∈", "approx": "≈", "simeq": "≈", "doteq": "≈",
-    "ldots": "…", "dots": "…", "cdots": "…", "dotsc": "…", "dotsb": "…", "degree": "°", "langle": "⟨", "rangle": "⟩",
-    "lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")", "vert": "|",
-    "lvert": "|", "rvert": "|", "mid": "|", "colon": ":", "emptyset": "∅", "varnothing": "∅", "prime": "'", "euro": "€",
-    "pounds": "£", "yen": "¥", "cent": "¢", "land": "and", "wedge": "and", "lor": "or", "vee": "or", "equiv": "≡",
-    "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉", "%": "%", "$": "$", "{": r"\{", "}": r"\}", "|": "‖",
-    "Vert": "‖", "lVert": "‖", "rVert": "‖",
+    "cup": "∪", "cap": "∩", "bigcup": "∪", "bigcap": "∩", "oslash": "∅", "setminus": "∖", "backslash": "∖", "in": "∈",
+    "approx": "≈", "simeq": "≈", "doteq": "≈", "ldots": "…", "dots": "…", "cdots": "…", "dotsc": "…", "dotsb": "…",
+    "degree": "°", "langle": "⟨", "rangle": "⟩", "lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]",
+    "lparen": "(", "rparen": ")", "vert": "|", "lvert": "|", "rvert": "|", "mid": "|", "colon": ":", "emptyset": "∅",
+    "varnothing": "∅", "prime": "'", "euro": "€", "pounds": "£", "yen": "¥", "cent": "¢", "land": "and",
+    "wedge": "and", "lor": "or", "vee": "or", "equiv": "≡", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉",
+    "%": "%", "$": "$", "{": r"\{", "}": r"\}", "|": "‖", "Vert": "‖", "lVert": "‖", "rVert": "‖",
 }  # fmt: skip
 _RENAMED = {
     "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "epsilon": "varepsilon",
@@ -92,7 +92,10 @@ _ALIKE: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         re.compile(r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\(?:circ|degree)(?![A-Za-z]))|(?<=\d)\s*\\circ(?![A-Za-z])"),
         "°",
     ),
+    (re.compile(r"\^\s*\{\s*\\prime\s*\\prime\s*\}"), "''"),
     (re.compile(r"\^\s*(?:\{\s*\\prime\s*\}|\\prime(?![A-Za-z]))"), "'"),
+    (re.compile(r"(\d+)°\s*(\d+)['′’]\s*(\d+(?:\.\d+)?)(?:''|[\"″”])"), r"(\1+\2/60+\3/3600)°"),
+    (re.compile(r"(\d+)°\s*(\d+)['′’]"), r"(\1+\2/60)°"),
     (re.compile(rf"(?<=\d)(?:\^\{{{_ENDING}\}}|\^?{_ENDING}|\^\{{(?:th|st|nd|rd)\}})"), ""),
     (re.compile(r"(?<=\d)(?:th|(?<=1)st|(?<=2)nd|(?<=3)rd)(?![A-Za-z])"), ""),
     (re.compile(r"(?<![A-Za-z\\])([AaPp])\.\s?[Mm](?:\.|(?![A-Za-z]))"), r"\1m"),
@@ -104,7 +107,7 @@ SCIENTIFIC = re.compile(r"(?<![A-Za-z\d])\d+[eE][+-]?\d")
 _NUMBER = (
     r"(?P<repeating>(?P<whole>\d*)\.(?P<fixed>\d*)(?:\\(?:overline|bar|dot)\s*\{(?P<again>\d+)\}|\((?P<more>\d+)\)))"
     r"|(?P<endless>\d*\.\d{6,})(?:\.\.\.|…|\\[lc]?dots(?![A-Za-z]))"
-    r"|(?P<number>(?:%s\d+(?:\.\d+)?|\.\d+)%s)"
+    r"|(?P<number>(?:%s\d+(?:\.\d+|\.(?=[-*/+)\]}]))?|\.\d+)%s)"
 )
 _REST = (
     r"|\\(?P<part>begin|end)\s*\{(?P<environment>[A-Za-z]+)\*?\}|\\(?P<command>[A-Za-z]+|.)|(?P<letters>[A-Za-z]+)"

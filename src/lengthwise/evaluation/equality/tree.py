@@ -12,7 +12,8 @@ from typing import Any
 class Node:
     """A part of an answer.
 
-    Expressions: ``num`` (exact) and ``decimal`` with a Fraction, ``sym`` and ``const`` with a name; ``add``, ``mul``,
+    Expressions: ``num`` (exact) and ``decimal`` with a Fraction (its argument: what one in its last digit is worth),
+    ``sym`` and ``const`` with a name; ``add``, ``mul``,
     ``div``, ``pow``, ``neg``, ``pm`` (plus or minus its one argument), ``mp``, ``fact``, ``binom``, ``abs``,
     ``floor``, ``ceil``, ``det``, ``transpose``; ``func`` and ``call`` with a name; ``based`` with (digits, base);
     ``matrix`` with its number of columns, row by row.
@@ -40,6 +41,13 @@ class Node:
 def num(value: int | Fraction) -> Node:
     """An exact number."""
     return Node("num", (), Fraction(value))
+
+
+def decimal(value: Fraction, written: str) -> Node:
+    """A number that may be rounded, as it is written: 2.50, 1e-3."""
+    digits, _, power = written.lower().partition("e")
+    places = len(digits.partition(".")[2]) - int(power or 0)
+    return Node("decimal", (num(Fraction(1, 10**places) if places > 0 else 10**-places),), value)
 
 
 def sym(name: str) -> Node:
