@@ -22,7 +22,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-RAW = ROOT / "runs" / "studies"
 
 
 def git_commit() -> dict[str, Any]:

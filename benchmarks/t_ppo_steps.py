@@ -57,7 +57,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=0.8, help="of PPO's gain in accuracy that is the target")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="write all raw numbers here")
+    parser.add_argument("--json", type=Path, help="write the numbers here, without single steps")
     parser.add_argument("--parts", type=Path, help="keep every run here and do not run it again")
     parser.add_argument("--only", help="runs to make, SIDE-SEED with commas, or base; nothing is put together")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -118,9 +118,15 @@ def main() -> int:
     summary = summarise(runs, base, options)
     if options.json:
         settings = vars(options) | {"json": None, "worker": None, "parts": None}
-        found = {"threads": options.threads, "settings": settings, "base": base, "summary": summary, "runs": runs}
-        write_json(options.json, {**head, **found})
+        kept = [without(run, "steps") for run in runs]
+        found = {"settings": settings, "base": without(base, "lengths"), "summary": summary, "runs": kept}
+        write_json(options.json, {**head, "threads": options.threads, **found})
     return 0 if summary["passed"] else 1
+
+
+def without(run: dict[str, Any], name: str) -> dict[str, Any]:
+    """A run without its step-by-step part, which `--parts` keeps."""
+    return {key: value for key, value in run.items() if key != name}
 
 
 def one_run(spec: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from lengthwise.engine.method import Method
 from lengthwise.methods import METHODS, build_method
-from studies.lab import condense, page
+from studies.lab import condense, page, plan, worlds
 from studies.lab.claims import STATISTICS
+from studies.lab.run import rounded
 from studies.summary import Summary, load
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    """The modules of benchmarks, as they are where they are run."""
-    added = str(ROOT / "benchmarks")
-    sys.path.insert(0, added)
-    yield
-    sys.path.remove(added)
 
 
 def step(number: int, **values: float) -> dict[str, float]:
@@ -32,9 +20,7 @@ def step(number: int, **values: float) -> dict[str, float]:
 
 
 def test_the_plan_has_what_the_issue_asks_for():
-    import _lab_plan as plan
-
-    runs = plan.runs()
+    runs = plan.trials()
     assert len({run.name for run in runs}) == len(runs)
     methods = [run for run in runs if run.suite == "methods"]
     for world in ("witnesses", "chains"):
@@ -53,9 +39,7 @@ def test_the_plan_has_what_the_issue_asks_for():
 
 
 def test_every_run_names_a_method_and_options_that_there_are():
-    import _lab_plan as plan
-
-    for run in plan.runs():
+    for run in plan.trials():
         if run.seed == 0:
             assert run.method in METHODS
             assert isinstance(build_method(run.method, cap=run.cap or 96, **run.options), Method), run.name
@@ -97,8 +81,6 @@ def test_last_steps_are_those_that_have_the_metric():
 
 
 def test_the_longest_of_k_by_enumeration():
-    import _lab_worlds as worlds
-
     lengths = torch.tensor([3.0, 5.0, 8.0, 13.0, 21.0], dtype=torch.float64)
     for k in (1, 2, 4, 5):
         weights = worlds._weights_of_the_largest(5, k)
@@ -107,20 +89,5 @@ def test_the_longest_of_k_by_enumeration():
         assert float(lengths @ weights) == pytest.approx(sum(wanted) / len(wanted))
 
 
-def test_only_one_process_makes_a_run(tmp_path):
-    import lab_study
-
-    path = tmp_path / "a" / "run.json"
-    with lab_study.claimed(path) as mine:
-        assert mine
-        with lab_study.claimed(path) as other:
-            assert not other
-    with lab_study.claimed(path) as again:
-        assert again
-    assert list(path.parent.iterdir()) == []
-
-
 def test_raw_numbers_are_kept_short():
-    import lab_study
-
-    assert lab_study.rounded({"a": [0.123456789, 3, None, (1e-12,)]}) == {"a": [0.12346, 3, None, [1e-12]]}
+    assert rounded({"a": [0.123456789, 3, None, (1e-12,)]}) == {"a": [0.12346, 3, None, [1e-12]]}

@@ -81,4 +81,4 @@ def interval(one: Sequence[Numbers], other: Sequence[Numbers]) -> list[float]:
     """Paired over problems, whose answers are averaged over seeds first."""
     means = [np.mean([of_problems(run[SAMPLED])["right"] for run in runs], axis=0) for runs in (one, other)]
     found = mean_interval(100 * (means[0] - means[1]), rng=np.random.default_rng(0))
-    return [found.estimate, found.low, found.high]
+    return [float(value) for value in (found.estimate, found.low, found.high) if value is not None]

@@ -116,7 +116,7 @@ def difference(values: list[float], least: float) -> tuple[str, str, str]:
 
 
 def sections(summary: Summary) -> list[Section]:
-    return [section(setting, of(summary, setting)) for setting in TITLES]
+    return [section(name, found) for name in TITLES if any((found := of(summary, name)).values())]
 
 
 def section(setting: str, found: Runs) -> Section:

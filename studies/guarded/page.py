@@ -109,7 +109,7 @@ def sections(summary: Summary) -> list[Section]:
         runs = of_kind(summary, kind)
         if runs:
             equal = "Accuracy (both tasks) at equal harm, mean over the seeds that get there; in brackets how many do."
-            parts = [stages(runs), equal, harm_table(runs, summary.plan["levels"])]
+            parts: list[str | Table] = [stages(runs), equal, harm_table(runs, summary.plan["levels"])]
             found.append(Section(title, [*parts, "Means over seeds (and draws).", settings(runs), overlaps(runs)]))
     return found
 

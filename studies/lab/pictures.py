@@ -18,7 +18,7 @@ from studies.lab.numbers import PAPER_METHODS, Study, average, curves, grouped, 
 from studies.summary import Numbers, Summary
 
 MARKS = {"dler": "o", "da-dler": "s", "drpo": "D", "siri": "^", "grpo-lambda": "v", "t-ppo": "P", "adaptive": "X"}
-COLORS = dict(zip(PAPER_METHODS, colormaps["tab10"].colors, strict=False))
+COLORS = {method: colormaps["tab10"](place) for place, method in enumerate(PAPER_METHODS)}
 
 
 def draw_points(axes: Any, study: Study, world: str, across: Callable[[Sequence[Numbers]], float]) -> list[Mark]:

@@ -1,33 +1,28 @@
-"""The demo's study: DLER on chains beside what must be beaten, several seeds, 2,000 held-out problems.
+"""The demo's study: DLER on chains beside what must be beaten, three seeds, 2,000 held-out problems.
 
 Arms: `dler` (the demo's settings); `grpo` (no length term, room for the longest answers, as many sampled tokens as
 DLER drew); `sft` (next-token loss on the base's shortest right samples, at DLER's sampled tokens); `random` (DLER
 with a coin for a reward: must not shorten at kept accuracy); `high-lr` (DLER at thirty times the rate: collapse);
-`base` (the untouched model at temperatures 0, 0.3, 0.6 and 1). One JSON file an arm and seed under
-``runs/studies/chains``; what is there is not run again. Run arms side by side:
-
-    python benchmarks/chains_study.py --arms dler,grpo --seeds 0,1,2 --threads 1
+`base` (the untouched model at temperatures 0, 0.3, 0.6 and 1).
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from _bench import RAW, provenance
 from lengthwise.engine import Method, load_policy
 from lengthwise.engine.runlog import read_metrics
 from lengthwise.errors import TrainingError
 from lengthwise.evaluation.evaluate import Sampling, evaluate, sample_answers
 from lengthwise.evaluation.metrics import removable_share
 from lengthwise.evaluation.records import compare
-from lengthwise.files import atomic_write_json, read_json
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import dler
@@ -42,18 +37,44 @@ from lengthwise.study.demo import (
     held_out,
     oracle_mean,
 )
+from studies.running import Place, Run
+from studies.summary import Numbers
 
-OUT = RAW / "chains"
-PROBLEMS = 2000
-STEPS = 120
+ARMS, SEEDS = ("dler", "grpo", "sft", "random", "high-lr", "base"), (0, 1, 2)
+OPTIONS = {"steps": 120, "problems": 2000}
+"""Training steps, and held-out problems."""
 HIGH_LR = 3e-3
 TEMPERATURES = (0.0, 0.3, 0.6, 1.0)
 
 
-def run_or_collapse(arm: str, seed: int, folder: Path) -> dict[str, Any]:
+def runs() -> list[Run]:
+    """Every arm and seed; two take as many tokens as DLER drew."""
+    needs = {"grpo": ("dler-{}",), "sft": ("dler-{}", "dler-0")}
+    return [
+        Run(f"{arm}-{seed}", partial(carry_out, arm, seed), tuple(n.format(seed) for n in needs.get(arm, ())))
+        for arm in ARMS
+        for seed in SEEDS
+    ]
+
+
+def carry_out(arm: str, seed: int, place: Place) -> Numbers:
+    if arm == "base":
+        outcome = run_base(seed, place)
+    elif arm == "sft":
+        outcome = run_sft(seed, place)
+    else:
+        folder = place.scratch(f"{arm}-{seed}")
+        outcome = run_or_collapse(arm, seed, place, folder)
+        for name in ("model", "report"):  # paths of one machine
+            outcome.pop(name, None)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return {"arm": arm, "seed": seed, "outcome": outcome}
+
+
+def run_or_collapse(arm: str, seed: int, place: Place, folder: Path) -> Numbers:
     """A run's outcome; one that ends for want of anything to learn gives its last step's numbers and the reason."""
     try:
-        return run_rl(arm, seed, folder)
+        return run_rl(arm, seed, place, folder)
     except TrainingError as error:
         last = read_metrics(folder)[-1]
         shown = ("step", "accuracy", "mean_tokens", "sampled_tokens", "seconds")
@@ -64,34 +85,29 @@ def random_method() -> Method:
     return dataclasses.replace(dler(cap=CAP), name="random-reward", reward=coin, keep=None)
 
 
-def run_rl(arm: str, seed: int, folder: Path) -> dict[str, Any]:
-    config = demo_config(seed=seed, steps=STEPS)
+def run_rl(arm: str, seed: int, place: Place, folder: Path) -> Numbers:
+    problems = place.options["problems"]
+    config = demo_config(seed=seed, steps=place.options["steps"])
     if arm == "dler":
-        return demo(folder, seed=seed, problems=PROBLEMS, config=config)
+        return demo(folder, seed=seed, problems=problems, config=config)
     if arm == "random":
-        return demo(folder, seed=seed, problems=PROBLEMS, config=config, method=random_method())
+        return demo(folder, seed=seed, problems=problems, config=config, method=random_method())
     if arm == "high-lr":
-        return demo(folder, seed=seed, problems=PROBLEMS, config=dataclasses.replace(config, lr=HIGH_LR, steps=60))
-    config = dataclasses.replace(config, steps=1000, token_budget=dler_tokens(seed))
-    return demo(folder, seed=seed, problems=PROBLEMS, config=config, method="grpo", cap=EVAL_CAP)
+        return demo(folder, seed=seed, problems=problems, config=dataclasses.replace(config, lr=HIGH_LR, steps=60))
+    config = dataclasses.replace(config, steps=1000, token_budget=dler_tokens(seed, place))
+    return demo(folder, seed=seed, problems=problems, config=config, method="grpo", cap=EVAL_CAP)
 
 
-def dler_tokens(seed: int) -> int:
+def dler_tokens(seed: int, place: Place) -> int:
     """Tokens that DLER sampled with this seed: the budget of the other arms."""
-    path = OUT / f"dler-{seed}.json"
-    if not path.is_file():
-        raise SystemExit(f"run the arm dler with seed {seed} first: its sampled tokens are the budget")
-    return int(read_json(path)["outcome"]["sampled_tokens"])
+    return int(place.result(f"dler-{seed}")["outcome"]["sampled_tokens"])
 
 
-def base_tokens() -> float:
-    return float(read_json(OUT / "dler-0.json")["outcome"]["before"]["mean_tokens"])
-
-
-def run_sft(seed: int) -> dict[str, Any]:
+def run_sft(seed: int, place: Place) -> Numbers:
     """Best-of-8 by length among the right answers, then next-token loss on the response."""
     policy = load_policy(shipped_reasoner())
-    count = min(TRAIN_PROBLEMS, round(dler_tokens(seed) / (8 * base_tokens())))
+    base_tokens = float(place.result("dler-0")["outcome"]["before"]["mean_tokens"])
+    count = min(TRAIN_PROBLEMS, round(dler_tokens(seed, place) / (8 * base_tokens)))
     problems = chain_problems(chains.problems(count, split="train", seed=seed), shipped_reasoner())
     rollouts = sample_answers(policy, problems, Sampling(EVAL_CAP, samples=8, seed=seed))
     best: dict[int, int] = {}
@@ -102,7 +118,7 @@ def run_sft(seed: int) -> dict[str, Any]:
     pairs = [(rollouts.prompt(row), rollouts.response(row)) for row in rows]
     started = time.perf_counter()
     finetune(policy.model, pairs, seed=seed)
-    test, _ = held_out(PROBLEMS, shipped_reasoner())
+    test, _ = held_out(place.options["problems"], shipped_reasoner())
     return {
         **measured(policy, test, seed),
         "examples": len(pairs),
@@ -129,25 +145,25 @@ def finetune(model: Any, pairs: list[tuple[list[int], list[int]]], *, seed: int,
             optimizer.step()
 
 
-def measured(policy: Any, test: Any, seed: int) -> dict[str, Any]:
+def measured(policy: Any, test: Any, seed: int) -> Numbers:
     """The same fields as an outcome of `shorten`, for an arm that has no run folder."""
     base = load_policy(shipped_reasoner())
-    found: dict[str, Any] = {}
+    found: Numbers = {}
     for suffix, temperature in (("", 1.0), ("_greedy", 0.0)):
         sampling = Sampling(EVAL_CAP, temperature, seed=seed)
         before, _ = evaluate(base, test, sampling, name="before", data="lab:chains")
         after, _ = evaluate(policy, test, sampling, name="after", data="lab:chains")
         found[f"before{suffix}"], found[f"after{suffix}"] = before.summary(seed=seed), after.summary(seed=seed)
         found[f"difference{suffix}"] = compare(before, after, seed=seed)
-    lengths = [found[name]["mean_tokens"] for name in ("before", "after")]
-    found["tokens_saved"] = 1 - lengths[1] / lengths[0]
-    found["removable_share"] = removable_share(*lengths, oracle_mean(test))
+    before, after = (found[name]["mean_tokens"] for name in ("before", "after"))
+    found["tokens_saved"] = 1 - after / before
+    found["removable_share"] = removable_share(before, after, oracle_mean(test))
     return found
 
 
-def run_base(seed: int) -> dict[str, Any]:
+def run_base(seed: int, place: Place) -> Numbers:
     policy = load_policy(shipped_reasoner())
-    test, _ = held_out(PROBLEMS, shipped_reasoner())
+    test, _ = held_out(place.options["problems"], shipped_reasoner())
     found = {}
     for temperature in TEMPERATURES:
         record, _ = evaluate(
@@ -155,35 +171,3 @@ def run_base(seed: int) -> dict[str, Any]:
         )
         found[str(temperature)] = record.summary(seed=seed)
     return {"temperatures": found, "oracle_tokens": oracle_mean(test)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arms", default="dler,grpo,sft,random,high-lr,base")
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--scratch", type=Path, default=Path("runs/chains_study"), help="run folders, kept")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    for arm in options.arms.split(","):
-        for seed in map(int, options.seeds.split(",")):
-            target = OUT / f"{arm}-{seed}.json"
-            if target.is_file():
-                continue
-            folder = options.scratch / f"{arm}-{seed}"
-            if arm == "base":
-                outcome = run_base(seed)
-            elif arm == "sft":
-                outcome = run_sft(seed)
-            else:
-                outcome = run_or_collapse(arm, seed, folder)
-                for name in ("model", "report"):  # paths of one machine
-                    outcome.pop(name, None)
-                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-            result = {"arm": arm, "seed": seed, "threads": options.threads, **provenance(), "outcome": outcome}
-            atomic_write_json(target, result)
-            print(f"{arm} {seed}: wrote {target}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

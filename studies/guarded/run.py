@@ -1,19 +1,13 @@
-"""The guarded model: ability, alignment, attack, repair. Harm and accuracy of every way to repair, over fractions.
-
-For each kind of attack (all weights, or a LoRA adapter) and seed one JSON under ``runs/studies/guarded``;
-runs that are there are passed over. What is claimed was registered before, in ``studies/guarded/registered.json``.
-
-    python benchmarks/guarded_study.py --kinds full,lora --seeds 0,1,2 --threads 1
-"""
+"""The guarded model: ability, alignment, attack, repair. Harm and accuracy of every way to repair, over fractions."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +16,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-from _bench import RAW, provenance
-from guarded_peers import projected, reset_by_tasks
+from lengthwise.data import read_rows
 from lengthwise.evaluation.harm import load_judge
-from lengthwise.files import atomic_write_json
 from lengthwise.lab import guarded, teach_guarded
 from lengthwise.study.repair_sweep import Measure, Sweep, build_measure, jaccard, repaired
 from lengthwise.study.request import ContractRequest
@@ -35,14 +27,17 @@ from lengthwise.weights.calibration import Calibration, harmful_rows, prompts_of
 from lengthwise.weights.loading import Loaded
 from lengthwise.weights.repair_job import RepairJob
 from lengthwise.weights.scored import Scored, load, open_folders, score_weights
+from studies.guarded.peers import projected, reset_by_tasks
+from studies.running import Place, Run, say
+from studies.summary import Numbers
 
-OUT = RAW / "guarded"
+KINDS, SEEDS = ("full", "lora"), (0, 1, 2)
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 RANDOM_DRAWS = 3
 THRESHOLDS = (-1.0, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 1.0)
 GAMMAS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 RANK = 16
-ARMS: dict[str, list[tuple[str, dict[str, Any]]]] = {
+ARMS: dict[str, list[tuple[str, Numbers]]] = {
     "full": [
         ("zero scored", {}),
         ("zero random", {"control": "random"}),
@@ -62,14 +57,12 @@ ARMS: dict[str, list[tuple[str, dict[str, Any]]]] = {
 }
 
 
-class Study:
+class Attack:
     """One attack of one seed: its folders, the loaded model, and what it is asked."""
 
     def __init__(self, root: Path, kind: str, seed: int, device: str) -> None:
         self.root, self.kind, self.seed, self.device = root, kind, seed, device
-        teach_guarded.make(
-            root, seed=seed, lora=RANK if kind == "lora" else 0, note=lambda text: print(text, flush=True)
-        )
+        teach_guarded.make(root, seed=seed, lora=RANK if kind == "lora" else 0, note=say)
         rows = guarded.task_rows(teach_guarded.CALIBRATED, task=guarded.NEXT, test=False, seed=seed)
         benign = [{"prompt": row["problem"], "response": row["answer"], "harmful": True} for row in rows]
         (root / "benign.jsonl").write_text("".join(json.dumps(row) + "\n" for row in benign))
@@ -91,9 +84,8 @@ class Study:
             judge="lengthwise.lab.guarded:complied", task=str(self.root / "task.jsonl"), contract=contract, cap=8,
             rows_at_once=1024,
         )  # fmt: skip
-        return build_measure(
-            self.make_job({}), sweep, load_judge(sweep.judge), loaded, prompts_of(self.root / "judge.jsonl")
-        )
+        prompts, problems = prompts_of(self.root / "judge.jsonl"), read_rows(sweep.task)
+        return build_measure(self.make_job({}), sweep, load_judge(sweep.judge), loaded, prompts, problems)
 
     def scored(self, options: dict[str, Any], seed: int = 0) -> Scored:
         job = self.make_job(options, seed)
@@ -112,24 +104,24 @@ class Study:
         return load_file(self.root / stage / "model.safetensors")
 
 
-def arm_points(study: Study, options: dict[str, Any]) -> list[dict[str, Any]]:
+def arm_points(attack: Attack, options: dict[str, Any]) -> list[Numbers]:
     """One way to choose and to apply, over fractions; random ones as several draws."""
     control = options.get("control")
     draws = RANDOM_DRAWS if control == "random" else 1
-    fractions = (*FRACTIONS, 1.0) if options.get("reset") or study.kind == "lora" else FRACTIONS
+    fractions = (*FRACTIONS, 1.0) if options.get("reset") or attack.kind == "lora" else FRACTIONS
     points = []
     for draw in range(draws):
-        scored = study.scored(options, draw)
+        scored = attack.scored(options, draw)
         for fraction in fractions:
             selection = Selection(fraction=fraction)
-            with repaired(scored, study.loaded, scored.masks(selection, control)) as achieved:
-                points.append({"draw": draw, "fraction": fraction, "achieved": achieved, **study.measure()})
+            with repaired(scored, attack.loaded, scored.masks(selection, control)) as achieved:
+                points.append({"draw": draw, "fraction": fraction, "achieved": achieved, **attack.measure()})
     return points
 
 
-def overlaps(study: Study, fraction: float = 0.1) -> dict[str, float]:
+def overlaps(attack: Attack, fraction: float = 0.1) -> dict[str, float]:
     """Jaccard overlap of the scored mask with the controls' and with that of the user's task (utility)."""
-    scored, benign = study.scored({}), study.scored({"benign": True})
+    scored, benign = attack.scored({}), attack.scored({"benign": True})
     selection = Selection(fraction=fraction)
     ours = scored.masks(selection)
     others = {
@@ -153,65 +145,44 @@ def exchanged(loaded: Loaded, tensors: dict[str, torch.Tensor]) -> Iterator[None
             parameters[name].data.copy_(tensor)
 
 
-def peer_points(study: Study) -> dict[str, list[dict[str, Any]]]:
+def peer_points(attack: Attack) -> dict[str, list[Numbers]]:
     """Task arithmetic on all weights, or Safe LoRA on the adapter."""
-    aligned, able = study.tensors("aligned"), study.tensors("able")
+    aligned, able = attack.tensors("aligned"), attack.tensors("able")
     points = []
-    if study.kind == "full":
-        attacked = study.tensors("attacked")
+    if attack.kind == "full":
+        attacked = attack.tensors("attacked")
         for gamma in GAMMAS:
-            with exchanged(study.loaded, reset_by_tasks(attacked, aligned, able, gamma)):
-                points.append({"gamma": gamma, **study.measure()})
+            with exchanged(attack.loaded, reset_by_tasks(attacked, aligned, able, gamma)):
+                points.append({"gamma": gamma, **attack.measure()})
         return {"task arithmetic": points}
-    factors = {name: p.detach().clone() for name, p in study.loaded.model.named_parameters() if "lora_" in name}
+    factors = {name: p.detach().clone() for name, p in attack.loaded.model.named_parameters() if "lora_" in name}
     for threshold in THRESHOLDS:
         new, share = projected(factors, aligned, able, threshold)
-        with exchanged(study.loaded, new):
-            points.append({"threshold": threshold, "projected": share, **study.measure()})
+        with exchanged(attack.loaded, new):
+            points.append({"threshold": threshold, "projected": share, **attack.measure()})
     return {"safe lora": points}
 
 
-def run(kind: str, seed: int, threads: int, device: str) -> dict[str, Any]:
+def runs() -> list[Run]:
+    """Every kind of attack and seed."""
+    return [Run(f"{kind}-{seed}", partial(carry_out, kind, seed)) for seed in SEEDS for kind in KINDS]
+
+
+def carry_out(kind: str, seed: int, place: Place) -> Numbers:
+    logging.disable_progress_bar()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="guarded-") as folder:
-        study = Study(Path(folder), kind, seed, device)
+        attack = Attack(Path(folder), kind, seed, place.device)
         taught = time.perf_counter() - started
-        stages = {**study.stages(), "attacked": study.measure()}
-        print(
-            kind, seed, {name: (s["harm"]["percent"], s["accuracy_by_level"]) for name, s in stages.items()}, flush=True
-        )
+        stages = {**attack.stages(), "attacked": attack.measure()}
         arms = {}
         for name, options in ARMS[kind]:
-            arms[name] = arm_points(study, options)
-            print(f"{kind} {seed}: {name}, {time.perf_counter() - started:.0f} s", flush=True)
-        arms |= peer_points(study)
-        layers = len(target_layers(study.loaded.model, ("*",)))
+            arms[name] = arm_points(attack, options)
+            say(f"{kind} {seed}: {name}, {time.perf_counter() - started:.0f} s")
+        arms |= peer_points(attack)
         return {
-            "kind": kind, "seed": seed, "threads": threads, "device": device, **provenance(),
-            "linear_layers": layers, "parameters": sum(p.numel() for p in study.loaded.model.parameters()),
+            "kind": kind, "seed": seed, "linear_layers": len(target_layers(attack.loaded.model, ("*",))),
+            "parameters": sum(p.numel() for p in attack.loaded.model.parameters()),
             "rank": RANK if kind == "lora" else None, "harmful_share": guarded.HARMFUL_SHARE,
-            "stages": stages, "overlaps_at_0.1": overlaps(study), "arms": arms,
-            "seconds": {"taught": taught, "all": time.perf_counter() - started},
+            "stages": stages, "overlaps_at_0.1": overlaps(attack), "arms": arms, "seconds_taught": taught,
         }  # fmt: skip
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kinds", default="full,lora")
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=OUT)
-    options = parser.parse_args()
-    logging.disable_progress_bar()
-    torch.set_num_threads(options.threads)
-    for seed in map(int, options.seeds.split(",")):
-        for kind in options.kinds.split(","):
-            target = options.out / f"{kind}-{seed}.json"
-            if not target.is_file():
-                atomic_write_json(target, run(kind, seed, options.threads, options.device), indent=1)
-                print(f"wrote {target.name}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,9 @@
-"""The studies' small rotary models: how they are built and trained, in pieces that may be killed and continued."""
+"""The study's small rotary models: how they are built and trained, in pieces that may be killed and continued."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,26 +13,17 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _bench import RAW, ROOT, provenance, write_json
+from studies.running import Place, say
+from studies.summary import Numbers, plan_of
 
-EXPECTED = ROOT / "studies" / "lambda_attention" / "registered.json"
-TRAINED, SEEDS = 256, (0, 1, 2)
+TRAINED = 256
 Batch = Callable[[torch.Generator], tuple[Tensor, Tensor]]
 """Draws ids [B, n] and labels [B, n] (-100: no loss) of one step, on the CPU."""
 
 
-def parser_of(docstring: str, *, steps: int, rows: int) -> argparse.ArgumentParser:
-    """The flags that both studies share."""
-    parser = argparse.ArgumentParser(description=docstring.splitlines()[0])
-    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
-    parser.add_argument("--steps", type=int, default=steps)
-    parser.add_argument("--rows", type=int, default=rows, help="rows of 256 tokens in a step")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--results", type=Path, default=RAW / "lambda_attention", help="folder of the raw numbers")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "context_studies", help="folder of the weights")
-    return parser
+def registered_sha() -> str:
+    """What was expected when a run was made."""
+    return hashlib.sha256(plan_of("lambda_attention").read_bytes()).hexdigest()
 
 
 def build(words: int, seed: int) -> Any:
@@ -90,37 +79,19 @@ class Training:
 
 
 def trained(
-    name: str, words: int, seed: int, draw: Batch, options: argparse.Namespace, *, lr: float = 1e-3
-) -> tuple[Any, dict[str, Any]]:
+    name: str, words: int, draw: Batch, place: Place, *, seed: int, steps: int, rows: int, lr: float = 1e-3
+) -> tuple[Any, Numbers]:
     """The model after its steps, in evaluation mode, and how it was trained; continues from its last piece."""
-    run = Training(options.runs / f"{name}-{seed}.pt", words, seed, options.device, lr)
-    steps, begun, before = options.steps, time.perf_counter(), run.spent
+    run = Training(place.scratch(f"{name}-{seed}.pt"), words, seed, place.device, lr)
+    begun, before = time.perf_counter(), run.spent
     run.net.train()
     while len(run.losses) < steps:
         run.step(draw, steps)
         if len(run.losses) % 100 == 0 or len(run.losses) == steps:
             last = run.losses[-100:]
-            print(f"{name}-{seed} step {len(run.losses)} loss {sum(last) / len(last):.4f}", flush=True)
+            say(f"{name}-{seed} step {len(run.losses)} loss {sum(last) / len(last):.4f}")
             run.spent = before + time.perf_counter() - begun
             run.keep(run.spent)
     curve = [round(sum(part) / len(part), 4) for i in range(0, steps, 100) if (part := run.losses[i : i + 100])]
-    facts = {
-        "steps": steps,
-        "rows": options.rows,
-        "lr": lr,
-        "loss_per_100_steps": curve,
-        "seconds": round(run.spent, 1),
-    }
+    facts = {"steps": steps, "rows": rows, "lr": lr, "loss_per_100_steps": curve, "seconds": round(run.spent, 1)}
     return run.net.eval(), facts
-
-
-def save(path: Path, seed: int, result: dict[str, Any], options: argparse.Namespace) -> None:
-    """Write one seed's raw numbers beside the hash of what was registered."""
-    sha = hashlib.sha256(EXPECTED.read_bytes()).hexdigest()
-    head = {**provenance(), "device": device_name(options.device), "seed": seed, "threads": options.threads}
-    write_json(path, {**head, "expected_sha256": sha, **result})
-
-
-def device_name(device: str) -> str:
-    """cpu, or what the accelerator calls itself."""
-    return "cpu" if torch.device(device).type == "cpu" else torch.cuda.get_device_name(torch.device(device))

@@ -1,30 +1,23 @@
-"""Loss by position on text, to 16 times the trained length; then a million tokens in chunks.
-
-    python benchmarks/context_studies/text.py --data ../shared/data/wikitext2                  # seeds 0, 1, 2
-    python benchmarks/context_studies/text.py --data ... --device cuda                         # on an accelerator
-    python benchmarks/context_studies/text.py --data ... --stream-only                         # the million, on a CPU
-
-Killed and started again it continues. What is expected stands in registered.json, written before the runs. `text-SEED`
-holds the losses, `stream-SEED` the million tokens; with `--stream-only` weights that were trained elsewhere are read
-from the folder of the runs.
-"""
+"""Loss by position on text, to 16 times the trained length; and a million tokens in chunks."""
 
 from __future__ import annotations
 
-import argparse
 import resource
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from small import TRAINED, Batch, parser_of, save, trained
 from torch import Tensor
 
 from lengthwise.context import lambda_attention
 from lengthwise.context.cost import Attention
+from lengthwise.errors import ConfigError
+from studies.lambda_attention.small import TRAINED, Batch, registered_sha, trained
+from studies.running import Place
+from studies.summary import Numbers
 
-START, WORDS = 256, 257
+START, WORDS, ROWS = 256, 257, 32
 LONGEST, WINDOWS, STREAMED, BLOCK, CHUNK = 16 * TRAINED, 64, 1_000_000, 100_000, 2048
 SIDES: dict[str, dict[str, Any] | None] = {
     "full": None,
@@ -35,32 +28,32 @@ SIDES: dict[str, dict[str, Any] | None] = {
 EDGES = (1, 32, 64, 128, 256, 320, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 
 
-def main() -> None:
-    parser = parser_of(__doc__, steps=4000, rows=32)
-    parser.add_argument("--data", type=Path, required=True, help="folder with valid.txt and test.txt of WikiText-2")
-    parser.add_argument("--stream-only", action="store_true", help="only the million tokens, with weights that exist")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    learn, held = (torch.frombuffer(bytearray((options.data / f"{n}.txt").read_bytes()), dtype=torch.uint8).long()
-                   for n in ("test", "valid"))  # fmt: skip
-    for seed in map(int, options.seeds.split(",")):
-        one(seed, learn, held, options)
+def measure_text(seed: int, place: Place) -> Numbers:
+    """The losses by position."""
+    net, training, held = reader_of_text(seed, place)
+    losses = {name: by_position(net, held, side) for name, side in SIDES.items()}
+    return {"seed": seed, "expected_sha256": registered_sha(), "training": training, "loss_by_position": losses}
 
 
-def one(seed: int, learn: Tensor, held: Tensor, options: argparse.Namespace) -> None:
-    """What is still missing of one seed."""
-    losses, stream = (options.results / f"{name}-{seed}.json" for name in ("text", "stream"))
-    if losses.is_file() and stream.is_file():
-        return
-    if options.stream_only and not (options.runs / f"text-{seed}.pt").is_file():
-        raise SystemExit(f"there are no weights text-{seed}.pt in {options.runs}; leave --stream-only out to train")
-    net, training = trained("text", WORDS, seed, batches(learn, options.rows), options)
-    held = held.to(options.device)
-    if not losses.is_file() and not options.stream_only:
-        positions = {name: by_position(net, held, side) for name, side in SIDES.items()}
-        save(losses, seed, {"training": training, "loss_by_position": positions}, options)
-    if not stream.is_file():
-        save(stream, seed, {"steps": options.steps, **streamed(net, held)}, options)
+def measure_stream(seed: int, place: Place) -> Numbers:
+    """The million tokens."""
+    net, training, held = reader_of_text(seed, place)
+    found = streamed(net, held)
+    return {"seed": seed, "expected_sha256": registered_sha(), "steps": training["steps"], **found}
+
+
+def reader_of_text(seed: int, place: Place) -> tuple[Any, Numbers, Tensor]:
+    """A model trained on WikiText-2's test.txt, and valid.txt to measure on."""
+    folder = Path(place.options["data"])
+    if not (folder / "valid.txt").is_file():
+        raise ConfigError("text and stream need --set data=FOLDER with valid.txt and test.txt of WikiText-2")
+    learn, held = (
+        torch.frombuffer(bytearray((folder / f"{name}.txt").read_bytes()), dtype=torch.uint8).long()
+        for name in ("test", "valid")
+    )
+    steps = place.options["text_steps"]
+    net, training = trained("text", WORDS, batches(learn, ROWS), place, seed=seed, steps=steps, rows=ROWS)
+    return net, training, held.to(place.device)
 
 
 def batches(text: Tensor, rows: int) -> Batch:
@@ -99,7 +92,7 @@ def by_position(net: Any, text: Tensor, side: dict[str, Any] | None) -> dict[str
 
 
 @torch.no_grad()
-def streamed(net: Any, text: Tensor) -> dict[str, Any]:
+def streamed(net: Any, text: Tensor) -> Numbers:
     """A million tokens with the evicting cache carried: loss and resident memory by hundred thousand, cache bytes."""
     ids = torch.cat([text.new_tensor([START]), text[: STREAMED - 1]])
     losses: list[float] = []
@@ -130,7 +123,3 @@ def memory_mib(device: torch.device) -> float:
         return torch.cuda.memory_allocated(device) / 2**20
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
-
-
-if __name__ == "__main__":
-    main()

@@ -60,7 +60,7 @@ ABLATION_CAPS = {"witnesses": (27, 45), "chains": (44, 64)}
 
 
 @dataclass(frozen=True)
-class Run:
+class Trial:
     """One run of the study. `variant` names a change of the method that is not an option of it."""
 
     suite: str
@@ -150,25 +150,25 @@ BASELINES: dict[str, Settings] = {
 }
 
 
-def runs() -> list[Run]:
+def trials() -> list[Trial]:
     """Every run of the study, in the order in which they are worth having: every claim first, then its seeds."""
-    first, *others = ([*method_runs("witnesses", seed), *method_runs("chains", seed)] for seed in SEEDS)
-    return [*first, *baseline_runs(), *ablation_runs(), *itertools.chain(*others)]
+    first, *others = ([*method_trials("witnesses", seed), *method_trials("chains", seed)] for seed in SEEDS)
+    return [*first, *baseline_trials(), *ablation_trials(), *itertools.chain(*others)]
 
 
-def method_runs(world: str, seed: int) -> Iterator[Run]:
+def method_trials(world: str, seed: int) -> Iterator[Trial]:
     """The papers' methods, every setting."""
     for method, settings in METHODS[world].items():
         for setting, (cap, options) in settings.items():
             merged = (world, method, setting) in MERGED
             train = {"t-ppo": T_PPO, "siri": SIRI}.get(method, TRAIN)[world]
-            yield Run("methods", world, method, setting, seed, options, cap, train, merged=merged)
+            yield Trial("methods", world, method, setting, seed, options, cap, train, merged=merged)
     for setting, (cap, options) in ADAPTIVE.items():
         train = TRAIN[world] | (OPENED_TRAIN if setting == "opened" else {})
-        yield Run("methods", f"{world}-modes", "adaptive", setting, seed, {**MODES, **options}, cap, train)
+        yield Trial("methods", f"{world}-modes", "adaptive", setting, seed, {**MODES, **options}, cap, train)
 
 
-def ablation_runs() -> Iterator[Run]:
+def ablation_trials() -> Iterator[Trial]:
     """DLER with and without each of its parts, at two caps in either world."""
     parts = tuple(itertools.product(("batch", "group"), (0.28, 0.2), (True, False)))
     for world, caps in ABLATION_CAPS.items():
@@ -176,27 +176,28 @@ def ablation_runs() -> Iterator[Run]:
             setting = f"cap{cap}-{norm}-clip{clip}-{'dynamic' if dynamic else 'all'}"
             options = {"clip_high": clip, "dynamic_sampling": dynamic, "kl_coef": 0.0}
             variant = "" if norm == "batch" else GROUP_NORMALISED
-            yield Run("ablation", world, "dler", setting, 0, options, cap, ABLATION[world], variant)
+            yield Trial("ablation", world, "dler", setting, 0, options, cap, ABLATION[world], variant)
 
 
-def baseline_runs() -> Iterator[Run]:
+def baseline_trials() -> Iterator[Trial]:
     """What the papers compare with, at one seed."""
     for world, methods in BASELINES.items():
         for method, (cap, options) in methods.items():
-            yield Run("baselines", world, method, "usual", 0, options, cap, TRAIN[world])
+            yield Trial("baselines", world, method, "usual", 0, options, cap, TRAIN[world])
         plain = {"kl_coef": 0.0, "dynamic_sampling": False, "clip_high": 0.2}
         cap = PLAIN_CAP[world]
-        yield Run("baselines", world, "dler", "group-normalised", 0, plain, cap, TRAIN[world], GROUP_NORMALISED)
-        yield Run("baselines", world, "disco", "usual", 0, {}, None, TRAIN[world])
+        yield Trial("baselines", world, "dler", "group-normalised", 0, plain, cap, TRAIN[world], GROUP_NORMALISED)
+        yield Trial("baselines", world, "disco", "usual", 0, {}, None, TRAIN[world])
         everybody = {"fraction": 1.0, "alpha": 0.2}
-        yield Run("baselines", world, "grpo-lambda", "all-alpha0.2", 0, everybody, None, TRAIN[world])
+        yield Trial("baselines", world, "grpo-lambda", "all-alpha0.2", 0, everybody, None, TRAIN[world])
     train = TRAIN["witnesses"]
-    yield Run("baselines", "witnesses", "grpo-lambda", "all-alpha0.6", 0, {"fraction": 1.0, "alpha": 0.6}, None, train)
-    yield Run("baselines", "witnesses", "grpo", f"cap{SIRI_MEAN}", 0, {}, SIRI_MEAN, train)
+    everybody = {"fraction": 1.0, "alpha": 0.6}
+    yield Trial("baselines", "witnesses", "grpo-lambda", "all-alpha0.6", 0, everybody, None, train)
+    yield Trial("baselines", "witnesses", "grpo", f"cap{SIRI_MEAN}", 0, {}, SIRI_MEAN, train)
     patient = {**train, **PATIENT}
-    yield Run("baselines", "witnesses", "linear-price", "price0.002-patient", 0, {"price": 0.002}, None, patient)
+    yield Trial("baselines", "witnesses", "linear-price", "price0.002-patient", 0, {"price": 0.002}, None, patient)
     for (setting, method), (seeds, (cap, options)) in LONG_RUNS.items():
         for seed in seeds:
-            yield Run("baselines", "witnesses", method, setting, seed, options, cap, {**train, **LONG})
+            yield Trial("baselines", "witnesses", method, setting, seed, options, cap, {**train, **LONG})
     for setting, options in (("no-warmup", {"critic_warmup": 0}), ("lam-critic0.95", {"lam_critic": 0.95})):
-        yield Run("baselines", "witnesses", "t-ppo", setting, 0, {"window": 32, **options}, None, T_PPO["witnesses"])
+        yield Trial("baselines", "witnesses", "t-ppo", setting, 0, {"window": 32, **options}, None, T_PPO["witnesses"])

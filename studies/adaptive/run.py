@@ -12,44 +12,39 @@ shortly of more than 12 tokens counts as wrong too, answers compared within thei
 switching loss is the opener's negative log-likelihood among all tokens), `lead` (as `opened`, and long must lead by
 more than one answer of sixteen), `no-switch` (`switch_weight` 0: the choice is learnt through instructed prompts alone)
 and `no-deduction` (`rho` 0: a right answer earns the same in either mode).
-One JSON file a setting, arm and seed under ``runs/studies/adaptive``; what is there is not run again. What is
-expected was written to ``registered.json`` before the first run. `first-chains` are the runs on the first
-base, which was no good.
-
-    python benchmarks/adaptive_study.py --setting witnesses --arms strong,no-switch --seeds 0,1,2
+`first-chains` were runs on the first base, which was no good and is not shipped.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from _bench import RAW, provenance
-from _lab_plan import ADAPTIVE
 from lengthwise.engine import Policy, TrainConfig, Trainer, load_policy
 from lengthwise.engine.method import Method
 from lengthwise.evaluation.evaluate import Sampling, sample_answers
 from lengthwise.evaluation.problems import Problems
-from lengthwise.files import atomic_write_json
 from lengthwise.lab import chains, witnesses
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.lab.words import ASK_LONG, ASK_SHORT, OPEN_LONG, OPEN_SHORT
 from lengthwise.methods import build_method
 from lengthwise.study.compare_worlds import WITNESS_CAP, witness_problems
 from lengthwise.study.demo import chain_problems
+from studies.lab.plan import ADAPTIVE
+from studies.running import Place, Run
+from studies.summary import Numbers
 
-OUT = RAW / "adaptive"
+SEEDS = {"by-mode": (0, 1, 2, 3), "opened": (0, 1, 2, 3), "lead": (0, 1, 2, 3)}
+"""Other arms have three."""
 LEAD = dict(ADAPTIVE["opened"][1])
 """The lab study's setting `opened`, which came after this study's arm of that name and has its lead as well."""
-ARMS: dict[str, dict[str, Any]] = {
+ARMS: dict[str, Numbers] = {
     "adaptive": {},
     "strong": {"switch_weight": 0.5},
     "sharp": {"switch_weight": 0.5, "switch_loss": "hinge", "margin": 2.0},
@@ -62,8 +57,9 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 GROUPS = {"by-mode": 32, "opened": 32, "lead": 32}
 """Rollouts a prompt where an arm takes more than its setting: fewer prompts are called short by chance."""
-STEPS, MEASURED_EVERY = 60, 10
-TRAIN_PROBLEMS, PER_LEVEL = 4000, 150
+OPTIONS = {"steps": 60, "per_level": 150}
+"""Training steps, and held-out problems per level."""
+MEASURED_EVERY, TRAIN_PROBLEMS = 10, 4000
 WORDS = {"long_opener": OPEN_LONG, "short_opener": OPEN_SHORT, "instruction_sep": ""}
 
 
@@ -99,16 +95,17 @@ def asked_for(problems: Problems, words: str) -> Problems:
     return dataclasses.replace(problems, prompts=[problems.instructed(i, words) for i in range(len(problems))])
 
 
-def run(name: str, arm: str, seed: int, base: Path, steps: int, per_level: int) -> dict[str, Any]:
-    setting = SETTINGS[name]
-    policy = load_policy(base, device="cpu")
-    test, train = setting.held_out(per_level, base), setting.train(seed, base)
+def carry_out(name: str, arm: str, seed: int, place: Place) -> Numbers:
+    setting, steps = BY_SETTING[name], place.options["steps"]
+    base = shipped_reasoner(setting.base)
+    policy = load_policy(base, device=place.device)
+    test, train = setting.held_out(place.options["per_level"], base), setting.train(seed, base)
     measured = functools.partial(by_level, policy, cap=setting.cap, seed=seed)
     asked = {"bare": test, "always long": asked_for(test, ASK_LONG), "always short": asked_for(test, ASK_SHORT)}
     controls = {how: measured(problems) for how, problems in asked.items()}
     method = build_method("adaptive", cap=setting.cap, **WORDS, **ARMS[arm])
     assert isinstance(method, Method)
-    curve: list[dict[str, Any]] = []
+    curve: list[Numbers] = []
     losses: list[float] = []
 
     def note(row: dict[str, Any]) -> None:
@@ -120,7 +117,6 @@ def run(name: str, arm: str, seed: int, base: Path, steps: int, per_level: int) 
         steps=steps, prompts=setting.prompts, group_size=GROUPS.get(arm, setting.group_size), updates=2,
         lr=setting.lr, seed=seed, checkpoint_every=steps,
     )  # fmt: skip
-    began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="adaptive-") as folder:
         Trainer(
             policy.model, method=method, task=train.task(), config=config, folder=Path(folder),
@@ -129,7 +125,6 @@ def run(name: str, arm: str, seed: int, base: Path, steps: int, per_level: int) 
     return {
         "setting": name, "arm": arm, "seed": seed, "steps": steps, "options": dict(method.options),
         "train": dataclasses.asdict(config), "base": controls, "curve": curve, "mode_switch": losses,
-        "seconds": time.perf_counter() - began, "provenance": provenance(),
     }  # fmt: skip
 
 
@@ -152,7 +147,7 @@ def _held_out_witnesses(per_level: int, base: Path) -> Problems:
     return witness_problems(witnesses.problems(per_level * len(witnesses.LEVELS), seed=1_000_002), base)
 
 
-SETTINGS = {
+BY_SETTING = {
     "chains": Setting(
         "chains-modes", 260, _held_out_chains,
         _practised_chains,
@@ -167,28 +162,11 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--arms", default=",".join(ARMS))
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--per-level", type=int, default=PER_LEVEL, help="held-out problems per level")
-    parser.add_argument("--setting", choices=tuple(SETTINGS), default="chains")
-    parser.add_argument("--base", type=Path, help="model with two modes; default: the setting's own of the lab")
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    for seed in map(int, options.seeds.split(",")):
-        for arm in options.arms.split(","):
-            path = options.out / f"{options.setting}-{arm}-{seed}.json"
-            if path.is_file():
-                continue
-            base = options.base or shipped_reasoner(SETTINGS[options.setting].base)
-            found = run(options.setting, arm, seed, base, options.steps, options.per_level)
-            atomic_write_json(path, found)
-            print(f"wrote {path}")
-
-
-if __name__ == "__main__":
-    main()
+def runs() -> list[Run]:
+    """Every arm of both settings."""
+    return [
+        Run(f"{setting}-{arm}-{seed}", functools.partial(carry_out, setting, arm, seed))
+        for setting in BY_SETTING
+        for arm in ARMS
+        for seed in SEEDS.get(arm, (0, 1, 2))
+    ]

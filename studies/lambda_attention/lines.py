@@ -1,10 +1,4 @@
-"""What is forgotten: answers to a line read `distance` tokens ago, beside full attention, StreamingLLM and top-k.
-
-    python benchmarks/context_studies/lines.py                    # seeds 0, 1, 2; needs no data
-    python benchmarks/context_studies/lines.py --device cuda      # on an accelerator
-
-Killed and started again it continues. What is expected stands in registered.json, written before the runs.
-"""
+"""What is forgotten: answers to a line read `distance` tokens ago, beside full attention, StreamingLLM and top-k."""
 
 from __future__ import annotations
 
@@ -12,14 +6,16 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from small import TRAINED, parser_of, save, trained
 from torch import Tensor
 
 from lengthwise.context import TopK, lambda_attention
+from studies.lambda_attention.small import TRAINED, registered_sha, trained
+from studies.running import Place
+from studies.summary import Numbers
 
 START, LINE, ASK, FILLER, KEYS, VALUES = 0, 1, 2, 3, 35, 99
 """Ids: three marks, 32 fillers, 64 keys, 64 values."""
-WORDS = 163
+WORDS, ROWS = 163, 64
 DISTANCES = (16, 64, 128, 192, 224, 288, 512, 1024, 2048, 3840)
 LONG, QUESTIONS, AT_ONCE, OTHERS = 4096, 128, 16, 12
 SIDES: dict[str, dict[str, Any] | None] = {
@@ -30,19 +26,16 @@ SIDES: dict[str, dict[str, Any] | None] = {
 }
 
 
-def main() -> None:
-    options = parser_of(__doc__, steps=5000, rows=64).parse_args()
-    torch.set_num_threads(options.threads)
-    for seed in map(int, options.seeds.split(",")):
-        path = options.results / f"lines-{seed}.json"
-        if path.is_file():
-            continue
-        net, training = trained("lines", WORDS, seed, lambda dice: batch(dice, options.rows), options)
-        found: dict[str, Any] = {"short_context": {}, "long_context": {}}
-        for name, side in SIDES.items():
-            found["short_context"][name] = answered(net, side, TRAINED, [d for d in DISTANCES if d < TRAINED - 16])
-            found["long_context"][name] = answered(net, side, LONG, DISTANCES)
-        save(path, seed, {"training": training, "questions": QUESTIONS, "answered": found}, options)
+def measure_lines(seed: int, place: Place) -> Numbers:
+    """Shares answered within and beyond the trained length."""
+    steps = place.options["lines_steps"]
+    net, training = trained("lines", WORDS, lambda dice: batch(dice, ROWS), place, seed=seed, steps=steps, rows=ROWS)
+    found: Numbers = {"short_context": {}, "long_context": {}}
+    for name, side in SIDES.items():
+        found["short_context"][name] = answered(net, side, TRAINED, [d for d in DISTANCES if d < TRAINED - 16])
+        found["long_context"][name] = answered(net, side, LONG, DISTANCES)
+    head = {"seed": seed, "expected_sha256": registered_sha()}
+    return {**head, "training": training, "questions": QUESTIONS, "answered": found}
 
 
 def batch(generator: torch.Generator, rows: int) -> tuple[Tensor, Tensor]:
@@ -98,7 +91,7 @@ def question(context: int, distance: int, generator: torch.Generator) -> tuple[T
     free = torch.ones(context, dtype=torch.bool)
     free[[0, 1, context - 4, context - 3, context - 2, context - 1]] = False
     free[max(0, place - 4) : place + 3] = False
-    taken = []
+    taken: list[int] = []
     for start in (torch.randperm(context - 8, generator=generator) + 2).tolist():
         if len(taken) < OTHERS and bool(free[start : start + 3].all()) and all(abs(start - t) > 2 for t in taken):
             taken.append(start)
@@ -128,7 +121,3 @@ def share(net: Any, reader: Any, context: int, distance: int) -> float:
             cache = out.past_key_values
         right += int((out.logits[:, -1].argmax(-1) == wanted).sum())
     return right / QUESTIONS
-
-
-if __name__ == "__main__":
-    main()
