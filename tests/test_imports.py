@@ -12,7 +12,19 @@ import pytest
 import lengthwise
 
 ROOT = Path(lengthwise.__file__).parent
-BASE = {"errors", "files", "data", "optional", "own_code", "pretrained", "reach", "locking", "config", "targets"}
+BASE = {
+    "errors",
+    "files",
+    "data",
+    "optional",
+    "own_code",
+    "pretrained",
+    "reach",
+    "locking",
+    "config",
+    "targets",
+    "threads",
+}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
@@ -23,6 +35,7 @@ BELOW: dict[str, set[str]] = {
     "reach": set(),
     "locking": {"errors"},
     "targets": {"errors", "files", "locking"},
+    "threads": {"errors"},
     "pretrained": {"errors", "files"},
     "objectives": {"errors"},
     "weights": BASE,

@@ -32,6 +32,7 @@ from lengthwise.cli._command import Command
 from lengthwise.cli._console import complain
 from lengthwise.cli._endings import ending
 from lengthwise.errors import InputError, LengthwiseWarning
+from lengthwise.threads import wait_without_spinning
 
 app = typer.Typer(
     name="lengthwise",
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Bad input is one line on stderr and exit code 2, a failed run exit code 1, Ctrl-C 130.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+
+    wait_without_spinning()
 
     def work() -> None:
         for stream in (sys.stdout, sys.stderr):

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from lengthwise.study.request import ContractRequest
 
 Flag = typer.Option
+Threads = Annotated[
+    int | None,
+    Flag(min=1, help="Threads of the CPU. Default: 1 for models below 20 million parameters, else one a core."),
+]
 
 
 THINK_HELP = "Whether responses begin in their thinking. auto: template and vocabulary tell; marks: their own marks."

@@ -60,11 +60,12 @@ def _in_a_lab_world(given: Given) -> bool:
 
 SERVER = (
     Need(("name", "tokenizer", "concurrency", "retries", "timeout", "api_key_env"), _served, "without --endpoint"),
-    Need(("device", "dtype"), _loaded, "on a server, with --endpoint"),
+    Need(("device", "dtype", "threads"), _loaded, "on a server, with --endpoint"),
 )
 CONTRACT = tuple(field.name for field in fields(ContractFlags))
 TRAINING = (
     "column", "length", "lr", "epochs", "steps", "batch", "micro_batch", "warmup_steps", "lora", "dtype", "seed",
+    "threads",
 )  # fmt: skip
 NEEDS: dict[str, tuple[Need, ...]] = {
     "demo": (Need(("overwrite",), _placed, "without --out: the folder is a new one"),),
@@ -99,6 +100,9 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             _any_task("lines", "passkey", "freeform-qa", "altered-qa"),
             "on perplexity alone, where nothing is asked",
         ),
+    ),
+    "repair": (
+        Need(("threads",), lambda given: given["mask"] is None, "with --mask: nothing is scored"),
     ),
     "export": (
         Need(("max_draws",), lambda given: given["engine"] != "verl", "in verl, which draws as its own config says"),

@@ -17,6 +17,7 @@ from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, with_groups
 from lengthwise.cli._progress import working
 from lengthwise.cli._targets import run_folder
 from lengthwise.cli.shorten import TrainFlags
+from lengthwise.threads import threads_for
 
 LAB_LR, OTHER_LR = 1e-4, 1e-6
 
@@ -115,7 +116,8 @@ def compare(
         **asdict(split), **asdict(machine),
     )  # fmt: skip
     if dry_run:
-        shown = compare_plan.dry_run(asked)
+        with threads_for(wanted=1):  # as each of its runs has
+            shown = compare_plan.dry_run(asked)
         if as_json:
             print_json(shown)
             return

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from lengthwise.cli._console import out, outcome_lines, outcome_table, print_json
+from lengthwise.cli._flags import Threads
 from lengthwise.cli._progress import progress
 from lengthwise.cli._targets import run_folder
+from lengthwise.threads import threads_for
 
 
 def demo(
@@ -24,13 +26,14 @@ def demo(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that folder.")] = False,
+    threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Shorten the shipped verbose reasoner with DLER on this machine's CPU, and report what changed."""
     from lengthwise.study.demo import demo as run
 
     where = folder or Path(tempfile.mkdtemp(prefix="lengthwise-demo-"))
-    with progress() as listener:
+    with progress() as listener, threads_for(wanted=threads):
         outcome = run(where, seed=seed, steps=steps, problems=problems, overwrite=overwrite, listener=listener)
     if as_json:
         print_json(outcome)

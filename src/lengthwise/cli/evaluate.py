@@ -14,10 +14,11 @@ from typing import Annotated, Any
 import typer
 
 from lengthwise.cli._console import complain, out, print_json
-from lengthwise.cli._flags import AnsweringFlags, ContractFlags, Flag, LambdaFlags, with_groups
+from lengthwise.cli._flags import AnsweringFlags, ContractFlags, Flag, LambdaFlags, Threads, with_groups
 from lengthwise.cli._progress import working
 from lengthwise.cli._targets import run_folder
 from lengthwise.errors import ConfigError
+from lengthwise.threads import threads_for
 
 COMPLAIN_EVERY = 10.0
 """Seconds between two complaints about a server."""
@@ -99,6 +100,7 @@ def evaluate(
     ] = None,
     baseline: Annotated[Path | None, Flag(help="Record to compare with.")] = None,
     overwrite: Annotated[bool, Flag("--overwrite", help="Replace the evaluation in the folder.")] = False,
+    threads: Threads = None,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Measure MODEL, or a model behind --endpoint. Kill it at any time; the same command continues."""
@@ -111,7 +113,7 @@ def evaluate(
         intervention=Intervention(**asdict(intervention)), baseline=baseline, endless=endless.request(),
         **asdict(sampling), **asdict(machine),
     )  # fmt: skip
-    with _progress(alone=intervention.short_of is None) as listener:
+    with _progress(alone=intervention.short_of is None) as listener, threads_for(wanted=threads):
         summary = evaluate_model(asked, overwrite=overwrite, listener=listener)
     _show(summary, as_json)
 

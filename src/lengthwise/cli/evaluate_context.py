@@ -16,11 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from lengthwise.cli._console import complain, out, print_json
-from lengthwise.cli._flags import AnsweringFlags, Flag, with_groups
+from lengthwise.cli._flags import AnsweringFlags, Flag, Threads, with_groups
 from lengthwise.cli._progress import working
 from lengthwise.cli._targets import run_folder
 from lengthwise.cli.evaluate import EndpointFlags
 from lengthwise.errors import ConfigError
+from lengthwise.threads import threads_for
 
 
 @with_groups
@@ -48,6 +49,7 @@ def evaluate_context(
     folder: Annotated[
         Path | None, Flag("--out", callback=run_folder, help="Folder to write. Default: a new one.")
     ] = None,
+    threads: Threads = None,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Measure retrieval and perplexity by length and by the place of what is asked for."""
@@ -61,7 +63,7 @@ def evaluate_context(
         text=text, chat_template=chat_template, endpoint=server.request(), tokenizer=server.tokenizer,
         **asdict(machine),
     )  # fmt: skip
-    with _progress() as listener:
+    with _progress() as listener, threads_for(wanted=threads):
         result = measure(asked, listener=listener)
     _say_left_out(result)
     for words in sorted({arm["computed_in"] for arm in result["arms"] if arm["computed_in"] is not None}):

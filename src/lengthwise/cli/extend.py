@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lengthwise.cli._console import complain, out, print_json
-from lengthwise.cli._flags import Flag, refuse_lambda, with_groups
+from lengthwise.cli._flags import Flag, Threads, refuse_lambda, with_groups
 from lengthwise.cli._targets import whole_folder
 from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import ConfigError
+from lengthwise.threads import threads_for
 
 if TYPE_CHECKING:
     from lengthwise.context.schemes_config import Scheme
@@ -65,6 +66,7 @@ def extend(
         bool, Flag("--lambda", help="Refused: a way of running a model, not of writing one.")
     ] = False,
     overwrite: Annotated[bool, Flag("--overwrite", help="Replace the output folder.")] = False,
+    threads: Threads = None,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Write MODEL with a position scheme for longer texts, fine-tuned under it first where --data is given."""
@@ -84,16 +86,11 @@ def extend(
     named = {"power": power, "truncate_length": truncate_length, "xpos_scale_base": xpos_scale_base}
     options = {name: value for name, value in named.items() if value is not None} | _options(option or [])
     chosen = Scheme(scheme, factor, tuple(options.items()))
-    report = extend_folder(
-        source,
-        folder,
-        chosen,
-        eval_factor=eval_factor,
-        link=link,
-        overwrite=overwrite,
-        train=_train(source, chosen, training),
-        trust_remote_code=training.trust_remote_code,
-    )
+    with threads_for(source, wanted=threads):
+        report = extend_folder(
+            source, folder, chosen, eval_factor=eval_factor, link=link, overwrite=overwrite,
+            train=_train(source, chosen, training), trust_remote_code=training.trust_remote_code,
+        )  # fmt: skip
     if as_json:
         print_json({**report, "out": str(folder)})
         return

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lengthwise.cli._console import complain, err, out, print_json
-from lengthwise.cli._flags import AnsweringFlags, Flag, LambdaFlags, with_groups
+from lengthwise.cli._flags import AnsweringFlags, Flag, LambdaFlags, Threads, with_groups
 from lengthwise.cli._progress import working
 from lengthwise.cli.merge import model_folder
 from lengthwise.errors import ConfigError, InputError
+from lengthwise.threads import threads_for
 
 if TYPE_CHECKING:
     from lengthwise.engine.models import Policy
@@ -36,6 +37,7 @@ def generate(
     seed: Annotated[int, Flag(min=0, help="Seed of sampling.")] = 0,
     chat_template: Annotated[bool, Flag("--chat-template", help="Ask through the chat template.")] = False,
     stream: Annotated[bool, Flag("--stream", help="Print the text as it comes.")] = False,
+    threads: Threads = None,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Write on from a text. With --lambda MODEL reads and writes without end, in memory and time that stay flat."""
@@ -59,6 +61,7 @@ def generate(
     sampling: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
     sampling["eos_ids"] = eos_ids
     with ExitStack() as stack:
+        stack.enter_context(threads_for(source, wanted=threads))
         cache = _cache(stack, policy.model, options)
         stack.enter_context(policy.compute())
         written = _Written(stream)

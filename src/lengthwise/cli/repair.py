@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lengthwise.cli._console import err, out, print_json
-from lengthwise.cli._flags import THINK_HELP, think_mode, with_groups
+from lengthwise.cli._flags import THINK_HELP, Threads, think_mode, with_groups
 from lengthwise.cli._progress import working
 from lengthwise.cli._repair_tables import layer_table, sweep_table
 from lengthwise.cli._targets import whole_folder
 from lengthwise.cli.merge import model_folder
 from lengthwise.errors import ConfigError
+from lengthwise.threads import threads_for
 
 if TYPE_CHECKING:
     from lengthwise.study.repair_sweep import Sweep
@@ -220,6 +221,7 @@ def repair(
         str | None, Flag(help="zero, or reset to the reference. Default: reset where one is given.")
     ] = None,
     overwrite: Annotated[bool, Flag("--overwrite", help="Replace the output folder.")] = False,
+    threads: Threads = None,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Score every weight on harmful rows, take the largest scores out, write the repaired model. No training."""
@@ -237,7 +239,7 @@ def repair(
         job, sweep = chosen.job(shared), measured.request(chat=chosen.chat_template)
         if chosen.seed is not None and sweep is None and "random" not in (job.control or ""):
             raise ConfigError("--seed is for random controls, and none is drawn; give one, or leave it out")
-        with _noting() as note:
+        with _noting() as note, threads_for(shared["model"], wanted=threads):
             report = _scored(job, sweep, note)
     if as_json:
         print_json(report)

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from lengthwise.cli._console import out, outcome_lines, outcome_table, print_json
-from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, refuse_lambda, with_groups
+from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, Threads, refuse_lambda, with_groups
 from lengthwise.cli._progress import progress
 from lengthwise.cli._targets import run_folder
+from lengthwise.threads import threads_for
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def shorten(
     dry_run: Annotated[
         bool, Flag("--dry-run", help="Show a prompt, a graded sample and an estimate; train nothing.")
     ] = False,
+    threads: Threads = None,
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Shorten MODEL: measure, train, measure again, report. Kill it at any time; the same command continues."""
@@ -117,14 +119,15 @@ def shorten(
         gradient_checkpointing=gradient_checkpointing, **asdict(measure), **asdict(machine),
     )  # fmt: skip
     if dry_run:
-        shown = estimates.dry_run(asked)
+        with threads_for(wanted=threads):
+            shown = estimates.dry_run(asked)
         if as_json:
             print_json(shown)
         else:
             for line in estimates.dry_run_lines(shown):
                 out.print(line, soft_wrap=True, markup=False)
         return
-    with progress() as listener:
+    with progress() as listener, threads_for(wanted=threads):
         outcome = request.carry_out(asked, overwrite=overwrite, listener=listener)
     if as_json:
         print_json(outcome)

@@ -26,11 +26,13 @@ from lengthwise.study.estimate import device_name, estimate, measuring, paramete
 from lengthwise.study.measuring import cap_words, room, usual_cap
 from lengthwise.study.request import Request, read_problems
 from lengthwise.study.runfolder import check_run_folder
+from lengthwise.threads import on_few_threads
 
 TEXTS = 20
 """Texts of an answer pattern that are looked at, the plainest first."""
 
 
+@on_few_threads("asked.folders")
 def dry_run(asked: Request) -> dict[str, Any]:
     """One rendered prompt, its gold answer given back and graded, and an estimate; no weights are read."""
     check_run_folder(asked.out)

@@ -45,6 +45,7 @@ from lengthwise.study.lab_models import model_folder
 from lengthwise.study.measuring import cap_words, room, usual_cap
 from lengthwise.study.request import ContractRequest, say_thinking
 from lengthwise.study.runfolder import environment, open_run
+from lengthwise.threads import on_few_threads
 
 CONFIG = "evaluation.json"  # another name than a training run's, so that neither is taken for the other
 RESPONSES, GRADED, SUMMARY = "responses.jsonl", "graded.jsonl", "summary.json"
@@ -82,6 +83,11 @@ class Evaluation:
     device: str = "auto"
     dtype: str = AUTO
     trust_remote_code: bool = False
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of the models that it computes with: none where a server does."""
+        return [] if self.model is None else [model_folder(self.model)]
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.endpoint is None):
@@ -125,6 +131,7 @@ class Plan:
     cap_words: str
 
 
+@on_few_threads("asked.folders")
 @writes("asked.out")
 def evaluate_model(asked: Evaluation, *, overwrite: bool = False, listener: Listener | None = None) -> dict[str, Any]:
     """Draw, grade and report; returns the summary of `logs.grade_log` with what only an evaluation knows.

@@ -12,11 +12,13 @@ from lengthwise.study.ada_r1 import DPO, NEEDS
 from lengthwise.study.runfolder import open_run
 from lengthwise.study.shorten import Job, Listener, load, resolve_method, run_config, shorten, stage_inputs
 from lengthwise.study.stages import run_stages, stage_facts
+from lengthwise.threads import on_few_threads
 
 EVALUATE = "evaluate"
 STAGES = (*NEEDS, EVALUATE)
 
 
+@on_few_threads("job.folders")
 @writes("job.out")
 def run_one_stage(
     job: Job,

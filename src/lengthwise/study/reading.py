@@ -35,6 +35,7 @@ from lengthwise.pretrained import load_tokenizer
 from lengthwise.study.lab_models import model_folder
 from lengthwise.study.reading_inputs import check_inputs, read_text
 from lengthwise.targets import real
+from lengthwise.threads import on_few_threads
 
 TASKS = ("lines", "freeform-qa", "altered-qa", "passkey", "perplexity")
 AS_IS, LAMBDA = "as-is", "lambda"
@@ -76,6 +77,11 @@ class Reading:
     trust_remote_code: bool = False
     endpoint: Endpoint | None = None
     tokenizer: str | None = None
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of the models that it computes with: none where a server does."""
+        return [model_folder(text.rpartition("=")[2]) for text in self.models]
 
     def __post_init__(self) -> None:
         for task in self.tasks:
@@ -119,6 +125,7 @@ def parse_scheme(text: str) -> tuple[str, float]:
     return found
 
 
+@on_few_threads("asked.folders")
 @writes("asked.out")
 def evaluate_context(asked: Reading, *, listener: Listener = lambda *_: None) -> dict[str, Any]:
     """Measure every model under every scheme, and write ``context.json``, ``answers.jsonl`` and ``report.html``.

@@ -9,24 +9,21 @@ from lengthwise.data import read_rows
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.files import PARTIAL
 from lengthwise.locking import is_lock
-from lengthwise.study.lab_models import model_folder
 
 if TYPE_CHECKING:
     from lengthwise.study.reading import Reading
 
 
 def check_inputs(asked: Reading, *, result: str) -> None:
-    """Refuse models and files that cannot be read, and a folder of something else: one that lacks the file `result`.
+    """Refuse files that cannot be read, and a folder of something else: one that lacks the file `result`.
 
     Raises:
-        InputError: naming the file or the model.
+        InputError: naming the file.
         ConfigError: naming the folder.
     """
     there = [path for path in asked.out.iterdir() if not is_lock(path)] if asked.out.is_dir() else []
     if not (asked.out / result).is_file() and any(not path.name.startswith(PARTIAL) for path in there):
         raise ConfigError(f"out is {str(asked.out)!r}, which holds files but no {result}; name an empty or new folder")
-    for text in asked.models:
-        model_folder(text.rpartition("=")[2])
     for source in (asked.data, asked.lines):
         if source is not None:
             read_rows(source)

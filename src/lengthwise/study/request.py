@@ -30,6 +30,7 @@ from lengthwise.study.one_stage import run_one_stage
 from lengthwise.study.runfolder import check_run_folder
 from lengthwise.study.shorten import Job, Listener, shorten
 from lengthwise.study.stages import merge_back
+from lengthwise.threads import on_few_threads
 
 AUTO = "auto"
 CYCLE = 640
@@ -151,6 +152,11 @@ class Request:
     def folder(self) -> Path:
         """The model's folder."""
         return model_folder(self.model)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of the models that it computes with."""
+        return [self.folder]
 
     def cap_number(self) -> int | None:
         """The cap as a number, the longest one of a schedule; None for auto."""
@@ -321,6 +327,7 @@ def _policy(asked: Request) -> Policy:
     return load_policy(asked.folder, device=asked.device, dtype=asked.dtype, trust_remote_code=asked.trust_remote_code)
 
 
+@on_few_threads("asked.folders")
 @writes("asked.out")
 def carry_out(asked: Request, *, overwrite: bool = False, listener: Listener | None = None) -> dict[str, Any]:
     """Resolve a request and shorten; the outcome gains `cap_choice` where the cap was chosen by auto."""

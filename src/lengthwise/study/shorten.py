@@ -35,6 +35,7 @@ from lengthwise.study.lab_models import model_folder
 from lengthwise.study.outcome import summarise
 from lengthwise.study.runfolder import MODEL, OUTCOME, RECORDS, TEXTS, environment, open_run
 from lengthwise.study.stages import FOLDER, check_names, merge_back, run_stages, stage_facts
+from lengthwise.threads import on_few_threads
 
 KEPT_TEXTS = 40
 SAMPLING, GREEDY = "", "-greedy"
@@ -76,6 +77,11 @@ class Job:
     lab: bool = False
     stop_repeats: bool = False
 
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of the models that it computes with."""
+        return [_folder(self)]
+
     def __post_init__(self) -> None:
         if self.cap < 1:
             raise ConfigError(f"cap is {self.cap}; a response has at least 1 token")
@@ -86,6 +92,7 @@ class Job:
             )
 
 
+@on_few_threads("job.folders")
 @writes("job.out")
 def shorten(
     job: Job,
