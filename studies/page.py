@@ -162,25 +162,18 @@ def same_plan(summary: Summary) -> str:
 
 def made_by(summary: Summary) -> Section:
     """How to make the study again, and what each part of it was made with."""
-    groups: dict[tuple[str, ...], tuple[dict[str, None], list[Numbers]]] = {}
+    groups: dict[tuple[str, ...], list[Numbers]] = {}
     for name, run in summary.runs.items():
-        by = summary.made_by(name)
-        commands, runs = groups.setdefault(machine(by), ({}, []))
-        commands[f"`{by['command']}`"] = None
-        runs.append(run)
-    rows = [
-        [*key, str(len(runs)), *seconds(runs), "; ".join(sorted(commands))]
-        for key, (commands, runs) in sorted(groups.items())
-    ]
+        groups.setdefault(machine(summary.made_by(name)), []).append(run)
+    rows = [[*key, str(len(runs)), *seconds(runs)] for key, runs in sorted(groups.items())]
     spent = sum(run.get("seconds", 0.0) for run in summary.runs.values())
-    cost = f" The {len(summary.runs)} runs took {spent / 3600:.1f} hours in all." if spent else ""
+    cost = f" The runs took {spent / 3600:.1f} hours." if spent else ""
     return Section(
         "Made by",
         [
             "\n".join(["```", *again(summary.study), "```"]),
-            f"makes it again; every run's steps and answers, which are not in the tree, then lie under "
-            f"`runs/studies/{summary.study}`.{cost}",
-            Table(("commit", "versions", "machine", "runs", "seconds each", "longest", "commands"), rows),
+            f"Steps and answers then lie under `runs/studies/{summary.study}`, not in the tree.{cost}",
+            Table(("commit", "versions", "machine", "runs", "seconds each", "longest"), rows),
         ],
     )
 

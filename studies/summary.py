@@ -98,7 +98,7 @@ def _text(value: Any) -> str:
 
 def again(study: str) -> list[str]:
     """The commands that make a study again."""
-    return [f"python -m studies {verb} {study}" for verb in ("run", "condense", "draw")] + ["python -m studies build"]
+    return [f"python -m studies {verb} {study}" for verb in ("run", "condense")] + ["python -m studies build"]
 
 
 def pick(numbers: Mapping[str, Any], *names: str) -> Numbers:
