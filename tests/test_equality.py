@@ -7,7 +7,7 @@ import time
 import pytest
 
 from lengthwise.evaluation import equality
-from lengthwise.evaluation.equality import answers_agree, same_answer
+from lengthwise.evaluation.equality import answers_agree, relations, same_answer
 from lengthwise.evaluation.graders import Verdict, grade
 
 SMALL_NUMBERS = [
@@ -211,6 +211,9 @@ SMALL_CHANGES = [  # seen to be accepted at first, on references of other collec
     (r"f equals $\frac y4$ for $y>0$", r"f equals $\frac y3$ for $y>0$", False),
     (r"63^{\circ} 45^{\prime}", r"63.75^\circ", True),
     ("-1./3", r"-\frac13", True),
+    ("-221", "-221_3", True),
+    ("221", "-221_3", False),
+    ("0.0011", "0.0011_2", True),
 ]
 ALSO_SEEN = [  # kinds of public reports on graders of mathematics, beyond those above
     (r"x\in\{1,2\}", "1, 2", True),
@@ -280,6 +283,37 @@ def test_answers_are_compared_whole(given: str, wanted: str, equal: bool) -> Non
 ])  # fmt: skip
 def test_a_number_is_not_taken_out_of_an_answer_with_another_one(given: str, wanted: str, equal: bool) -> None:
     assert same_answer(given, wanted, "gsm8k") is equal
+
+
+LARGE = "x^9 + y^8x^3 - 7xyz + z^7x"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "equal"),
+    [
+        (f"2({LARGE}) = 22", f"{LARGE} - 11 = 0", True),
+        (f"{LARGE} = 12", f"{LARGE} - 11 = 0", False),
+        (r"\sin(xy) + e^{xyz} = \tan(x+y)", r"\tan(x+y) - e^{xyz} = \sin(xy)", True),
+        (r"\sin(xy) + e^{xyz} = \tan(x+y)", r"\tan(x+y) + e^{xyz} = \sin(xy)", False),
+        (r"\frac{x^2}{4}+\frac{y^2}{9}=1", "9x^2+4y^2=36", True),
+        ("x^2 - 3x + 2 = 0", "x^2 - 3x = 0", False),
+    ],
+)
+def test_equations_are_tried_in_numbers_before_computer_algebra(
+    monkeypatch: pytest.MonkeyPatch, given: str, wanted: str, equal: bool
+) -> None:
+    def asked(*relations: object) -> bool:
+        raise AssertionError("numbers decide this")
+
+    monkeypatch.setattr(relations, "solutions_agree", asked)
+    assert answers_agree(given, wanted, "math") == (equal, None)
+
+
+def test_what_numbers_leave_undecided_is_asked_of_math_verify() -> None:
+    assert same_answer("xy = 1", r"y = \frac1x", "math")  # no multiple of one another
+    assert not same_answer("(x-1)(x-2) = 0", "x - 1 = 0", "math")
+    assert same_answer("x^2 < 4", "-2 < x < 2", "math")
+    assert not same_answer("x^2 < 4", "-2 < x < 3", "math")
 
 
 @pytest.mark.parametrize(("error", "name"), [(TypeError("<"), "TypeError"), (RecursionError(), "RecursionError")])

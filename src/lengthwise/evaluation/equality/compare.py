@@ -351,7 +351,7 @@ def _same_based(given: Node, wanted: Node) -> bool:
     if given.kind == wanted.kind:
         return bool(given.value == wanted.value)
     based, other = (given, wanted) if given.kind == "based" else (wanted, given)
-    return based.value[0].isdigit() and same(num(int(based.value[0])), other)
+    return same(num(Fraction(based.value[0])), other)
 
 
 def _same_text(given: Node, wanted: Node) -> bool:

@@ -69,6 +69,8 @@ class _Reader(Cursor):
 
     def term(self, sign: str) -> Node:
         node = self.product()
+        if sign == "-" and node.kind == "based":
+            return Node("based", (), (f"-{node.value[0]}", node.value[1]))
         kind = {"-": "neg", "±": "pm", "∓": "mp"}.get(sign)
         return node if kind is None else Node(kind, (node,))
 
