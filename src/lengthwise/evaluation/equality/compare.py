@@ -93,10 +93,8 @@ def _letters(node: Node) -> set[str]:
 
 
 def _lower(node: Node) -> Node:
-    if node.kind == "sym":
-        return sym(
-            node.value.lower() if node.value[:1].isascii() and len(node.value.split("_")[0]) == 1 else node.value
-        )
+    if node.kind == "sym" and len(node.value.partition("_")[0]) == 1:
+        return sym(node.value.lower())
     return Node(node.kind, tuple(map(_lower, node.args)), node.value) if node.args else node
 
 
@@ -158,11 +156,8 @@ def _same_equations(given: Node, wanted: Node) -> bool:
     in_words = [name.kind == "words" for name in names]
     if named and (names[0] == names[1] or in_words[0] != in_words[1]):
         if len(given.args) == len(wanted.args):
-            near = "≈" in given.value and "≈" in wanted.value
-            agree = (
-                all(map(_as_near, given.args[1:], wanted.args[1:])) if near else same(given.args[-1], wanted.args[-1])
-            )
-            if agree and all(map(_may_agree, given.args[1:-1], wanted.args[1:-1])):
+            last = _as_near if "≈" in given.value and "≈" in wanted.value else same
+            if last(given.args[-1], wanted.args[-1]) and all(map(_may_agree, given.args[1:-1], wanted.args[1:-1])):
                 return True
         elif any(same(value, other) for value in _values(given) for other in _values(wanted)):
             return True
@@ -219,9 +214,8 @@ def _entries(node: Node) -> tuple[Node, ...]:
 
 
 def _are_inequalities(node: Node) -> bool:
-    return bool(_entries(node)) and all(
-        part.kind == "rel" and not relations.is_equation(part) for part in _entries(node)
-    )
+    entries = _entries(node)
+    return bool(entries) and all(part.kind == "rel" and not relations.is_equation(part) for part in entries)
 
 
 def _same_entries(given: Sequence[Node], wanted: Sequence[Node], *, ordered: bool) -> bool:
@@ -320,11 +314,10 @@ def _same_ratios(given: Node, wanted: Node) -> bool:
 def _same_quantities(given: Node, wanted: Node) -> bool:
     if given.kind == wanted.kind:
         one, other = given.value, wanted.value
-        angles = [unit.dimensions == ((units.RADIAN, 1),) for unit in (one, other)]
-        if angles[0] != angles[1]:  # degrees beside radians
-            turned = [
-                part.args[0] if is_radian else part for part, is_radian in zip((given, wanted), angles, strict=True)
-            ]
+        in_radians = [unit.dimensions == ((units.RADIAN, 1),) for unit in (one, other)]
+        if in_radians[0] != in_radians[1]:  # beside degrees
+            sides = zip((given, wanted), in_radians, strict=True)
+            turned = [part.args[0] if bare else part for part, bare in sides]
             return _same_quantities(*turned) and not same(given.args[0], wanted.args[0])
         if not one.agrees(other):
             return False

@@ -294,11 +294,10 @@ class _Reader(Cursor):
             return self.group("{") if self.sign("{") else self.atom()
         if not token.text.isdigit():
             raise Unreadable("a decimal without braces as an argument")
-        self.tokens[self.at : self.at + 1] = [
-            Token("number", digit, value=Fraction(int(digit))) for digit in token.text[:1]
-        ] + [Token("number", token.text[1:], value=Fraction(int(token.text[1:])))]
+        parts = token.text[:1], token.text[1:]
+        self.tokens[self.at : self.at + 1] = [Token("number", part, value=Fraction(int(part))) for part in parts]
         self.at += 1
-        return num(int(token.text[0]))
+        return num(int(parts[0]))
 
     def root(self) -> Node:
         degree = None

@@ -33,7 +33,7 @@ Pieces = tuple[_Piece, ...]
 
 def same_set(one: Node, other: Node) -> bool | None:
     """Whether two nodes describe the same real numbers; None where one of them describes none that can be read."""
-    variables = {found for side in (one, other) if (found := _variable(side)) is not None}
+    variables = _variables(one) | _variables(other)
     if len(variables) > 1:
         return None
     try:
@@ -57,13 +57,12 @@ def _is_variable(node: Node) -> bool:
     return node.kind in ("sym", "call", "words") and "mathbb" not in str(node.value)
 
 
-def _variable(node: Node) -> Node | None:
-    """The variable that relations are about."""
-    if node.kind == "rel":
-        sides = [side for side in node.args if _is_variable(side)]
-        sides += [sym(name) for side in node.args for name in sorted(symbols(side)) if not name.startswith("mathbb")]
-        return sides[0] if sides else None
-    return next((found for part in node.args if (found := _variable(part)) is not None), None)
+def _variables(node: Node) -> set[Node]:
+    """What the relations in it are about."""
+    if node.kind != "rel":
+        return set().union(*map(_variables, node.args))
+    found = {side for side in node.args if _is_variable(side)}
+    return found or {sym(name) for side in node.args for name in symbols(side) if not name.startswith("mathbb")}
 
 
 def _pieces(node: Node) -> Pieces:

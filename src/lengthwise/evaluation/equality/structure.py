@@ -188,12 +188,9 @@ class _Reader:
 
     def named_point(self, tokens: Sequence[Token]) -> Node | None:
         """P(1,2), or f(x,y), which is a name."""
-        if (
-            len(tokens) < 4
-            or tokens[0].kind != "letter"
-            or tokens[1].text != "("
-            or end_of(tokens, 1) < len(tokens) - 1
-        ):
+        if len(tokens) < 4 or tokens[0].kind != "letter" or tokens[1].text != "(":
+            return None
+        if end_of(tokens, 1) < len(tokens) - 1:
             return None
         slices, between = split(tokens[2:-1], _SEPARATORS)
         if not between:
@@ -272,11 +269,8 @@ def _joined(parts: Sequence[Node]) -> Node | None:
         return None
     found = [part.value for part in parts]
     falling = all(after.factor < before.factor for before, after in itertools.pairwise(found))
-    if (
-        not found[0].dimensions
-        or not falling
-        or any(unit.words or unit.dimensions != found[0].dimensions for unit in found)
-    ):
+    alike = all(unit.dimensions == found[0].dimensions and not unit.words for unit in found)
+    if not (falling and alike and found[0].dimensions):
         return None
     last = found[-1]
     terms = tuple(

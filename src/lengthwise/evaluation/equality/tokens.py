@@ -110,7 +110,7 @@ _NUMBER = (
     r"|(?P<number>(?:%s\d+(?:\.\d+|\.(?=[-*/+)\]}]))?|\.\d+)%s)"
 )
 _REST = (
-    r"|\\(?P<part>begin|end)\s*\{(?P<environment>[A-Za-z]+)\*?\}|\\(?P<command>[A-Za-z]+|.)|(?P<letters>[A-Za-z]+)"
+    r"|\\(?P<part>begin|end)\s*\{(?P<environment>[A-Za-z]+)\*?\}|\\(?P<command>[A-Za-z]+|.)|(?P<letters>[A-Za-z]+)|(?P<foreign>[^\W\d_A-Za-z\u0370-\u03ff]+)"
     r"|(?P<space>\s+)|(?P<sign><=|>=|(?<=\s)!=|==|\*\*|\.\.\.|.)"
 )
 _PATTERNS = {
@@ -199,6 +199,8 @@ def _tokens_of(match: re.Match[str], spaced: bool, upright: bool) -> list[Token]
         return [Token("number", number.replace(",", ""), spaced, upright, _value(match))]
     if match["part"] is not None:
         return [Token("command", match["part"], spaced), Token("word", match["environment"])]
+    if match["foreign"] is not None:
+        return [Token("word", match["foreign"], spaced, upright=True)]
     if match["letters"] is not None:
         return [_word(match["letters"], spaced, upright)]
     return [_command(match["command"], spaced) if match["command"] is not None else _sign(match["sign"], spaced)]
