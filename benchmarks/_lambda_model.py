@@ -1,4 +1,4 @@
-"""The model that `lambda_attention.py` measures, its caches' columns, and the clock."""
+"""The model that `patching.py` measures, its caches' columns, and the clock."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def clock_of(device: Any) -> Clock:
 
 
 def sizes_of(dtype: Any) -> Any:
-    from lengthwise.context.cost import Attention
+    from lengthwise.context.lambda_attention.attention_cost import Attention
 
     return Attention(LAYERS, HEADS, KV_HEADS, HEAD_DIM, dtype.itemsize)
 

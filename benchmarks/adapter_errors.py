@@ -22,10 +22,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 
 def main() -> None:
-    from transformers import AutoModelForCausalLM
-
     import test_trl as held
     import trl_driver as driver
+    from transformers import AutoModelForCausalLM
+
     from lengthwise.lab.reasoner import shipped_reasoner
 
     torch.set_num_threads(1)

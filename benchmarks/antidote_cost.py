@@ -59,7 +59,7 @@ def work(spec: dict[str, Any]) -> dict[str, Any]:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from lengthwise.weights import activation_scores
+    from lengthwise.repair import activation_scores
 
     torch.set_num_threads(spec["threads"])
     torch.manual_seed(0)

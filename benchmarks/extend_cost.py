@@ -46,8 +46,8 @@ def main() -> None:
 
 
 def _extending(arguments: argparse.Namespace) -> dict[str, Any]:
-    from lengthwise.context.extending import extend_folder
-    from lengthwise.context.schemes_config import Scheme
+    from lengthwise.context.positions.extend_folder import extend_folder
+    from lengthwise.context.positions.scheme_config import Scheme
 
     with tempfile.TemporaryDirectory(prefix="extend-") as place:
         root = Path(place)

@@ -28,9 +28,9 @@ from math_verify import parse, verify
 
 from _bench import facts, spread, write_json
 from lengthwise.data import read_rows
-from lengthwise.evaluation.graders import grade, ready_for
-from lengthwise.evaluation.isolated import IsolatedPool, make_grader
-from lengthwise.evaluation.prompts import gold_answer, preset
+from lengthwise.grading.graders import grade, ready_for
+from lengthwise.grading.prompt_contract import gold_answer, preset
+from lengthwise.grading.worker_pool import IsolatedPool, make_grader
 
 FEWEST_PER_SECOND = 300.0
 BARE_SECONDS = 10.0

@@ -135,9 +135,9 @@ def _make(spec: dict[str, Any]) -> dict[str, Any]:
     """A base and two models whose changes are small, in the shapes of a Llama model with a tied head."""
     import numpy as np
 
-    from lengthwise.weights.dtypes import BY_CODE, narrow
-    from lengthwise.weights.sources import TensorInfo
-    from lengthwise.weights.writing import ShardWriter
+    from lengthwise.safetensors_io.dtypes import BY_CODE, narrow
+    from lengthwise.safetensors_io.tensor_sources import TensorInfo
+    from lengthwise.safetensors_io.writer import ShardWriter
 
     config = {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 32_000, "hidden_size": 1024,
@@ -177,9 +177,9 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def _lengthwise(spec: dict[str, Any]) -> dict[str, Any]:
-    from lengthwise.weights.folders import merge_folders
-    from lengthwise.weights.methods import build_merge
-    from lengthwise.weights.preflight import MergeJob
+    from lengthwise.merging.merge_folders import merge_folders
+    from lengthwise.merging.merge_methods import build_merge
+    from lengthwise.merging.preflight import MergeJob
 
     root = Path(spec["root"])
     job = MergeJob(

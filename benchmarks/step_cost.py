@@ -242,7 +242,7 @@ def work(spec: dict[str, Any]) -> None:
     """Run one side in this process and write its raw numbers."""
     import torch
 
-    from lengthwise.engine.models import load_policy, weights_sha
+    from lengthwise.engine.model_folders import load_policy, weights_sha
     from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 
     torch.set_num_threads(spec["threads"])
@@ -256,7 +256,7 @@ def work(spec: dict[str, Any]) -> None:
 
 def _problems(spec: dict[str, Any], policy: Any) -> Any:
     from lengthwise.lab import chains
-    from lengthwise.study.demo import chain_problems
+    from lengthwise.runs.demo import chain_problems
 
     # Problems may repeat: a short level does not hold enough distinct ones for every setting.
     count = spec["prompts"] * _total_steps(spec)

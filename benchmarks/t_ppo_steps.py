@@ -230,7 +230,7 @@ def work(spec: dict[str, Any]) -> None:
     """Measure the untouched model's lengths, or train one side; writes raw numbers."""
     import torch
 
-    from lengthwise.engine.models import load_policy
+    from lengthwise.engine.model_folders import load_policy
     from lengthwise.lab.reasoner import shipped_reasoner
 
     torch.set_num_threads(spec["threads"])
@@ -241,7 +241,7 @@ def work(spec: dict[str, Any]) -> None:
 
 def _problems(spec: dict[str, Any], policy: Any, split: str, count: int) -> Any:
     from lengthwise.lab import chains
-    from lengthwise.study.demo import chain_problems
+    from lengthwise.runs.demo import chain_problems
 
     drawn = chains.problems(count, split=split, seed=spec["seed"], levels=spec["levels"], distinct=False)
     return chain_problems(drawn, policy.folder)
@@ -250,7 +250,7 @@ def _problems(spec: dict[str, Any], policy: Any, split: str, count: int) -> Any:
 def measure_lengths(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
     import random
 
-    from lengthwise.evaluation.evaluate import Sampling, sample_answers
+    from lengthwise.generation.sampling import Sampling, sample_answers
 
     problems = _problems(spec, policy, "train", 512)
     rollouts = sample_answers(policy, problems, Sampling(spec["cap"], samples=4))
@@ -266,9 +266,9 @@ def measure_lengths(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
 
 
 def train(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
+    from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
     from lengthwise.engine.trainer import TrainConfig
-    from lengthwise.engine.windowed import WindowedTrainer
-    from lengthwise.evaluation.evaluate import Sampling, sample_answers
+    from lengthwise.generation.sampling import Sampling, sample_answers
     from lengthwise.methods.t_ppo import ppo, t_ppo
 
     problems, held_out = (_problems(spec, policy, *part) for part in (("train", 4000), ("test", spec["problems"])))

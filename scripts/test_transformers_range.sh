@@ -19,5 +19,5 @@ if [[ ! -f $VENV/.installed-$LOWEST ]]; then
   touch "$VENV/.installed-$LOWEST"
 fi
 "$VENV/bin/python" -c 'import transformers; print("transformers", transformers.__version__)'
-exec "$VENV/bin/python" -m pytest -q tests/test_lambda_models.py tests/test_lambda_refusals.py tests/test_lambda_cache.py \
-  tests/test_lambda_evaluate.py tests/test_schemes_models.py tests/test_sampler.py "$@"
+exec "$VENV/bin/python" -m pytest -q tests/context/test_lambda_models.py tests/context/test_lambda_refusals.py tests/context/test_lambda_cache.py \
+  tests/runs/test_lambda_evaluate.py tests/context/test_schemes_models.py tests/engine/backends/test_transformers_sampler.py "$@"

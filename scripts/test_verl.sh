@@ -29,4 +29,4 @@ if [[ ! -f $STAMP ]]; then
 fi
 "$VENV/bin/python" -c 'import importlib.metadata as m; print(*(f"{p} {m.version(p)}" for p in ("verl", "transformers", "torch")))'
 "$VENV/bin/python" -m lengthwise.adapters.verl
-exec "$VENV/bin/python" -m pytest -q tests/test_verl.py tests/test_adapters.py "$@"
+exec "$VENV/bin/python" -m pytest -q tests/adapters/test_verl.py tests/adapters/test_adapters.py "$@"

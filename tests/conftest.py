@@ -7,10 +7,10 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+import tiny
 import torch
 
-import tiny
-from lengthwise.engine.sampler import Sampler
+from lengthwise.engine.backends.transformers_sampler import Sampler
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,8 +11,9 @@ import typer
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-MODULES = ("lengthwise", "lengthwise.objectives", "lengthwise.weights", "lengthwise.engine", "lengthwise.methods",
-           "lengthwise.evaluation", "lengthwise.study", "lengthwise.context", "lengthwise.context.tasks")  # fmt: skip
+MODULES = ("lengthwise", "lengthwise.objectives", "lengthwise.merging", "lengthwise.repair", "lengthwise.engine",
+           "lengthwise.methods", "lengthwise.grading", "lengthwise.statistics", "lengthwise.runs", "lengthwise.context",
+           "lengthwise.context.tasks")  # fmt: skip
 
 
 def public_names() -> list[tuple[str, str]]:

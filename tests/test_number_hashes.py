@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from number_hashes import KNOWN, RUNS, arithmetic
 
 HASHES = json.loads(KNOWN.read_text(encoding="utf-8"))
@@ -18,5 +17,5 @@ HASHES = json.loads(KNOWN.read_text(encoding="utf-8"))
 def test_numbers_are_as_they_were(run: str, tmp_path: Path) -> None:
     known = HASHES.get(arithmetic())
     if known is None:
-        pytest.skip(f"no hashes for this arithmetic (torch {torch.__version__}); make them: tests/number_hashes.py")
+        pytest.skip(f"no hashes for this arithmetic (torch {torch.__version__}); helpers/number_hashes.py makes them")
     assert RUNS[run](tmp_path / "run") == known[run]

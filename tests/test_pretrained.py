@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from context_words import tiny_folder
+from remote import change, with_code
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from context_words import tiny_folder
 from lengthwise.cli import main
-from lengthwise.engine.models import dtype_words, load_policy, resolve_dtype, save_policy
+from lengthwise.engine.model_folders import dtype_words, load_policy, resolve_dtype, save_policy
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.merging.merge_methods import build_merge
+from lengthwise.merging.preflight import MergeJob, preflight
 from lengthwise.pretrained import (
     TOKENIZER_FILES,
     copy_tokenizer,
@@ -27,9 +30,6 @@ from lengthwise.pretrained import (
     read_config,
     save_tokenizer,
 )
-from lengthwise.weights.methods import build_merge
-from lengthwise.weights.preflight import MergeJob, preflight
-from remote import change, with_code
 
 
 @pytest.fixture(autouse=True)
@@ -238,7 +238,7 @@ def test_commands_that_only_answer_take_the_folder_s_dtype_and_say_so(
     seen: list[Any] = []
     import lengthwise.pretrained as pretrained
 
-    monkeypatch.setattr("lengthwise.engine.models.load_model", lambda *a, **o: (
+    monkeypatch.setattr("lengthwise.engine.model_folders.load_model", lambda *a, **o: (
         seen.append(o["dtype"]), pretrained.load_model(*a, **o))[1])  # fmt: skip
     words = commands(in_bfloat16(small), data, tmp_path / "out")[command]
     from typer.testing import CliRunner

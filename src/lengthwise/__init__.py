@@ -14,22 +14,22 @@ from lengthwise.registering import register_schemes as _register_schemes
 __version__ = "0.1.0"
 
 _WHERE = {
-    "Job": "lengthwise.study",
+    "Job": "lengthwise.runs",
     "Method": "lengthwise.engine",
-    "Record": "lengthwise.evaluation",
-    "Sampling": "lengthwise.evaluation.evaluate",
+    "Record": "lengthwise.statistics",
+    "Sampling": "lengthwise.generation.sampling",
     "TrainConfig": "lengthwise.engine",
     "build_method": "lengthwise.methods",
-    "build_report": "lengthwise.evaluation.report",
-    "compare": "lengthwise.evaluation",
-    "demo": "lengthwise.study",
-    "evaluate": "lengthwise.evaluation.evaluate",
-    "grade": "lengthwise.evaluation",
+    "build_report": "lengthwise.reporting.run_report",
+    "compare": "lengthwise.statistics",
+    "demo": "lengthwise.runs",
+    "evaluate": "lengthwise.generation.sampling",
+    "grade": "lengthwise.grading",
     "load_policy": "lengthwise.engine",
-    "prepare": "lengthwise.evaluation.problems",
-    "preset": "lengthwise.evaluation",
+    "prepare": "lengthwise.grading.problems",
+    "preset": "lengthwise.grading",
     "read_rows": "lengthwise.data",
-    "shorten": "lengthwise.study",
+    "shorten": "lengthwise.runs",
 }
 
 if TYPE_CHECKING:
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
     from lengthwise.engine import Method as Method
     from lengthwise.engine import TrainConfig as TrainConfig
     from lengthwise.engine import load_policy as load_policy
-    from lengthwise.evaluation import Record as Record
-    from lengthwise.evaluation import compare as compare
-    from lengthwise.evaluation import grade as grade
-    from lengthwise.evaluation import preset as preset
-    from lengthwise.evaluation.evaluate import Sampling as Sampling
-    from lengthwise.evaluation.evaluate import evaluate as evaluate
-    from lengthwise.evaluation.problems import prepare as prepare
-    from lengthwise.evaluation.report import build_report as build_report
+    from lengthwise.generation.sampling import Sampling as Sampling
+    from lengthwise.generation.sampling import evaluate as evaluate
+    from lengthwise.grading import grade as grade
+    from lengthwise.grading import preset as preset
+    from lengthwise.grading.problems import prepare as prepare
     from lengthwise.methods import build_method as build_method
-    from lengthwise.study import Job as Job
-    from lengthwise.study.demo import demo as demo
-    from lengthwise.study.shorten import shorten as shorten
+    from lengthwise.reporting.run_report import build_report as build_report
+    from lengthwise.runs import Job as Job
+    from lengthwise.runs.demo import demo as demo
+    from lengthwise.runs.shorten.shorten import shorten as shorten
+    from lengthwise.statistics import Record as Record
+    from lengthwise.statistics import compare as compare
 
 __all__ = ["__version__", *sorted(_WHERE)]
 

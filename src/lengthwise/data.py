@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.errors import InputError
-from lengthwise.optional import importing
+from lengthwise.optional_imports import importing
 
 FILE_KINDS = (".jsonl", ".json", ".parquet")
 LINE_LIMIT = 64 * 2**20

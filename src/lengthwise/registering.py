@@ -15,7 +15,7 @@ ROPE_TYPE = "lengthwise.context"
 """The RoPE type of our schemes. It names what to import, so that a program without it fails on that name."""
 VALIDATOR = f"_validate_{ROPE_TYPE}_rope_parameters"
 """What transformers calls for every config of the type, before it makes a model of it."""
-SCHEMES = "lengthwise.context.schemes_registered"
+SCHEMES = "lengthwise.context.positions.registered_schemes"
 CONFIGS = "transformers.modeling_rope_utils"
 
 

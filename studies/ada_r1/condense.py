@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lengthwise.evaluation.bootstrap import mean_interval
+from lengthwise.statistics.bootstrap import mean_interval
 from studies.summary import Numbers, pick
 
 REGISTERED = Path(__file__).resolve().parent / "registered.json"

@@ -24,17 +24,17 @@ from typing import Any
 from filelock import FileLock
 
 from lengthwise.engine.method import Stage, StageInputs
-from lengthwise.engine.models import load_policy
+from lengthwise.engine.model_folders import load_policy
 from lengthwise.engine.trainer import TrainConfig
-from lengthwise.evaluation.evaluate import Sampling, evaluate
 from lengthwise.files import write_folder
+from lengthwise.generation.sampling import Sampling, evaluate
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods.ada_r1 import AdaR1, ada_r1
-from lengthwise.study.ada_r1 import DPO, PAIRS, SAMPLE, with_stages
-from lengthwise.study.ada_r1_dpo import Machine
-from lengthwise.study.demo import COMMON_LEVELS, EVAL_CAP, chain_problems, held_out, oracle_mean
-from lengthwise.study.stages import FACTS, FOLDER, run_stages, stage_facts
+from lengthwise.runs.ada_r1.dpo import Machine
+from lengthwise.runs.ada_r1.stages import DPO, PAIRS, SAMPLE, with_stages
+from lengthwise.runs.demo import COMMON_LEVELS, EVAL_CAP, chain_problems, held_out, oracle_mean
+from lengthwise.runs.shorten.stages import FACTS, FOLDER, run_stages, stage_facts
 from studies.ada_r1.condense import FIRST, REGISTERED, SEEDS, TRAINED
 from studies.running import Place, Run, say
 from studies.summary import Numbers

@@ -28,14 +28,14 @@ import torch
 
 from lengthwise.engine import Policy, TrainConfig, Trainer, load_policy
 from lengthwise.engine.method import Method
-from lengthwise.evaluation.evaluate import Sampling, sample_answers
-from lengthwise.evaluation.problems import Problems
+from lengthwise.generation.sampling import Sampling, sample_answers
+from lengthwise.grading.problems import Problems
 from lengthwise.lab import chains, witnesses
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.lab.words import ASK_LONG, ASK_SHORT, OPEN_LONG, OPEN_SHORT
 from lengthwise.methods import build_method
-from lengthwise.study.compare_worlds import WITNESS_CAP, witness_problems
-from lengthwise.study.demo import chain_problems
+from lengthwise.runs.compare.arenas import WITNESS_CAP, witness_problems
+from lengthwise.runs.demo import chain_problems
 from studies.lab.plan import ADAPTIVE
 from studies.running import Place, Run
 from studies.summary import Numbers

@@ -18,16 +18,14 @@ from typing import Any
 import torch
 
 from lengthwise.engine import Method, load_policy
-from lengthwise.engine.runlog import read_metrics
+from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.errors import TrainingError
-from lengthwise.evaluation.evaluate import Sampling, evaluate, sample_answers
-from lengthwise.evaluation.metrics import removable_share
-from lengthwise.evaluation.records import compare
+from lengthwise.generation.sampling import Sampling, evaluate, sample_answers
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import dler
-from lengthwise.study.compare_control import coin
-from lengthwise.study.demo import (
+from lengthwise.runs.compare.random_control import coin
+from lengthwise.runs.demo import (
     CAP,
     EVAL_CAP,
     TRAIN_PROBLEMS,
@@ -37,6 +35,8 @@ from lengthwise.study.demo import (
     held_out,
     oracle_mean,
 )
+from lengthwise.statistics.metrics import removable_share
+from lengthwise.statistics.records import compare
 from studies.running import Place, Run
 from studies.summary import Numbers
 

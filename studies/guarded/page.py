@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
 
-from lengthwise.evaluation.harm import accuracy_at_harm
-from lengthwise.evaluation.harm_plot import plot_harm
+from lengthwise.reporting.harm_plot import plot_harm
+from lengthwise.statistics.harm import accuracy_at_harm
 from studies.guarded.condense import KNOBS
 from studies.page import NOT_RUN, NOT_SEEN, SEEN, Claim, Page, Picture, Section, Table, listed, verdict
 from studies.summary import Numbers, Summary

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
-from lengthwise.weights import task_arithmetic
-from lengthwise.weights.peers import safe_lora
+from lengthwise.merging import task_arithmetic
+from lengthwise.repair.safe_lora import safe_lora
 
 Tensors = Mapping[str, torch.Tensor]
 PREFIX = "base_model.model."

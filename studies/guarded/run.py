@@ -17,16 +17,16 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from lengthwise.data import read_rows
-from lengthwise.evaluation.harm import load_judge
 from lengthwise.lab import guarded, teach_guarded
-from lengthwise.study.repair_sweep import Measure, Sweep, build_measure, jaccard, repaired
-from lengthwise.study.request import ContractRequest
-from lengthwise.weights.activity import target_layers
-from lengthwise.weights.antidote import Selection
-from lengthwise.weights.calibration import Calibration, harmful_rows, prompts_of
-from lengthwise.weights.loading import Loaded
-from lengthwise.weights.repair_job import RepairJob
-from lengthwise.weights.scored import Scored, load, open_folders, score_weights
+from lengthwise.repair.activation_scores import target_layers
+from lengthwise.repair.antidote import Selection
+from lengthwise.repair.calibration_rows import Calibration, harmful_rows, prompts_of
+from lengthwise.repair.job import RepairJob
+from lengthwise.repair.model_loading import Loaded
+from lengthwise.repair.scored_weights import Scored, load, open_folders, score_weights
+from lengthwise.runs.repair_sweep import Measure, Sweep, build_measure, jaccard, repaired
+from lengthwise.runs.shorten.request import ContractRequest
+from lengthwise.statistics.harm import load_judge
 from studies.guarded.peers import projected, reset_by_tasks
 from studies.running import Place, Run, say
 from studies.summary import Numbers

@@ -10,8 +10,8 @@ from typing import Any
 
 from matplotlib import colormaps
 
-from lengthwise.evaluation.report_figures import Mark
-from lengthwise.evaluation.report_picture import label_marks
+from lengthwise.reporting.figures import Mark
+from lengthwise.reporting.tradeoff_png import label_marks
 from studies.figures import DPI, panels, save
 from studies.lab.condense import LOWEST_FLOOR
 from studies.lab.numbers import PAPER_METHODS, Study, average, curves, grouped, readings

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.engine.method import Method
-from lengthwise.engine.models import Policy, load_policy
+from lengthwise.engine.model_folders import Policy, load_policy
+from lengthwise.engine.ppo.windowed_trainer import Windowed, WindowedTrainer
 from lengthwise.engine.trainer import TrainConfig, Trainer
-from lengthwise.engine.windowed import Windowed, WindowedTrainer
 from lengthwise.errors import ConfigError, LengthwiseWarning, TrainingError
 from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.merging import update_selective_merge
 from lengthwise.methods import build_method
 from lengthwise.objectives import group_normalised
-from lengthwise.weights import update_selective_merge
 from studies.lab.plan import GROUP_NORMALISED, Trial, trials
 from studies.lab.worlds import WORLDS, World, measure
 from studies.running import Place, Run

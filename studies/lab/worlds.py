@@ -16,17 +16,17 @@ import numpy as np
 import torch
 
 from lengthwise.engine.batches import Task, TaskWorld
-from lengthwise.engine.models import Policy
+from lengthwise.engine.log_probabilities import Scorer
+from lengthwise.engine.model_folders import Policy
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.engine.scoring import Scorer
-from lengthwise.evaluation.evaluate import Sampling, sample_answers
-from lengthwise.evaluation.metrics import majority_at_k, mean_pass_at_k
-from lengthwise.evaluation.problems import Problems, prepare
-from lengthwise.evaluation.prompts import preset, resolve
+from lengthwise.generation.sampling import Sampling, sample_answers
+from lengthwise.grading.problems import Problems, prepare
+from lengthwise.grading.prompt_contract import preset, resolve
 from lengthwise.lab import chains, witnesses
 from lengthwise.lab.reasoner import POSITIONS, shipped_reasoner
 from lengthwise.lab.words import ANSWER, ASK_LONG, ASK_SHORT, OPEN_LONG
 from lengthwise.pretrained import load_tokenizer
+from lengthwise.statistics.metrics import majority_at_k, mean_pass_at_k
 
 KS = (1, 2, 4, 8, 16, 32, 64)
 MODES = "-modes"

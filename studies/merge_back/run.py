@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from lengthwise.engine import load_policy
-from lengthwise.evaluation.evaluate import Sampling, evaluate
-from lengthwise.evaluation.problems import Problems
+from lengthwise.generation.sampling import Sampling, evaluate
+from lengthwise.grading.problems import Problems
 from lengthwise.lab.reasoner import shipped_reasoner
-from lengthwise.study.demo import EVAL_CAP, demo, held_out
-from lengthwise.weights import update_selective_merge
+from lengthwise.merging import update_selective_merge
+from lengthwise.runs.demo import EVAL_CAP, demo, held_out
 from studies.running import Place, Run
 from studies.summary import Numbers, pick
 

@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from lengthwise.evaluation.metrics import removable_share
-from lengthwise.evaluation.records import Record, compare
+from lengthwise.statistics.metrics import removable_share
+from lengthwise.statistics.records import Record, compare
 from studies.summary import Numbers, pick
 
 

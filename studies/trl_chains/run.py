@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.engine import load_policy
-from lengthwise.engine.models import save_policy
+from lengthwise.engine.model_folders import save_policy
 from lengthwise.engine.trainer import Trainer
-from lengthwise.evaluation.evaluate import Sampling, evaluate
-from lengthwise.evaluation.records import Record
+from lengthwise.generation.sampling import Sampling, evaluate
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import dler
 from lengthwise.pretrained import copy_tokenizer
-from lengthwise.study.demo import CAP, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, demo_config, held_out, oracle_mean
+from lengthwise.runs.demo import CAP, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, demo_config, held_out, oracle_mean
+from lengthwise.statistics.records import Record
 from studies.running import Place, Run
 from studies.summary import Numbers
 from studies.trl_chains.condense import means

@@ -8,12 +8,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from lengthwise.adapters.export import Plan, prepare_folder
-from lengthwise.adapters.names import tested
+from lengthwise.adapters.engine_names import tested
+from lengthwise.adapters.export_plan import Plan, prepare_folder
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_text
-from lengthwise.locking import writes
-from lengthwise.methods.own import from_anywhere
+from lengthwise.folder_lock import writes
+from lengthwise.methods.user_method import from_anywhere
 
 FILES = ("train.py", "accelerate.yaml")
 SHARDINGS = ("none", "zero2", "zero3", "fsdp")
@@ -34,10 +34,10 @@ import torch
 ${imports}from transformers.trainer_utils import get_last_checkpoint
 from trl import GRPOConfig
 
-from lengthwise.adapters.grading import problems_for
+from lengthwise.adapters.verdicts import problems_for
 from lengthwise.adapters.trl import LengthwiseGRPOTrainer
 from lengthwise.data import read_rows
-from lengthwise.evaluation.prompts import PromptContract
+from lengthwise.grading.prompt_contract import PromptContract
 from lengthwise.pretrained import copy_tokenizer
 
 ${own}HERE = Path(__file__).resolve().parent

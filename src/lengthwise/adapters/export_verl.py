@@ -8,14 +8,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lengthwise.adapters.export import Plan, prepare_folder
-from lengthwise.adapters.names import tested
-from lengthwise.adapters.support import surrogate_settings
+from lengthwise.adapters.engine_names import tested
+from lengthwise.adapters.export_plan import Plan, prepare_folder
+from lengthwise.adapters.method_support import surrogate_settings
 from lengthwise.adapters.verl import NAME
 from lengthwise.errors import ConfigError, MissingExtraError
 from lengthwise.files import atomic_write_text
-from lengthwise.locking import writes
-from lengthwise.methods.own import from_anywhere
+from lengthwise.folder_lock import writes
+from lengthwise.methods.user_method import from_anywhere
 
 FILES = ("config.yaml", "problems.jsonl", "launch.sh")
 VERBATIM = "{{ messages[0]['content'] }}"
@@ -203,7 +203,7 @@ def validated(folder: Path) -> str:
         version = metadata.version("verl")
     except metadata.PackageNotFoundError:
         return "not against verl, which is not installed here; launch.sh does it before it starts"
-    from lengthwise.adapters.verl_config import check_config
+    from lengthwise.adapters.verl_config_check import check_config
 
     try:
         check_config(folder)

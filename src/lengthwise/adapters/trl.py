@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lengthwise.adapters.dealing import Batch, Mini, deal, join_batches, part_loss, sees_all, verdicts_of
-from lengthwise.adapters.grading import as_dataset, prompt_rows, stable_id, verdict_function
-from lengthwise.adapters.names import (
+from lengthwise.adapters.batch_split import Batch, Mini, deal, join_batches, part_loss, sees_all, verdicts_of
+from lengthwise.adapters.engine_names import (
     TRL_ATTRIBUTES,
     TRL_METHODS,
     TRL_OPTIONAL_ROWS,
@@ -29,21 +28,22 @@ from lengthwise.adapters.names import (
     check_methods,
     installed,
 )
-from lengthwise.adapters.support import chosen
+from lengthwise.adapters.method_support import chosen
 from lengthwise.adapters.trl_aborted import Aborted
 from lengthwise.adapters.trl_settings import check_settings
+from lengthwise.adapters.verdicts import as_dataset, prompt_rows, stable_id, verdict_function
 from lengthwise.engine.batches import Collected, nothing_kept, problem_at, step_generator
 from lengthwise.engine.method import Method, State, finite
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.engine.switching import check_shared
+from lengthwise.engine.rotary_switch import check_shared
+from lengthwise.engine.step_warnings import Watch
 from lengthwise.engine.trainer import MOST_SKIPPED, UPDATE_STAGE, _rollout_metrics
-from lengthwise.engine.watch import Watch
 from lengthwise.errors import CheckpointError, ConfigError, LengthwiseWarning, TrainingError
-from lengthwise.evaluation.problems import Problems
 from lengthwise.files import atomic_write_json, read_json
+from lengthwise.grading.problems import Problems
 from lengthwise.objectives import round_half_up
 from lengthwise.objectives._wide import wide, wide_dtype
-from lengthwise.optional import importing
+from lengthwise.optional_imports import importing
 
 with importing("the TRL adapter", "trl", "trl"):
     from trl import GRPOConfig, GRPOTrainer

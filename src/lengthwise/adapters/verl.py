@@ -20,16 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lengthwise.adapters.dealing import credited
-from lengthwise.adapters.names import VERL_NAMES, check_modules, installed, tested
-from lengthwise.adapters.support import chosen
+from lengthwise.adapters.batch_split import credited
+from lengthwise.adapters.engine_names import VERL_NAMES, check_modules, installed, tested
+from lengthwise.adapters.method_support import chosen
 from lengthwise.engine.method import Method
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError, InputError, LengthwiseError, LengthwiseWarning
-from lengthwise.evaluation.isolated import SafeGrader
-from lengthwise.evaluation.prompts import PromptContract
+from lengthwise.grading.prompt_contract import PromptContract
+from lengthwise.grading.worker_pool import SafeGrader
 from lengthwise.objectives import clipped_surrogate
-from lengthwise.optional import importing
+from lengthwise.optional_imports import importing
 
 NEEDED = ("the verl adapter", "verl", "verl")
 NAME = "lengthwise"
@@ -281,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         plugin.check_registered()
         if asked.config is not None:
-            from lengthwise.adapters.verl_config import check_config
+            from lengthwise.adapters.verl_config_check import check_config
 
             check_config(asked.config)
     except LengthwiseError as error:

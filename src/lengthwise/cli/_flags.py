@@ -13,7 +13,7 @@ import typer
 from lengthwise.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lengthwise.study.request import ContractRequest
+    from lengthwise.runs.shorten.request import ContractRequest
 
 Flag = typer.Option
 Threads = Annotated[
@@ -84,7 +84,7 @@ class ContractFlags:
 
     def request(self) -> ContractRequest:
         """The same words for the study."""
-        from lengthwise.study.request import ContractRequest
+        from lengthwise.runs.shorten.request import ContractRequest
 
         changes = {name: value for name, value in asdict(self).items() if value is not None}
         changes["think"] = think_mode(self.think, changes.pop("no_think"))

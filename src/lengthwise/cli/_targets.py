@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from lengthwise.errors import ConfigError
-from lengthwise.targets import check_file_target, check_folder_target
+from lengthwise.output_paths import check_file_target, check_folder_target
 
 PAGE = ".html"
 

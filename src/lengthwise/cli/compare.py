@@ -102,10 +102,10 @@ def compare(
 ) -> None:
     """Compare methods on MODEL: same weights, problems, sampled tokens and evaluation; knobs chosen on validation."""
     from lengthwise.engine.trainer import TrainConfig
-    from lengthwise.study import compare_plan
-    from lengthwise.study.compare_arms import read_arms, read_value
-    from lengthwise.study.compare_methods import compare_methods, job_count
-    from lengthwise.study.compare_request import LAB, Comparison
+    from lengthwise.runs.compare import plan
+    from lengthwise.runs.compare.arms import read_arms, read_value
+    from lengthwise.runs.compare.compare_methods import compare_methods, job_count
+    from lengthwise.runs.compare.request import LAB, Comparison
 
     given = asdict(train)
     given["lr"] = train.lr if train.lr is not None else LAB_LR if model.startswith(LAB) else OTHER_LR
@@ -117,11 +117,11 @@ def compare(
     )  # fmt: skip
     if dry_run:
         with threads_for(wanted=1):  # as each of its runs has
-            shown = compare_plan.dry_run(asked)
+            shown = plan.dry_run(asked)
         if as_json:
             print_json(shown)
             return
-        for line in compare_plan.dry_run_lines(shown, job_count(asked, jobs)):
+        for line in plan.dry_run_lines(shown, job_count(asked, jobs)):
             out.print(Text(line), soft_wrap=True)
         return
     with _progress(folder) as listener:
@@ -144,7 +144,7 @@ def _show(result: Mapping[str, Any]) -> None:
 
 
 def _table(result: Mapping[str, Any]) -> Table:
-    from lengthwise.evaluation import report_data as data
+    from lengthwise.reporting import plot_data as data
 
     # No frame: the table must fit a terminal of 80 columns.
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -172,7 +172,7 @@ def _table(result: Mapping[str, Any]) -> Table:
 @contextmanager
 def _progress(folder: Path) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
     """A listener for `compare_methods`."""
-    from lengthwise.study.compare_folder import sampled_tokens
+    from lengthwise.runs.compare.folder import sampled_tokens
 
     with working(lambda: sampled_tokens(folder)) as work:
 

@@ -32,7 +32,7 @@ def compare_records(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Compare records of the same problems: table, intervals, what is noise, and a plot."""
-    from lengthwise.evaluation import compare_records as comparing
+    from lengthwise.runs import compare_records as comparing
 
     if seed < 0:
         raise ConfigError(f"--seed is {seed}; give a number from 0 on")
@@ -73,7 +73,7 @@ def _table(*columns: str) -> Table:
 
 
 def _measured(result: Mapping[str, Any]) -> Table:
-    from lengthwise.evaluation import report_data as data
+    from lengthwise.reporting import plot_data as data
 
     table = _table("", "accuracy", "95 % interval", "tokens", "95 % interval", "cut", "front")
     for row in result["records"]:
@@ -91,7 +91,7 @@ def _measured(result: Mapping[str, Any]) -> Table:
 
 
 def _against(result: Mapping[str, Any]) -> Table:
-    from lengthwise.evaluation.compare_records import claims
+    from lengthwise.runs.compare_records import claims
 
     table = _table(f"against {result['reference']}", "difference", "95 % interval")
     table.add_column("claim")

@@ -30,7 +30,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Shorten the shipped verbose reasoner with DLER on this machine's CPU, and report what changed."""
-    from lengthwise.study.demo import demo as run
+    from lengthwise.runs.demo import demo as run
 
     where = folder or Path(tempfile.mkdtemp(prefix="lengthwise-demo-"))
     with progress() as listener, threads_for(wanted=threads):

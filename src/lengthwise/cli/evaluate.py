@@ -65,7 +65,7 @@ class EndpointFlags:
             if self.name is not None:
                 raise ConfigError("--model names a model on a server; give its URL as --endpoint, or a folder as MODEL")
             return None
-        from lengthwise.evaluation.endpoint import Endpoint
+        from lengthwise.generation.endpoint import Endpoint
 
         return Endpoint(self.endpoint, self.name or "", self.api_key_env, self.concurrency, self.retries, self.timeout)
 
@@ -104,8 +104,8 @@ def evaluate(
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Measure MODEL, or a model behind --endpoint. Kill it at any time; the same command continues."""
-    from lengthwise.evaluation.interventions import Intervention
-    from lengthwise.study.evaluation import Evaluation, evaluate_model
+    from lengthwise.generation.free_baselines import Intervention
+    from lengthwise.runs.evaluate import Evaluation, evaluate_model
 
     asked = Evaluation(
         data=data, out=folder or Path(tempfile.gettempdir(), f"lengthwise-evaluate-{secrets.token_hex(4)}"),
@@ -119,7 +119,7 @@ def evaluate(
 
 
 def _show(summary: Mapping[str, Any], as_json: bool) -> None:
-    from lengthwise.evaluation.grade_report import left_out_lines, text_page
+    from lengthwise.reporting.grade_report import left_out_lines, text_page
 
     for line in left_out_lines(summary):
         complain(line, style="yellow")

@@ -53,8 +53,8 @@ def evaluate_context(
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Measure retrieval and perplexity by length and by the place of what is asked for."""
-    from lengthwise.study.reading import AS_IS, Reading
-    from lengthwise.study.reading import evaluate_context as measure
+    from lengthwise.runs.evaluate_context.measurement import AS_IS, Reading
+    from lengthwise.runs.evaluate_context.measurement import evaluate_context as measure
 
     asked = Reading(
         tasks=tuple(part.strip() for part in tasks.split(",")), lengths=read_lengths(lengths),
@@ -98,8 +98,8 @@ def _say_left_out(result: Mapping[str, Any]) -> None:
 
 def _table(result: Mapping[str, Any], task: str) -> Table:
     """An arm a row, a length a column."""
-    from lengthwise.evaluation import report_data as numbers
-    from lengthwise.study.reading_report import cells, size
+    from lengthwise.reporting import plot_data as numbers
+    from lengthwise.runs.evaluate_context.page import cells, size
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(Text(task), overflow="fold")

@@ -71,9 +71,9 @@ def export(
     """Write a run of `lengthwise shorten` for an engine with more devices: TRL or verl. Nothing is trained."""
     if engine not in ENGINES:
         raise ConfigError(f"engine is {engine!r}; choose {' or '.join(ENGINES)}")
-    from lengthwise.adapters.export import Cluster, plan
+    from lengthwise.adapters.export_plan import Cluster, plan
     from lengthwise.engine.trainer import TrainConfig
-    from lengthwise.study.request import Request
+    from lengthwise.runs.shorten.request import Request
 
     request = Request(
         model=model, data=data, out=folder, train=TrainConfig(**asdict(batch)), method=method, cap=cap,

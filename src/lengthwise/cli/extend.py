@@ -18,7 +18,7 @@ from lengthwise.errors import ConfigError
 from lengthwise.threads import threads_for
 
 if TYPE_CHECKING:
-    from lengthwise.context.schemes_config import Scheme
+    from lengthwise.context.positions.scheme_config import Scheme
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def extend(
     from transformers.utils import logging
 
     from lengthwise.cli.merge import model_folder
-    from lengthwise.context.extending import extend_folder
-    from lengthwise.context.schemes_config import Scheme
+    from lengthwise.context.positions.extend_folder import extend_folder
+    from lengthwise.context.positions.scheme_config import Scheme
 
     source = model_folder(model)
     logging.disable_progress_bar()
@@ -119,9 +119,9 @@ def _train(model: Path, scheme: Scheme, flags: TrainingFlags) -> Any:
     """What trains, or None without data."""
     if flags.data is None:
         return None
-    from lengthwise.context.extending import checked_config
-    from lengthwise.context.finetuning import FineTuning, finetune, import_trainer
-    from lengthwise.context.schemes_config import trained_context
+    from lengthwise.context.positions.extend_folder import checked_config
+    from lengthwise.context.positions.finetuning import FineTuning, finetune, import_trainer
+    from lengthwise.context.positions.scheme_config import trained_context
 
     config = checked_config(model, scheme, trust_remote_code=flags.trust_remote_code)
     wanted = int(trained_context(config) * scheme.factor)

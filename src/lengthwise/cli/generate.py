@@ -20,7 +20,7 @@ from lengthwise.errors import ConfigError, InputError
 from lengthwise.threads import threads_for
 
 if TYPE_CHECKING:
-    from lengthwise.engine.models import Policy
+    from lengthwise.engine.model_folders import Policy
 
 
 @with_groups
@@ -47,9 +47,9 @@ def generate(
     text = _prompt_text(prompt, prompt_file)
     from transformers.utils import logging
 
-    from lengthwise.context.writing import check_sampling
-    from lengthwise.engine.models import dtype_words, load_policy
-    from lengthwise.engine.switching import switch_of
+    from lengthwise.context.lambda_attention.streaming import check_sampling
+    from lengthwise.engine.model_folders import dtype_words, load_policy
+    from lengthwise.engine.rotary_switch import switch_of
 
     check_sampling(max_tokens, temperature, top_p, chunk)
     logging.disable_progress_bar()
@@ -96,8 +96,8 @@ def _prompt_text(prompt: str | None, file: str | None) -> str:
 
 def _tokens(policy: Policy, text: str, chat: bool) -> tuple[tuple[int, ...], list[int]]:
     """Every id that ends a text, and the prompt's ids."""
-    from lengthwise.evaluation.prompts import PromptContract, render, resolve
-    from lengthwise.evaluation.think_auto import as_rendered
+    from lengthwise.grading.prompt_contract import PromptContract, render, resolve
+    from lengthwise.grading.think_auto import as_rendered
 
     contract = as_rendered(PromptContract("generate", chat_template=chat), policy.tokenizer)
     contract = resolve(contract, policy.tokenizer, policy.model.generation_config)
@@ -108,7 +108,7 @@ def _tokens(policy: Policy, text: str, chat: bool) -> tuple[tuple[int, ...], lis
 
 def _check_room(config: Any, tokens: int, max_tokens: int) -> None:
     """Without --lambda a model goes as far as its config says, and no further."""
-    from lengthwise.reach import reach
+    from lengthwise.context_length import reach
 
     room = reach(config)
     if room is not None and (not max_tokens or tokens + max_tokens > room):
@@ -162,7 +162,7 @@ def _run(
     """Read, then write into `written`; True if Ctrl-C stopped it."""
     import torch
 
-    from lengthwise.context.writing import TextStream, read, write
+    from lengthwise.context.lambda_attention.streaming import TextStream, read, write
 
     begun, text = time.perf_counter(), TextStream(policy.tokenizer)
     try:

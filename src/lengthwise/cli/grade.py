@@ -15,7 +15,7 @@ from lengthwise.cli._console import complain, err, out, print_json
 from lengthwise.cli._flags import think_mode
 from lengthwise.cli._targets import file_target
 from lengthwise.errors import ConfigError
-from lengthwise.targets import real
+from lengthwise.output_paths import real
 
 Flag = typer.Option
 SAID_EVERY = 10.0
@@ -69,7 +69,7 @@ def grade(
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Grade responses that already exist and say where their tokens go. No GPU, no model."""
-    from lengthwise.evaluation.logs import GradeOptions, check_target, grade_log
+    from lengthwise.logs.log_grading import GradeOptions, check_target, grade_log
 
     targets = {"--out": graded, "--record": record, "--report": report}
     for name, target in targets.items():
@@ -98,12 +98,12 @@ def _check_apart(targets: Mapping[str, Path | None]) -> None:
 
 def _contract(preset: str, think: str | None, answer_pattern: str | None, answers: str) -> Any:
     """How responses are read: the marks of any kind tell, unless there is to be no thinking or none can be."""
-    from lengthwise.evaluation.anatomy import AUTO
-    from lengthwise.evaluation.prompts import PRESETS, unknown_name
-    from lengthwise.evaluation.prompts import preset as named
-    from lengthwise.evaluation.think_auto import AUTO as MARKS
-    from lengthwise.evaluation.think_auto import NO, YES, check_mode
-    from lengthwise.evaluation.thinking import THINK_CLOSE
+    from lengthwise.grading.prompt_contract import PRESETS, unknown_name
+    from lengthwise.grading.prompt_contract import preset as named
+    from lengthwise.grading.think_auto import AUTO as MARKS
+    from lengthwise.grading.think_auto import NO, YES, check_mode
+    from lengthwise.grading.thinking_marks import THINK_CLOSE
+    from lengthwise.logs.token_breakdown import AUTO
 
     if preset != "auto" and preset not in PRESETS:
         raise ConfigError(unknown_name("preset", preset, ("auto", *PRESETS)))
@@ -131,7 +131,7 @@ def _folder(tokenizer: str | None) -> str | None:
 
 
 def _show(summary: Mapping[str, Any], report: Path | None, as_json: bool) -> None:
-    from lengthwise.evaluation.grade_report import build_report, left_out_lines, text_page
+    from lengthwise.reporting.grade_report import build_report, left_out_lines, text_page
 
     if report is not None:
         build_report(summary, report)

@@ -17,8 +17,8 @@ from lengthwise.cli._targets import whole_folder
 from lengthwise.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from lengthwise.weights.folders import Listener
-    from lengthwise.weights.preflight import MergeJob, Plan
+    from lengthwise.merging.merge_folders import Listener
+    from lengthwise.merging.preflight import MergeJob, Plan
 
 Flag = typer.Option
 CHANGES = {"change": "norm", "of base": "relative", "zero": "zeros"}
@@ -64,9 +64,9 @@ def merge(
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Merge models into a new folder, tensor by tensor, with memory that does not grow with their size."""
-    from lengthwise.weights.folders import differences, merge_folders
-    from lengthwise.weights.methods import build_merge
-    from lengthwise.weights.preflight import MergeJob, preflight
+    from lengthwise.merging.merge_folders import differences, merge_folders
+    from lengthwise.merging.merge_methods import build_merge
+    from lengthwise.merging.preflight import MergeJob, preflight
 
     options: dict[str, Any] = {
         "weights": None if weights is None else _numbers(weights), "scale": scale, "density": density, "scope": scope,
@@ -101,9 +101,9 @@ def model_folder(name: str) -> Path:
     """The folder of a model or adapter, not looked into; ``lab:chains`` and the like are the shipped ones."""
     if not name.startswith("lab:"):
         return Path(name)
-    from lengthwise.study import lab_models
+    from lengthwise.lab import shipped_models
 
-    return lab_models.model_folder(name, in_its_world=True)
+    return shipped_models.model_folder(name, in_its_world=True)
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -126,7 +126,7 @@ def _show_findings(plan: Plan) -> None:
 
 
 def _show_plan(plan: Plan, job: MergeJob, found: dict[str, Any], *, as_json: bool) -> None:
-    from lengthwise.weights.preflight import summary_lines
+    from lengthwise.merging.preflight import summary_lines
 
     if as_json:
         shown = {"fits": True, "warnings": plan.warnings, "bytes": plan.nbytes, "tensors": len(plan.outputs)}

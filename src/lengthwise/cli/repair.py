@@ -21,8 +21,8 @@ from lengthwise.errors import ConfigError
 from lengthwise.threads import threads_for
 
 if TYPE_CHECKING:
-    from lengthwise.study.repair_sweep import Sweep
-    from lengthwise.weights.repair_job import RepairJob
+    from lengthwise.repair.job import RepairJob
+    from lengthwise.runs.repair_sweep import Sweep
 
 Flag = typer.Option
 Note = Callable[[str], None]
@@ -79,10 +79,10 @@ class ChoiceFlags:
         Raises:
             ConfigError: no rows to score on.
         """
-        from lengthwise.engine.models import resolve_device
-        from lengthwise.weights.antidote import Selection
-        from lengthwise.weights.calibration import Calibration
-        from lengthwise.weights.repairing import RepairJob
+        from lengthwise.engine.model_folders import resolve_device
+        from lengthwise.repair.antidote import Selection
+        from lengthwise.repair.calibration_rows import Calibration
+        from lengthwise.repair.repair_folder import RepairJob
 
         if self.harmful is None:
             raise ConfigError("no rows to score on; give --harmful, or --mask with a mask that a repair saved")
@@ -177,8 +177,8 @@ class SweepFlags:
                     "which needs both --judge and --task-data; give both or none of them"
                 )
             return None
-        from lengthwise.study.repair_sweep import Sweep
-        from lengthwise.study.request import ContractRequest
+        from lengthwise.runs.repair_sweep import Sweep
+        from lengthwise.runs.shorten.request import ContractRequest
 
         names = ("answer_pattern", "answers", "problem_column", "answer_column")
         changes = {name: given[name] for name in names if name in given} | {"chat_template": chat}
@@ -260,7 +260,7 @@ def repair(
 
 
 def _masked(mask: Path, shared: dict[str, Any], others: list[str], note: Note) -> dict[str, Any]:
-    from lengthwise.weights.masked import MaskJob, apply_mask
+    from lengthwise.repair.saved_mask import MaskJob, apply_mask
 
     if others:
         raise ConfigError(
@@ -271,10 +271,10 @@ def _masked(mask: Path, shared: dict[str, Any], others: list[str], note: Note) -
 
 def _scored(job: RepairJob, sweep: Sweep | None, note: Note) -> dict[str, Any]:
     if sweep is None:
-        from lengthwise.weights.repairing import repair_folder
+        from lengthwise.repair.repair_folder import repair_folder
 
         return repair_folder(job, note=note)
-    from lengthwise.study.repair_sweep import repair_and_measure
+    from lengthwise.runs.repair_sweep import repair_and_measure
 
     return repair_and_measure(job, sweep, note=note)
 

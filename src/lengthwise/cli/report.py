@@ -17,8 +17,8 @@ def report(
     file: Annotated[Path | None, typer.Option("--out", callback=page_target, help="HTML file to write.")] = None,
 ) -> None:
     """Write the HTML report of one run, or one page over several."""
-    from lengthwise.evaluation.report import build_report
-    from lengthwise.study.runfolder import CONFIG
+    from lengthwise.reporting.run_report import build_report
+    from lengthwise.runs.run_folder import CONFIG
 
     for run in runs:
         if not (run / CONFIG).is_file():

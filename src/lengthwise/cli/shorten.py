@@ -108,8 +108,8 @@ def shorten(
         "lengthwise generate or evaluate",
     )
     from lengthwise.engine.trainer import TrainConfig
-    from lengthwise.study import dry_run as estimates
-    from lengthwise.study import request
+    from lengthwise.runs.shorten import dry_run as estimates
+    from lengthwise.runs.shorten import request
 
     asked = request.Request(
         model=model, data=data, out=folder, train=TrainConfig(**asdict(train)), method=method, cap=cap,

@@ -13,17 +13,17 @@ def _check_transformers(version: str) -> None:
 
 _check_transformers(metadata.version("transformers"))
 
-from lengthwise.context.cache import LambdaCache as LambdaCache  # noqa: E402
-from lengthwise.context.lambda_attention import LambdaAttention as LambdaAttention  # noqa: E402
-from lengthwise.context.lambda_attention import lambda_attention as lambda_attention  # noqa: E402
-from lengthwise.context.rules import Rule as Rule  # noqa: E402
-from lengthwise.context.rules import TopK as TopK  # noqa: E402
-from lengthwise.context.schemes import linear_inv_freq as linear_inv_freq  # noqa: E402
-from lengthwise.context.schemes import power_inv_freq as power_inv_freq  # noqa: E402
-from lengthwise.context.schemes import randomised_positions as randomised_positions  # noqa: E402
-from lengthwise.context.schemes import truncated_inv_freq as truncated_inv_freq  # noqa: E402
-from lengthwise.context.schemes import xpos_decay as xpos_decay  # noqa: E402
-from lengthwise.context.schemes_config import extend as extend  # noqa: E402
+from lengthwise.context.lambda_attention.evicting_cache import LambdaCache as LambdaCache  # noqa: E402
+from lengthwise.context.lambda_attention.patching import LambdaAttention as LambdaAttention  # noqa: E402
+from lengthwise.context.lambda_attention.patching import lambda_attention as lambda_attention  # noqa: E402
+from lengthwise.context.lambda_attention.window_rules import Rule as Rule  # noqa: E402
+from lengthwise.context.lambda_attention.window_rules import TopK as TopK  # noqa: E402
+from lengthwise.context.positions.scheme_config import extend as extend  # noqa: E402
+from lengthwise.context.positions.schemes import linear_inv_freq as linear_inv_freq  # noqa: E402
+from lengthwise.context.positions.schemes import power_inv_freq as power_inv_freq  # noqa: E402
+from lengthwise.context.positions.schemes import randomised_positions as randomised_positions  # noqa: E402
+from lengthwise.context.positions.schemes import truncated_inv_freq as truncated_inv_freq  # noqa: E402
+from lengthwise.context.positions.schemes import xpos_decay as xpos_decay  # noqa: E402
 
 __all__ = [
     "LambdaAttention", "LambdaCache", "Rule", "TopK", "extend", "lambda_attention", "linear_inv_freq",

@@ -1,6 +1,8 @@
 """One device: sample, grade, shape, credit, update, save."""
 
+from lengthwise.engine.backends.transformers_sampler import Sampler as Sampler
 from lengthwise.engine.batches import Task as Task
+from lengthwise.engine.log_probabilities import Scorer as Scorer
 from lengthwise.engine.method import Asked as Asked
 from lengthwise.engine.method import BarePrompts as BarePrompts
 from lengthwise.engine.method import ExtraLoss as ExtraLoss
@@ -9,13 +11,11 @@ from lengthwise.engine.method import Method as Method
 from lengthwise.engine.method import Recipe as Recipe
 from lengthwise.engine.method import Stage as Stage
 from lengthwise.engine.method import StageInputs as StageInputs
-from lengthwise.engine.models import Policy as Policy
-from lengthwise.engine.models import load_policy as load_policy
-from lengthwise.engine.models import save_policy as save_policy
-from lengthwise.engine.rehearsal import rehearse as rehearse
+from lengthwise.engine.method_validation import rehearse as rehearse
+from lengthwise.engine.model_folders import Policy as Policy
+from lengthwise.engine.model_folders import load_policy as load_policy
+from lengthwise.engine.model_folders import save_policy as save_policy
 from lengthwise.engine.rollouts import Rollouts as Rollouts
-from lengthwise.engine.sampler import Sampler as Sampler
-from lengthwise.engine.scoring import Scorer as Scorer
 from lengthwise.engine.trainer import TrainConfig as TrainConfig
 from lengthwise.engine.trainer import Trainer as Trainer
 

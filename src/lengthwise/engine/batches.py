@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lengthwise.engine.backends.transformers_sampler import Sampler, World, pad_left
 from lengthwise.engine.method import Asked, Method, State
 from lengthwise.engine.rollouts import NO_TOKEN, Rollouts, join
-from lengthwise.engine.sampler import Sampler, World, pad_left
 from lengthwise.errors import ConfigError
 
 TaskWorld = Callable[[Sequence[int], torch.Generator], World | None]

@@ -94,7 +94,7 @@ class StageInputs:
 
     `base` is the folder of the untouched model, `model` that of the model so far, both in Hugging Face format. The
     stage writes its own to `out`, whole or not at all. `work` is a folder of its own that survives a kill. `problems`
-    are those trained on, as `evaluation.problems.Problems`; `train` is the run's `TrainConfig`. `tell(text)` says
+    are those trained on, as `evaluate.problems.Problems`; `train` is the run's `TrainConfig`. `tell(text)` says
     what it is at. `trust_remote_code`: code of the model's folder may run.
     """
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lengthwise.engine.backends.transformers_sampler import Sampler
 from lengthwise.engine.batches import (
     OBSERVE_STAGE,
     Collected,
@@ -25,15 +26,14 @@ from lengthwise.engine.batches import (
     step_generator,
 )
 from lengthwise.engine.checkpoint import newest_checkpoint, restore, save_checkpoint
-from lengthwise.engine.extras import resolve_extras
+from lengthwise.engine.extra_losses import resolve_extras
+from lengthwise.engine.log_probabilities import Scorer
 from lengthwise.engine.method import Method, State, finite
+from lengthwise.engine.metrics_log import RunLog
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.engine.runlog import RunLog
-from lengthwise.engine.sampler import Sampler
-from lengthwise.engine.scoring import Scorer
-from lengthwise.engine.switching import check_learnable
+from lengthwise.engine.rotary_switch import check_learnable
+from lengthwise.engine.step_warnings import Watch, schedule_warning
 from lengthwise.engine.updates import UpdatePlan, update_policy
-from lengthwise.engine.watch import Watch, schedule_warning
 from lengthwise.errors import ConfigError, LengthwiseWarning, TrainingError
 from lengthwise.objectives import round_half_up
 from lengthwise.objectives._wide import wide

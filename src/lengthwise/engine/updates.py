@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lengthwise.engine.batches import micro_batches, mini_batches
-from lengthwise.engine.extras import Resolved, add_extras
+from lengthwise.engine.extra_losses import Resolved, add_extras
+from lengthwise.engine.log_probabilities import Scorer
 from lengthwise.engine.method import LossInputs, Method
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.engine.scoring import Scorer
 from lengthwise.errors import TrainingError
 from lengthwise.objectives import kl_penalty
 

@@ -19,7 +19,7 @@ import typer
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, atomic_write_text, write_folder
 from lengthwise.lab import guarded, reasoner
-from lengthwise.optional import importing
+from lengthwise.optional_imports import importing
 
 if TYPE_CHECKING:
     from transformers import Qwen2ForCausalLM

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lengthwise.engine.method import Method, Recipe
-from lengthwise.engine.rehearsal import rehearse
+from lengthwise.engine.method_validation import rehearse
 from lengthwise.errors import ConfigError
 from lengthwise.methods import option_values
 from lengthwise.methods._parts import group_relative
@@ -26,13 +26,13 @@ from lengthwise.methods.kimi import kimi
 from lengthwise.methods.l1 import l1_exact, l1_max
 from lengthwise.methods.laser import laser, laser_d, laser_de
 from lengthwise.methods.linear_price import linear_price
-from lengthwise.methods.mixing import under_schedule as under_schedule
-from lengthwise.methods.own import is_own, own_maker
+from lengthwise.methods.moving_cap import under_schedule as under_schedule
 from lengthwise.methods.rloo import rloo, rloo_lp
 from lengthwise.methods.shorter_better import shorter_better
 from lengthwise.methods.siri import siri
 from lengthwise.methods.soft_overlong import soft_overlong
 from lengthwise.methods.t_ppo import ppo, t_ppo
+from lengthwise.methods.user_method import is_own, own_maker
 
 METHODS: dict[str, Callable[..., Recipe]] = {
     "dler": dler,

@@ -12,11 +12,11 @@ from typing import Any
 
 from lengthwise.data import read_rows, require_columns
 from lengthwise.engine.method import StageInputs
-from lengthwise.engine.models import load_policy, save_policy
-from lengthwise.engine.switching import check_shared
+from lengthwise.engine.model_folders import load_policy, save_policy
+from lengthwise.engine.rotary_switch import check_shared
 from lengthwise.errors import ConfigError, InputError
-from lengthwise.evaluation.prompts import render
-from lengthwise.optional import importing
+from lengthwise.grading.prompt_contract import render
+from lengthwise.optional_imports import importing
 
 IGNORED = -100
 

@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 
-from lengthwise.engine.windowed import Windowed, Windows
+from lengthwise.engine.ppo.windowed_trainer import Windowed, Windows
 from lengthwise.methods._parts import surrogate, surrogate_normaliser
 from lengthwise.objectives import constant_cap, whitened
 

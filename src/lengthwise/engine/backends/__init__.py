@@ -1,0 +1,1 @@
+"""Who writes the tokens. ``transformers_sampler`` is the reference."""

@@ -1,0 +1,1 @@
+"""Windowed PPO (T-PPO): its rollout buffer, its critic and its training loop."""

@@ -1,0 +1,1 @@
+"""Which answers a text states: readers, one per kind, and the one answer that a response gives."""

@@ -1,0 +1,68 @@
+"""What a merge changed, in numbers that can be read: per tensor and per layer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lengthwise.merging.blockwise_merge import Change
+
+_LAYER = re.compile(r"(?:^|\.)((?:layers|layer|h|blocks|block)\.\d+)(?:\.|$)")
+
+
+def layer_of(name: str) -> str:
+    """The layer that a tensor belongs to; outside of layers its own name."""
+    found = _LAYER.search(name)
+    return found[1] if found else name.removesuffix(".weight")
+
+
+def by_layer(changes: Mapping[str, Change]) -> dict[str, Change]:
+    """Sums per layer, in the order in which the layers come."""
+    layers: dict[str, Change] = {}
+    for name, change in changes.items():
+        layers.setdefault(layer_of(name), Change.none(len(change.zeros))).add(change)
+    return dict(sorted(layers.items(), key=lambda item: _order(item[0])))
+
+
+def _order(layer: str) -> tuple[int, str]:
+    number = layer.rsplit(".", 1)[-1]
+    return (int(number), "") if number.isdigit() else (-1, layer)
+
+
+def facts(change: Change) -> dict[str, Any]:
+    """One row of the report.
+
+    ``models`` has, for each model, ``norm`` ||D||, ``relative`` ||D||/||B||, ``zeros`` (share of entries that it
+    does not change), ``kept`` (share of entries that the merge takes of it) and ``kept_energy``
+    ||K o D||²/||D||². ``cosines`` are those of the changes, pair by pair; None where a norm is 0. ``moved`` is the
+    share of entries that the merge changes, ``lost`` the share of those that rounding to the output's format undoes.
+    """
+    squares = change.products.diagonal()
+    models = [
+        {
+            "norm": math.sqrt(square),
+            "relative": math.sqrt(square / change.base) if change.base else None,
+            "zeros": _share(change.zeros[row], change.size),
+            "kept": _share(change.kept[row], change.size),
+            "kept_energy": _share(change.kept_squares[row], square),
+        }
+        for row, square in enumerate(squares.tolist())
+    ]
+    cosines = [
+        _share(change.products[row, column], math.sqrt(squares[row] * squares[column]))
+        for row in range(len(squares))
+        for column in range(row)
+    ]
+    return {
+        "entries": change.size,
+        "models": models,
+        "cosines": cosines,
+        "moved": _share(change.moved, change.size),
+        "lost": _share(change.lost, change.moved),
+    }
+
+
+def _share(part: float, whole: float) -> float | None:
+    return float(part) / float(whole) if whole else None

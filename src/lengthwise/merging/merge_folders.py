@@ -1,0 +1,173 @@
+"""Merging Hugging Face folders from shard to shard into a folder that is whole or absent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lengthwise.errors import InputError
+from lengthwise.files import atomic_write_json
+from lengthwise.folder_lock import writes
+from lengthwise.merging.blockwise_merge import BLOCK, Change, measure, merge
+from lengthwise.merging.change_summary import by_layer, facts
+from lengthwise.merging.preflight import MergeJob, Plan, preflight
+from lengthwise.safetensors_io.model_card import copy_settings, write_card
+from lengthwise.safetensors_io.reader import CHECKSUMS
+from lengthwise.safetensors_io.tensor_sources import Models
+from lengthwise.safetensors_io.writer import ShardWriter, write_whole_folder
+
+REPORT = "merge.json"
+
+Listener = Callable[[int, int], None]
+"""Gets the bytes that are written and those that will be."""
+
+
+@writes("job.out")
+def merge_folders(
+    job: MergeJob, *, plan: Plan | None = None, elements: int = BLOCK, listener: Listener | None = None
+) -> dict[str, Any]:
+    """Merge folders tensor by tensor; the output loads with transformers and carries a card and a report.
+
+    Args:
+        job: what to merge into what; see `MergeJob`.
+        plan: the job's own preflight, where it was done already.
+        elements: most entries of the models held at a time; memory depends on it alone.
+        listener: told after every tensor how far the merge is.
+
+    Returns:
+        The report, also in the folder's ``merge.json``: method, options, models, statistics per layer and tensor
+        (`change_summary.facts`), notes. Paths in it are folder names.
+
+    Raises:
+        InputError: what the preflight found, all of it; or NaN, infinity, unlike integers or an overflow in data.
+        ConfigError: an option out of range.
+        CheckpointError: a damaged input, or a full disk. Whatever is raised, the output is as it was before.
+    """
+    plan = plan or preflight(job)
+    if plan.errors:
+        raise InputError("; ".join(plan.errors))
+    report: dict[str, Any] = {}
+
+    base, *others = plan.sources
+
+    def fill(folder: Path) -> None:
+        models = Models(base, others, elements, plan.chosen)
+        changes, written = {}, 0
+        with ShardWriter(folder, plan.outputs, shard_bytes=job.shard_bytes) as writer:
+            for name, change in merge(job.method, models, writer.outputs, writer.write):
+                written += plan.outputs[name].nbytes
+                if change is not None:
+                    changes[name] = change
+                if listener is not None:
+                    listener(written, plan.nbytes)
+            writer.close()
+        atomic_write_json(folder / CHECKSUMS, writer.sums)
+        report.update(_report(job, plan, changes))
+        copy_settings(job.files_from or base.path, folder, plan.config_changes)
+        _write_card(folder, job, plan, report)
+        atomic_write_json(folder / REPORT, report)
+        writer.publish()
+
+    write_whole_folder(job.out, fill, needed=plan.nbytes)
+    return report
+
+
+def differences(job: MergeJob, plan: Plan, *, elements: int = BLOCK) -> dict[str, Any]:
+    """What the models of a job change, per layer and in all, read once and merged nowhere; names as in the report.
+
+    Raises:
+        InputError: what the preflight found, or NaN or infinity in a model.
+    """
+    if plan.errors:
+        raise InputError("; ".join(plan.errors))
+    base, *others = plan.sources
+    changes = dict(measure(Models(base, others, elements, plan.chosen)))
+    labels = [folder.resolve().name for folder in job.folders]
+    total = _total(changes, len(others))
+    return {
+        "base": labels[0],
+        "models": labels[1:],
+        "total": facts(total),
+        "layers": {name: facts(change) for name, change in by_layer(changes).items()},
+    }
+
+
+def _total(changes: dict[str, Change], models: int) -> Change:
+    total = Change.none(models)
+    for change in changes.values():
+        total.add(change)
+    return total
+
+
+def _report(job: MergeJob, plan: Plan, changes: dict[str, Change]) -> dict[str, Any]:
+    labels = [folder.resolve().name for folder in job.folders]
+    total = _total(changes, len(labels) - 1)
+    return {
+        "lengthwise": metadata.version("lengthwise"),
+        "method": job.method.name,
+        "options": _options(job),
+        "base": labels[0],
+        "models": labels[1:],
+        "total": facts(total),
+        "layers": {name: facts(change) for name, change in by_layer(changes).items()},
+        "tensors": {name: facts(change) for name, change in changes.items()},
+        "notes": [*(_without_paths(text, job.folders) for text in plan.warnings), *_notes(total, changes, labels[1:])],
+    }
+
+
+def _without_paths(text: str, folders: list[Path]) -> str:
+    """A message with the folders' names only: the report travels with the model."""
+    for folder in sorted(folders, key=lambda path: -len(str(path))):
+        text = text.replace(str(folder), folder.resolve().name)
+    return text
+
+
+def _options(job: MergeJob) -> dict[str, Any]:
+    asked = dataclasses.asdict(job)
+    shared = ("include", "exclude", "allow_mixed_dtype", "out_dtype", "head")
+    return {**dataclasses.asdict(job.method), **{name: asked[name] for name in shared if asked[name]}}
+
+
+def _notes(total: Change, changes: dict[str, Change], models: list[str]) -> list[str]:
+    """What a reader should know about the numbers."""
+    notes = []
+    same = [name for name, square in zip(models, total.products.diagonal(), strict=True) if square == 0]
+    if same and len(same) == len(models):
+        notes.append("no difference: every model equals the base in all merged tensors")
+    else:
+        notes += [f"no difference between {name} and the base in all merged tensors" for name in same]
+    untouched = [name for name, change in changes.items() if change.size and not change.kept.any()]
+    if untouched:
+        notes.append(f"nothing was kept in {len(untouched)} of {len(changes)} tensors, first {untouched[0]}")
+    if total.moved and total.lost > total.moved / 2:
+        notes.append(f"rounding to the output's format undoes {total.lost / total.moved:.0%} of the changed entries")
+    return notes
+
+
+def _write_card(folder: Path, job: MergeJob, plan: Plan, report: dict[str, Any]) -> None:
+    method = job.method
+    rows = zip(report["models"], report["total"]["models"], strict=True)
+    write_card(
+        folder,
+        title=f"Merged by {method.name}",
+        tag="merge",
+        what=[
+            f"Made by `lengthwise merge --method {method.name}` (lengthwise {report['lengthwise']}) from the weights "
+            "alone; nothing was trained or evaluated here.",
+            "",
+            f"Formula: `{method.formula}`. Source: {method.source}.",
+        ],
+        models=[
+            f"| {'base' if method.needs_base else 'first'} | {report['base']} |",
+            *(f"| model {number} | {name}{_size(row)} |" for number, (name, row) in enumerate(rows, start=1)),
+        ],
+        options=report["options"],
+        notes=report["notes"],
+    )
+
+
+def _size(row: dict[str, Any]) -> str:
+    return "" if row["relative"] is None else f" (its change has {row['relative']:.3g} of the base's norm)"

@@ -1,0 +1,30 @@
+"""Repairing a fine-tuned model by taking weights out (Antidote): scores, masks, folders.
+
+The function `repair.antidote.repair` is also ``lengthwise.repair.repair``.
+"""
+
+from lengthwise.repair.activation_scores import Activity as Activity
+from lengthwise.repair.activation_scores import activation_scores as activation_scores
+from lengthwise.repair.antidote import Selection as Selection
+from lengthwise.repair.antidote import repair as repair
+from lengthwise.repair.antidote import top_mask as top_mask
+from lengthwise.repair.antidote import weight_scores as weight_scores
+from lengthwise.repair.calibration_rows import Calibration as Calibration
+from lengthwise.repair.job import MaskJob as MaskJob
+from lengthwise.repair.job import RepairJob as RepairJob
+from lengthwise.repair.repair_folder import repair_folder as repair_folder
+from lengthwise.repair.saved_mask import apply_mask as apply_mask
+
+__all__ = [
+    "Activity",
+    "Calibration",
+    "MaskJob",
+    "RepairJob",
+    "Selection",
+    "activation_scores",
+    "apply_mask",
+    "repair",
+    "repair_folder",
+    "top_mask",
+    "weight_scores",
+]

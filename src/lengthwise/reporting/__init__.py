@@ -1,0 +1,1 @@
+"""Pages, plots and tables; nothing is computed here that a record does not hold."""

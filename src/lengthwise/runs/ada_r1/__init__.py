@@ -1,0 +1,1 @@
+"""Ada-R1's stages: merge, sample, pairs, DPO."""

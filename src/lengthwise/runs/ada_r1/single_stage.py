@@ -1,0 +1,63 @@
+"""`shorten --stage`: one stage of Ada-R1 alone, in the run's folder, after those that it reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lengthwise.errors import ConfigError
+from lengthwise.folder_lock import writes
+from lengthwise.grading.problems import Problems
+from lengthwise.methods.ada_r1 import AdaR1
+from lengthwise.runs.ada_r1.stages import DPO, NEEDS
+from lengthwise.runs.run_folder import open_run
+from lengthwise.runs.shorten.shorten import Job, Listener, load, resolve_method, run_config, shorten, stage_inputs
+from lengthwise.runs.shorten.stages import run_stages, stage_facts
+from lengthwise.threads import on_few_threads
+
+EVALUATE = "evaluate"
+STAGES = (*NEEDS, EVALUATE)
+
+
+@on_few_threads("job.folders")
+@writes("job.out")
+def run_one_stage(
+    job: Job,
+    name: str,
+    train_problems: Problems,
+    eval_problems: Problems,
+    *,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Run a stage and return what it found, or what it found before if it is finished.
+
+    ``evaluate`` measures, once all stages are finished, and returns the outcome that `shorten` returns.
+
+    Raises:
+        ConfigError: no such stage, a method without them, or a stage that it reads is not finished.
+    """
+    tell = listener or (lambda event, facts: None)
+    if name not in STAGES:
+        raise ConfigError(f"stage is {name!r}; choose one of {', '.join(STAGES)}")
+    method = resolve_method(job, train_pairs=name == DPO)
+    if not isinstance(method, AdaR1):
+        raise ConfigError(f"stage is {name!r}, but method {job.method!r} has no stages to run alone; leave it out")
+    stages = {stage.name: stage for stage in (*method.prepare, *method.finish)}
+    needed = tuple(NEEDS) if name == EVALUATE else NEEDS[name]
+    policy = load(job)
+    open_run(job.out, run_config(job, method, policy, train_problems, eval_problems), overwrite=overwrite)
+    done = stage_facts([stages[need] for need in needed], job.out)
+    missing = [need for need in needed if need not in done]
+    if missing:
+        raise ConfigError(
+            f"stage {name} reads what {' and '.join(missing)} left, which {'is' if len(missing) == 1 else 'are'} not "
+            f"finished in {str(job.out)!r}; run --stage {missing[0]} first, or leave --stage out to run all"
+        )
+    if name == EVALUATE:
+        return shorten(job, train_problems, eval_problems, listener=listener)
+    tell("phase", {"name": f"stage {name}"})
+    run_stages(
+        [stages[one] for one in (*needed, name)], policy.folder, job.out,
+        stage_inputs(job, policy.folder, train_problems, tell),
+    )  # fmt: skip
+    return {"stage": name, "folder": str(job.out), **stage_facts([stages[name]], job.out)[name]}

@@ -1,0 +1,144 @@
+"""Ada-R1's stages: merge the long and the short model, sample both, build pairs, train the merge on them.
+
+The long model is the run's own, the short one a setting. Every stage stands in the run's folder under ``stages``; the
+samples and pairs are JSON lines that can be read and changed between stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lengthwise.engine.method import Stage, StageInputs
+from lengthwise.engine.model_folders import Policy, load_policy
+from lengthwise.errors import ConfigError
+from lengthwise.generation.free_baselines import Intervention
+from lengthwise.generation.response_log import ResponseLog
+from lengthwise.generation.sampling import Sampling, complete_all, evaluate
+from lengthwise.grading.problems import Problems
+from lengthwise.lab.shipped_models import model_folder
+from lengthwise.merging.merge_folders import merge_folders
+from lengthwise.merging.merge_methods import build_merge
+from lengthwise.merging.preflight import MergeJob, Plan, preflight
+from lengthwise.methods.ada_r1 import AdaR1, BiLevel
+from lengthwise.runs.ada_r1.dpo import Machine, check_trl, pair_tokens, train_on_pairs
+from lengthwise.runs.ada_r1.pairs import graded_samples, read_pairs, write_pairs
+from lengthwise.statistics.records import Record
+
+MERGE, SAMPLE, PAIRS, DPO = "merge", "sample", "pairs", "dpo"
+NEEDS = {MERGE: (), SAMPLE: (), PAIRS: (SAMPLE,), DPO: (MERGE, PAIRS)}
+"""The stages that a stage reads."""
+PAIRS_FILE = "pairs.jsonl"
+SAMPLE_ROWS = 128
+"""Rows in flight while sampling, where the run does not say."""
+
+
+def short_folder(settings: BiLevel) -> Path:
+    """The folder of the short model; ``lab:terse`` and the like are the shipped ones.
+
+    Raises:
+        ConfigError: none is named.
+        InputError: no such model.
+    """
+    name = settings.short_model
+    if not name:
+        raise ConfigError("ada-r1 needs a short model beside MODEL, the long one; give --short-model FOLDER")
+    return model_folder(name, in_its_world=True)  # what cannot be merged is said by the merge
+
+
+def with_stages(method: AdaR1, base: Path, machine: Machine, *, train_here: bool = True) -> AdaR1:
+    """The method with its stages, after a look at what they need: both models fit, and TRL is there.
+
+    The merge comes before what is measured as "prepared", the others after it. Without `train_here` TRL may be missing.
+
+    Raises:
+        ConfigError: no short model, or one that cannot be merged with the long one.
+        MissingExtraError: no TRL.
+    """
+    short, settings = short_folder(method.settings), method.settings
+    _merge_plan(_merge_job(settings, base, short, base / "nothing"))
+    if train_here:
+        check_trl(machine)
+
+    def merge(inputs: StageInputs) -> Mapping[str, Any]:
+        job = _merge_job(settings, inputs.base, short, inputs.out)
+        report = merge_folders(job, plan=_merge_plan(job))
+        return {"alpha": settings.alpha, "changed": report["total"], "notes": report["notes"]}
+
+    def sample(inputs: StageInputs) -> Mapping[str, Any]:
+        models = {"long": inputs.base, "short": short}
+        found = {name: _sample(name, folder, inputs, settings, machine) for name, folder in models.items()}
+        return {**found, "sampled_tokens": sum(facts["tokens"] for facts in found.values())}
+
+    def pairs(inputs: StageInputs) -> Mapping[str, Any]:
+        long, other = (_log(inputs.work.parent.parent / SAMPLE / "work", name) for name in ("long", "short"))
+        return write_pairs(inputs.work / PAIRS_FILE, inputs.problems, long, other, settings, inputs.train.seed)
+
+    def dpo(inputs: StageInputs) -> Mapping[str, Any]:
+        path = inputs.work.parent.parent / PAIRS / "work" / PAIRS_FILE
+        rows, changed = pair_tokens(read_pairs(path), inputs.problems)
+        inputs.tell(f"DPO on {len(rows)} pairs")
+        found = train_on_pairs(inputs.model, inputs.out, inputs.work, rows, settings, inputs.train, machine)
+        return {**found, "retokenised_unlike": changed}
+
+    later = (Stage(SAMPLE, sample), Stage(PAIRS, pairs), Stage(DPO, dpo))
+    return replace(method, prepare=(Stage(MERGE, merge),), finish=later)
+
+
+def _merge_job(settings: BiLevel, base: Path, short: Path, out: Path) -> MergeJob:
+    method = build_merge("linear", weights=(settings.alpha, 1 - settings.alpha))
+    return MergeJob(method=method, models=(base, short), out=out, overwrite=True)
+
+
+def _merge_plan(job: MergeJob) -> Plan:
+    plan = preflight(job)
+    if plan.errors:
+        more = f" (and {len(plan.errors) - 1} more)" if len(plan.errors) > 1 else ""
+        raise ConfigError(
+            f"short_model is {str(job.models[1])!r}, which cannot be merged with the long one: {plan.errors[0]}{more}"
+        )
+    return plan
+
+
+def _log(folder: Path, name: str) -> Path:
+    return folder / f"{name}.jsonl"
+
+
+def _sample(name: str, folder: Path, inputs: StageInputs, settings: BiLevel, machine: Machine) -> dict[str, Any]:
+    """Draw what the log of one model lacks; the accuracy and tokens of all of it."""
+    problems: Problems = inputs.problems
+    sampling = Sampling(
+        inputs.cap, settings.temperature, settings.top_p, samples=settings.samples, seed=inputs.train.seed
+    )
+    path = _log(inputs.work, name)
+    inputs.tell(f"sampling the {name} model")
+    with ResponseLog(path) as log:
+        if log.missing(problems, sampling.samples):
+            policy = load_policy(
+                folder, device=machine.device, dtype=machine.dtype, trust_remote_code=machine.trust_remote_code
+            )
+            complete_all(
+                policy, problems, sampling, log, intervention=Intervention(),
+                rows_at_once=inputs.train.sample_rows or SAMPLE_ROWS, tell=lambda found: None,
+            )  # fmt: skip
+    rows = [row for found in graded_samples(path, problems, sampling.samples).values() for row in found]
+    tokens = sum(row["num_tokens"] for row in rows)
+    right = sum(row["correct"] for row in rows)
+    return {"accuracy": right / len(rows), "mean_tokens": tokens / len(rows), "tokens": tokens}
+
+
+def measure_short(settings: BiLevel, machine: Machine) -> Callable[[Policy, Problems, Record], Record]:
+    """A control of a run: the short model, measured as the long one was before."""
+
+    def control(policy: Policy, problems: Problems, before: Record) -> Record:
+        short = load_policy(
+            short_folder(settings), device=machine.device, dtype=machine.dtype,
+            trust_remote_code=machine.trust_remote_code,
+        )  # fmt: skip
+        context = before.context
+        sampling = Sampling.of(context)
+        return evaluate(short, problems, sampling, name="control: short model", data=context["data"])[0]
+
+    return control

@@ -1,0 +1,276 @@
+"""Where methods are compared: a model, problems to practise, to choose settings on and to report on, free baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from lengthwise.context_length import reach
+from lengthwise.data import read_rows, require_columns
+from lengthwise.engine.backends.transformers_sampler import World
+from lengthwise.engine.model_folders import Policy
+from lengthwise.errors import ConfigError, InputError
+from lengthwise.grading.problems import Problems, prepare
+from lengthwise.grading.prompt_contract import preset, resolve
+from lengthwise.lab import chains, search, witnesses
+from lengthwise.lab.shipped_models import model_folder
+from lengthwise.pretrained import load_tokenizer, read_config, read_words
+from lengthwise.runs.compare.free_baselines import AGREES, Baseline, baselines_for, forced, temperatures_for
+from lengthwise.runs.compare.request import LAB, Comparison
+from lengthwise.runs.demo import COMMON_LEVELS, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, first_pass, oracle_mean
+from lengthwise.runs.measuring import room, usual_cap
+from lengthwise.runs.shorten.request import HELD_OUT_SHARE, share_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Arena:
+    """What every run shares but for the seed.
+
+    ``train`` makes the problems to practise from a seed; settings are chosen on ``validation``, all that is reported is
+    measured on ``test``. ``baselines`` need no training. ``oracle_tokens``: mean length of the shortest sound answers
+    to ``test``; ``frontier``: (tokens, accuracy) that nothing can surpass, where either is known.
+    """
+
+    folder: Path
+    train: Callable[[int], Problems]
+    validation: Problems
+    test: Problems
+    eval_cap: int
+    source: str
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    oracle_tokens: float | None = None
+    frontier: Sequence[tuple[float, float]] | None = None
+    lab: bool = False
+
+
+def open_arena(asked: Comparison) -> Arena:
+    """Read model and problems, or the world of the lab that is named.
+
+    Raises:
+        ConfigError: no such world.
+        InputError: a file, a row or a column is not what is wanted, or too few rows to hold any out.
+    """
+    arena = _open(asked)
+    return arena if asked.baselines else replace(arena, baselines={})
+
+
+def _open(asked: Comparison) -> Arena:
+    if not asked.source.startswith(LAB):
+        return _of_files(asked)
+    world = asked.source.removeprefix(LAB)
+    if world not in WORLDS:
+        raise ConfigError(
+            f"{asked.source!r} is no world of the lab; choose {' or '.join(LAB + name for name in WORLDS)}, or name "
+            "problems of your own with --data"
+        )
+    if asked.test_data is not None:
+        raise ConfigError(f"test_data is given, but {asked.source} has its own test problems; leave one of them out")
+    folder = model_folder(asked.model, in_its_world=True)
+    words, opened = WORLDS[world]
+    known = load_tokenizer(folder, trust_remote_code=asked.trust_remote_code).get_vocab()
+    if unknown := [word for word in words if word not in known]:
+        raise ConfigError(
+            f"model is {asked.model!r}, which does not know the words of {asked.source} ({', '.join(unknown[:3])}, "
+            "...); leave --data out, and a lab model is compared in its own world"
+        )
+    arena = opened(asked, folder)
+    longest = max(len(prompt) for part in (arena.validation, arena.test) for prompt in part.prompts)
+    most = room(longest, reach(read_config(folder, trust_remote_code=asked.trust_remote_code)))
+    if arena.eval_cap > most:
+        raise ConfigError(
+            f"eval_cap is {arena.eval_cap}, but behind a problem of {asked.source} the model has room for {most} "
+            "tokens; lower it, or leave it out"
+        )
+    return arena
+
+
+def _held_out(asked: Comparison, split: Literal["validation", "test"], draw: Callable[..., Sequence[T]]) -> Sequence[T]:
+    """The problems of a world that settings are chosen on or that are reported on: the same for every seed."""
+    count = getattr(asked, f"{split}_problems")
+    try:
+        return draw(count, split=split, seed=0)
+    except InputError as error:  # a world does not know which flag its count came from
+        raise InputError(f"{split}_problems is {count}: {error}") from error
+
+
+def _of_files(asked: Comparison) -> Arena:
+    folder = model_folder(asked.model)
+    if asked.model.startswith(LAB) and asked.contract.preset != "lab":
+        raise ConfigError(
+            f"preset is {asked.contract.preset!r}, but {asked.model} answers as the lab asks; give --preset lab"
+        )
+    words = asked.contract.contract()
+    columns = [words.problem_column, words.answer_column]
+    rows = require_columns(read_rows(asked.source), columns, asked.source)
+    parts = _parts(rows, words.problem_column, asked)
+    source = asked.test_data or asked.source
+    if asked.test_data is not None:
+        parts["test"] = require_columns(read_rows(asked.test_data), columns, asked.test_data)[: asked.test_problems]
+    config, tokenizer = read_words(folder, trust_remote_code=asked.trust_remote_code)
+    contract = asked.contract.resolved(folder, tokenizer)
+    positions = reach(config)
+
+    def ready(name: str, cap: int) -> Problems:
+        where = source if name == "test" else asked.source
+        grader = asked.contract.grader
+        return prepare(parts[name], contract, tokenizer, cap=cap, positions=positions, source=where, grader=grader)
+
+    found = {name: ready(name, 1) for name in parts}
+    most = room(max(len(prompt) for one in found.values() for prompt in one.prompts), positions)
+    cap = asked.eval_cap or usual_cap(most, asked.longest_cap)
+    if asked.eval_cap is not None:
+        found = {name: ready(name, cap) for name in parts}
+    return Arena(
+        folder, lambda seed: found["train"], found["validation"], found["test"], cap, source,
+        baselines=baselines_for(found["test"]),
+    )  # fmt: skip
+
+
+def _parts(rows: Sequence[dict[str, Any]], column: str, asked: Comparison) -> dict[str, list[dict[str, Any]]]:
+    """Rows by use: a tenth to choose settings on, and without test data another to report on."""
+    tenths = 1 if asked.test_data is not None else 2
+    parts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("validation", "test", "train")}
+    for row in rows:
+        place = int(share_of(str(row[column])) / HELD_OUT_SHARE)
+        parts["train" if place >= tenths else ("validation", "test")[place]].append(row)
+    if tenths == 1:
+        del parts["test"]
+    if not all(parts.values()):
+        raise InputError(
+            f"data is {asked.source!r} with {len(rows)} rows, too few to hold a tenth out for the choice of settings"
+            + (" and another for the report; name other problems with --test-data" if tenths == 2 else "")
+        )
+    limits = {"validation": asked.validation_problems, "test": asked.test_problems}
+    return {name: part[: limits.get(name)] for name, part in parts.items()}
+
+
+def _chains(asked: Comparison, folder: Path) -> Arena:
+    ready = partial(chain_problems, folder=folder, trust_remote_code=asked.trust_remote_code)
+    draw = partial(chains.problems, levels=COMMON_LEVELS)
+    test = ready(_held_out(asked, "test", draw))
+    return Arena(
+        folder,
+        lambda seed: ready(chains.problems(TRAIN_PROBLEMS, split="train", seed=seed)),
+        ready(_held_out(asked, "validation", draw)),
+        test,
+        asked.eval_cap or EVAL_CAP,
+        asked.source,
+        baselines={"first pass": first_pass, **baselines_for(test)},
+        oracle_tokens=oracle_mean(test),
+        lab=True,
+    )
+
+
+class WitnessProblems(Problems):
+    """Problems whose readings come from the world while the response is written."""
+
+    def stops(self, owners: Sequence[int], generator: torch.Generator) -> World | None:
+        """What writes the readings of each row's bit."""
+        assert self.categories is not None, "witnesses always name their level"
+        rows = [witnesses.Witness(float(self.categories[o]), self.answers[o] == witnesses.YES, o) for o in owners]
+        return witnesses.world(rows, self.tokenizer.get_vocab(), generator)
+
+
+def witness_problems(
+    rows: Sequence[witnesses.Witness], folder: Path, *, trust_remote_code: bool = False
+) -> WitnessProblems:
+    """Witnesses as problems for the shipped asker, under the `lab` contract."""
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    contract = resolve(preset("lab"), tokenizer)
+    found = prepare(
+        [row.row for row in rows], contract, tokenizer, cap=WITNESS_CAP, positions=512, source=f"{LAB}witnesses"
+    )
+    return WitnessProblems(**vars(found))
+
+
+WITNESS_CAP = witnesses.TOKENS_AROUND + witnesses.TOKENS_PER_READING * witnesses.MOST_READINGS
+FIXED = (3, 7, 15)
+"""Readings in `witnesses` and tries in `search` after which the untouched model is made to answer."""
+_SEEDS = {"validation": 1_000_001, "test": 1_000_002}
+
+
+def readings(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
+    """Free baseline: the untouched model, made to answer after so many readings at the latest."""
+    stop = problems.tokenizer.convert_tokens_to_ids(witnesses.ANSWER)
+    due = witnesses.TOKENS_PER_READING * most
+
+    def world(owners: Sequence[int], generator: torch.Generator) -> World:
+        inner = problems.stops(owners, generator)
+        assert inner is not None, "witnesses have readings"
+        return lambda row, written: stop if len(written) == due else inner(row, written)
+
+    return forced(policy, problems, before, f"at most {most} readings", world)
+
+
+def _witnesses(asked: Comparison, folder: Path) -> Arena:
+    ready = partial(witness_problems, folder=folder, trust_remote_code=asked.trust_remote_code)
+    test = ready(witnesses.problems(asked.test_problems, seed=_SEEDS["test"]))
+    corners = witnesses.frontier()
+    return Arena(
+        folder,
+        lambda seed: ready(witnesses.problems(TRAIN_PROBLEMS, seed=seed)),
+        ready(witnesses.problems(asked.validation_problems, seed=_SEEDS["validation"])),
+        test,
+        asked.eval_cap or WITNESS_CAP,
+        asked.source,
+        baselines={**temperatures_for(), **{f"at most {n} readings": partial(readings, n) for n in FIXED}},
+        frontier=[(witnesses.TOKENS_AROUND + witnesses.TOKENS_PER_READING * p.readings, p.accuracy) for p in corners],
+        lab=True,
+    )
+
+
+SEARCH_LEVELS = (3, 4)
+"""Level 2 has a few hundred problems in all, too few to hold any out."""
+SEARCH_CAP = 4 * search.MOST_TRIES * max(search.LEVELS) + 2 * max(search.LEVELS)
+"""The longest worked solution: every try takes all numbers, 4 words each, and the answer 2 each."""
+
+
+def search_problems(rows: Sequence[search.Puzzle], folder: Path, *, trust_remote_code: bool = False) -> Problems:
+    """Subset sums as problems for the shipped guesser, under the `lab` contract."""
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    contract = resolve(preset("lab"), tokenizer)
+    return prepare([row.row for row in rows], contract, tokenizer, cap=SEARCH_CAP, positions=512, source=f"{LAB}search")
+
+
+def tries(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
+    """Free baseline: the untouched model, made to answer once so many tries have missed."""
+    answer, miss = problems.tokenizer.convert_tokens_to_ids([search.ANSWER, search.MISS])
+
+    def world(owners: Sequence[int], generator: torch.Generator) -> World:
+        return lambda row, written: answer if written[-1:] == [miss] and written.count(miss) == most else None
+
+    return forced(policy, problems, before, f"at most {most} tries", world)
+
+
+def _search(asked: Comparison, folder: Path) -> Arena:
+    ready = partial(search_problems, folder=folder, trust_remote_code=asked.trust_remote_code)
+    draw = partial(search.problems, levels=SEARCH_LEVELS)
+    puzzles = _held_out(asked, "test", draw)
+    test = ready(puzzles)
+    free = {name: one for name, one in baselines_for(test).items() if name != AGREES}  # no answer stands there twice
+    return Arena(
+        folder,
+        lambda seed: ready(draw(TRAIN_PROBLEMS, split="train", seed=seed)),
+        ready(_held_out(asked, "validation", draw)),
+        test,
+        asked.eval_cap or SEARCH_CAP,
+        asked.source,
+        baselines={**free, **{f"at most {n} tries": partial(tries, n) for n in FIXED}},
+        oracle_tokens=sum(puzzle.oracle_tokens for puzzle in puzzles) / len(puzzles),
+        lab=True,
+    )
+
+
+WORLDS: dict[str, tuple[Sequence[str], Callable[[Comparison, Path], Arena]]] = {
+    "chains": (chains.VOCABULARY, _chains),
+    "witnesses": (witnesses.VOCABULARY, _witnesses),
+    "search": (search.VOCABULARY, _search),
+}
+"""The lab's worlds by name: their words, and what ``lab:NAME`` opens."""

@@ -1,0 +1,121 @@
+"""One piece of a comparison's work, in a process of its own: the untouched model's measurement, or one run.
+
+``python -m lengthwise.runs.compare.worker FOLDER base SEED`` or ``... FOLDER run ARM SETTING SEED``. It ends when the
+process that started it does, and continues what a killed one left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lengthwise.engine.metrics_log import read_metrics
+from lengthwise.errors import LengthwiseError, TrainingError
+from lengthwise.files import atomic_write_json, clear_partials, read_json
+from lengthwise.runs.compare.arenas import Arena, open_arena
+from lengthwise.runs.compare.folder import FAILED, PLAN, REQUEST, base_folder, baseline_file, run_folder
+from lengthwise.runs.compare.request import STEPS_AT_MOST, Comparison
+from lengthwise.runs.run_folder import RECORDS, TEXTS
+from lengthwise.runs.shorten.shorten import Job, load, measure, shorten
+from lengthwise.statistics.records import Record
+
+TEST = "test"
+SHOWN = ("step", "accuracy", "mean_tokens", "cut_rate", "sampled_tokens", "seconds")
+
+
+def measure_base(asked: Comparison, arena: Arena, seed: int) -> None:
+    """The untouched model on validation and test, and every free baseline on test; what is there stays."""
+    job = _job(asked, arena, base_folder(asked.out, seed), seed, method="grpo", options={"cap": arena.eval_cap})
+    for part in (RECORDS, TEXTS):
+        clear_partials(job.out / part)
+    policy = load(job)
+    before = measure(job, policy, {"": arena.validation, f"-{TEST}": arena.test}, "before", lambda event, facts: None)
+    for name, baseline in arena.baselines.items():
+        path = baseline_file(asked.out, seed, name)
+        if not path.is_file():
+            started = time.perf_counter()
+            record: Record = baseline(policy, arena.test, before[f"-{TEST}"])
+            context = {**record.context, "seconds": time.perf_counter() - started}
+            dataclasses.replace(record, name=name, context=context).save(path)
+
+
+def carry_out(asked: Comparison, arena: Arena, name: str, setting: int, seed: int) -> None:
+    """Train one setting of a method or control with one seed and measure it; a run that cannot go on leaves why."""
+    plan = read_json(asked.out / PLAN)
+    arm = asked.arm(name)
+    folder = run_folder(asked.out, arm, setting, seed)
+    options = plan["settings"][name][setting]
+    job = _job(asked, arena, folder, seed, method=arm.method, options=options, budget=plan["token_budget"])
+    try:
+        shorten(
+            job, arena.train(seed), arena.validation, extra_sets={TEST: arena.test},
+            measured=base_folder(asked.out, seed),
+        )  # fmt: skip
+    except TrainingError as error:
+        last = next(iter(read_metrics(folder)[-1:]), {})
+        found = {key: last[key] for key in SHOWN if key in last}
+        atomic_write_json(folder / FAILED, {"reason": str(error), "last_step": found})
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _job(
+    asked: Comparison,
+    arena: Arena,
+    out: Path,
+    seed: int,
+    *,
+    method: str,
+    options: dict[str, Any],
+    budget: int | None = None,
+) -> Job:
+    own = {name: value for name, value in options.items() if name != "cap"}
+    steps = STEPS_AT_MOST * asked.train.steps
+    train = dataclasses.replace(asked.train, seed=seed, steps=steps, token_budget=budget)
+    return Job(
+        model=str(arena.folder), method=method, cap=options["cap"], eval_cap=max(arena.eval_cap, options["cap"]),
+        data=asked.source, eval_data=arena.source, out=out, train=train, method_options=own,
+        eval_samples=asked.eval_samples, device=asked.device, dtype=asked.dtype, lora=asked.lora,
+        gradient_checkpointing=asked.gradient_checkpointing, trust_remote_code=asked.trust_remote_code, lab=arena.lab,
+    )  # fmt: skip
+
+
+def _end_with_parent() -> None:
+    """Leave at once when the process at the other end of stdin is gone: nobody would start us a second time."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do one piece; what was asked wrongly is one line on stderr and exit code 2."""
+    _end_with_parent()
+    import torch
+
+    torch.set_num_threads(1)
+    folder, kind, *rest = arguments
+    asked = Comparison.from_dict(read_json(Path(folder) / REQUEST))
+    try:
+        arena = open_arena(asked)
+        if kind == "base":
+            measure_base(asked, arena, int(rest[0]))
+        else:
+            carry_out(asked, arena, rest[0], int(rest[1]), int(rest[2]))
+    except LengthwiseError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

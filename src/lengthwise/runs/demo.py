@@ -1,0 +1,130 @@
+"""The demo: shorten the shipped verbose reasoner with DLER, on a CPU, in minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lengthwise.engine.backends.transformers_sampler import World
+from lengthwise.engine.method import Method
+from lengthwise.engine.model_folders import Policy
+from lengthwise.engine.trainer import TrainConfig
+from lengthwise.folder_lock import writes
+from lengthwise.generation.sampling import Sampling, record_of, sample_answers
+from lengthwise.grading.problems import Problems, prepare
+from lengthwise.grading.prompt_contract import preset, resolve
+from lengthwise.lab import chains
+from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
+from lengthwise.pretrained import load_tokenizer
+from lengthwise.runs.shorten.shorten import Job, Listener, shorten
+from lengthwise.statistics.records import Record
+
+CAP, EVAL_CAP = 50, 260
+TRAIN_PROBLEMS, TEST_PROBLEMS = 4000, 500
+DATA = SHIPPED
+COMMON_LEVELS = tuple(n for n in chains.LEVELS if chains.distinct_problems(n) >= chains.FEW_PROBLEMS)
+RARE_LEVELS = tuple(n for n in chains.LEVELS if n not in COMMON_LEVELS)
+
+
+def demo_config(*, seed: int, steps: int) -> TrainConfig:
+    """How the demo trains: 16 problems x 8 rollouts, two updates a batch."""
+    return TrainConfig(steps=steps, prompts=16, group_size=8, updates=2, lr=1e-4, seed=seed)
+
+
+def chain_problems(rows: Sequence[chains.Chain], folder: Path | str, *, trust_remote_code: bool = False) -> Problems:
+    """Chains as problems for the shipped reasoner, under the `lab` contract."""
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    contract = resolve(preset("lab"), tokenizer)
+    return prepare([chain.row for chain in rows], contract, tokenizer, cap=EVAL_CAP, positions=512, source=DATA)
+
+
+def measured_chains(count: int) -> list[chains.Chain]:
+    """The first test problems of the levels that can be held out, levels in turn."""
+    return chains.problems(count, split="test", seed=0, levels=COMMON_LEVELS)
+
+
+def held_out(count: int, model: Path | str) -> tuple[Problems, Problems]:
+    """Test problems of the levels that can be held out, and, apart, all there are of the others.
+
+    The test split is the same for every seed; seeds vary training and sampling.
+    """
+    common = measured_chains(count)
+    rare = chains.all_problems(RARE_LEVELS, split="test")
+    return chain_problems(common, model), chain_problems(rare, model)
+
+
+def oracle_mean(problems: Problems) -> float:
+    """Mean oracle length of chain problems: one pass each."""
+    assert problems.categories is not None, "chains always name their level"
+    return sum(chains.oracle_tokens(int(level)) for level in problems.categories) / len(problems)
+
+
+def first_pass(policy: Policy, problems: Problems, before: Record) -> Record:
+    """Control: the untouched model, made to answer after its first pass; all it writes is counted."""
+    answer = problems.tokenizer.convert_tokens_to_ids(chains.ANSWER)
+    assert problems.categories is not None, "chains always name their level"
+    ends = [6 * int(level) for level in problems.categories]
+
+    def world(owners: Sequence[int], generator: torch.Generator) -> World:
+        return lambda row, written: answer if len(written) == ends[owners[row]] else None
+
+    context = before.context
+    sampling = Sampling.of(context)
+    rollouts = sample_answers(policy, problems, sampling, world=world)
+    name = "control: first pass"
+    return record_of(rollouts, problems, sampling, name=name, model=context["model"], data=context["data"])
+
+
+@writes("out")
+def demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    steps: int = 120,
+    problems: int = TEST_PROBLEMS,
+    eval_samples: int = 1,
+    cap: int = CAP,
+    method: str | Method = "dler",
+    method_options: dict[str, Any] | None = None,
+    config: TrainConfig | None = None,
+    model: Path | None = None,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Run the main job on the shipped reasoner and its world; returns the outcome of `shorten`.
+
+    `problems` held-out problems are measured before and after, beside two controls on the same problems: the
+    base cut at the new mean length, and the base made to answer after its first pass. The defaults are the demo's;
+    the study varies method, cap and config.
+    """
+    folder = model or shipped_reasoner()
+    test, rare = held_out(problems, folder)
+    rows = chains.problems(TRAIN_PROBLEMS, split="train", seed=seed)
+    job = Job(
+        model=str(model or SHIPPED),
+        method=method if isinstance(method, str) else method.name,
+        cap=cap,
+        eval_cap=EVAL_CAP,
+        data=DATA,
+        eval_data=DATA,
+        out=out,
+        train=config or demo_config(seed=seed, steps=steps),
+        method_options=method_options or {},
+        eval_samples=eval_samples,
+        lab=True,
+    )
+    return shorten(
+        job,
+        chain_problems(rows, folder),
+        test,
+        method=None if isinstance(method, str) else method,
+        controls={"first-pass": first_pass},
+        extra_sets={"rare-levels": rare},
+        oracle_tokens=oracle_mean(test),
+        levels_apart=[str(level) for level in RARE_LEVELS],
+        overwrite=overwrite,
+        listener=listener,
+    )

@@ -1,0 +1,1 @@
+"""How long a model can read: tasks over lengths and places, and the page of their results."""

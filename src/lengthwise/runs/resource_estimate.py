@@ -1,0 +1,193 @@
+"""What a run will take, from the model's config alone: memory by part, and time from the device's measured speed."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lengthwise.engine.log_probabilities import CHUNK_BYTES
+from lengthwise.engine.method import Method, Recipe
+from lengthwise.engine.model_folders import DTYPES
+from lengthwise.engine.ppo.windowed_trainer import Windowed
+from lengthwise.engine.trainer import TrainConfig
+from lengthwise.generation.sampling import ROWS_AT_ONCE
+from lengthwise.pretrained import empty_model
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+CPU = torch.device("cpu")
+PROBES = {"cuda": 8192, "mps": 2048, "cpu": 1024}
+"""Side of the square matrices that are multiplied to measure a device."""
+SLOW_PROBE = 256
+"""The same for half precision on a CPU, which may have no instructions for it."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes by part, sampled tokens and seconds per step; rough, within a factor of about two."""
+
+    parameters: int
+    weights: int
+    gradients_and_optimizer: int
+    reference_model: int
+    critic: int
+    kv_cache: int
+    logits: int
+    activations: int
+    tokens_per_step: int
+    seconds_per_step: float
+
+    @property
+    def total(self) -> int:
+        """The larger of sampling and updating, on top of all models' weights and optimizer."""
+        held = self.weights + self.gradients_and_optimizer + self.reference_model + self.critic
+        return held + max(self.kv_cache, self.activations) + self.logits
+
+
+def parameter_counts(config: Any, *, trust_remote_code: bool = False) -> tuple[int, int]:
+    """Parameters of the model a config describes, and of its decoder alone; nothing is allocated."""
+    model = empty_model(config, trust_remote_code=trust_remote_code)
+    whole, decoder = (sum(p.numel() for p in part.parameters()) for part in (model, model.get_decoder()))
+    return whole, decoder
+
+
+def estimate(
+    config: Any,
+    train: TrainConfig,
+    *,
+    cap: int,
+    prompt_tokens: int,
+    dtype: str,
+    lora: int,
+    gradient_checkpointing: bool,
+    method: Recipe | None = None,
+    device: torch.device = CPU,
+    counts: tuple[int, int] | None = None,
+) -> Estimate:
+    """Estimate memory and time of one step of a method; without one, of a method with the policy alone.
+
+    `counts` are the config's `parameter_counts`, where they are known.
+
+    Weights: 4 bytes each when all are trained, the dtype's size when frozen under LoRA. Gradients and AdamW: 12
+    more per trained one. A KL penalty holds the starting weights once more, unless they are the policy's own under its
+    adapter; a critic is a decoder that learns as the policy does. KV cache: 2 · layers · kv_heads · head_dim · bytes ·
+    rows · (prompt + cap). Activations per token and layer: about 18 hidden + 6 intermediate values, with
+    checkpointing one hidden value. Time: 2·N·tokens for every forward, to write and to learn, and 4·N·tokens for a
+    backward, at the device's measured speed; decoding reads all weights once per token in a row, which bounds it from
+    below. With windows a step writes a window of each response and reads what stands before it.
+    """
+    text = config.get_text_config()
+    layers, hidden = text.num_hidden_layers, text.hidden_size
+    inner = getattr(text, "intermediate_size", None) or 4 * hidden
+    size = BYTES[dtype]
+    count, decoder = counts or parameter_counts(config)
+    held, adapter = (size, 4 * lora * layers * (2 * hidden + inner)) if lora else (4, 0)
+    windows = method.windows if isinstance(method, Windowed) else None
+    has_reference = isinstance(method, Method) and method.kl_coef > 0
+    rows = train.prompts * train.group_size
+    in_flight = min(rows, train.sample_rows or rows)
+    per_token = hidden if gradient_checkpointing else 18 * hidden + 6 * inner
+    one_layer = (18 * hidden + 6 * inner) if gradient_checkpointing else 0
+    written = cap if windows is None else min(windows.window, cap)
+    read = rows * (prompt_tokens + (written + cap) // 2)
+    flops, bandwidth = machine_speed(device, dtype)
+    decode = max(2 * count * rows * written / flops, written * count * size / bandwidth)
+    shared = isinstance(method, Method) and method.shared is not None
+    policy = 6 + 2 * ((train.updates > 1) + has_reference + shared)
+    learn = (policy * count + (0 if windows is None else 8 * decoder)) * read / flops
+    return Estimate(
+        parameters=count,
+        weights=count * held,
+        gradients_and_optimizer=_learning(count, adapter),
+        reference_model=4 * count if has_reference and not lora else 0,
+        critic=0 if windows is None else decoder * held + _learning(decoder, adapter),
+        kv_cache=_kv_bytes(config, dtype) * in_flight * (prompt_tokens + cap),
+        logits=3 * min(CHUNK_BYTES, 4 * text.vocab_size * train.micro_tokens) + 8 * text.vocab_size * in_flight,
+        activations=size * train.micro_tokens * (per_token * layers + one_layer),
+        tokens_per_step=rows * written,
+        seconds_per_step=decode + learn,
+    )
+
+
+def _learning(count: int, adapter: int) -> int:
+    """Bytes of gradients and AdamW, with the adapter's own weights where only that learns."""
+    return 16 * adapter if adapter else 12 * count
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What the measurements of a run take: responses, tokens at the most, seconds, and bytes of their KV cache."""
+
+    responses: int
+    tokens: int
+    seconds: float
+    kv_cache: int
+
+
+def measuring(
+    config: Any,
+    passes: Sequence[int],
+    *,
+    cap: int,
+    prompt_tokens: int,
+    dtype: str,
+    device: torch.device = CPU,
+    counts: tuple[int, int] | None = None,
+) -> Measuring:
+    """Estimate measurements of so many responses each, all as long as the cap allows: an upper bound of their tokens.
+
+    Time: 2·N·tokens at the device's measured speed; all weights are read once per token in a row, for `ROWS_AT_ONCE`
+    responses together.
+    """
+    flops, bandwidth = machine_speed(device, dtype)
+    count = (counts or parameter_counts(config))[0]
+    reads = sum(-(-responses // ROWS_AT_ONCE) for responses in passes) * cap
+    tokens = sum(passes) * cap
+    rows = min(max(passes), ROWS_AT_ONCE)
+    return Measuring(
+        responses=sum(passes),
+        tokens=tokens,
+        seconds=max(2 * count * tokens / flops, reads * count * BYTES[dtype] / bandwidth),
+        kv_cache=_kv_bytes(config, dtype) * rows * (prompt_tokens + cap),
+    )
+
+
+def _kv_bytes(config: Any, dtype: str) -> int:
+    """Bytes that one token leaves in the KV cache."""
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    kv_heads = getattr(text, "num_key_value_heads", None) or heads
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return 2 * text.num_hidden_layers * int(kv_heads) * int(head_dim) * BYTES[dtype]
+
+
+@functools.cache
+def machine_speed(device: torch.device = CPU, dtype: str = "float32") -> tuple[float, float]:
+    """Floating-point operations and bytes per second of a device, from a moment's measurement."""
+    slow = device.type == "cpu" and dtype != "float32"
+    side = SLOW_PROBE if slow else PROBES.get(device.type, PROBES["cpu"])
+    a = torch.ones(side, side, device=device, dtype=DTYPES[dtype])
+    flops = 2 * side**3 / _seconds(lambda: a @ a)
+    block = torch.ones(max(16 << 20, side * side), device=device)
+    return flops, 2 * 4 * block.numel() / _seconds(block.clone)
+
+
+def _seconds(work: Callable[[], torch.Tensor], times: int = 4) -> float:
+    """Seconds of one call, after a first one that is not counted."""
+    float(work().flatten()[0])  # a device works on by itself until a number is read back
+    started = time.perf_counter()
+    for _ in range(times):
+        found = work()
+    float(found.flatten()[0])
+    return (time.perf_counter() - started) / times
+
+
+def device_name(device: torch.device) -> str:
+    """A device as a reader knows it: "this CPU", "cuda (NVIDIA H200)"."""
+    if device.type == "cpu":
+        return "this CPU"
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)

@@ -1,0 +1,90 @@
+"""A run's folder: its resolved config, what is finished in it, and who may continue it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lengthwise.errors import ConfigError
+from lengthwise.files import PARTIAL, atomic_write_json, clear_partials, read_json
+from lengthwise.folder_lock import is_lock
+
+CONFIG, OUTCOME, RECORDS, TEXTS, MODEL = "config.json", "outcome.json", "records", "texts", "model"
+ENVIRONMENT = "environment"
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions and machine facts that decide whether a rerun gives the same bits."""
+    import transformers
+
+    from lengthwise import __version__
+
+    return {
+        "lengthwise": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def open_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool, name: str = CONFIG) -> None:
+    """Start a run in `folder`, or continue the one there if its config is the same; `name` is the config's file.
+
+    Raises:
+        ConfigError: the folder holds another run, or files that are no run at all.
+    """
+    clear_partials(folder)
+    for part in (RECORDS, TEXTS):
+        clear_partials(folder / part)
+    if check_run_folder(folder, name=name):
+        if not overwrite:
+            _check_same(read_json(folder / name), config, folder)
+            return
+        shutil.rmtree(folder)
+    atomic_write_json(folder / name, dict(config))
+
+
+def check_run_folder(folder: Path, *, name: str = CONFIG) -> bool:
+    """Whether a run is in the folder; an empty one, or none at all, is free for one.
+
+    Raises:
+        ConfigError: the folder holds something else, for example a model.
+    """
+    found = read_json(folder / name) if (folder / name).is_file() else None
+    if isinstance(found, Mapping) and ENVIRONMENT in found:
+        return True
+    if folder.is_dir() and any(not (path.name.startswith(PARTIAL) or is_lock(path)) for path in folder.iterdir()):
+        raise ConfigError(f"out is {str(folder)!r}, which holds files but no run; name an empty or new folder")
+    return False
+
+
+def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+    wanted = json.loads(json.dumps(wanted))
+    differing = [
+        f"{path}: {old!r} there, {new!r} now"
+        for path, old, new in _differences(there, wanted)
+        if not path.startswith(ENVIRONMENT)
+    ]
+    if differing:
+        raise ConfigError(
+            f"out is {str(folder)!r}, which holds a run with another config ({'; '.join(differing)}); "
+            "give the same options to continue it, name another folder, or add --overwrite"
+        )
+
+
+def _differences(a: Any, b: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        found = []
+        for key in sorted({*a, *b}):
+            found += _differences(a.get(key), b.get(key), f"{path}.{key}".lstrip("."))
+        return found
+    return [] if a == b else [(path, a, b)]

@@ -1,0 +1,92 @@
+"""`--think` in every command that renders prompts: what was decided is said, and stands in what is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from test_think_auto import CLOSES, OPENS, PLAIN, STRIPS, THINK, tokenizer
+from typer.testing import CliRunner
+
+from lengthwise.cli import app
+
+ROWS = [{"problem": f"{n} + 5 ?", "answer": "5", "problem_id": n} for n in ("7", "5", "7 7", "5 7", "7 5", "5 5")]
+KNOWN = "thinking: '<think>\\n' is pre-filled, which chat template and vocabulary both know"
+UNKNOWN = "thinking: nothing is pre-filled: neither chat template nor vocabulary knows any mark of thinking"
+ASKED = ["--preset", "math", "--prompt-template", "{problem}"]
+# model, what is said, what the prompt ends in
+MODELS = [("knows", KNOWN, "<bot> <think>\n"), ("knows-not", UNKNOWN, "<bot> ")]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    kinds = {"knows": (STRIPS, THINK), "knows-not": (PLAIN, []), "opens": (OPENS, THINK), "closes": (CLOSES, THINK)}
+    for name, (template, extra) in kinds.items():
+        tiny.model().save_pretrained(folder / name)
+        tokenizer(template, extra).save_pretrained(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "rows.jsonl"
+    # Enough problems for a tenth to be held out of them.
+    rows = [row | {"problem": row["problem"] + " 7" * n, "problem_id": f"{row['problem_id']}/{n}"}
+            for row in ROWS for n in range(10)]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def invoke(*arguments: object) -> Any:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.mark.parametrize(("name", "said", "ending"), MODELS)
+def test_an_evaluation_says_it_and_records_it(
+    tmp_path: Path, models: Path, data: Path, name: str, said: str, ending: str
+) -> None:
+    shown = invoke("evaluate", models / name, "--data", data, *ASKED, "--cap", 3, "--out", tmp_path / "o", "--json")
+    assert said in shown.stderr
+    assert any(note.startswith(said) for note in json.loads(shown.stdout)["notes"])
+    contract = json.loads((tmp_path / "o" / "record.json").read_text())["context"]["contract"]
+    assert f"thinking: {contract['think_reason']}".startswith(said)
+    assert "<bot> " + contract["think_prefix"] == ending
+    assert (contract["think_close"] is None) == contract["think_marks"] == (name == "knows-not")
+
+
+@pytest.mark.parametrize(("name", "said", "ending"), MODELS)
+def test_dry_runs_say_it(models: Path, data: Path, tmp_path: Path, name: str, said: str, ending: str) -> None:
+    command = ["shorten", models / name, "--data", data, *ASKED, "--cap", 3, "--out", tmp_path / "o", "--dry-run"]
+    assert f"({said}" in invoke(*command).stdout
+    shown = json.loads(invoke(*command, "--json").stdout)
+    assert shown["prompt"].endswith(ending)
+    forced = json.loads(invoke(*command, "--json", "--think", "--no-chat-template").stdout)  # by itself: yes
+    assert (forced["prompt"].endswith("<think>\n"), forced["thinking"]) == (True, None)
+
+
+@pytest.mark.parametrize(("name", "said", "ending"), MODELS)
+def test_comparisons_and_exports_say_it(
+    models: Path, data: Path, tmp_path: Path, name: str, said: str, ending: str
+) -> None:
+    compared = ["compare", models / name, "--data", data, *ASKED, "--methods", "grpo", "--out", tmp_path / "c"]
+    shown = invoke(*compared, "--cap", 8, "--eval-cap", 16, "--settings", 1, "--dry-run")
+    assert said in shown.stdout
+    shown = invoke("export", "trl", "--model", models / name, "--data", data, *ASKED, "--cap", 3, "--method", "grpo",
+                   "--out", tmp_path / "e", "--prompts", 4, "--updates", 1)  # fmt: skip
+    assert said in shown.stderr
+    script = (tmp_path / "e" / "train.py").read_text()
+    assert f"'think_prefix': {ending.removeprefix('<bot> ')!r}" in script.replace('"', "'")
+
+
+@pytest.mark.parametrize("name", ["opens", "closes", "knows", "knows-not"])
+def test_generate_writes_on_from_any_chat_template(models: Path, name: str) -> None:
+    shown = invoke("generate", models / name, "--prompt", "7 + 5 ?", "--chat-template", "--max-tokens", 2, "--json")
+    assert json.loads(shown.stdout)["new_tokens"] in (1, 2)

@@ -1,0 +1,93 @@
+"""A windowed trainer on the tiny task, one that remembers what it did, and made-up responses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tiny
+import torch
+
+from lengthwise.engine.ppo.critic import Critic
+from lengthwise.engine.ppo.rollout_buffer import Response
+from lengthwise.engine.ppo.windowed_trainer import Windowed, WindowedTrainer
+from lengthwise.engine.trainer import TrainConfig
+from lengthwise.methods.t_ppo import t_ppo
+
+
+class Recorder(WindowedTrainer):
+    """Notes, step by step, what was taken from the pool and what policy and critic were given."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.batches: list[list[Response]] = []
+        self.policy: list[dict[int, tuple[int, list[bool], list[float]]]] = []
+        self.critic_saw: list[dict[int, int]] = []
+
+    def _write(self, batch):
+        super()._write(batch)
+        self.batches.append([replace(response, values=list(response.values)) for response in batch])
+
+    def _update_policy(self, batch, windows, advantages, rewarded):
+        seen = {}
+        for row, response in enumerate(batch):
+            n = int(windows.num_tokens[row])
+            seen[response.serial] = (response.start, windows.train_mask[row, :n].tolist(), advantages[row, :n].tolist())
+        self.policy.append(seen)
+        return super()._update_policy(batch, windows, advantages, rewarded)
+
+    def _update_critic(self, done, answers, rewards):
+        self.critic_saw.append({response.serial: int(answers.mask[row].sum()) for row, response in enumerate(done)})
+        return super()._update_critic(done, answers, rewards)
+
+
+def build(
+    folder: Path, *, net: Any = None, method: Windowed | None = None, practice: Any = None,
+    kind: type[WindowedTrainer] = Recorder, critic: Critic | None = None, reference: Any = None, **options: Any,
+) -> Any:  # fmt: skip
+    """A trainer of the tiny task that is on policy: one update a step, no warm-up of the critic."""
+    settings: dict[str, Any] = {
+        "steps": 3, "prompts": 4, "group_size": 4, "updates": 1, "lr": 1e-2, "checkpoint_every": 1, **options
+    }  # fmt: skip
+    return kind(
+        tiny.model() if net is None else net,
+        method=method or t_ppo(cap=9, critic_warmup=0),
+        task=practice or tiny.task(),
+        config=TrainConfig(**settings),
+        folder=folder,
+        eos_ids=tiny.EOS,
+        pad_id=0,
+        critic=critic,
+        reference=reference,
+    )
+
+
+def run(folder: Path, **options: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """A trainer after its run, and its metrics."""
+    made, seen = build(folder, **options), []
+    made.train(on_step=seen.append)
+    return made, seen
+
+
+def response(serial: int, before: int, window: int, *, finished: bool, cap: int = 12, values: Any = ()) -> Response:
+    """A response whose current window of `window` tokens follows `before` earlier ones; no EOS unless finished."""
+    length = before + window
+    tokens = [2 + (7 * serial + place) % 25 for place in range(length)]
+    if finished:
+        tokens[-1] = tiny.EOS[0]
+    return Response(
+        serial=serial, problem=serial % 12, group=serial, cap=cap, prompt=[2 + serial, 1], tokens=tokens,
+        trained=[True] * length, logps=[-3.0] * length, versions=[0] * length, values=list(values), start=before,
+        finished=finished,
+    )  # fmt: skip
+
+
+def weights(net: Any) -> dict[str, torch.Tensor]:
+    """A copy of all parameters."""
+    return {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    """Whether two copies are equal bit for bit."""
+    return one.keys() == two.keys() and all(one[name].equal(two[name]) for name in one)

@@ -1,0 +1,221 @@
+"""`lengthwise evaluate-context` end to end: a reader that knows scores 1.0, a random one near 0, pages are whole."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from context_words import byte_tokenizer, sources, tiny_folder
+from typer.testing import CliRunner
+
+from lengthwise.cli import app, main
+from lengthwise.cli.evaluate_context import read_lengths
+from lengthwise.context.tasks.rows import TaskRow
+from lengthwise.errors import ConfigError
+from lengthwise.runs.evaluate_context import measurement
+from lengthwise.runs.evaluate_context.measurement import Arm, Reading, evaluate_context
+
+LONGCHAT = Path(__file__).parents[3] / "shared" / "data" / "longchat_lines"
+FACTS = {"scheme": "as-is", "factor": None, "trained_factor": None, "trained_context": None, "computed_in": None}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("models") / "model")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("files")
+    rows = [
+        json.dumps({"document": s.document, "question": s.question, "answer": s.answer})
+        for s in sources(4, numbers=True)
+    ]
+    (where / "qa.jsonl").write_text("\n".join(rows))
+    (where / "text.txt").write_text(" ".join(s.document for s in sources(4)))
+    return where
+
+
+def reads(rows: Sequence[TaskRow]) -> Iterator[str]:
+    """A stand-in that reads: it finds what the question names, in the prompt alone."""
+    for row in rows:
+        if row.task == "lines":
+            key = re.findall(r"in line (\S+?)\?", row.prompt)[-1]
+            yield re.findall(rf"line {re.escape(key)}: REGISTER_CONTENT is <?(\d+)", row.prompt)[0]
+        elif row.task == "passkey":
+            yield re.findall(r"pass key is (\d+)", row.prompt)[0]
+        else:
+            town = re.findall(r"mill of town (\w) built", row.prompt)[0]
+            yield re.findall(rf"town {town} was built at (.+?)\.", row.prompt)[0]
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        measurement, "_arms", lambda asked: iter([Arm("reads", dict(FACTS), byte_tokenizer(), reads, None)])
+    )
+
+
+def test_a_reader_that_knows_scores_1(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch)
+    tasks = ("lines", "freeform-qa", "altered-qa", "passkey")
+    asked = Reading(tasks, (1024, 2048), tmp_path, ("lab:reader",), rows=24, data=str(files / "qa.jsonl"))
+    result = evaluate_context(asked)
+    cells = result["arms"][0]["cells"]
+    assert [(cell["task"], cell["length"]) for cell in cells] == [(t, n) for t in tasks for n in (1024, 2048)]
+    for cell in cells:
+        assert cell["accuracy"]["estimate"] == cell["accuracy"]["low"] == 1.0 and cell["rows"] == 24
+        assert sum(place["rows"] for place in cell["places"]) == 24
+        assert 0.9 * cell["length"] <= cell["tokens"] <= cell["length"]
+    assert json.loads((tmp_path / "context.json").read_text()) == result
+    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 24 * 8
+    page = (tmp_path / "report.html").read_text()
+    assert (
+        page.count("by place of the evidence") == 4
+        and "<svg" in page
+        and "http" not in page.replace("http://www.w3", "")
+    )
+
+
+@pytest.mark.skipif(not LONGCHAT.is_dir(), reason="no LongChat files here")
+def test_longchat_end_to_end_with_a_reader_and_a_random_model(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(LONGCHAT / "200_lines.jsonl")
+    asked = Reading(("lines",), (1024,), tmp_path / "random", (str(folder),), rows=4, lines=file)
+    [cell] = evaluate_context(asked)["arms"][0]["cells"]
+    assert cell["accuracy"]["estimate"] < 0.1 and cell["rows"] == 4
+    stand_in(monkeypatch)
+    asked = Reading(("lines",), (1024,), tmp_path / "reads", (str(folder),), lines=file)
+    [cell] = evaluate_context(asked)["arms"][0]["cells"]
+    assert cell["accuracy"]["estimate"] == 1.0 and cell["rows"] == 50
+
+
+def test_schemes_beside_each_other_and_perplexity_is_exact(folder: Path, files: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    asked = Reading(
+        ("perplexity", "passkey"), (512,), tmp_path, (f"mine={folder}",), ("as-is", "linear:4", "power:2", "xpos", "lambda"),  # noqa: E501
+        rows=3, text=str(files / "text.txt"),
+    )  # fmt: skip
+    result = evaluate_context(asked)
+    assert [arm["name"] for arm in result["arms"]] == [
+        "mine",
+        "mine, linear:4",
+        "mine, power:2",
+        "mine, xpos",
+        "mine, lambda",
+    ]
+    assert [arm["factor"] for arm in result["arms"]] == [None, 4.0, 2.0, 1.0, None]
+    found = [arm["cells"][0]["perplexity"]["estimate"] for arm in result["arms"]]
+    assert len(set(found)) == 5
+    # by hand: the mean loss of transformers over the same documents, all of one length
+    net = AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = byte_tokenizer()((files / "text.txt").read_text())["input_ids"]
+    rows = torch.tensor([ids[512 * n : 512 * (n + 1)] for n in range(3)])
+    with torch.no_grad():
+        assert found[0] == pytest.approx(float(net(rows, labels=rows).loss.exp()), rel=1e-5)
+    buckets = result["arms"][0]["cells"][0]["by_position"]
+    assert len(buckets) == 8 and sum(bucket["tokens"] for bucket in buckets) == 3 * 511
+    page = (tmp_path / "report.html").read_text()
+    assert "perplexity by length" in page and "Mean loss by position" in page
+    assert page.count(f"<td>{buckets[0]['loss']:.3f}</td>") >= 1
+
+
+def test_answers_are_at_least_5_tokens_and_greedy(folder: Path) -> None:
+    from lengthwise.engine.model_folders import load_policy
+
+    policy = load_policy(folder, device="cpu")
+    with torch.no_grad():
+        policy.model.lm_head.weight[0] = 0  # the end token ties with nothing
+    row = TaskRow("lines", "line a-b: REGISTER_CONTENT is 3", "3", 30)
+    [text] = measurement._answers(policy, [row], None)
+    ids = torch.tensor([policy.tokenizer(row.prompt)["input_ids"]])
+    wanted = policy.model.generate(ids, max_new_tokens=35, min_new_tokens=5, do_sample=False)[0, ids.shape[1] :]
+    assert text == policy.tokenizer.decode(wanted, skip_special_tokens=True)
+
+
+def test_a_text_is_read_as_if_no_longer_one_had_been_read_before(folder: Path) -> None:
+    """Under dynamic rotation transformers keeps the factors of the longest text, which change what is read next."""
+    from lengthwise.context import extend
+    from lengthwise.engine.model_folders import load_policy
+
+    policy = load_policy(folder, device="cpu")
+    extend(policy.model, "dynamic", factor=4.0)
+    with torch.no_grad():
+        for name, parameter in policy.model.named_parameters():
+            if "q_proj" in name or "k_proj" in name:
+                parameter.mul_(8)
+    arm = Arm("m", dict(FACTS), policy.tokenizer, lambda rows: measurement._answers(policy, rows, None), policy)
+    short, longer = TaskRow("lines", "number 3 " * 10, "3", 90), TaskRow("lines", "number 3 " * 20, "3", 180)
+    alone = [arm.losses(range(1, 91)), *arm.answer([short])]
+    arm.losses(range(1, 201))
+    _, after = arm.answer([longer, short])
+    assert torch.equal(arm.losses(range(1, 91)), alone[0]) and after == alone[1]
+
+
+def test_an_endpoint_answers_the_same_tasks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lengthwise.generation.endpoint import Client, Endpoint, Reply
+
+    async def post(self, path, body):
+        assert path == "/completions" and body["temperature"] == 0.0 and body["max_tokens"] == 35
+        [text] = reads([TaskRow("lines", body["prompt"], "", 0)])
+        return Reply(text, None, None, True)
+
+    monkeypatch.setattr(Client, "post", post)
+    asked = Reading(
+        ("lines",), (1024,), tmp_path, endpoint=Endpoint("http://localhost:1", "m"), tokenizer=str(folder), rows=5
+    )
+    [arm] = evaluate_context(asked)["arms"]
+    assert arm["name"] == "m" and arm["cells"][0]["accuracy"]["estimate"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"--tasks": "liens"}, "'liens' is none of lines"),
+        ({"--lengths": "1m"}, "1k,2k,4096"),
+        ({"--lengths": "1"}, "at least 2 tokens"),
+        ({"--scheme": "liner:4"}, "choose as-is"),
+        ({"--scheme": "linear:x"}, "linear:4"),
+        ({"--rows": "0"}, "rows is 0"),
+        ({"--tasks": "altered-qa"}, "needs --data FILE"),
+        ({"--tasks": "perplexity"}, "needs --text FILE"),
+        ({"--tasks": "perplexity", "--text": "nowhere.txt"}, "cannot be read"),
+        ({"--endpoint": "http://localhost:1", "--model": "m"}, "one or more MODEL folders"),
+        ({"--lines": "nowhere.jsonl"}, "no such file"),
+        ({"--chat-template": None}, "no chat template"),
+        ({"--lengths": "100"}, "at least"),
+    ],
+    ids=str,
+)
+def test_bad_flags_are_one_line(
+    folder: Path, tmp_path: Path, change: dict[str, str | None], says: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    options = {"--lengths": "1k", "--tasks": "lines", "--out": str(tmp_path / "out"), **change}
+    words = [word for pair in options.items() for word in pair if word is not None]
+    monkeypatch.setattr(sys, "argv", ["lengthwise", "evaluate-context", str(folder), *words])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    complaint = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == 2 and says in complaint[-1], complaint
+
+
+def test_the_command_prints_one_json_object_or_a_table(folder: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate-context", str(folder), "--lengths", "1k", "--rows", "2", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    assert [cell["task"] for cell in json.loads(done.stdout)["arms"][0]["cells"]] == ["lines", "passkey"]
+    done = CliRunner().invoke(app, arguments)
+    assert "lines" in done.stdout and "1k" in done.stdout and "report.html" in done.stdout
+
+
+def test_lengths_are_read() -> None:
+    assert read_lengths("2k, 1K,1024,300") == (300, 1024, 2048)
+    with pytest.raises(ConfigError):
+        read_lengths("1k,")
