@@ -189,6 +189,9 @@ def test_lora_is_merged_and_refused_where_projections_are_missing(tmp_path: Path
     asked = FineTuning(str(file), 64, steps=2, batch=1, micro_batch=1, warmup_steps=0, lr=1e-2, lora=2)
     extend_folder(folder, tmp_path / "start", Scheme("linear", 2.0))
     assert finetune(tmp_path / "start", tmp_path / "out", asked) == {}
+    # the tokenizer got a padding token for the trainer; its files are the model's own
+    names = ("tokenizer.json", "tokenizer_config.json")
+    assert all((tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes() for name in names)
     trained = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert not [name for name, _ in trained.named_parameters() if "lora" in name]
     assert not torch.equal(logits(tmp_path / "out"), logits(tmp_path / "start"))

@@ -393,6 +393,7 @@ def test_trl_fine_tunes_both_modes(tmp_path, tokenizer, problems):
     asked = replace(SFT, data=str(data), epochs=4.0, lr=2e-2, batch=8)
     facts = fine_tune(inputs, asked=asked)
     assert (facts["answers"], facts["steps"]) == (64, 32)
+    assert (tmp_path / "out" / "tokenizer_config.json").read_bytes() == (start / "tokenizer_config.json").read_bytes()
     policy = load_policy(tmp_path / "out", device="cpu")
     for words, answer in ((ASK_LONG, ROW["long"]), (ASK_SHORT, ROW["short"])):
         said = Sampler(policy.model, eos_ids=[tokenizer.eos_token_id], pad_id=0).generate(

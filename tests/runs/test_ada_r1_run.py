@@ -152,6 +152,8 @@ def test_a_whole_run_leaves_what_every_method_leaves(finished: tuple[dict[str, A
     after = load_policy(run / "model", device="cpu")
     assert weights_sha(after.model) == outcome["weights_sha_after"]
     assert carry_out(request(folder))["after"] == outcome["after"]
+    for name in ("tokenizer.json", "tokenizer_config.json"):  # the base's own, over merge and DPO
+        assert (run / "model" / name).read_bytes() == (shipped_reasoner() / name).read_bytes()
 
 
 def test_ada_r1_row10_and_resume(finished: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
