@@ -134,6 +134,6 @@ def test_a_full_disk_is_one_line(
 def test_merging_needs_no_torch() -> None:
     import subprocess
 
-    code = "import sys, lengthwise.merging.merge_folders; print('torch' in sys.modules)"
+    code = "import sys, lengthwise.merging.folder_merge; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

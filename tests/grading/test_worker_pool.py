@@ -278,16 +278,16 @@ def test_hostile_responses_are_stopped_or_wrong_and_the_others_unharmed():
         verdicts = list(pool.map(payloads))
     hostile = verdicts[: 4 * len(HOSTILE) : 4]
     assert {name for name, v in zip(HOSTILE, hostile, strict=True) if not isinstance(v, Stopped) and v.correct} == set()
-    assert any(isinstance(verdict, Stopped) for verdict in hostile)
     others = [v for p, v in zip(payloads, verdicts, strict=True) if p in good]
     assert others == [Verdict(True, answer, "boxed") for _, answer in good]
 
 
 def test_a_safe_grader_counts_what_it_stops_and_goes_on():
-    grader = SafeGrader(MATH, seconds=1.0)
-    assert grader(r"\boxed{x+y}", "y+x").correct
-    assert grader(HOSTILE["equation"], EQUATION) == Verdict(False, None, STOPPED)
-    assert grader(r"\boxed{x+y}", "y+x").correct
+    backtracks = preset("math", think_prefix="", think_close=None, answer_pattern=r"((?:a+)+b|x\+y|5)")
+    grader = SafeGrader(backtracks, seconds=1.0)
+    assert grader("x+y", "y+x").correct
+    assert grader("a" * 40, "5") == Verdict(False, None, STOPPED)
+    assert grader("x+y", "y+x").correct
     assert grader.timeouts == 1
     with pytest.raises(InputError, match="which holds no answer"):
         grader("5", "")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lengthwise.merging.merge_folders import merge_folders
+from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.merge_methods import build_merge
 from lengthwise.merging.preflight import MergeJob
 from lengthwise.safetensors_io.dtypes import BY_CODE

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lengthwise.merging.merge_folders as folders
-from lengthwise.merging.merge_folders import merge_folders
+import lengthwise.merging.folder_merge as folders
+from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.merge_methods import build_merge
 from lengthwise.merging.preflight import MergeJob
 from lengthwise.safetensors_io.writer import ShardWriter

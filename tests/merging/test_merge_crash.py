@@ -14,6 +14,7 @@ from weightlab import Tensors, changed, read_model, same_bits, shipped_tensors, 
 
 from lengthwise.errors import LengthwiseError
 from lengthwise.files import PARTIAL
+from lengthwise.folder_lock import is_lock
 from lengthwise.merging.merge_methods import build_merge
 from lengthwise.merging.preflight import MergeJob, preflight
 from lengthwise.safetensors_io.reader import open_folder, verify_checksums
@@ -42,7 +43,7 @@ def start(folders: list[Path], out: Path, phase: str, number: int) -> subprocess
 def check(folders: list[Path], out: Path, wanted: Tensors, old: Tensors | None = None) -> str:
     """What the kill left: every folder beside the target is refused, the target is absent or whole."""
     for folder in out.parent.iterdir():
-        if folder == out:
+        if folder == out or is_lock(folder):  # a lock that a kill leaves holds nobody
             continue
         assert folder.name.startswith(PARTIAL)
         with pytest.raises(LengthwiseError, match=r"unfinished|no model.safetensors"):

@@ -14,8 +14,8 @@ from weightlab import Tensors, changed, read_model, same_bits, shipped_tensors, 
 
 from lengthwise.errors import CheckpointError, ConfigError, InputError
 from lengthwise.files import PARTIAL, sha256_file
+from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.in_memory import merge_in_memory
-from lengthwise.merging.merge_folders import merge_folders
 from lengthwise.merging.merge_methods import build_merge
 from lengthwise.merging.preflight import MergeJob, preflight, summary_lines
 

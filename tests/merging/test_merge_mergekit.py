@@ -18,8 +18,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from weightlab import Tensors, read_model
 
 from lengthwise.merging import formulas
+from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.in_memory import dare_merge
-from lengthwise.merging.merge_folders import merge_folders
 from lengthwise.merging.merge_methods import build_merge
 from lengthwise.merging.preflight import MergeJob
 

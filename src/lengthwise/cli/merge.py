@@ -17,7 +17,7 @@ from lengthwise.cli._targets import whole_folder
 from lengthwise.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from lengthwise.merging.merge_folders import Listener
+    from lengthwise.merging.folder_merge import Listener
     from lengthwise.merging.preflight import MergeJob, Plan
 
 Flag = typer.Option
@@ -64,7 +64,7 @@ def merge(
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Merge models into a new folder, tensor by tensor, with memory that does not grow with their size."""
-    from lengthwise.merging.merge_folders import differences, merge_folders
+    from lengthwise.merging.folder_merge import differences, merge_folders
     from lengthwise.merging.merge_methods import build_merge
     from lengthwise.merging.preflight import MergeJob, preflight
 

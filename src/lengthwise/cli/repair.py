@@ -82,7 +82,7 @@ class ChoiceFlags:
         from lengthwise.engine.model_folders import resolve_device
         from lengthwise.repair.antidote import Selection
         from lengthwise.repair.calibration_rows import Calibration
-        from lengthwise.repair.repair_folder import RepairJob
+        from lengthwise.repair.folder_repair import RepairJob
 
         if self.harmful is None:
             raise ConfigError("no rows to score on; give --harmful, or --mask with a mask that a repair saved")
@@ -271,7 +271,7 @@ def _masked(mask: Path, shared: dict[str, Any], others: list[str], note: Note) -
 
 def _scored(job: RepairJob, sweep: Sweep | None, note: Note) -> dict[str, Any]:
     if sweep is None:
-        from lengthwise.repair.repair_folder import repair_folder
+        from lengthwise.repair.folder_repair import repair_folder
 
         return repair_folder(job, note=note)
     from lengthwise.runs.repair_sweep import repair_and_measure

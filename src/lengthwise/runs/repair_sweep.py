@@ -24,9 +24,9 @@ from lengthwise.grading.gold_answers import alternatives
 from lengthwise.grading.problems import Problems, prepare
 from lengthwise.merging.option_checks import check_share
 from lengthwise.repair.calibration_rows import Calibration, calibration_rows, encode, prompts_of
+from lengthwise.repair.folder_repair import repair_folder
 from lengthwise.repair.job import RepairJob
 from lengthwise.repair.model_loading import Loaded
-from lengthwise.repair.repair_folder import repair_folder
 from lengthwise.repair.scored_weights import Scored, load, open_folders, score_weights
 from lengthwise.reporting.harm_plot import plot_harm
 from lengthwise.runs.shorten.request import ContractRequest, say_thinking

@@ -19,7 +19,7 @@ from lengthwise.generation.response_log import ResponseLog
 from lengthwise.generation.sampling import Sampling, complete_all, evaluate
 from lengthwise.grading.problems import Problems
 from lengthwise.lab.shipped_models import model_folder
-from lengthwise.merging.merge_folders import merge_folders
+from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.merge_methods import build_merge
 from lengthwise.merging.preflight import MergeJob, Plan, preflight
 from lengthwise.methods.ada_r1 import AdaR1, BiLevel

@@ -10,7 +10,7 @@ from typing import Any
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, clear_partials, read_json
-from lengthwise.merging.merge_folders import merge_folders
+from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.merge_methods import build_merge
 from lengthwise.merging.preflight import MergeJob, preflight
 
