@@ -12,19 +12,17 @@ from studies.figures import panels, save
 from studies.page import NOT_RUN, Claim, Page, Picture, Section, Table, listed, pct, verdict
 from studies.summary import Numbers, Summary
 
-ARMS = {
+LABELS = {
     "long": "long (the verbose reasoner)",
     "short": "short (the terse reasoner)",
     "merged": "merged, 0.8 of long",
     "dpo-only": "DPO only, no merge",
     "group": "merge, group-level pairs",
     "ada-r1": "Ada-R1: merge, both levels",
-}
-BESIDE = {
     "merged-half": "merged, 0.5 of each",
     "narrow": "Ada-R1, the authors' pair rule",
 }
-LABELS = ARMS | BESIDE
+"""The registered arms, then those beside them."""
 Runs = dict[str, list[Numbers]]
 Differences = Mapping[str, list[float]]
 """Accuracy of "one less another" arm in points: estimate and interval."""
@@ -40,19 +38,19 @@ def of_round(summary: Summary, prefix: str = "") -> Runs:
     return found
 
 
-def total(run: Numbers, what: str, how: str = SAMPLED, level: str | None = None) -> float:
+def mean_of(run: Numbers, what: str, how: str = SAMPLED, level: str | None = None) -> float:
     """Mean over a run's problems, or over those of a level, of right answers, one-pass answers or tokens."""
     parts = [found for name, found in run["levels"].items() if level in (None, name)]
     return float(sum(part[how][what] for part in parts) / sum(part["problems"] for part in parts))
 
 
 def over_seeds(runs: list[Numbers], what: str, how: str = SAMPLED, level: str | None = None) -> float:
-    return mean(total(run, what, how, level) for run in runs)
+    return mean(mean_of(run, what, how, level) for run in runs)
 
 
 def ratios(a: list[Numbers], b: list[Numbers]) -> list[float]:
     """Mean tokens of `a` over those of `b`, seed by seed."""
-    return [total(x, "tokens") / total(y, "tokens") for x, y in zip(a, b, strict=True)]
+    return [mean_of(x, "tokens") / mean_of(y, "tokens") for x, y in zip(a, b, strict=True)]
 
 
 def average_change(arm: list[Numbers], long: list[Numbers], what: str) -> float:
@@ -65,7 +63,7 @@ def average_change(arm: list[Numbers], long: list[Numbers], what: str) -> float:
 def style_gap(runs: list[Numbers]) -> list[float]:
     """Share of one-pass answers at the lowest level less that at the highest, in points, seed by seed."""
     low, *_, high = runs[0]["levels"]
-    return [100 * (total(run, "one_pass", level=low) - total(run, "one_pass", level=high)) for run in runs]
+    return [100 * (mean_of(run, "one_pass", level=low) - mean_of(run, "one_pass", level=high)) for run in runs]
 
 
 def judge(effect: Numbers, runs: Runs, differences: Differences) -> tuple[str, str]:
@@ -217,7 +215,7 @@ def draw(summary: Summary, path: Path) -> None:
     colors = {arm: f"C{place}" for place, arm in enumerate(LABELS)}
     for arm, found, mark, which in rounds:
         style: dict[str, Any] = {"color": colors[arm], "label": LABELS[arm] + which}
-        at_tokens, accuracy = ([total(run, what) for run in found] for what in ("tokens", "right"))
+        at_tokens, accuracy = ([mean_of(run, what) for run in found] for what in ("tokens", "right"))
         left.plot(at_tokens, [100 * value for value in accuracy], mark[0], **style)
         shares = [100 * over_seeds(found, "one_pass", level=level) for level in levels]
         right.plot([int(level) for level in levels], shares, mark, **style)
