@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -27,3 +29,13 @@ def net():
 @pytest.fixture
 def sampler(net):
     return Sampler(net, eos_ids=tiny.EOS, pad_id=0)
+
+
+@pytest.fixture(autouse=True)
+def own_modules_are_forgotten():
+    """Python that one test wrote as ``mine.py`` is not what the next one's ``mine`` means."""
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(tempfile.gettempdir()):
+            del sys.modules[name]
