@@ -37,7 +37,7 @@ BELOW: dict[str, set[str]] = {
     "user_code": {"errors"},
     "config": {"errors", "files"},
     "data": {"errors", "files", "optional_imports"},
-    "context_length": set(),
+    "context_length": {"errors"},
     "folder_lock": {"errors"},
     "output_paths": {"errors", "files", "folder_lock"},
     "pretrained": {"errors", "files"},

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from lengthwise.errors import InputError
+
 STRETCHED = ("linear", "dynamic", "yarn")
 """RoPE types that reach S L0 whether the config's length is L0 or S L0; all others reach the length as it is."""
 
@@ -25,5 +27,7 @@ def reach(config: Any) -> int | None:
     kind, factor = rope.get("rope_type", rope.get("type")), rope.get("factor")
     if kind not in STRETCHED or not factor:
         return int(length)
+    if not isinstance(factor, (int, float)) or not math.isfinite(factor):
+        raise InputError(f"the model's config says {kind} positions with factor {factor!r}; give a number there")
     named = rope.get("original_max_position_embeddings") or getattr(text, "original_max_position_embeddings", None)
     return max(int(length), math.floor(float(factor) * (named or length)))

@@ -114,9 +114,21 @@ def empty_model(config: Any, *, trust_remote_code: bool = False) -> Any:
         return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
 
 
+def stored_config(folder: Path) -> dict[str, Any]:
+    """A folder's config.json as it stands there.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    found = read_json(folder / "config.json")
+    if not isinstance(found, dict):
+        raise InputError(f"model is {str(folder)!r}: its config.json is no JSON object; restore it")
+    return found
+
+
 def folder_dtype(folder: Path) -> str:
     """What a folder's numbers are, as torch names it: by its config, else by most of its weights."""
-    stored = read_json(folder / "config.json")
+    stored = stored_config(folder)
     for part in (stored, stored.get("text_config") or {}):
         named = part.get("dtype") or part.get("torch_dtype")
         if isinstance(named, str) and named != "auto":
@@ -197,9 +209,13 @@ def _no_embedding(name: str, rows: int, what: str) -> InputError:
 @contextmanager
 def _told(what: str, trust_remote_code: bool) -> Iterator[None]:
     """What transformers raises, as one line; where code of the folder runs, whatever that raises."""
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    usual = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError)
+    usual = (
+        OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError, ArithmeticError,
+        SafetensorError, StrictDataclassError,
+    )  # fmt: skip
     expected: tuple[type[Exception], ...] = (Exception,) if trust_remote_code else usual
     try:
         yield
@@ -212,7 +228,8 @@ def _told(what: str, trust_remote_code: bool) -> Iterator[None]:
                 f"{what}: it needs Python code that lies beside it, and such code is not run unasked; read it, then "
                 "give --trust-remote-code (trust_remote_code=True)"
             ) from error
-        reason = text.splitlines()[0] if text else type(error).__name__
+        lines = [line.strip() for line in text.splitlines()] or [type(error).__name__]
+        reason = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
         raise InputError(f"{what} ({reason})") from error
 
 

@@ -63,6 +63,39 @@ def test_a_flag_without_effect_is_refused(place, capsys, command, flags) -> None
     assert not (place / "new").exists()
 
 
+CONTEXT = ["evaluate-context", *BASES["evaluate-context"]]
+NOT_TWICE = [
+    (
+        ["shorten", *BASES["shorten"], "--option", "clip_high=0.1", "--option", "clip_high=0.2"],
+        "option names clip_high",
+    ),
+    (
+        ["extend", *BASES["extend"], "--scheme", "yarn", "--option", "beta_fast=9", "--option", "beta_fast=8"],
+        "beta_fast",
+    ),
+    (["compare", *BASES["compare"], "--option", "grpo:clip_high=1,2"], "give one, or all of them as --sweep"),
+    (["compare", *BASES["compare"], "--option", "grpo:clip_high=1", "--option", "grpo:clip_high=2"], "of grpo twice"),
+    (["evaluate-context", "lab:reader", *BASES["evaluate-context"]], "the model 'lab:reader' is named twice"),
+    ([*CONTEXT, "--tasks", "lines,lines"], "the task 'lines' is named twice"),
+    (
+        [*CONTEXT, "--scheme", "lambda", "--scheme", "lambda"],
+        "the scheme 'lambda'",
+    ),
+    ([*CONTEXT, "--scheme", "lambda:4"], "lambda takes no factor"),
+    ([*CONTEXT, "--scheme", "linear"], "with factor 1 changes nothing"),
+    ([*CONTEXT, "--tasks", "lines,passkey"], "a passkey prompt needs at least"),
+    (["shorten", *BASES["shorten"], "--method", "grpo", "--max-draws", "3"], "keeps whatever it draws"),
+    (["shorten", *BASES["shorten"], "--stage", "dpo"], "--stage has no effect with a method that has no stages"),
+    (["shorten", *BASES["shorten"], "--stage", "dpo", "--dry-run"], "--stage has no effect"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), NOT_TWICE, ids=lambda value: " ".join(value) if value else "")
+def test_what_would_be_passed_over_is_refused(place, capsys, arguments, says) -> None:
+    assert says in refused(capsys, *arguments)
+    assert not (place / "new").exists()
+
+
 def test_overwriting_a_folder_of_no_name_is_refused(place, capsys) -> None:
     assert "--overwrite has no effect without --out" in refused(capsys, "demo", "--overwrite")
     arguments = ["lab:chains", "--data", "rows.jsonl", "--preset", "lab", "--overwrite"]

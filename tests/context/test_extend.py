@@ -133,6 +133,27 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("scheme", "option", "says"),
+    [
+        ("yarn", {"beta_fast": "x"}, "option beta_fast is 'x'"),
+        ("yarn", {"beta_fast": float("nan")}, "option beta_fast is nan"),
+        ("yarn", {"beta_slow": -1}, "option beta_slow is -1"),
+        ("yarn", {"truncate": 1}, "option truncate is 1; give true or false"),
+        ("llama3", {"low_freq_factor": 0}, "low_freq_factor is 0; give a finite number above 0"),
+        ("llama3", {"low_freq_factor": 4}, "the second has to be larger"),
+        ("longrope", {"long_factor": 3}, "option long_factor is 3; give a list"),
+        ("longrope", {"long_factor": [1.0, "x"]}, "an entry of long_factor is 'x'"),
+        ("longrope", {"long_factor": [1.0, 2.0, 3.0]}, "option long_factor has 3 numbers"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_an_option_that_transformers_would_stumble_over_is_named(folder, tmp_path, scheme, option, says) -> None:
+    with pytest.raises(ConfigError, match=says):
+        extend_folder(folder, tmp_path / "out", Scheme(scheme, 2.0, tuple(option.items())))
+    assert not (tmp_path / "out").exists()
+
+
 def test_documents_are_chunked_with_half_overlap(tmp_path: Path, folder: Path) -> None:
     from context_words import byte_tokenizer
 

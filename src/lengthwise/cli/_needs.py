@@ -58,6 +58,12 @@ def _in_a_lab_world(given: Given) -> bool:
     return (given["model"] if given["data"] is None else given["data"]).startswith("lab:")
 
 
+def _staged(given: Given) -> bool:
+    from lengthwise.methods import METHODS
+
+    return given["method"] not in METHODS or given["method"] == "ada-r1"
+
+
 SERVER = (
     Need(("name", "tokenizer", "concurrency", "retries", "timeout", "api_key_env"), _served, "without --endpoint"),
     Need(("device", "dtype", "threads"), _loaded, "on a server, with --endpoint"),
@@ -100,6 +106,9 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             _any_task("lines", "passkey", "freeform-qa", "altered-qa"),
             "on perplexity alone, where nothing is asked",
         ),
+    ),
+    "shorten": (
+        Need(("stage",), _staged, "with a method that has no stages"),
     ),
     "repair": (
         Need(("threads",), lambda given: given["mask"] is None, "with --mask: nothing is scored"),

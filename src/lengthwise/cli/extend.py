@@ -106,6 +106,8 @@ def _options(given: list[str]) -> dict[str, Any]:
     found = {}
     for text in given:
         name, equals, value = text.partition("=")
+        if name in found:
+            raise ConfigError(f"option names {name} twice; give it once")
         try:
             found[name] = json.loads(value)
         except json.JSONDecodeError as error:

@@ -43,7 +43,7 @@ from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.lab.shipped_models import model_folder
 from lengthwise.logs.log_grading import GradeOptions, grade_log
 from lengthwise.logs.token_breakdown import load_words
-from lengthwise.pretrained import load_tokenizer, read_words
+from lengthwise.pretrained import empty_model, load_tokenizer, read_words
 from lengthwise.reporting.grade_report import build_report
 from lengthwise.runs.compare_records import load_record
 from lengthwise.runs.demo import TEST_PROBLEMS, measured_chains
@@ -190,6 +190,7 @@ def _plan_model(asked: Evaluation) -> Plan:
     rows, trusted = _rows(asked.data), asked.trust_remote_code
     (config, tokenizer), dtype = read_words(folder, trust_remote_code=trusted), resolve_dtype(folder, asked.dtype)
     contract = asked.contract.resolved(folder, tokenizer)
+    empty_model(config, trust_remote_code=trusted)  # one that cannot be made is told before the folder is begun
     positions = reach(config)
     if asked.endless is not None:
         from lengthwise.context.lambda_attention.patching import rule_of

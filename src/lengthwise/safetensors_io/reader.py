@@ -19,6 +19,7 @@ import numpy as np
 from lengthwise.errors import CheckpointError, InputError
 from lengthwise.files import PARTIAL, read_json, sha256_file
 from lengthwise.output_paths import real
+from lengthwise.pretrained import stored_config
 from lengthwise.safetensors_io.dtypes import BY_CODE, Array
 from lengthwise.safetensors_io.tensor_sources import TensorInfo
 
@@ -118,7 +119,7 @@ def open_folder(folder: str | Path, *, stem: str = "model", label: str | None = 
     if promised is not None:
         _check_index(source, promised)
     if (path / "config.json").is_file():
-        source.config = read_json(path / "config.json")
+        source.config = stored_config(path)
     return source
 
 

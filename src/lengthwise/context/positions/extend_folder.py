@@ -96,13 +96,13 @@ def checked_config(source: Path, scheme: Scheme, *, trust_remote_code: bool = Fa
         UnsupportedModelError: the model has no rotary module that takes the scheme.
     """
     config = read_config(source, trust_remote_code=trust_remote_code)
-    changes = scheme.changes(config)
     legacy = read_json(source / "config.json")
     try:
+        changes = scheme.changes(config)
         tried = type(config).from_dict(changed_json(legacy, changes))
         tried.name_or_path = str(source)  # where code of its own lies, if it has any
         the_rotary(empty_model(tried, trust_remote_code=trust_remote_code))
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, ArithmeticError) as error:
         if isinstance(error, LengthwiseError):
             raise
         kind = getattr(config, "model_type", "unknown")

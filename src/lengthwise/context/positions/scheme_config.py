@@ -59,6 +59,8 @@ class Scheme:
             if name not in known or name == "factor":
                 listed = ", ".join(known) or "none"
                 raise ConfigError(f"option {name!r} is not one of scheme {self.name!r}; it knows {listed}")
+        for name, value in self.options if self.name in SHIPPED else ():
+            _check_option(name, value)
         if self.name in OWN:
             check_parameters({**OWN[self.name], **dict(self.options), "truncate_length": self._length(1)})
 
@@ -91,7 +93,16 @@ class Scheme:
             found["original_max_position_embeddings"] = trained
         if self.name == "longrope":
             found |= {"short_factor": [1.0] * (dim // 2), "long_factor": [float(self.factor)] * (dim // 2)}
-        return found | {k: v for k, v in SHIPPED[self.name].items() if v is not None} | given
+        found |= {k: v for k, v in SHIPPED[self.name].items() if v is not None} | given
+        for name in ("short_factor", "long_factor"):
+            if name in found and len(found[name]) != dim // 2:
+                raise ConfigError(f"option {name} has {len(found[name])} numbers, but the model has {dim // 2} pairs")
+        if self.name == "llama3" and found["low_freq_factor"] >= found["high_freq_factor"]:
+            raise ConfigError(
+                f"low_freq_factor is {found['low_freq_factor']} and high_freq_factor {found['high_freq_factor']}; the "
+                "second has to be larger"
+            )
+        return found
 
     def changes(self, config: Any) -> dict[str, Any]:
         """Every key of the config that the scheme sets, with its value."""
@@ -107,6 +118,21 @@ class Scheme:
             "trained_base": trained_base(config), "trained_factor": trained_factor,
         }  # fmt: skip
         return found
+
+
+def _check_option(name: str, value: Any) -> None:
+    """Refuse an option of another type than transformers takes, or with a value that it would divide by zero for."""
+    if name == "truncate":
+        if not isinstance(value, bool):
+            raise ConfigError(f"option truncate is {value!r}; give true or false")
+        return
+    if name not in ("short_factor", "long_factor"):
+        number(f"option {name}", value, 0, above=name in ("low_freq_factor", "high_freq_factor"))
+        return
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"option {name} is {value!r}; give a list, one number for every pair of dimensions")
+    for one in value:
+        number(f"an entry of {name}", one, 0, above=True)
 
 
 def check_reach(scheme: Scheme) -> None:

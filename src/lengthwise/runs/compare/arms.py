@@ -181,6 +181,10 @@ def read_arms(
     fixed: dict[str, dict[str, Value]] = {}
     for text in options:
         name, option, values = _split(text, "option", methods)
+        if len(values) > 1:
+            raise ConfigError(f"option is {text!r}, which names several values; give one, or all of them as --sweep")
+        if option in fixed.get(name, {}):
+            raise ConfigError(f"option names {option} of {name} twice; give it once")
         fixed.setdefault(name, {})[option] = values[0]
     arms = []
     for name in methods:

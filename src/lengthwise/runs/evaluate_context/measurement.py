@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 
 from lengthwise.context.lambda_attention.patching import lambda_attention
 from lengthwise.context.lambda_attention.streaming import read
-from lengthwise.context.positions.scheme_config import NOTE, SCHEMES, Scheme, check_reach, extend, trained_context
+from lengthwise.context.positions.scheme_config import NOTE, extend, trained_context
 from lengthwise.context.tasks.lines import lines_rows, read_longchat
 from lengthwise.context.tasks.passkey import passkey_rows
 from lengthwise.context.tasks.qa import altered_rows, freeform_rows, read_released, read_sources
@@ -34,11 +34,11 @@ from lengthwise.lab.shipped_models import model_folder
 from lengthwise.output_paths import real
 from lengthwise.pretrained import load_tokenizer
 from lengthwise.runs.evaluate_context.inputs import check_inputs, read_text
+from lengthwise.runs.evaluate_context.schemes import AS_IS, LAMBDA, parse_scheme
 from lengthwise.statistics.bootstrap import Interval, cluster_bootstraps, mean_interval
 from lengthwise.threads import on_few_threads
 
 TASKS = ("lines", "freeform-qa", "altered-qa", "passkey", "perplexity")
-AS_IS, LAMBDA = "as-is", "lambda"
 RESULT, ANSWERS, REPORT = "context.json", "answers.jsonl", "report.html"
 PLACES = 5
 """Rows of the heat map: fifths of the text before the evidence."""
@@ -96,6 +96,10 @@ class Reading:
                 raise ConfigError(f"{' and '.join(sorted(needs & set(self.tasks)))} needs --{name} FILE")
         for scheme in self.schemes:
             parse_scheme(scheme)
+        names = [text.rpartition("=")[0] or real(text).name for text in self.models]
+        for what, given in (("task", self.tasks), ("scheme", self.schemes), ("model", names)):
+            if twice := [name for name in given if given.count(name) > 1]:
+                raise ConfigError(f"the {what} {twice[0]!r} is named twice; name each once, models as NAME=FOLDER")
         check_dtype(self.dtype)
         resolve_device(self.device)
         if (self.endpoint is None) == (not self.models):
@@ -105,24 +109,6 @@ class Reading:
                 raise ConfigError("--endpoint needs --tokenizer FOLDER, the model's own, to build prompts of a length")
             if "perplexity" in self.tasks or self.schemes != (AS_IS,):
                 raise ConfigError("perplexity and schemes need the model's weights; give a MODEL folder for them")
-
-
-def parse_scheme(text: str) -> tuple[str, float]:
-    """``as-is``, ``lambda`` or ``NAME:FACTOR`` as (name, factor).
-
-    Raises:
-        ConfigError: anything else.
-    """
-    name, _, factor = text.partition(":")
-    try:
-        found = (name, float(factor) if factor else 1.0)
-    except ValueError as error:
-        raise ConfigError(f"scheme is {text!r}; write for example linear:4") from error
-    if name not in (AS_IS, LAMBDA, *SCHEMES):
-        raise ConfigError(f"scheme is {text!r}; choose {AS_IS}, {LAMBDA}, or NAME:FACTOR of {', '.join(SCHEMES)}")
-    if name in SCHEMES:
-        check_reach(Scheme(*found))
-    return found
 
 
 @on_few_threads("asked.folders")
@@ -243,6 +229,7 @@ def _local_arm(asked: Reading, name: str, folder: str, text: str) -> Arm:
 def _measured(asked: Reading, arm: Arm, answers: list[dict[str, Any]], listener: Listener) -> dict[str, Any]:
     arm.tokenizer.model_max_length = 10**9  # longer texts than it was made for are the point
     cells = []
+    _check_lengths(asked, arm.tokenizer)
     for task in asked.tasks:
         if task == "perplexity":
             cells += [_perplexity_cell(asked, arm, length, listener) for length in asked.lengths]
@@ -261,6 +248,18 @@ def _measured(asked: Reading, arm: Arm, answers: list[dict[str, Any]], listener:
                 for row, text, ok in zip(rows, texts, right, strict=True)
             ]  # fmt: skip
     return {"name": arm.name, **arm.facts, "cells": cells}
+
+
+def _check_lengths(asked: Reading, tokenizer: Any) -> None:
+    """Make one row of every task and length: a length that is too short for the last task is told before the first."""
+    one = replace(asked, rows=1)
+    for task in asked.tasks:
+        if task == "perplexity":
+            for length in asked.lengths:
+                _documents(str(asked.text), tokenizer, length)
+        elif not (task == "lines" and asked.lines is not None):
+            for _ in _rows(one, task, tokenizer):
+                pass
 
 
 def _rows(asked: Reading, task: str, tokenizer: Any) -> Iterator[tuple[int, list[TaskRow], Counter[str]]]:

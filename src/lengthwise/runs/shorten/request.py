@@ -38,6 +38,7 @@ CYCLE = 640
 HELD_OUT_SHARE = 0.1
 PROBED_PROBLEMS, PROBED_SAMPLES = 64, 4
 USUAL_STEPS = 200
+USUAL_DRAWS = TrainConfig(steps=USUAL_STEPS).max_draws
 WITHOUT_LOOP = ("seed", "micro_tokens", "sample_rows", "checkpoint_every")
 """What a method without a training loop takes of a `TrainConfig`."""
 
@@ -215,6 +216,8 @@ class Request:
                 raise ConfigError(f"option is {pair!r}; write name=value")
             if name == "cap":
                 raise ConfigError("option names cap; give it as --cap")
+            if name in found:
+                raise ConfigError(f"option names {name} twice; give it once")
             found[name] = read_option(self.method, name, text)
         if self.short_model is not None:
             if "short_model" not in defaults:
@@ -226,6 +229,11 @@ class Request:
             under_schedule(made, longest=cap, **schedule)
         if not isinstance(made, Method):
             self._check_no_loop()
+        elif made.keep is None and self.train.max_draws != USUAL_DRAWS:
+            raise ConfigError(
+                f"max_draws is {self.train.max_draws}, but method {self.method!r} keeps whatever it draws, so each "
+                "batch is drawn once; leave it out"
+            )
         return found
 
     def _check_no_loop(self) -> None:
