@@ -215,6 +215,8 @@ SMALL_CHANGES = [  # seen to be accepted at first, on references of other collec
     ("甲乙", "乙甲", False),
     ("-1./3", r"-\frac13", True),
     ("-221", "-221_3", True),
+    ("2xyzw + 1", "1 + 2wzyx", True),
+    ("2abcd", "2dcba", True),
     ("221", "-221_3", False),
     ("0.0011", "0.0011_2", True),
 ]

@@ -256,11 +256,12 @@ class _Reader(Cursor):
             return sym(f"word {token.text.lower()}")
         if token.text[:-1] in FUNCTIONS:  # "sinx" in plain text
             return self.insert([Token("command", token.text[:-1]), Token("letter", token.text[-1])])
-        if len(token.text) > 3 and (self.starts_factor() or self.at > 1):
+        alone = token.spaced or self.at == 1
+        if not (alone and len(token.text) > 3 and set(token.text.lower()) & set("aeiou")):
+            return self.insert([Token("letter", letter) for letter in token.text])
+        if self.starts_factor() or self.at > 1:
             raise Unreadable("a word in a product")
-        if len(token.text) > 3:
-            return sym(f"word {token.text.lower()}")
-        return self.insert([Token("letter", letter) for letter in token.text])
+        return sym(f"word {token.text.lower()}")
 
     def insert(self, tokens: list[Token]) -> Node:
         """Read these in place of the token just taken."""
