@@ -164,7 +164,7 @@ def _lines(work: Work) -> Iterator[None]:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
-    """A listener for `study.shorten`."""
+    """A listener for `runs.shorten`."""
     with working() as work:
 
         def listen(event: str, facts: Mapping[str, Any]) -> None:
