@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -32,10 +31,10 @@ def sampler(net):
 
 
 @pytest.fixture(autouse=True)
-def own_modules_are_forgotten():
+def own_modules_are_forgotten(tmp_path_factory):
     """Python that one test wrote as ``mine.py`` is not what the next one's ``mine`` means."""
-    before = set(sys.modules)
+    written, before = str(tmp_path_factory.getbasetemp()), set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(tempfile.gettempdir()):
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(written):
             del sys.modules[name]
