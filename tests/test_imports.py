@@ -17,7 +17,7 @@ BASE = {
     "pretrained", "threads", "user_code",
 }  # fmt: skip
 ROOMS = (
-    ("objectives", "safetensors_io", "registering"),
+    ("objectives", "safetensors_io"),
     ("context",),
     ("engine", "merging"),
     ("repair",),
@@ -48,7 +48,6 @@ BELOW: dict[str, set[str]] = {
         for room in floor
     },
     "objectives": {"errors"},
-    "registering": set(),
     # Deprecated: they say where their names are now.
     "_moved": set(),
     "evaluation": {"_moved"},

@@ -1,15 +1,12 @@
 """Length in language models: think in fewer tokens, read more tokens, repair weights.
 
-Public functions are loaded when they are first used, so that ``import lengthwise`` stays light. It also makes the
-position schemes of `lengthwise.context` known to transformers, as soon as that is loaded.
+Public functions are loaded when they are first used, so that ``import lengthwise`` stays light.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
-
-from lengthwise.registering import register_schemes as _register_schemes
 
 __version__ = "0.1.0"
 
@@ -61,6 +58,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-_register_schemes()

@@ -5,6 +5,7 @@ Code that lies in a folder (``auto_map``) is run only where ``trust_remote_code`
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import shutil
@@ -22,6 +23,8 @@ TOKENIZER_FILES = (
     "spiece.model", "sentencepiece*.model", "tekken.json", "chat_template*", "additional_chat_templates/*", "*.py",
 )  # fmt: skip
 """Patterns of the files that make a folder's tokenizer."""
+OWN_ROPE_TYPE = "lengthwise.context"
+"""The RoPE type of our position schemes. It names the module to import, which makes the type known to transformers."""
 FLOATING = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Floating formats of safetensors, as torch names them."""
 
@@ -54,6 +57,7 @@ def read_config(folder: str | Path, *, trust_remote_code: bool = False) -> Any:
     from transformers import AutoConfig
 
     with _told(f"model is {str(folder)!r}: its config cannot be read", trust_remote_code):
+        _know_schemes(folder)
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
@@ -78,6 +82,7 @@ def load_tokenizer(folder: str | Path, *, name: str = "model", trust_remote_code
     if not Path(folder).is_dir():
         raise InputError(f"{name} is {str(folder)!r}: no such folder; give a local Hugging Face folder")
     with _told(f"{name} is {str(folder)!r}: its tokenizer cannot be loaded", trust_remote_code):
+        _know_schemes(folder)  # transformers reads the config too
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     # Where a folder has no vocabulary, transformers makes up a tokenizer that turns every text into nothing.
     if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
@@ -96,6 +101,7 @@ def load_model(folder: str | Path, *, dtype: Any, trust_remote_code: bool = Fals
     from transformers import AutoModelForCausalLM
 
     with _told(f"model is {str(folder)!r}: transformers cannot load it", trust_remote_code):
+        _know_schemes(folder)
         return AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, trust_remote_code=trust_remote_code, use_safetensors=True
         )
@@ -231,6 +237,13 @@ def _told(what: str, trust_remote_code: bool) -> Iterator[None]:
         lines = [line.strip() for line in text.splitlines()] or [type(error).__name__]
         reason = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
         raise InputError(f"{what} ({reason})") from error
+
+
+def _know_schemes(folder: str | Path) -> None:
+    """Import our position schemes where a folder's config names their RoPE type; a broken config is refused later."""
+    file = Path(folder) / "config.json"
+    if file.is_file() and f'"{OWN_ROPE_TYPE}"' in file.read_text(encoding="utf-8", errors="replace"):
+        importlib.import_module(OWN_ROPE_TYPE)
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:

@@ -255,4 +255,4 @@ def test_the_command_prints_one_json_object(folder: Path, tmp_path: Path) -> Non
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    assert found["rope_parameters"]["power"] == 0.1 and found["loads"] == "after `import lengthwise`"
+    assert found["rope_parameters"]["power"] == 0.1 and found["loads"] == "after `import lengthwise.context`"

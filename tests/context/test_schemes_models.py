@@ -182,36 +182,37 @@ def test_saved_and_loaded_with_the_config(scheme: str, tmp_path: Path) -> None:
     )
 
 
-def test_without_lengthwise_a_saved_scheme_is_an_error_and_linear_loads(tmp_path: Path) -> None:
-    for scheme in ("linear", "power", "xpos", "randomised"):
+OUTSIDE = """
+import sys
+from pathlib import Path
+from transformers import AutoModelForCausalLM as Auto
+folder = Path(sys.argv[1])
+Auto.from_pretrained(folder / "linear")
+for scheme in ("truncated", "xpos", "randomised"):
+    try:
+        Auto.from_pretrained(folder / scheme)
+        print("loaded", scheme)
+    except KeyError as error:
+        print(error)
+print("ours", file=sys.stderr)
+import lengthwise
+print("lengthwise.context" in sys.modules)
+from lengthwise.pretrained import load_model
+print(*load_model(folder / "truncated", dtype="float32").model.rotary_emb.inv_freq.tolist())
+print(Auto.from_pretrained(folder / "xpos").config._attn_implementation)
+"""
+
+
+def test_a_saved_scheme_is_an_error_that_names_its_module_until_that_or_our_loading_is_there(tmp_path: Path) -> None:
+    for scheme in ("linear", "truncated", "xpos", "randomised"):
         extend(model(), scheme, factor=2.0).save_pretrained(tmp_path / scheme)
-    code = "import sys; from transformers import AutoModelForCausalLM as A; {} A.from_pretrained(sys.argv[1])"
-
-    def loads(scheme: str, also: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code.format(also), str(tmp_path / scheme)], capture_output=True, text=True
-        )
-
-    assert loads("linear").returncode == 0
-    for scheme in ("power", "xpos", "randomised"):
-        done = loads(scheme)
-        assert done.returncode and "KeyError: 'lengthwise.context'" in done.stderr
-    for scheme, also in (("xpos", "import lengthwise;"), ("power", "import lengthwise.context;")):
-        done = loads(scheme, also)
-        assert done.returncode == 0 and "validation" not in done.stderr, done.stderr
-
-
-def test_schemes_are_known_whether_lengthwise_or_transformers_comes_first(tmp_path: Path) -> None:
-    extend(model(), "truncated", factor=2.0).save_pretrained(tmp_path)
-    code = "import {}; from transformers import AutoModelForCausalLM as A; net = A.from_pretrained({!r}); " \
-           "print(*net.model.rotary_emb.inv_freq.tolist())"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", OUTSIDE, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    *refused, known, frequencies, attention = done.stdout.splitlines()
+    assert refused == ["'lengthwise.context'"] * 3 and known == "False"
     wanted = extend(model(), "truncated", factor=2.0).model.rotary_emb.inv_freq
-    for order in ("transformers, lengthwise", "transformers.modeling_rope_utils, lengthwise"):
-        done = subprocess.run(
-            [sys.executable, "-c", code.format(order, str(tmp_path))], capture_output=True, text=True
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        torch.testing.assert_close(torch.tensor([float(x) for x in done.stdout.split()]), wanted)
+    torch.testing.assert_close(torch.tensor([float(x) for x in frequencies.split()]), wanted)
+    assert attention == XPOS and "validation" not in done.stderr.split("ours\n")[1], done.stderr
 
 
 def test_nothing_changes_for_other_models() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import lengthwise.context  # noqa: F401  (TRL loads the model: its folder may need our position schemes)
 from lengthwise.adapters.batch_split import Batch, Mini, deal, join_batches, part_loss, sees_all, verdicts_of
 from lengthwise.adapters.engine_names import (
     TRL_ATTRIBUTES,

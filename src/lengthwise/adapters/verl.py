@@ -222,6 +222,8 @@ def register() -> None:
         from verl.experimental.reward_loop import reward_manager as managers
         from verl.trainer.ppo import core_algos
 
+    import lengthwise.context  # noqa: F401  (verl loads the model: its folder may need our position schemes)
+
     core_algos.register_adv_est(NAME)(advantage)
     core_algos.register_policy_loss(NAME)(policy_loss)
     try:

@@ -1,4 +1,7 @@
-"""Read more tokens than a model was trained on: position schemes, Lambda-shaped attention and its evicting cache."""
+"""Read more tokens than a model was trained on: position schemes, Lambda-shaped attention and its evicting cache.
+
+Importing it makes the position schemes known to transformers.
+"""
 
 from importlib import metadata
 

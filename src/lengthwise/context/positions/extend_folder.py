@@ -160,7 +160,7 @@ def _report(
         "factor": changes[NOTE]["factor"],
         "rope_parameters": changes["rope_parameters"],
         "max_position_embeddings": changes["max_position_embeddings"],
-        "loads": "anywhere" if anywhere else "after `import lengthwise`",
+        "loads": "anywhere" if anywhere else "after `import lengthwise.context`",
     }
 
 

@@ -3,7 +3,8 @@
 One RoPE type, `ROPE_TYPE`, carries all of them in a config's ``rope_parameters``: ``factor``, ``power``,
 ``truncate_length`` (with ``zero_divisor``, ``rho_divisor``), ``randomised`` and ``xpos_scale_base``. Its name is the
 module to import, so that a program without it fails on ``KeyError: 'lengthwise.context'`` instead of rotating plainly.
-``import lengthwise`` is enough: `lengthwise.registering` imports this module when a config names the type.
+Importing `lengthwise.context` registers them, before or after transformers; `lengthwise.pretrained` imports it where a
+folder's config names the type.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, RotaryEmbeddin
 from lengthwise.context.lambda_attention.forward_state import CACHE_NAMES
 from lengthwise.context.positions.schemes import composed_inv_freq, number, randomised_positions, xpos_decay
 from lengthwise.errors import ConfigError, InputError, UnsupportedModelError
-from lengthwise.registering import ROPE_TYPE as ROPE_TYPE
-from lengthwise.registering import VALIDATOR
+from lengthwise.pretrained import OWN_ROPE_TYPE as ROPE_TYPE
 
 XPOS = "lengthwise_xpos"
 FREQUENCY_OPTIONS = ("factor", "power", "truncate_length", "zero_divisor", "rho_divisor")
@@ -194,7 +194,8 @@ def _interleaved(apply: Any, rotated: int) -> bool:
 
 
 ROPE_INIT_FUNCTIONS[ROPE_TYPE] = frequencies
-setattr(RotaryEmbeddingConfigMixin, VALIDATOR, _validate)
+# What transformers calls for every config of the type, before it makes a model of it.
+setattr(RotaryEmbeddingConfigMixin, f"_validate_{ROPE_TYPE}_rope_parameters", _validate)
 AttentionInterface.register(XPOS, xpos_attend)
 AttentionMaskInterface.register(XPOS, xpos_mask)
 register_module_module_registration_hook(_attach)
