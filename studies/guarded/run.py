@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
+from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.data import read_rows
 from lengthwise.lab import guarded, teach_guarded
 from lengthwise.repair.activation_scores import target_layers
@@ -25,7 +26,6 @@ from lengthwise.repair.job import RepairJob
 from lengthwise.repair.model_loading import Loaded
 from lengthwise.repair.scored_weights import Scored, load, open_folders, score_weights
 from lengthwise.runs.repair_sweep import Measure, Sweep, build_measure, jaccard, repaired
-from lengthwise.runs.shorten.request import ContractRequest
 from lengthwise.statistics.harm import load_judge
 from studies.guarded.peers import projected, reset_by_tasks
 from studies.running import Place, Run, say
@@ -79,7 +79,7 @@ class Attack:
         )  # fmt: skip
 
     def measured_by(self, loaded: Loaded) -> Measure:
-        contract = ContractRequest("lab", changes={"answer_pattern": "(.+)"})
+        contract = PromptOptions(preset="lab", answer_pattern="(.+)")
         sweep = Sweep(
             judge="lengthwise.lab.guarded:complied", task=str(self.root / "task.jsonl"), contract=contract, cap=8,
             rows_at_once=1024,

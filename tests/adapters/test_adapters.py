@@ -19,6 +19,7 @@ from lengthwise.adapters.export_plan import Cluster, plan
 from lengthwise.adapters.export_trl import write_trl
 from lengthwise.adapters.export_verl import problem_rows, settings, write_verl
 from lengthwise.adapters.verdicts import prompt_rows, stable_id, verdict_function
+from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.engine.method import LossInputs, Method
 from lengthwise.engine.ppo.windowed_trainer import Windowed
 from lengthwise.engine.trainer import TrainConfig
@@ -34,7 +35,7 @@ from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import METHODS, build_method
 from lengthwise.objectives.losses import AGGREGATES
-from lengthwise.runs.shorten.request import ContractRequest, Request
+from lengthwise.runs.shorten.request import Request
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -345,7 +346,7 @@ def asked(tmp_path):
         given = {
             "model": str(shipped_reasoner()), "data": str(data), "out": tmp_path / "out", "cap": "50",
             "train": TrainConfig(steps=3, prompts=8, group_size=4, updates=2), "method": "dler",
-            "contract": ContractRequest(preset="lab"),
+            "contract": PromptOptions(preset="lab"),
         }  # fmt: skip
         return plan(engine, Request(**(given | changes)), cluster or Cluster())
 
@@ -438,7 +439,7 @@ def test_an_export_names_a_method_of_ones_own_so_that_it_is_found_from_its_folde
         asked("verl", **(given | {"options": ("alpha=0.5", "own_loss=true")}))
     # A module is found by imports alone, which look in the folder it was found in.
     (tmp_path / "grader_for_an_export.py").write_text("def exact(response, answer):\n    return response == answer\n")
-    given = {"contract": ContractRequest(preset="lab", grader="grader_for_an_export:exact")}
+    given = {"contract": PromptOptions(preset="lab", grader="grader_for_an_export:exact")}
     text = write_trl(asked(**given), tmp_path / "y", vllm=False, sharding="none")[0].read_text()
     assert "import sys\nfrom pathlib" in text and f"sys.path.append({str(tmp_path)!r})" in text
     compile(text, "train.py", "exec")

@@ -30,13 +30,14 @@ from lengthwise.adapters.export_plan import Cluster, plan
 from lengthwise.adapters.export_verl import write_verl
 from lengthwise.adapters.method_support import why_not
 from lengthwise.adapters.verl_config_check import check_config
+from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, LengthwiseWarning, UnsupportedModelError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import METHODS, build_method
 from lengthwise.objectives import clipped_surrogate
-from lengthwise.runs.shorten.request import ContractRequest, Request
+from lengthwise.runs.shorten.request import Request
 
 CARRIED = [name for name in METHODS if why_not("verl", build_method(name, cap=CAP)) is None]
 
@@ -100,7 +101,7 @@ def exported(tmp_path_factory):
         data.write_text("\n".join(json.dumps(chain.row) for chain in rows) + "\n")
         request = Request(
             model=str(shipped_reasoner()), data=str(data), out=folder, method=name, cap=str(CAP), options=options,
-            train=TrainConfig(steps=2, prompts=8, group_size=4, updates=2), contract=ContractRequest(preset="lab"),
+            train=TrainConfig(steps=2, prompts=8, group_size=4, updates=2), contract=PromptOptions(preset="lab"),
         )  # fmt: skip
         write_verl(plan("verl", request, Cluster()), folder, tensor_parallel=1)
         return folder

@@ -11,10 +11,11 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.errors import ConfigError
+from lengthwise.grading.contract_choice import contract_for_model, contract_for_server
 from lengthwise.grading.prompt_contract import PromptContract, preset, render, resolve
 from lengthwise.grading.think_auto import as_rendered, decide, undecided
-from lengthwise.runs.shorten.request import ContractRequest
 
 PLAIN = "{% for m in messages %}<user> {{ m.content }} {% endfor %}{% if add_generation_prompt %}<bot> {% endif %}"
 # Knows of thinking as most templates do: it takes it out of earlier turns.
@@ -171,21 +172,19 @@ def test_generate_goes_on_from_what_the_template_opens() -> None:
 
 def test_what_a_user_asks_becomes_the_contract(tmp_path: Path) -> None:
     made = tokenizer(STRIPS, THINK)
-    assert ContractRequest().resolved(tmp_path, made).think_prefix == "<think>\n"
-    assert ContractRequest(think="no").resolved(tmp_path, made).think_prefix == ""
-    assert ContractRequest(think=False).think == "no"
-    assert ContractRequest(think=True).think == "yes"
-    own = {"think_prefix": "<think>\nSo ", "think_close": "</think>"}
-    assert ContractRequest(changes=own).resolved(tmp_path, tokenizer(PLAIN, [])).think_prefix == "<think>\nSo "
-    assert ContractRequest(changes=own, think="no").resolved(tmp_path, made).think_prefix == ""
-    with pytest.raises(ConfigError, match="unknown think 'maybe'"):
-        ContractRequest(think="maybe")
+    assert contract_for_model(PromptOptions(), tmp_path, made).think_prefix == "<think>\n"
+    assert contract_for_model(PromptOptions(think="no"), tmp_path, made).think_prefix == ""
+    own = PromptOptions(prompt_template="Q: {problem}", system_prompt="Be kind.", chat_template=False, answers="any")
+    changed = contract_for_model(own, tmp_path, made)
+    assert (changed.template, changed.system_prompt) == ("Q: {problem}", "Be kind.")
+    assert (changed.chat_template, changed.answers, changed.problem_column) == (False, "any", "problem")
 
 
 def test_a_server_without_a_tokenizer_is_read_by_marks() -> None:
-    contract = ContractRequest().for_server()
+    contract = contract_for_server(PromptOptions())
     assert (contract.think_prefix, contract.think_close, contract.think_marks) == ("", None, True)
-    assert ContractRequest(think="yes").for_server() == preset("math")
-    assert ContractRequest(think="no").for_server().think_marks is False
-    assert ContractRequest(think="marks").for_server() == dataclasses.replace(contract, think_reason=None)
-    assert ContractRequest("lab").for_server() == preset("lab")
+    assert contract_for_server(PromptOptions(think="yes")) == preset("math")
+    assert contract_for_server(PromptOptions(think="no")).think_marks is False
+    marks = contract_for_server(PromptOptions(think="marks"))
+    assert marks == dataclasses.replace(contract, think_reason=None)
+    assert contract_for_server(PromptOptions(preset="lab")) == preset("lab")

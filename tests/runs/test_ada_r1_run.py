@@ -39,12 +39,12 @@ def write_rows(path: Path, count: int, split: Any) -> str:
 
 
 def request(folder: Path, **changes: Any) -> Request:
-    from lengthwise.runs.shorten.request import ContractRequest
+    from lengthwise.config.groups.prompts import PromptOptions
 
     asked = {
         "model": "lab:chains", "data": write_rows(folder / "train.jsonl", 6, "train"), "method": "ada-r1",
         "eval_data": write_rows(folder / "test.jsonl", 6, "test"), "out": folder / "run", "cap": "60", "eval_cap": 60,
-        "contract": ContractRequest(preset="lab"), "options": LEARNING, "short_model": "lab:terse",
+        "contract": PromptOptions(preset="lab"), "options": LEARNING, "short_model": "lab:terse",
         "train": TrainConfig(steps=200, checkpoint_every=1), "device": "cpu",
     }  # fmt: skip
     return Request(**{**asked, **changes})

@@ -160,11 +160,11 @@ def test_data_is_split_by_a_hash_and_its_columns_are_checked(tmp_path: Path) -> 
     rows = [chain.row for chain in chains.problems(120, split="train", seed=0, levels=(2, 3))]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    from lengthwise.runs.shorten.request import ContractRequest
+    from lengthwise.config.groups.prompts import PromptOptions
 
     given = {
         "data": str(path),
-        "contract": ContractRequest(preset="lab"),
+        "contract": PromptOptions(preset="lab"),
         "test_problems": 99,
         "validation_problems": 99,
     }

@@ -14,6 +14,7 @@ from remote import change
 from typer.testing import CliRunner
 
 from lengthwise.cli import app, main
+from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.engine.repeating import WINDOW
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, InputError
@@ -23,7 +24,7 @@ from lengthwise.pretrained import read_config
 from lengthwise.runs.evaluate import Evaluation
 from lengthwise.runs.measuring import cap_words, room, usual_cap
 from lengthwise.runs.resource_estimate import BYTES, machine_speed, measuring, parameter_counts
-from lengthwise.runs.shorten.request import ContractRequest, Request, carry_out
+from lengthwise.runs.shorten.request import Request, carry_out
 from lengthwise.statistics.records import Record, check_comparable
 
 
@@ -126,7 +127,7 @@ def test_the_first_line_of_shorten(tmp_path, model, data, monkeypatch):
     monkeypatch.setattr(sys.modules["lengthwise.runs.shorten.shorten"], "evaluate", lambda *a, **o: 1 / 0)
     asked = Request(
         model=str(model), data=str(data), out=tmp_path / "run", train=TrainConfig(steps=1), eval_data=str(data),
-        cap="48", contract=ContractRequest("lab"),
+        cap="48", contract=PromptOptions(preset="lab"),
     )  # fmt: skip
     with pytest.raises(ZeroDivisionError):
         carry_out(asked, listener=lambda event, facts: heard.append(facts["name"]))

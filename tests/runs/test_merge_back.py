@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
+from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.engine.model_folders import load_policy
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import update_selective_merge
-from lengthwise.runs.shorten.request import ContractRequest, Request, carry_out
+from lengthwise.runs.shorten.request import Request, carry_out
 
 
 def request(folder: Path, **changes: Any) -> Request:
@@ -26,7 +27,7 @@ def request(folder: Path, **changes: Any) -> Request:
         paths[split].write_text("".join(json.dumps(row) + "\n" for row in rows))
     asked = {
         "model": "lab:chains", "data": str(paths["train"]), "eval_data": str(paths["test"]), "out": folder / "run",
-        "method": "grpo", "cap": "60", "eval_cap": 60, "contract": ContractRequest(preset="lab"), "device": "cpu",
+        "method": "grpo", "cap": "60", "eval_cap": 60, "contract": PromptOptions(preset="lab"), "device": "cpu",
         "train": TrainConfig(steps=2, prompts=4, group_size=4, updates=1, lr=1e-3), "merge_back": "0.25,0.7",
     }  # fmt: skip
     return Request(**{**asked, **changes})

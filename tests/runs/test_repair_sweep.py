@@ -12,14 +12,14 @@ from transformers import AutoModelForCausalLM
 from weightlab import call, changed, read_model, same_bits, shipped_tensors, write_model
 
 from lengthwise.cli.repair import SweepFlags
+from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.repair import Calibration, RepairJob, Selection, repair_folder
 from lengthwise.runs.repair_sweep import Sweep, repair_and_measure
-from lengthwise.runs.shorten.request import ContractRequest
 
-LAB = ContractRequest("lab")
+LAB = PromptOptions(preset="lab")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from lengthwise.engine.method import Method
 from lengthwise.engine.rotary_switch import check_shared
 from lengthwise.errors import ConfigError
 from lengthwise.files import clear_partials
+from lengthwise.grading.contract_choice import chosen_contract, contract_for_model
 from lengthwise.grading.problems import Problems
 from lengthwise.pretrained import load_tokenizer, read_config
 from lengthwise.runs.shorten.request import Request
@@ -85,11 +86,10 @@ def plan(engine: str, request: Request, cluster: Cluster) -> Plan:
     options = request.method_options()
     method = chosen(engine, request.method, options, cap)
     model = request.folder.resolve()
-    words = request.contract.contract()
+    words = chosen_contract(request.contract)
     rows = require_columns(read_rows(request.data), [words.problem_column, words.answer_column], request.data)
-    contract = request.contract.resolved(
-        request.folder, load_tokenizer(model, trust_remote_code=request.trust_remote_code)
-    )  # fmt: skip
+    tokenizer = load_tokenizer(model, trust_remote_code=request.trust_remote_code)
+    contract = contract_for_model(request.contract, request.folder, tokenizer)
     problems = problems_for(
         model, rows, contract, cap=cap, source=request.data, grader=request.contract.grader,
         trust_remote_code=request.trust_remote_code,

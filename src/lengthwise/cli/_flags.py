@@ -13,7 +13,7 @@ import typer
 from lengthwise.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lengthwise.runs.shorten.request import ContractRequest
+    from lengthwise.config.groups.prompts import PromptOptions
 
 Flag = typer.Option
 Threads = Annotated[
@@ -82,16 +82,12 @@ class ContractFlags:
     answer_column: Annotated[str | None, Flag(help="Column of the answer.")] = None
     grader: Annotated[str | None, Flag(help="Your own grader, module:function.")] = None
 
-    def request(self) -> ContractRequest:
-        """The same words for the study."""
-        from lengthwise.runs.shorten.request import ContractRequest
+    def request(self) -> PromptOptions:
+        """The same as settings."""
+        from lengthwise.config.groups.prompts import PromptOptions
 
-        changes = {name: value for name, value in asdict(self).items() if value is not None}
-        changes["think"] = think_mode(self.think, changes.pop("no_think"))
-        kept = {name: changes.pop(name) for name in ("preset", "think", "grader") if name in changes}
-        if "prompt_template" in changes:
-            changes["template"] = changes.pop("prompt_template")
-        return ContractRequest(changes=changes, **kept)
+        given = {name: value for name, value in asdict(self).items() if value is not None and name != "no_think"}
+        return PromptOptions(**given | {"think": think_mode(self.think, self.no_think)})
 
 
 @dataclass(frozen=True)

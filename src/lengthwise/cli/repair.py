@@ -177,17 +177,15 @@ class SweepFlags:
                     "which needs both --judge and --task-data; give both or none of them"
                 )
             return None
+        from lengthwise.config.groups.prompts import PromptOptions
         from lengthwise.runs.repair_sweep import Sweep
-        from lengthwise.runs.shorten.request import ContractRequest
 
-        names = ("answer_pattern", "answers", "problem_column", "answer_column")
-        changes = {name: given[name] for name in names if name in given} | {"chat_template": chat}
-        if self.task_template is not None:
-            changes["template"] = self.task_template
-        contract = ContractRequest(
-            "math" if self.preset is None else self.preset, changes=changes,
-            think=think_mode(self.think, self.no_think), grader=self.grader,
-        )  # fmt: skip
+        names = ("preset", "answer_pattern", "answers", "problem_column", "answer_column", "grader")
+        asked = {name: given[name] for name in names if name in given}
+        thinking = think_mode(self.think, self.no_think)
+        contract = PromptOptions.from_dict(
+            asked | {"prompt_template": self.task_template, "chat_template": chat, "think": thinking}
+        )
         named = {
             "judge_rows": "judge_data",
             "judge_threshold": "judge_threshold",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.context_length import reach
 from lengthwise.data import read_rows
 from lengthwise.engine.model_folders import (
@@ -36,6 +37,7 @@ from lengthwise.generation.sampling import (
     source_name,
     tokenizer_name,
 )
+from lengthwise.grading.contract_choice import contract_for_model, contract_for_server, say_thinking
 from lengthwise.grading.graders import grader_name, load_grader
 from lengthwise.grading.problems import Problems, Questions, prepare, read_questions
 from lengthwise.grading.prompt_contract import PromptContract
@@ -51,7 +53,6 @@ from lengthwise.runs.evaluation_notes import notes_of, warn_of_unclosed
 from lengthwise.runs.evaluation_summary import compare, drawn_facts, record_of_rows
 from lengthwise.runs.measuring import cap_words, room, usual_cap
 from lengthwise.runs.run_folder import environment, open_run
-from lengthwise.runs.shorten.request import ContractRequest, say_thinking
 from lengthwise.statistics.records import Record, check_comparable
 from lengthwise.threads import on_few_threads
 
@@ -74,7 +75,7 @@ class Evaluation:
 
     data: str
     out: Path
-    contract: ContractRequest = field(default_factory=ContractRequest)
+    contract: PromptOptions = field(default_factory=PromptOptions)
     model: str | None = None
     endpoint: Endpoint | None = None
     tokenizer: str | None = None
@@ -189,7 +190,7 @@ def _plan_model(asked: Evaluation) -> Plan:
     folder, device = model_folder(asked.model), resolve_device(asked.device)
     rows, trusted = _rows(asked.data), asked.trust_remote_code
     (config, tokenizer), dtype = read_words(folder, trust_remote_code=trusted), resolve_dtype(folder, asked.dtype)
-    contract = asked.contract.resolved(folder, tokenizer)
+    contract = contract_for_model(asked.contract, folder, tokenizer)
     empty_model(config, trust_remote_code=trusted)  # one that cannot be made is told before the folder is begun
     positions = reach(config)
     if asked.endless is not None:
@@ -234,7 +235,7 @@ def _plan_endpoint(asked: Evaluation, endpoint: Endpoint) -> Plan:
     assert asked.cap is not None, "checked when it was asked"
     sampling, counted, rows = asked.sampling(asked.cap), "the server's own counts", _rows(asked.data)
     if asked.tokenizer is None:
-        folder, contract = None, asked.contract.for_server()
+        folder, contract = None, contract_for_server(asked.contract)
         questions = read_questions(
             rows, contract, source=asked.data, skip_unreadable=True,
             asking=asked.intervention.asking(contract),
@@ -243,7 +244,7 @@ def _plan_endpoint(asked: Evaluation, endpoint: Endpoint) -> Plan:
         folder = str(shipped_reasoner()) if asked.tokenizer == SHIPPED else asked.tokenizer
         load_words(folder, trust_remote_code=asked.trust_remote_code)  # says what grading would not take
         tokenizer = load_tokenizer(folder, name="tokenizer", trust_remote_code=asked.trust_remote_code)
-        contract, counted = asked.contract.resolved(Path(folder), tokenizer), tokenizer_name(tokenizer)
+        contract, counted = contract_for_model(asked.contract, Path(folder), tokenizer), tokenizer_name(tokenizer)
         questions = _prepare(asked, rows, contract, tokenizer, None)
 
     def fill(log: ResponseLog, heard: Callable[[Sequence[Completion]], None], tell: Listener) -> None:

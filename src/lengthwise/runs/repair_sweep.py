@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.context_length import reach
 from lengthwise.data import read_rows
 from lengthwise.engine.backends.transformers_sampler import Sampler
@@ -20,6 +21,7 @@ from lengthwise.errors import ConfigError, InputError
 from lengthwise.files import atomic_write_json
 from lengthwise.folder_lock import writes
 from lengthwise.generation.sampling import Sampling, sample_answers
+from lengthwise.grading.contract_choice import contract_for_model, say_thinking
 from lengthwise.grading.gold_answers import alternatives
 from lengthwise.grading.problems import Problems, prepare
 from lengthwise.merging.option_checks import check_share
@@ -29,7 +31,6 @@ from lengthwise.repair.job import RepairJob
 from lengthwise.repair.model_loading import Loaded
 from lengthwise.repair.scored_weights import Scored, load, open_folders, score_weights
 from lengthwise.reporting.harm_plot import plot_harm
-from lengthwise.runs.shorten.request import ContractRequest, say_thinking
 from lengthwise.statistics.harm import THRESHOLD, Judge, load_judge, percent
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -57,7 +58,7 @@ class Sweep:
     judge_rows: Path | None = None
     judge_threshold: float = THRESHOLD
     fractions: tuple[float, ...] = FRACTIONS
-    contract: ContractRequest = field(default_factory=ContractRequest)
+    contract: PromptOptions = field(default_factory=PromptOptions)
     cap: int = 512
     limit: int = 1000
     rows_at_once: int = 32
@@ -145,7 +146,7 @@ def repair_and_measure(job: RepairJob, sweep: Sweep, *, note: Note = lambda _: N
     problems = read_rows(sweep.task)[: sweep.limit]
     loaded = load(job)
     measure = build_measure(job, sweep, judge, loaded, prompts, problems)
-    say_thinking(measure.problems.contract, lambda event, facts: note(facts["text"]))
+    say_thinking(measure.problems.contract, lambda event, facts: note(str(facts["text"])))
     measure.sampler.check_padding()
     note(f"scoring on {len(pairs)} harmful rows{job.calibration.where}, judging answers to {len(prompts)} prompts")
     scored = score_weights(job, folders, pairs, loaded)
@@ -186,7 +187,7 @@ def build_measure(
     """Problems and prompts made ready for a loaded model."""
     policy = Policy(loaded.model.eval(), loaded.tokenizer, job.model, 0, nullcontext)
     problems = prepare(
-        rows, sweep.contract.resolved(loaded.files, loaded.tokenizer),
+        rows, contract_for_model(sweep.contract, loaded.files, loaded.tokenizer),
         loaded.tokenizer, cap=sweep.cap, positions=reach(loaded.model.config), source=sweep.task,
         grader=sweep.contract.grader,
     )  # fmt: skip

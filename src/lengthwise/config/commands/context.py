@@ -70,6 +70,7 @@ class ExtendSettings(Command):
 
     model: str = again(Common, "model", help="Folder of a causal language model, or lab:reader.")
     trust_remote_code: bool = again(Runtime, "trust_remote_code")
+    threads: int | None = again(Runtime, "threads")
     data: str | None = again(
         Common, "data", None, help="Fine-tune on these documents first: .jsonl, .json, .parquet, a datasets name."
     )

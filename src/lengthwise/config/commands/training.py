@@ -10,7 +10,7 @@ from typing import Literal
 from lengthwise.config.command import Command
 from lengthwise.config.definition import again, group, setting
 from lengthwise.config.groups.common import Common
-from lengthwise.config.groups.model import Runtime, TrainingRuntime
+from lengthwise.config.groups.model import Runtime, TrainingDevice, TrainingRuntime
 from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.config.groups.sampling import Measuring, Sampling, Splits
 from lengthwise.config.groups.training import (
@@ -122,7 +122,7 @@ class CompareSettings(Command):
     )
     data: str | None = again(Common, "data", None, help="Problems: .jsonl, .json, .parquet or a datasets name.",
                              default_text="a lab model's own")  # fmt: skip
-    runtime: TrainingRuntime = group(TrainingRuntime)
+    runtime: TrainingDevice = group(TrainingDevice)
     contract: PromptOptions = group(PromptOptions)
     methods: tuple[str, ...] = setting(
         commas=True, help="Methods by name, with commas; `lengthwise methods` lists them.", metavar="names"
@@ -218,6 +218,7 @@ class DemoSettings(Command):
     steps: int = again(Training, "steps", 120)
     seed: int = again(Training, "seed", help="Seed of training and sampling.")
     limit: int = again(Common, "limit", 500, ge=2, help="Held-out problems to measure on.")
+    threads: int | None = again(Runtime, "threads")
     out: Path | None = again(
         Common, "out", None, help="Run folder; the same command continues it.", default_text="a new one"
     )

@@ -13,8 +13,8 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 ComputeDtype = Literal["float32", "bfloat16", "float16"]
 
 
-class Runtime(Settings):
-    """What a model runs on that only answers: nothing is trained, so the folder's own dtype is enough."""
+class Device(Settings):
+    """What a model runs on, but for the threads."""
 
     panel = "Model"
     device: str = setting("auto", help="auto, cpu, cuda, cuda:1 ...; one device.")
@@ -22,10 +22,24 @@ class Runtime(Settings):
     trust_remote_code: bool = setting(False, help="Run Python code from the folder.")
 
 
+class Runtime(Device):
+    """What a model runs on that only answers: nothing is trained, so the folder's own dtype is enough."""
+
+    threads: int | None = setting(
+        None, ge=1, help="Threads to compute with.", default_text="one for a small model", transient=True
+    )  # fmt: skip
+
+
 class TrainingRuntime(Runtime):
     """What a model runs on that is trained."""
 
-    dtype: ComputeDtype = again(Runtime, "dtype", "float32", help="Numbers to compute in; weights stay float32.")
+    dtype: ComputeDtype = again(Device, "dtype", "float32", help="Numbers to compute in; weights stay float32.")
+
+
+class TrainingDevice(Device):
+    """What models run on that are trained side by side, one thread each."""
+
+    dtype: ComputeDtype = again(TrainingRuntime, "dtype")
 
 
 class LambdaWindow(Settings):

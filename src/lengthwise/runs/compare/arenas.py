@@ -15,6 +15,7 @@ from lengthwise.data import read_rows, require_columns
 from lengthwise.engine.backends.transformers_sampler import World
 from lengthwise.engine.model_folders import Policy
 from lengthwise.errors import ConfigError, InputError
+from lengthwise.grading.contract_choice import chosen_contract, contract_for_model
 from lengthwise.grading.problems import Problems, prepare
 from lengthwise.grading.prompt_contract import preset, resolve
 from lengthwise.lab import chains, search, witnesses
@@ -106,7 +107,7 @@ def _of_files(asked: Comparison) -> Arena:
         raise ConfigError(
             f"preset is {asked.contract.preset!r}, but {asked.model} answers as the lab asks; give --preset lab"
         )
-    words = asked.contract.contract()
+    words = chosen_contract(asked.contract)
     columns = [words.problem_column, words.answer_column]
     rows = require_columns(read_rows(asked.source), columns, asked.source)
     parts = _parts(rows, words.problem_column, asked)
@@ -114,7 +115,7 @@ def _of_files(asked: Comparison) -> Arena:
     if asked.test_data is not None:
         parts["test"] = require_columns(read_rows(asked.test_data), columns, asked.test_data)[: asked.test_problems]
     config, tokenizer = read_words(folder, trust_remote_code=asked.trust_remote_code)
-    contract = asked.contract.resolved(folder, tokenizer)
+    contract = contract_for_model(asked.contract, folder, tokenizer)
     positions = reach(config)
 
     def ready(name: str, cap: int) -> Problems:

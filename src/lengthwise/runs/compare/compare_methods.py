@@ -15,6 +15,7 @@ from lengthwise.engine.model_folders import resolve_device
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, read_json
 from lengthwise.folder_lock import is_lock, writes
+from lengthwise.grading.contract_choice import say_thinking
 from lengthwise.runs.compare.arenas import Arena, open_arena
 from lengthwise.runs.compare.arms import Arm, built
 from lengthwise.runs.compare.folder import (
@@ -35,7 +36,6 @@ from lengthwise.runs.compare.processes import Piece, run_pieces, usable_cpus
 from lengthwise.runs.compare.request import Comparison
 from lengthwise.runs.compare.result import result_of
 from lengthwise.runs.run_folder import CONFIG, MODEL, OUTCOME, RECORDS, environment, open_run
-from lengthwise.runs.shorten.request import say_thinking
 
 Listener = Callable[[str, Mapping[str, Any]], None]
 """Told of progress: (event, facts). Events: phase (name, steps), done (name, done, of), tick, said (text)."""

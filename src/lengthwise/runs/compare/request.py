@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.engine.model_folders import DTYPES, resolve_device
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError
 from lengthwise.lab.shipped_models import LAB
 from lengthwise.runs.compare.arms import Arm, Value, check_length
 from lengthwise.runs.compare.random_control import control_arms
-from lengthwise.runs.shorten.request import ContractRequest
 
 MARGIN = 0.01
 STEPS_AT_MOST = 4
@@ -57,7 +57,7 @@ class Comparison:
     choose: str = "aes"
     baselines: bool = True
     controls: Sequence[str] = ()
-    contract: ContractRequest = field(default_factory=ContractRequest)
+    contract: PromptOptions = field(default_factory=PromptOptions)
     device: str = "auto"
     dtype: str = "float32"
     lora: int = 0
@@ -140,14 +140,15 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it back."""
-        return dataclasses.asdict(self) | {"out": str(self.out), "arms": [dataclasses.asdict(a) for a in self.arms]}
+        arms = [dataclasses.asdict(arm) for arm in self.arms]
+        return dataclasses.asdict(self) | {"out": str(self.out), "arms": arms, "contract": self.contract.to_dict()}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Comparison:
         """What `to_dict` wrote."""
         nested = {
             "train": TrainConfig(**fields["train"]),
-            "contract": ContractRequest(**fields["contract"]),
+            "contract": PromptOptions.from_dict(fields["contract"]),
             "arms": [Arm(**{**arm, "values": tuple(arm["values"])}) for arm in fields["arms"]],
         }
         return cls(**{**fields, **nested})

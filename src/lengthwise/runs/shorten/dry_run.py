@@ -14,6 +14,7 @@ from lengthwise.engine.model_folders import resolve_device
 from lengthwise.engine.rotary_switch import check_learnable
 from lengthwise.engine.trainer import check_method
 from lengthwise.grading.answer_extraction.readers import final, pattern_reader
+from lengthwise.grading.contract_choice import chosen_contract, contract_for_model
 from lengthwise.grading.gold_answers import alternatives
 from lengthwise.grading.graders import Grader, grade
 from lengthwise.grading.pattern_samples import texts_with
@@ -38,9 +39,9 @@ def dry_run(asked: Request) -> dict[str, Any]:
     check_run_folder(asked.out)
     options, folder = asked.method_options(), asked.folder
     trusted = asked.trust_remote_code
-    rows, held = read_problems(asked, asked.contract.contract())
+    rows, held = read_problems(asked, chosen_contract(asked.contract))
     config, tokenizer = read_words(folder, trust_remote_code=trusted)
-    contract = asked.contract.resolved(folder, tokenizer)
+    contract = contract_for_model(asked.contract, folder, tokenizer)
     positions = reach(config)
     cap = asked.cap_number()
     own = asked.contract.grader

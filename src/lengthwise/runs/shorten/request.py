@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.context_length import reach
 from lengthwise.data import read_rows, require_columns
 from lengthwise.engine.method import Method
@@ -16,14 +17,14 @@ from lengthwise.engine.model_folders import DTYPES, Policy, load_policy, resolve
 from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.folder_lock import writes
-from lengthwise.grading import think_auto
+from lengthwise.grading.contract_choice import chosen_contract, contract_for_model, say_thinking
 from lengthwise.grading.problems import Problems, prepare
-from lengthwise.grading.prompt_contract import PromptContract, preset, resolve
-from lengthwise.lab.shipped_models import LAB, is_shipped, model_folder
+from lengthwise.grading.prompt_contract import PromptContract
+from lengthwise.lab.shipped_models import LAB, model_folder
 from lengthwise.methods import build_method, options_of, read_option
 from lengthwise.methods._parts import SCHEDULES
 from lengthwise.methods.moving_cap import under_schedule
-from lengthwise.pretrained import read_generation_config, read_words
+from lengthwise.pretrained import read_words
 from lengthwise.runs.ada_r1.single_stage import run_one_stage
 from lengthwise.runs.measuring import LONGEST_EVAL, cap_words, room, usual_cap
 from lengthwise.runs.run_folder import check_run_folder
@@ -41,63 +42,6 @@ USUAL_STEPS = 200
 USUAL_DRAWS = TrainConfig(steps=USUAL_STEPS).max_draws
 WITHOUT_LOOP = ("seed", "micro_tokens", "sample_rows", "checkpoint_every")
 """What a method without a training loop takes of a `TrainConfig`."""
-
-
-@dataclass(frozen=True)
-class ContractRequest:
-    """The command line's words on how problems are asked and answers read, for every command that does.
-
-    ``preset``: one of `PRESETS`; ``changes``: fields of it that are given other values; ``think``: whether
-    responses begin in their thinking, one of `think_auto.MODES` (True and False are ``yes`` and ``no``), ``auto``
-    wherever ``changes`` do not say; ``grader``: your own, ``module:function``.
-
-    Raises:
-        ConfigError: another ``think``.
-    """
-
-    preset: str = "math"
-    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    think: str | bool = think_auto.AUTO
-    grader: str | None = None
-
-    def __post_init__(self) -> None:
-        named = (think_auto.YES if self.think else think_auto.NO) if isinstance(self.think, bool) else self.think
-        object.__setattr__(self, "think", think_auto.check_mode(named))
-
-    def contract(self) -> PromptContract:
-        """The preset with the changes; its thinking is settled for one model, see `resolved` and `for_server`."""
-        return preset(self.preset, **self.changes)
-
-    @property
-    def _settled(self) -> bool:
-        """Whether the changes say already how responses think."""
-        return self.think == think_auto.AUTO and not self.changes.keys().isdisjoint(("think_prefix", "think_close"))
-
-    def for_server(self) -> PromptContract:
-        """The contract for a server whose tokenizer is not at hand."""
-        contract = self.contract()
-        if self.think in (think_auto.NO, think_auto.MARKS):
-            marks = self.think == think_auto.MARKS
-            return dataclasses.replace(contract, think_prefix="", think_close=None, think_marks=marks)
-        undecided = self.think == think_auto.AUTO and not self._settled
-        return think_auto.undecided(contract) if undecided else contract
-
-    def resolved(self, folder: Path, tokenizer: Any) -> PromptContract:
-        """The contract, completed for a model or the tokenizer in a folder."""
-        contract = self.contract()
-        if contract.chat_template and is_shipped(folder):
-            raise ConfigError(
-                f"preset is {self.preset!r}, but the lab's models answer as the lab asks; give --preset lab"
-            )
-        if not self._settled:
-            contract = think_auto.decide(contract, tokenizer, str(self.think))
-        return resolve(contract, tokenizer, read_generation_config(folder))
-
-
-def say_thinking(contract: PromptContract, tell: Listener) -> None:
-    """Tell how responses think, where that was decided for the user: ("said", {"text"})."""
-    if contract.think_reason is not None:
-        tell("said", {"text": f"thinking: {contract.think_reason}"})
 
 
 @dataclass(frozen=True)
@@ -121,7 +65,7 @@ class Request:
     eval_samples: int = 1
     eval_cap: int | None = None
     stop_repeats: bool = False
-    contract: ContractRequest = ContractRequest()
+    contract: PromptOptions = dataclasses.field(default_factory=PromptOptions)
     device: str = "auto"
     dtype: str = "float32"
     lora: int = 0
@@ -293,9 +237,9 @@ def resolve_request(asked: Request, tell: Listener = lambda event, facts: None) 
     """Check and resolve everything before any long work; only `--cap auto` samples from the model."""
     options = asked.method_options()
     folder = asked.folder
-    rows, held = read_problems(asked, asked.contract.contract())
+    rows, held = read_problems(asked, chosen_contract(asked.contract))
     config, tokenizer = read_words(folder, trust_remote_code=asked.trust_remote_code)
-    contract = asked.contract.resolved(folder, tokenizer)
+    contract = contract_for_model(asked.contract, folder, tokenizer)
     positions = reach(config)
     own = asked.contract.grader
 
