@@ -18,11 +18,11 @@ import torch
 
 from _bench import RESULTS, ROOT, provenance, versions, write_json
 
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 
 def main() -> None:
-    import test_trl as held
+    import trl_comparison as held
     import trl_driver as driver
     from transformers import AutoModelForCausalLM
 

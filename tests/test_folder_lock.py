@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from context_words import tiny_folder
+from held_folder import HOLD, held_by_another
 
 from lengthwise.cli import main
 from lengthwise.errors import CheckpointError, ConfigError
@@ -21,13 +21,6 @@ from lengthwise.generation.response_log import ResponseLog
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.runs.run_folder import open_run
 
-HOLD = """
-import sys
-from lengthwise.folder_lock import alone_in
-with alone_in(sys.argv[1]):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
 TAKE_TURNS = """
 import os, sys, time
 from lengthwise.errors import ConfigError
@@ -41,21 +34,6 @@ while time.time() < end:
     except ConfigError:
         pass
 """
-
-
-@contextmanager
-def held_by_another(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process holds the folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.stdin.close()
-        process.wait()
 
 
 def test_a_second_process_is_refused_and_the_folder_is_free_afterwards(tmp_path):

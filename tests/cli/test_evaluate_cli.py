@@ -10,40 +10,19 @@ from typing import Any
 
 import pytest
 import serving as servers
+from evaluate_command import LAB, evaluated, invoke, write_rows
 from serving import serving
-from typer.testing import CliRunner
 
-from lengthwise.cli import app, main
-from lengthwise.lab import chains
+from lengthwise.cli import main
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.statistics.records import Record
 
-LAB = ["--preset", "lab", "--cap", "120"]
 FILES = ["evaluation.json", "graded.jsonl", "record.json", "report.html", "responses.jsonl", "summary.json"]
-
-
-def write_rows(path: Path, count: int = 12, levels: tuple[int, ...] = (2, 3), **more: Any) -> Path:
-    rows = [chain.row | more for chain in chains.problems(count, split="test", seed=0, levels=levels)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rows(tmp_path_factory.mktemp("data") / "test.jsonl")
-
-
-def invoke(*arguments: object) -> Any:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def evaluated(*arguments: object) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(invoke("evaluate", *arguments, "--json").stdout)
-    return found
 
 
 def complaint(

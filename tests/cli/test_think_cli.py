@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import tiny
-from test_think_auto import CLOSES, OPENS, PLAIN, STRIPS, THINK, tokenizer
+from thinking_templates import CLOSES, OPENS, PLAIN, STRIPS, THINK, tokenizer
 from typer.testing import CliRunner
 
 from lengthwise.cli import app

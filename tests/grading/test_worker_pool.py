@@ -22,8 +22,6 @@ from lengthwise.grading.graders import STOPPED, Verdict
 from lengthwise.grading.prompt_contract import preset
 from lengthwise.grading.worker_pool import IsolatedPool, SafeGrader, Stopped, make_grader
 
-TESTS = Path(__file__).parent
-
 
 @pytest.fixture(autouse=True)
 def nothing_left_over():
@@ -174,7 +172,7 @@ def test_a_slow_reader_of_results_costs_no_payload_its_time():
 def script(tmp_path: Path, body: str) -> subprocess.Popen[str]:
     """Start a script that has no `if __name__ == "__main__"`."""
     (tmp_path / "script.py").write_text(textwrap.dedent(body))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
         [sys.executable, str(tmp_path / "script.py")],
         env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from held_folder import held_by_another
 
 from lengthwise.engine import TrainConfig
 from lengthwise.errors import ConfigError, LengthwiseWarning
@@ -25,7 +26,6 @@ from lengthwise.runs.compare.plan import dry_run, facts_of, make_plan
 from lengthwise.runs.compare.request import Comparison
 from lengthwise.runs.compare.result import result_of
 from lengthwise.runs.compare.worker import carry_out, measure_base
-from test_folder_lock import held_by_another
 
 SMALL = (
     "--steps", "2", "--prompts", "4", "--group-size", "4", "--checkpoint-every", "1", "--seeds", "1", "--settings", "1",

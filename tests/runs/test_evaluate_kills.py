@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 import serving as servers
+from evaluate_command import LAB, evaluated, write_rows
 from serving import worked
-from test_evaluate_cli import LAB, evaluated, write_rows
 
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.pretrained import load_tokenizer
