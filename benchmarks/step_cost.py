@@ -288,11 +288,12 @@ def _timed(spec: dict[str, Any], ends: list[tuple[float, float]], **columns: lis
 
 
 def work_ours(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
-    from lengthwise.engine.trainer import TrainConfig, Trainer
+    from lengthwise.config.groups.training import Training
+    from lengthwise.engine.trainer import Trainer
     from lengthwise.methods import build_method
 
     problems, total = _problems(spec, policy), _total_steps(spec)
-    config = TrainConfig(
+    config = Training(
         steps=total, prompts=spec["prompts"], group_size=spec["group_size"], updates=1, lr=spec["lr"],
         checkpoint_every=total + 1, seed=spec["seed"],
     )  # fmt: skip

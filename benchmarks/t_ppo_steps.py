@@ -266,14 +266,14 @@ def measure_lengths(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
 
 
 def train(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
+    from lengthwise.config.groups.training import Training
     from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
-    from lengthwise.engine.trainer import TrainConfig
     from lengthwise.generation.sampling import Sampling, sample_answers
     from lengthwise.methods.t_ppo import ppo, t_ppo
 
     problems, held_out = (_problems(spec, policy, *part) for part in (("train", 4000), ("test", spec["problems"])))
     settings = {name: spec[name] for name in ("cap", "critic_lr", "critic_warmup")}
-    config = TrainConfig(
+    config = Training(
         steps=1_000_000, prompts=spec["prompts"], group_size=spec["group_size"], updates=spec["updates"],
         lr=spec["lr"], checkpoint_every=1_000_000, seed=spec["seed"],
     )  # fmt: skip

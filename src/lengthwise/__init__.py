@@ -15,7 +15,7 @@ _WHERE = {
     "Method": "lengthwise.engine",
     "Record": "lengthwise.statistics",
     "Sampling": "lengthwise.generation.sampling",
-    "TrainConfig": "lengthwise.engine",
+    "Training": "lengthwise.config.groups.training",
     "build_method": "lengthwise.methods",
     "build_report": "lengthwise.reporting.run_report",
     "compare": "lengthwise.statistics",
@@ -30,9 +30,9 @@ _WHERE = {
 }
 
 if TYPE_CHECKING:
+    from lengthwise.config.groups.training import Training as Training
     from lengthwise.data import read_rows as read_rows
     from lengthwise.engine import Method as Method
-    from lengthwise.engine import TrainConfig as TrainConfig
     from lengthwise.engine import load_policy as load_policy
     from lengthwise.generation.sampling import Sampling as Sampling
     from lengthwise.generation.sampling import evaluate as evaluate

@@ -23,9 +23,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.model_folders import load_policy
-from lengthwise.engine.trainer import TrainConfig
 from lengthwise.files import write_folder
 from lengthwise.generation.sampling import Sampling, evaluate
 from lengthwise.lab import chains
@@ -94,7 +94,7 @@ def chosen(place: Place) -> str:
 def stage_inputs(name: str, seed: int, count: int, device: str) -> Callable[[Path, Path, Path], StageInputs]:
     rows = chains.problems(count, split="train", seed=seed, levels=COMMON_LEVELS)
     problems = chain_problems(rows, shipped_reasoner())
-    train = TrainConfig(steps=1, seed=seed, micro_tokens=16_384, checkpoint_every=50, sample_rows=1024)
+    train = Training(steps=1, seed=seed, micro_batch_tokens=16_384, checkpoint_every=50, sample_rows=1024)
 
     def given(model: Path, out: Path, work: Path) -> StageInputs:
         return StageInputs(

@@ -26,7 +26,8 @@ from typing import Any
 
 import torch
 
-from lengthwise.engine import Policy, TrainConfig, Trainer, load_policy
+from lengthwise.config.groups.training import Training
+from lengthwise.engine import Policy, Trainer, load_policy
 from lengthwise.engine.method import Method
 from lengthwise.generation.sampling import Sampling, sample_answers
 from lengthwise.grading.problems import Problems
@@ -113,7 +114,7 @@ def carry_out(name: str, arm: str, seed: int, place: Place) -> Numbers:
         if row["step"] % MEASURED_EVERY == 0:
             curve.append({"step": row["step"], "sampled_tokens": row["sampled_tokens"], "levels": measured(test)})
 
-    config = TrainConfig(
+    config = Training(
         steps=steps, prompts=setting.prompts, group_size=GROUPS.get(arm, setting.group_size), updates=2,
         lr=setting.lr, seed=seed, checkpoint_every=steps,
     )  # fmt: skip
@@ -124,7 +125,7 @@ def carry_out(name: str, arm: str, seed: int, place: Place) -> Numbers:
         ).train(note)  # fmt: skip
     return {
         "setting": name, "arm": arm, "seed": seed, "steps": steps, "options": dict(method.options),
-        "train": dataclasses.asdict(config), "base": controls, "curve": curve, "mode_switch": losses,
+        "train": config.to_dict(), "base": controls, "curve": curve, "mode_switch": losses,
     }  # fmt: skip
 
 

@@ -93,8 +93,8 @@ def run_rl(arm: str, seed: int, place: Place, folder: Path) -> Numbers:
     if arm == "random":
         return demo(folder, seed=seed, problems=problems, config=config, method=random_method())
     if arm == "high-lr":
-        return demo(folder, seed=seed, problems=problems, config=dataclasses.replace(config, lr=HIGH_LR, steps=60))
-    config = dataclasses.replace(config, steps=1000, token_budget=dler_tokens(seed, place))
+        return demo(folder, seed=seed, problems=problems, config=config.replace(lr=HIGH_LR, steps=60))
+    config = config.replace(steps=1000, token_budget=dler_tokens(seed, place))
     return demo(folder, seed=seed, problems=problems, config=config, method="grpo", cap=EVAL_CAP)
 
 

@@ -14,10 +14,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import Method
 from lengthwise.engine.model_folders import Policy, load_policy
 from lengthwise.engine.ppo.windowed_trainer import Windowed, WindowedTrainer
-from lengthwise.engine.trainer import TrainConfig, Trainer
+from lengthwise.engine.trainer import Trainer
 from lengthwise.errors import ConfigError, LengthwiseWarning, TrainingError
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import update_selective_merge
@@ -62,7 +63,7 @@ def method_of(trial: Trial, world: World) -> Method:
 
 def train(trial: Trial, world: World, policy: Policy) -> Numbers:
     """Train the policy in place; a run that ends early, for want of anything to learn, says so."""
-    config = TrainConfig(**{"seed": trial.seed, "checkpoint_every": NEVER, **trial.train})
+    config = Training(**{"seed": trial.seed, "checkpoint_every": NEVER, **trial.train})
     method, problems = method_of(trial, world), world.sets["test"].problems
     kind: Any = WindowedTrainer if isinstance(method, Windowed) else Trainer
     frozen = load_policy(policy.folder, device=str(policy.device)) if method.kl_coef else None

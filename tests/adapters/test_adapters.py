@@ -20,9 +20,9 @@ from lengthwise.adapters.export_trl import write_trl
 from lengthwise.adapters.export_verl import problem_rows, settings, write_verl
 from lengthwise.adapters.verdicts import prompt_rows, stable_id, verdict_function
 from lengthwise.config.groups.prompts import PromptOptions
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import LossInputs, Method
 from lengthwise.engine.ppo.windowed_trainer import Windowed
-from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import (
     ConfigError,
     InputError,
@@ -345,7 +345,7 @@ def asked(tmp_path):
     def make(engine="trl", cluster=None, **changes):
         given = {
             "model": str(shipped_reasoner()), "data": str(data), "out": tmp_path / "out", "cap": "50",
-            "train": TrainConfig(steps=3, prompts=8, group_size=4, updates=2), "method": "dler",
+            "train": Training(steps=3, prompts=8, group_size=4, updates=2), "method": "dler",
             "contract": PromptOptions(preset="lab"),
         }  # fmt: skip
         return plan(engine, Request(**(given | changes)), cluster or Cluster())

@@ -31,7 +31,7 @@ from lengthwise.adapters.export_verl import write_verl
 from lengthwise.adapters.method_support import why_not
 from lengthwise.adapters.verl_config_check import check_config
 from lengthwise.config.groups.prompts import PromptOptions
-from lengthwise.engine.trainer import TrainConfig
+from lengthwise.config.groups.training import Training
 from lengthwise.errors import ConfigError, LengthwiseWarning, UnsupportedModelError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
@@ -101,7 +101,7 @@ def exported(tmp_path_factory):
         data.write_text("\n".join(json.dumps(chain.row) for chain in rows) + "\n")
         request = Request(
             model=str(shipped_reasoner()), data=str(data), out=folder, method=name, cap=str(CAP), options=options,
-            train=TrainConfig(steps=2, prompts=8, group_size=4, updates=2), contract=PromptOptions(preset="lab"),
+            train=Training(steps=2, prompts=8, group_size=4, updates=2), contract=PromptOptions(preset="lab"),
         )  # fmt: skip
         write_verl(plan("verl", request, Cluster()), folder, tensor_parallel=1)
         return folder

@@ -12,10 +12,11 @@ pytest.importorskip("peft", reason="LoRA comes with the extra trl")
 
 import tiny
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.log_probabilities import Scorer
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.engine.model_folders import load_policy
-from lengthwise.engine.trainer import TrainConfig, Trainer
+from lengthwise.engine.trainer import Trainer
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method
@@ -53,7 +54,7 @@ def test_without_its_adapter_a_model_scores_as_its_start_did(checkpointing):
 def run(folder, **options):
     made = Trainer(
         adapted(), method=build_method("grpo", cap=6, kl_coef=0.1), task=tiny.task(),
-        config=TrainConfig(steps=3, prompts=4, group_size=4, updates=2, lr=1e-2, temperature=3.0), folder=folder,
+        config=Training(steps=3, prompts=4, group_size=4, updates=2, lr=1e-2, temperature=3.0), folder=folder,
         eos_ids=tiny.EOS, pad_id=0, **options,
     )  # fmt: skip
     made.train()
@@ -84,7 +85,7 @@ def test_a_run_with_a_penalty_holds_the_base_once(tmp_path, monkeypatch):
     base = sum(p.nbytes for p in load_policy(shipped_reasoner(), device="cpu").model.parameters())
     job = Job(
         model="lab:chains", method="dler", cap=40, eval_cap=60, data="lab", eval_data="lab", out=tmp_path / "run",
-        train=TrainConfig(steps=1, prompts=2, group_size=2, updates=1), device="cpu", lora=2, lab=True,
+        train=Training(steps=1, prompts=2, group_size=2, updates=1), device="cpu", lora=2, lab=True,
     )  # fmt: skip
     shorten(job, problems, problems)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["lora"] == 2

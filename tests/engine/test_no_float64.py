@@ -7,9 +7,10 @@ import tiny
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.method_validation import rehearse
 from lengthwise.engine.ppo.windowed_trainer import Windowed, WindowedTrainer
-from lengthwise.engine.trainer import TrainConfig, Trainer
+from lengthwise.engine.trainer import Trainer
 from lengthwise.methods import METHODS, build_method
 from lengthwise.objectives import _wide
 
@@ -40,7 +41,7 @@ def run(folder, name):
     kind = WindowedTrainer if isinstance(method, Windowed) else Trainer
     trainer = kind(
         tiny.model(), method=method, task=tiny.task(), folder=folder, eos_ids=tiny.EOS, pad_id=0,
-        config=TrainConfig(steps=2, prompts=4, group_size=4, updates=2, lr=1e-2), reference=tiny.model(),
+        config=Training(steps=2, prompts=4, group_size=4, updates=2, lr=1e-2), reference=tiny.model(),
     )  # fmt: skip
     trainer.train()
     return trainer

@@ -22,6 +22,7 @@ from transformers import (
 from typer.testing import CliRunner
 
 from lengthwise.cli import app
+from lengthwise.config.groups.training import Training
 from lengthwise.context.lambda_attention.streaming import read, write
 from lengthwise.context.positions.extend_folder import extend_folder
 from lengthwise.context.positions.scheme_config import Scheme
@@ -35,7 +36,7 @@ from lengthwise.engine.ppo.critic import Critic
 from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
 from lengthwise.engine.rollouts import NO_TOKEN, join
 from lengthwise.engine.rotary_switch import Switch, check_learnable, check_shared, switch_of
-from lengthwise.engine.trainer import TrainConfig, Trainer
+from lengthwise.engine.trainer import Trainer
 from lengthwise.errors import UnsupportedModelError
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method
@@ -335,7 +336,7 @@ def test_a_run_over_the_switch_scores_what_it_sampled(method, tmp_path):
     kind = WindowedTrainer if method == "t-ppo" else Trainer
     trainer = kind(
         net, method=build_method(method, cap=8, **OPTIONS[method]), task=long,
-        config=TrainConfig(steps=3, prompts=4, group_size=4, updates=2, lr=1e-4), folder=tmp_path,
+        config=Training(steps=3, prompts=4, group_size=4, updates=2, lr=1e-4), folder=tmp_path,
         eos_ids=tiny.EOS, pad_id=0,
     )  # fmt: skip
     trainer.train()
@@ -349,7 +350,7 @@ def test_a_run_that_could_not_score_what_it_sampled_ends_before_it_samples(metho
     kind = WindowedTrainer if method == "t-ppo" else Trainer
     trainer = kind(
         net, method=build_method(method, cap=FIRST, **OPTIONS[method]), task=tiny.task(),
-        config=TrainConfig(steps=1, prompts=2, group_size=2), folder=tmp_path, eos_ids=[39], pad_id=0,
+        config=Training(steps=1, prompts=2, group_size=2), folder=tmp_path, eos_ids=[39], pad_id=0,
     )  # fmt: skip
     net.register_forward_pre_hook(lambda *_: pytest.fail("it sampled"))
     with pytest.raises(UnsupportedModelError, match="beyond 16 tokens change with every token"):

@@ -10,7 +10,8 @@ import pytest
 import tiny
 import torch
 
-from lengthwise.engine import Sampler, Task, TrainConfig
+from lengthwise.config.groups.training import Training
+from lengthwise.engine import Sampler, Task
 from lengthwise.engine.batches import problem_at
 from lengthwise.engine.checkpoint import newest_checkpoint
 from lengthwise.engine.method import LossInputs, Method, Observation
@@ -255,7 +256,7 @@ def test_training_under_gradient_checkpointing_gives_the_same_run(tmp_path):
 )
 def test_impossible_settings_are_named(options, words):
     with pytest.raises(ConfigError, match=words):
-        TrainConfig(**{"steps": 1, **options})
+        Training(**{"steps": 1, **options})
 
 
 @pytest.mark.parametrize("part", ["reward", "advantage"])

@@ -39,7 +39,7 @@ def update(net, rollouts, method, *, advantages=None, plan=None, reference=None,
         method,
         rollouts,
         advantages,
-        plan or UpdatePlan(updates=1, micro_tokens=10_000, grad_clip=1e9),
+        plan or UpdatePlan(updates=1, micro_batch_tokens=10_000, grad_clip=1e9),
         generator=tiny.generator(7),
         reference=reference,
     )
@@ -51,13 +51,13 @@ def alike(one, other, atol=1e-6):
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
-@pytest.mark.parametrize("micro_tokens", [1, 25, 70])
-def test_the_split_into_micro_batches_does_not_matter(net, aggregate, micro_tokens):
+@pytest.mark.parametrize("micro_batch_tokens", [1, 25, 70])
+def test_the_split_into_micro_batches_does_not_matter(net, aggregate, micro_batch_tokens):
     method = build_method("dler", cap=CAP, aggregate=aggregate, kl_coef=0.1)
     rollouts, reference = practised(net), Scorer(tiny.model(seed=3))
     results = []
-    for tokens in (10_000, micro_tokens):
-        plan = UpdatePlan(updates=2, micro_tokens=tokens, grad_clip=0.5, truncate_importance=2.0)
+    for tokens in (10_000, micro_batch_tokens):
+        plan = UpdatePlan(updates=2, micro_batch_tokens=tokens, grad_clip=0.5, truncate_importance=2.0)
         results.append(update(copy.deepcopy(net), rollouts, method, plan=plan, reference=reference))
     (whole, stats), (split, split_stats) = results
     assert max(float(change.abs().max()) for change in whole) > 1e-3
@@ -65,13 +65,13 @@ def test_the_split_into_micro_batches_does_not_matter(net, aggregate, micro_toke
     assert split_stats == pytest.approx(stats, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("micro_tokens", [1, 70])
-def test_a_loss_that_couples_groups_does_not_depend_on_the_split_either(net, micro_tokens):
+@pytest.mark.parametrize("micro_batch_tokens", [1, 70])
+def test_a_loss_that_couples_groups_does_not_depend_on_the_split_either(net, micro_batch_tokens):
     method = build_method("drpo", cap=CAP, kl_limit=0.0)
     rollouts = practised(net)
     results = []
-    for tokens in (10_000, micro_tokens):
-        plan = UpdatePlan(updates=3, micro_tokens=tokens, grad_clip=0.5)
+    for tokens in (10_000, micro_batch_tokens):
+        plan = UpdatePlan(updates=3, micro_batch_tokens=tokens, grad_clip=0.5)
         results.append(update(copy.deepcopy(net), rollouts, method, plan=plan))
     (whole, stats), (split, split_stats) = results
     assert stats["approx_kl"] > 1e-6  # the later updates feel the trust region, which is over all tokens
@@ -99,7 +99,7 @@ def test_rows_without_signal_are_skipped_and_change_nothing(net):
         fresh = copy.deepcopy(net)
         asked = replace(method, coupling="group") if coupled else method
         # clipped, so that weights move by less than 1 and rounding stays below the bound
-        plan = UpdatePlan(updates=2, micro_tokens=10_000, grad_clip=0.5)
+        plan = UpdatePlan(updates=2, micro_batch_tokens=10_000, grad_clip=0.5)
         changes.append(update(fresh, rollouts, asked, plan=plan, scorer=Counting(fresh))[0])
     # each row is scored once for old_logp and once for the update
     live = len(rollouts) - silent
@@ -131,7 +131,7 @@ def test_one_update_needs_no_scoring_of_the_old_policy(net):
 
 def test_several_updates_reach_the_clip_bounds(net):
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-2)
-    plan = UpdatePlan(updates=4, micro_tokens=10_000, grad_clip=1.0)
+    plan = UpdatePlan(updates=4, micro_batch_tokens=10_000, grad_clip=1.0)
     method = build_method("dler", cap=CAP, kl_coef=0.0)
     _, stats = update(net, practised(net), method, plan=plan, optimizer=optimizer)
     assert stats["updates"] == 4
@@ -183,7 +183,7 @@ def test_importance_weights_are_truncated(net):
     )
     method = build_method("grpo", cap=CAP)
     advantages = method.advantage(method.reward(rollouts, {}), rollouts)
-    plan = UpdatePlan(updates=1, micro_tokens=10_000, grad_clip=1e9)
+    plan = UpdatePlan(updates=1, micro_batch_tokens=10_000, grad_clip=1e9)
     plain, stats = update(copy.deepcopy(net), shifted, method, plan=plan)
     # log 5 is about 1.609
     assert stats["sampler_gap"] == pytest.approx(1.6094, abs=1e-3)
@@ -217,7 +217,7 @@ def test_advantages_per_token_and_per_row_agree(net):
     rollouts = practised(net)
     method = build_method("grpo", cap=CAP)
     rows = torch.where(rollouts.correct, 1.0, -0.5)
-    plan = UpdatePlan(updates=2, micro_tokens=40, grad_clip=1.0)
+    plan = UpdatePlan(updates=2, micro_batch_tokens=40, grad_clip=1.0)
     one, _ = update(copy.deepcopy(net), rollouts, method, advantages=rows, plan=plan)
     other, _ = update(copy.deepcopy(net), rollouts, method, advantages=rows[:, None] * rollouts.mask, plan=plan)
     assert alike(one, other)
@@ -264,7 +264,7 @@ def test_log_probabilities_that_are_not_finite_are_refused(net):
 
 def test_the_gradient_norm_is_clipped(net):
     rollouts, method = practised(net), build_method("grpo", cap=CAP)
-    plan = UpdatePlan(updates=1, micro_tokens=10_000, grad_clip=0.01)
+    plan = UpdatePlan(updates=1, micro_batch_tokens=10_000, grad_clip=0.01)
     change, stats = update(net, rollouts, method, plan=plan)
     assert stats["grad_norm"] > 0.01
     # plain gradient descent at rate 1: the change is the clipped gradient

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from lengthwise.engine import TrainConfig
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.model_folders import weights_sha
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
@@ -56,7 +56,7 @@ def _run(folder: Path, **asked: Any) -> str:
 
 
 def _short(method: str, **asked: Any) -> Callable[[Path], str]:
-    config = TrainConfig(steps=4, prompts=8, group_size=4, updates=2, lr=1e-4, seed=0)
+    config = Training(steps=4, prompts=8, group_size=4, updates=2, lr=1e-4, seed=0)
     return lambda folder: _run(folder, method=method, config=config, problems=10, **asked)
 
 
@@ -67,7 +67,7 @@ def _ada_r1(folder: Path) -> str:
     rows = chain_problems(chains.problems(8, split="train", seed=0, levels=(2, 3)), shipped_reasoner())
     job = Job(
         model="lab:chains", method="ada-r1", cap=60, eval_cap=260, data="lab", eval_data="lab", out=folder,
-        train=TrainConfig(steps=200, checkpoint_every=1), device="cpu", lab=True,
+        train=Training(steps=200, checkpoint_every=1), device="cpu", lab=True,
         method_options={"samples": 3, "batch": 4, "epochs": 1, "short_model": "lab:terse"},
     )  # fmt: skip
     for stage in ("merge", "sample", "pairs"):

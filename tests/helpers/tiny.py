@@ -20,10 +20,11 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.batches import Task
 from lengthwise.engine.method import Method
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.engine.trainer import TrainConfig, Trainer
+from lengthwise.engine.trainer import Trainer
 from lengthwise.methods import build_method
 
 VOCABULARY = 40
@@ -134,7 +135,7 @@ def task(problems: int = 12) -> Task:
 def trainer(
     folder: Path, *, net: Any = None, method: Method | None = None, practice: Task | None = None, **options: Any
 ) -> Trainer:
-    """A trainer of the tiny task; `options` are those of `TrainConfig`."""
+    """A trainer of the tiny task; `options` are those of `Training`."""
     settings: dict[str, Any] = {
         "steps": 3, "prompts": 4, "group_size": 4, "updates": 2, "lr": 1e-2, "checkpoint_every": 1, **options
     }  # fmt: skip
@@ -142,7 +143,7 @@ def trainer(
         model() if net is None else net,
         method=method or build_method("grpo", cap=6),
         task=practice or task(),
-        config=TrainConfig(**settings),
+        config=Training(**settings),
         folder=folder,
         eos_ids=EOS,
         pad_id=0,

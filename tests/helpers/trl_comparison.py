@@ -54,7 +54,7 @@ def engine(name, rollouts, *, updates=1, state=None, dtype=torch.float32):
     optimizer = Kept(model)
     update_policy(
         Scorer(model), optimizer, list(model.parameters()), method, kept, advantages,
-        UpdatePlan(updates=updates, micro_tokens=150, grad_clip=1e9),
+        UpdatePlan(updates=updates, micro_batch_tokens=150, grad_clip=1e9),
         generator=step_generator(driver.SEED, 0, UPDATE_STAGE, torch.device("cpu")),
         reference=Scorer(start) if method.kl_coef else None,
     )  # fmt: skip

@@ -9,10 +9,10 @@ from typing import Any
 import tiny
 import torch
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.ppo.critic import Critic
 from lengthwise.engine.ppo.rollout_buffer import Response
 from lengthwise.engine.ppo.windowed_trainer import Windowed, WindowedTrainer
-from lengthwise.engine.trainer import TrainConfig
 from lengthwise.methods.t_ppo import t_ppo
 
 
@@ -54,7 +54,7 @@ def build(
         tiny.model() if net is None else net,
         method=method or t_ppo(cap=9, critic_warmup=0),
         task=practice or tiny.task(),
-        config=TrainConfig(**settings),
+        config=Training(**settings),
         folder=folder,
         eos_ids=tiny.EOS,
         pad_id=0,

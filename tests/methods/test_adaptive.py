@@ -15,7 +15,8 @@ import tiny
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from lengthwise.engine import Sampler, Scorer, Task, TrainConfig, load_policy
+from lengthwise.config.groups.training import Training
+from lengthwise.engine import Sampler, Scorer, Task, load_policy
 from lengthwise.engine.batches import check_needs, collect
 from lengthwise.engine.extra_losses import add_extras, resolve_extras
 from lengthwise.engine.method import Asked, BarePrompts, ExtraLoss, Method, StageInputs
@@ -217,12 +218,12 @@ def test_control_opener_is_refused_where_nothing_can_open_an_answer():
         check_needs(task(token_id=None), method(control="opener", switch_loss="nll"), 4)
 
 
-@pytest.mark.parametrize("micro_tokens", [1, 10_000])
-def test_the_switching_loss_is_that_of_the_first_logits_after_the_bare_prompts(net, micro_tokens):
+@pytest.mark.parametrize("tokens", [1, 10_000])
+def test_the_switching_loss_is_that_of_the_first_logits_after_the_bare_prompts(net, tokens):
     # A naive reading: every bare prompt alone, without padding.
     chosen, rollouts = method(switch_weight=0.7), drawn(net)
     fresh = copy.deepcopy(net)
-    loss, values = add_extras(Scorer(fresh), resolve_extras(chosen, task()), rollouts, micro_tokens=micro_tokens)
+    loss, values = add_extras(Scorer(fresh), resolve_extras(chosen, task()), rollouts, micro_batch_tokens=tokens)
     plain = copy.deepcopy(net)
     groups = rollouts.group_ids.unique()
     first = [int((rollouts.group_ids == group).nonzero()[0]) for group in groups]
@@ -254,7 +255,7 @@ def test_invariant_4_nothing_but_the_position_after_the_bare_prompt_is_pulled_by
         advantages, UpdatePlan(1, 10_000, 1e9), generator=tiny.generator(),
         extras=resolve_extras(silent, task()),
     )  # fmt: skip
-    add_extras(Scorer(twin), resolve_extras(silent, task()), rollouts, micro_tokens=10_000)
+    add_extras(Scorer(twin), resolve_extras(silent, task()), rollouts, micro_batch_tokens=10_000)
     for after, before, alone in zip(fresh.parameters(), net.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(after, before - alone.grad)
     assert stats["trained_tokens"] == 0 and stats["mode_switch"] == pytest.approx(stats["loss"], abs=1e-6)
@@ -264,7 +265,7 @@ def test_edge_case_all_prompts_skipped_gives_a_loss_of_0_and_no_gradient(net):
     rollouts = drawn(net)
     rollouts = rollouts.with_fields(answer_correct=torch.zeros_like(rollouts.answer_correct))
     fresh = copy.deepcopy(net)
-    loss, values = add_extras(Scorer(fresh), resolve_extras(method(), task()), rollouts, micro_tokens=10_000)
+    loss, values = add_extras(Scorer(fresh), resolve_extras(method(), task()), rollouts, micro_batch_tokens=10_000)
     assert loss == 0 and values == {"mode_switch": 0.0}
     assert all(p.grad is None or not p.grad.any() for p in fresh.parameters())
 
@@ -276,7 +277,7 @@ def test_several_extra_losses_add_up_with_their_weights(net):
     one = ExtraLoss("one", 0.5, constant, ("long",))
     two = ExtraLoss("two", 3.0, constant, ("short",))
     chosen = replace(method(), extra_losses=(one, two))
-    loss, values = add_extras(Scorer(net), resolve_extras(chosen, task()), drawn(net), micro_tokens=100)
+    loss, values = add_extras(Scorer(net), resolve_extras(chosen, task()), drawn(net), micro_batch_tokens=100)
     assert loss == pytest.approx(7.0) and values == {"one": 2.0, "two": 2.0}
 
 
@@ -388,7 +389,7 @@ def test_trl_fine_tunes_both_modes(tmp_path, tokenizer, problems):
     data.write_text((json.dumps(ROW) + "\n") * 16)
     inputs = StageInputs(
         base=start, model=start, out=tmp_path / "out", work=tmp_path / "work", problems=problems, cap=9,
-        train=TrainConfig(steps=1), device="cpu", dtype="float32", tell=lambda text: None,
+        train=Training(steps=1), device="cpu", dtype="float32", tell=lambda text: None,
     )  # fmt: skip
     asked = replace(SFT, data=str(data), epochs=4.0, lr=2e-2, batch=8)
     facts = fine_tune(inputs, asked=asked)

@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 
-from lengthwise.engine import TrainConfig
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import Recipe
 from lengthwise.engine.ppo.windowed_trainer import Windowed
 from lengthwise.errors import ConfigError, InputError, LengthwiseWarning
@@ -39,7 +39,7 @@ def method(*, cap, bonus=0.5):
 
 
 def asked(**changes: object) -> Request:
-    plain = {"model": "lab:chains", "data": "d", "out": Path("o"), "train": TrainConfig(steps=1), "cap": "40"}
+    plain = {"model": "lab:chains", "data": "d", "out": Path("o"), "train": Training(steps=1), "cap": "40"}
     return Request(**{**plain, **changes})  # type: ignore[arg-type]
 
 

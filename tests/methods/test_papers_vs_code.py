@@ -16,7 +16,7 @@ import lengthwise.merging
 import lengthwise.objectives
 import lengthwise.repair
 import lengthwise.statistics.tradeoff_scores
-from lengthwise.engine import TrainConfig
+from lengthwise.config.groups.training import Training
 from lengthwise.errors import ConfigError
 from lengthwise.methods import METHODS, build_method
 from lengthwise.objectives import (
@@ -110,7 +110,7 @@ def test_a_group_of_one_has_advantage_0_in_every_advantage():
         assert advantage(rewards, alone).tolist() == [0.0, 0.0]
     assert batch_normalised(rewards, alone, torch.ones(2, 3) > 0).abs().max() == 0
     with pytest.raises(ConfigError, match="group_size is 1; give at least 2"):
-        TrainConfig(steps=1, group_size=1)
+        Training(steps=1, group_size=1)
 
 
 def test_o1_pruner_is_clipped_and_then_standardised_by_the_sample():

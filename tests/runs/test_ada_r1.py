@@ -236,10 +236,10 @@ def test_micro_batches_divide_the_batch() -> None:
 
 
 def test_an_empty_list_of_pairs_is_refused_before_training(tmp_path: Path) -> None:
-    from lengthwise.engine.trainer import TrainConfig
+    from lengthwise.config.groups.training import Training
 
     with pytest.raises(InputError, match="no pair to train on"):
-        train_on_pairs(shipped_reasoner(), tmp_path / "out", tmp_path, [], settings(), TrainConfig(steps=1), Machine())
+        train_on_pairs(shipped_reasoner(), tmp_path / "out", tmp_path, [], settings(), Training(steps=1), Machine())
     assert not (tmp_path / "out").exists()
 
 

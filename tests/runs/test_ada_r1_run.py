@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from lengthwise.cli import main
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.model_folders import load_policy, weights_sha
-from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, MissingExtraError, TrainingError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
@@ -45,7 +45,7 @@ def request(folder: Path, **changes: Any) -> Request:
         "model": "lab:chains", "data": write_rows(folder / "train.jsonl", 6, "train"), "method": "ada-r1",
         "eval_data": write_rows(folder / "test.jsonl", 6, "test"), "out": folder / "run", "cap": "60", "eval_cap": 60,
         "contract": PromptOptions(preset="lab"), "options": LEARNING, "short_model": "lab:terse",
-        "train": TrainConfig(steps=200, checkpoint_every=1), "device": "cpu",
+        "train": Training(steps=200, checkpoint_every=1), "device": "cpu",
     }  # fmt: skip
     return Request(**{**asked, **changes})
 
@@ -106,8 +106,8 @@ def test_samples_that_a_kill_interrupted_are_drawn_on(tmp_path: Path) -> None:
         ({"method": "dler", "options": ()}, "short_model is for ada-r1, but method is 'dler'"),
         ({"short_model": None}, "needs a short model beside MODEL"),
         ({"lora": 4}, "ada-r1 trains the merged weights themselves"),
-        ({"train": TrainConfig(steps=200, lr=1e-5)}, "lr is 1e-05, but method 'ada-r1' has no training loop"),
-        ({"train": TrainConfig(steps=7)}, "steps is 7, but method 'ada-r1' has no training loop"),
+        ({"train": Training(steps=200, lr=1e-5)}, "lr is 1e-05, but method 'ada-r1' has no training loop"),
+        ({"train": Training(steps=7)}, "steps is 7, but method 'ada-r1' has no training loop"),
         ({"options": ("samples=many",)}, "option samples is 'many'; give a whole number"),
     ],
 )
@@ -163,7 +163,7 @@ def test_ada_r1_row10_and_resume(finished: tuple[dict[str, Any], Path], tmp_path
     problems = chain_problems(chains.problems(6, split="train", seed=0, levels=(2, 3)), shipped_reasoner())
     rows, _ = pair_tokens(read_pairs(stages / "pairs" / "work" / "pairs.jsonl"), problems)
     settings = ada_r1(cap=60, short_model="lab:terse", samples=3, lr=1e-4, batch=4, epochs=1).settings
-    train, machine = TrainConfig(steps=200, checkpoint_every=1), Machine(device="cpu")
+    train, machine = Training(steps=200, checkpoint_every=1), Machine(device="cpu")
     work = tmp_path / "work"
     made = dpo._trainer
 
@@ -198,7 +198,7 @@ def test_a_loss_that_is_no_number_is_not_saved(tmp_path: Path) -> None:
     settings = ada_r1(cap=60, batch=1, epochs=1, lr=1e38, grad_clip=1e30, warmup=0).settings
     with pytest.raises(TrainingError, match="loss of DPO is not finite"):
         train_on_pairs(
-            shipped_reasoner(), tmp_path / "out", tmp_path, rows, settings, TrainConfig(steps=9), Machine(device="cpu")
+            shipped_reasoner(), tmp_path / "out", tmp_path, rows, settings, Training(steps=9), Machine(device="cpu")
         )
     assert not (tmp_path / "out").exists()
 
@@ -210,7 +210,7 @@ def trainer_on_one_pair(tmp_path: Path, shift: tuple[float, float], beta: float)
     settings = ada_r1(cap=60, batch=1, beta=max(beta, 1e-9)).settings
     policies = [load_policy(base, device="cpu") for _ in range(2)]
     trainer = dpo._trainer(
-        *policies, rows, settings, TrainConfig(steps=1), Machine(device="cpu"), tmp_path / "checkpoints"
+        *policies, rows, settings, Training(steps=1), Machine(device="cpu"), tmp_path / "checkpoints"
     )
     trainer.beta = beta
     frozen = trainer.ref_model

@@ -12,7 +12,7 @@ import pytest
 import tiny
 import torch
 
-from lengthwise.engine import TrainConfig
+from lengthwise.config.groups.training import Training
 from lengthwise.errors import ConfigError, InputError, TrainingError
 from lengthwise.lab import chains, witnesses
 from lengthwise.methods import METHODS, options_of
@@ -44,7 +44,7 @@ FACTS = Facts(right_lengths=range(1, 101), mean_tokens=80.0, accuracy=0.75, step
 def asked(tmp_path: Path, **changes: Any) -> Comparison:
     given = {
         "model": "lab:chains", "arms": read_arms(["dler", "drpo"]), "out": tmp_path / "out",
-        "train": TrainConfig(steps=2, prompts=2, group_size=2, lr=1e-4), "test_problems": 6, "validation_problems": 6,
+        "train": Training(steps=2, prompts=2, group_size=2, lr=1e-4), "test_problems": 6, "validation_problems": 6,
     }  # fmt: skip
     return Comparison(**(given | changes))
 
@@ -139,7 +139,7 @@ def test_wrong_words_are_refused(
         ({"test_data": "x.jsonl"}, "has its own test problems"),
         ({"arms": [Arm("a", "dler", "cap", (400,))]}, "above the evaluation cap 260"),
         ({"arms": [Arm("a", "drpo", "lam", (1,), {"tua": 3})]}, "did you mean"),
-        ({"train": TrainConfig(steps=1, truncate_importance=2.0)}, "the loss of method 'drpo' takes no advantages"),
+        ({"train": Training(steps=1, truncate_importance=2.0)}, "the loss of method 'drpo' takes no advantages"),
     ],
 )  # fmt: skip
 def test_impossible_comparisons_are_refused_before_any_work(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
@@ -184,7 +184,7 @@ def test_data_is_split_by_a_hash_and_its_columns_are_checked(tmp_path: Path) -> 
 
 
 def test_the_plan_shares_one_budget_and_says_what_it_takes(tmp_path: Path) -> None:
-    given = asked(tmp_path, train=TrainConfig(steps=10, prompts=4, group_size=8), cap="1L")
+    given = asked(tmp_path, train=Training(steps=10, prompts=4, group_size=8), cap="1L")
     plan = make_plan(given, open_arena(given), FACTS)
     assert plan["token_budget"] == 10 * 4 * 8 * 80
     assert plan["cap"] == 80

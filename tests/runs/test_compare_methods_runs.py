@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from held_folder import held_by_another
 
-from lengthwise.engine import TrainConfig
+from lengthwise.config.groups.training import Training
 from lengthwise.errors import ConfigError, LengthwiseWarning
 from lengthwise.files import read_json
 from lengthwise.runs.compare.arenas import open_arena
@@ -36,7 +36,7 @@ ANSWERS = ("answer_correct", "finished", "num_tokens")
 
 
 def asked(out: Path, **changes: Any) -> Comparison:
-    train = TrainConfig(steps=2, prompts=4, group_size=4, lr=1e-4, checkpoint_every=1)
+    train = Training(steps=2, prompts=4, group_size=4, lr=1e-4, checkpoint_every=1)
     given = Comparison(
         "lab:chains", [DLER, DRPO], out, train, 1, validation_problems=16, test_problems=12, baselines=False
     )

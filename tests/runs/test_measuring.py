@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from lengthwise.cli import app, main
 from lengthwise.config.groups.prompts import PromptOptions
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.repeating import WINDOW
-from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.generation.endpoint import Endpoint
 from lengthwise.generation.sampling import Sampling
@@ -126,7 +126,7 @@ def test_the_first_line_of_shorten(tmp_path, model, data, monkeypatch):
     heard: list[str] = []
     monkeypatch.setattr(sys.modules["lengthwise.runs.shorten.shorten"], "evaluate", lambda *a, **o: 1 / 0)
     asked = Request(
-        model=str(model), data=str(data), out=tmp_path / "run", train=TrainConfig(steps=1), eval_data=str(data),
+        model=str(model), data=str(data), out=tmp_path / "run", train=Training(steps=1), eval_data=str(data),
         cap="48", contract=PromptOptions(preset="lab"),
     )  # fmt: skip
     with pytest.raises(ZeroDivisionError):

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lengthwise.config.groups.prompts import PromptOptions
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.model_folders import load_policy
-from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
@@ -28,7 +28,7 @@ def request(folder: Path, **changes: Any) -> Request:
     asked = {
         "model": "lab:chains", "data": str(paths["train"]), "eval_data": str(paths["test"]), "out": folder / "run",
         "method": "grpo", "cap": "60", "eval_cap": 60, "contract": PromptOptions(preset="lab"), "device": "cpu",
-        "train": TrainConfig(steps=2, prompts=4, group_size=4, updates=1, lr=1e-3), "merge_back": "0.25,0.7",
+        "train": Training(steps=2, prompts=4, group_size=4, updates=1, lr=1e-3), "merge_back": "0.25,0.7",
     }  # fmt: skip
     return Request(**{**asked, **changes})
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from lengthwise.engine import TrainConfig, load_policy
+from lengthwise.config.groups.training import Training
+from lengthwise.engine import load_policy
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.generation.sampling import Sampling, evaluate
 from lengthwise.lab.reasoner import shipped_reasoner
@@ -21,7 +22,7 @@ from lengthwise.runs.shorten.request import Request
 
 
 def request(tmp_path: Path, **changes: object) -> Request:
-    asked = {"model": "lab:chains", "data": "d", "out": tmp_path, "train": TrainConfig(steps=1), "cap": "40"} | changes
+    asked = {"model": "lab:chains", "data": "d", "out": tmp_path, "train": Training(steps=1), "cap": "40"} | changes
     return Request(**asked)  # type: ignore[arg-type]
 
 
@@ -29,7 +30,7 @@ def test_estimate_by_hand() -> None:
     # 605,440 parameters: weights 4 bytes each, gradients and AdamW 12 each.
     # KV: 2 tensors * 3 layers * 2 heads * 32 wide * 4 bytes = 1,536 bytes a token; 128 rows * (16 + 50) tokens.
     found = estimate(
-        read_config(shipped_reasoner()), TrainConfig(steps=1), cap=50, prompt_tokens=16, dtype="float32", lora=0,
+        read_config(shipped_reasoner()), Training(steps=1), cap=50, prompt_tokens=16, dtype="float32", lora=0,
         gradient_checkpointing=False,
     )  # fmt: skip
     assert found.parameters == 605_440
@@ -39,9 +40,9 @@ def test_estimate_by_hand() -> None:
     assert found.seconds_per_step > 0
 
 
-def of_method(name: str, *, train: TrainConfig | None = None, **changes: Any) -> Estimate:
+def of_method(name: str, *, train: Training | None = None, **changes: Any) -> Estimate:
     given = {"cap": 60, "prompt_tokens": 20, "dtype": "float32", "lora": 0, "gradient_checkpointing": False} | changes
-    train = train or TrainConfig(steps=1, prompts=1, group_size=2, updates=1)
+    train = train or Training(steps=1, prompts=1, group_size=2, updates=1)
     return estimate(read_config(shipped_reasoner()), train, method=build_method(name, cap=60), **given)
 
 
@@ -70,7 +71,7 @@ def test_time_counts_every_forward_and_backward(monkeypatch: pytest.MonkeyPatch)
     n = 605_440 / 1e6
     decode = 2 * n * 2 * 60
     assert of_method("grpo").seconds_per_step == pytest.approx(decode + 6 * n * 2 * 80)
-    twice = TrainConfig(steps=1, prompts=2, group_size=2, updates=2)  # old log-probabilities too; twice the rows
+    twice = Training(steps=1, prompts=2, group_size=2, updates=2)  # old log-probabilities too; twice the rows
     assert of_method("grpo", train=twice).seconds_per_step == pytest.approx(2 * decode + 8 * n * 4 * 80)
     assert of_method("dler").seconds_per_step == pytest.approx(decode + 8 * n * 2 * 80)  # the reference's forward
     assert of_method("drpo").seconds_per_step == pytest.approx(decode + 8 * n * 2 * 80)  # its trust region's forward

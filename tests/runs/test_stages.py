@@ -16,7 +16,8 @@ import torch
 import windows
 from safetensors.torch import load_file
 
-from lengthwise.engine import TrainConfig, load_policy
+from lengthwise.config.groups.training import Training
+from lengthwise.engine import load_policy
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.errors import ConfigError, LengthwiseWarning
@@ -38,7 +39,7 @@ SECONDS = 600
 def inputs_for(base: Path):
     def given(model: Path, out: Path, work: Path) -> StageInputs:
         return StageInputs(
-            base=base, model=model, out=out, work=work, problems=None, cap=9, train=TrainConfig(steps=1),
+            base=base, model=model, out=out, work=work, problems=None, cap=9, train=Training(steps=1),
             device="cpu", dtype="float32", tell=lambda text: None,
         )  # fmt: skip
 
@@ -171,7 +172,7 @@ def test_t_ppo_on_witnesses_never_learns_the_world_s_words(tmp_path):
     problems = witness_problems(witnesses.problems(8, seed=0), folder)
     made = windows.Recorder(
         policy.model, method=t_ppo(cap=WITNESS_CAP, critic_warmup=0), task=problems.task(),
-        config=TrainConfig(steps=4, prompts=2, group_size=2, updates=1, lr=1e-5, checkpoint_every=4),
+        config=Training(steps=4, prompts=2, group_size=2, updates=1, lr=1e-5, checkpoint_every=4),
         folder=tmp_path, eos_ids=list(problems.contract.eos_ids), pad_id=policy.pad_id,
     )  # fmt: skip
     made.train()

@@ -24,7 +24,7 @@ LAB_LR, OTHER_LR = 1e-4, 1e-6
 
 @dataclass(frozen=True)
 class SharedTrainFlags(TrainFlags):
-    """Fields of `TrainConfig`, the same for all methods."""
+    """Fields of `Training`, the same for all methods."""
 
     steps: Annotated[int, Flag(help="Batches of the untouched model's length that a run's tokens pay for.")] = 100
     lr: Annotated[float | None, Flag(help="Learning rate (AdamW). Default: 1e-6, with a lab model 1e-4.")] = None  # type: ignore[assignment]
@@ -101,7 +101,7 @@ def compare(
     as_json: Annotated[bool, Flag("--json", help="Print one JSON object on stdout instead.")] = False,
 ) -> None:
     """Compare methods on MODEL: same weights, problems, sampled tokens and evaluation; knobs chosen on validation."""
-    from lengthwise.engine.trainer import TrainConfig
+    from lengthwise.config.groups.training import Training
     from lengthwise.runs.compare import plan
     from lengthwise.runs.compare.arms import read_arms, read_value
     from lengthwise.runs.compare.compare_methods import compare_methods, job_count
@@ -111,7 +111,7 @@ def compare(
     given["lr"] = train.lr if train.lr is not None else LAB_LR if model.startswith(LAB) else OTHER_LR
     asked = Comparison(
         model=model, arms=read_arms(_names(methods), sweep or (), option or (), settings), out=folder,
-        train=TrainConfig(**given), seeds=seeds, data=data, cap=read_value(cap), contract=contract.request(),
+        train=Training(**given), seeds=seeds, data=data, cap=read_value(cap), contract=contract.request(),
         lora=lora, gradient_checkpointing=gradient_checkpointing, controls=_names(controls),
         **asdict(split), **asdict(machine),
     )  # fmt: skip

@@ -72,11 +72,11 @@ def export(
     if engine not in ENGINES:
         raise ConfigError(f"engine is {engine!r}; choose {' or '.join(ENGINES)}")
     from lengthwise.adapters.export_plan import Cluster, plan
-    from lengthwise.engine.trainer import TrainConfig
+    from lengthwise.config.groups.training import Training
     from lengthwise.runs.shorten.request import Request
 
     request = Request(
-        model=model, data=data, out=folder, train=TrainConfig(**asdict(batch)), method=method, cap=cap,
+        model=model, data=data, out=folder, train=Training(**asdict(batch)), method=method, cap=cap,
         options=tuple(option or ()), contract=contract.request(), lora=lora, device="cpu",
         gradient_checkpointing=gradient_checkpointing, trust_remote_code=trust_remote_code,
     )  # fmt: skip

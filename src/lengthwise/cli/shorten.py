@@ -17,7 +17,7 @@ from lengthwise.threads import threads_for
 
 @dataclass(frozen=True)
 class TrainFlags:
-    """Fields of `TrainConfig`."""
+    """Fields of `Training`."""
 
     steps: Annotated[int, Flag(help="Training steps (batches).")] = 200
     prompts: Annotated[int, Flag(help="Problems per step.")] = 16
@@ -30,7 +30,7 @@ class TrainFlags:
         float | None, Flag(help="Bound of importance weights between sampler and trainer. Default: off.")
     ] = None
     max_draws: Annotated[int, Flag(help="Draws of dynamic sampling before a smaller batch is taken.")] = 8
-    micro_tokens: Annotated[int, Flag(help="Padded tokens of one forward and backward.")] = 4_096
+    micro_batch_tokens: Annotated[int, Flag(help="Padded tokens of one forward and backward.")] = 4_096
     sample_rows: Annotated[int, Flag(help="Rows in flight while sampling; 0: all.")] = 0
     token_budget: Annotated[
         int | None, Flag(help="End training once so many tokens were sampled. Default: no bound.")
@@ -107,12 +107,12 @@ def shorten(
         "Lambda attention a row's first tokens count. Shorten within the trained length, then give --lambda to "
         "lengthwise generate or evaluate",
     )
-    from lengthwise.engine.trainer import TrainConfig
+    from lengthwise.config.groups.training import Training
     from lengthwise.runs.shorten import dry_run as estimates
     from lengthwise.runs.shorten import request
 
     asked = request.Request(
-        model=model, data=data, out=folder, train=TrainConfig(**asdict(train)), method=method, cap=cap,
+        model=model, data=data, out=folder, train=Training(**asdict(train)), method=method, cap=cap,
         longest=longest, shortest=shortest, cycle=cycle, merge_back=merge_back,
         options=tuple(option or ()), top_p=top_p, contract=contract.request(), lora=lora,
         short_model=short_model, stage=stage,

@@ -16,7 +16,6 @@ from lengthwise.engine.model_folders import Policy as Policy
 from lengthwise.engine.model_folders import load_policy as load_policy
 from lengthwise.engine.model_folders import save_policy as save_policy
 from lengthwise.engine.rollouts import Rollouts as Rollouts
-from lengthwise.engine.trainer import TrainConfig as TrainConfig
 from lengthwise.engine.trainer import Trainer as Trainer
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "Stage",
     "StageInputs",
     "Task",
-    "TrainConfig",
     "Trainer",
     "load_policy",
     "rehearse",

@@ -33,15 +33,15 @@ def resolve_extras(method: Method, task: Task) -> list[Resolved]:
 
 
 def add_extras(
-    scorer: Scorer, extras: Sequence[Resolved], mini: Rollouts, *, micro_tokens: int
+    scorer: Scorer, extras: Sequence[Resolved], mini: Rollouts, *, micro_batch_tokens: int
 ) -> tuple[float, dict[str, float]]:
     """Forward and backward of the extra losses over one mini-batch; returns their weighted sum and each one's value.
 
-    Each prompt is read once. More than `micro_tokens` prompt tokens are read in parts: their logits first, without a
-    graph, then each part again with the gradient that its logits got.
+    Each prompt is read once. More than `micro_batch_tokens` prompt tokens are read in parts: their logits
+    first, without a graph, then each part again with the gradient that its logits got.
     """
     prompts, rows = _once_each(mini)
-    count = max(1, micro_tokens // prompts.shape[1])
+    count = max(1, micro_batch_tokens // prompts.shape[1])
     parts = list(prompts.split(count))
     if len(parts) == 1:
         logits = scorer.first_logits(prompts)

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.rollouts import OPTIONAL_FIELDS, Rollouts
 from lengthwise.errors import ConfigError, TrainingError
 
@@ -94,7 +95,7 @@ class StageInputs:
 
     `base` is the folder of the untouched model, `model` that of the model so far, both in Hugging Face format. The
     stage writes its own to `out`, whole or not at all. `work` is a folder of its own that survives a kill. `problems`
-    are those trained on, as `evaluate.problems.Problems`; `train` is the run's `TrainConfig`. `tell(text)` says
+    are those trained on, as `grading.problems.Problems`; `train` is the run's own settings. `tell(text)` says
     what it is at. `trust_remote_code`: code of the model's folder may run.
     """
 
@@ -104,7 +105,7 @@ class StageInputs:
     work: Path
     problems: Any
     cap: int
-    train: Any
+    train: Training
     device: str
     dtype: str
     tell: Callable[[str], None]

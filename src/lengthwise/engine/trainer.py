@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.backends.transformers_sampler import Sampler
 from lengthwise.engine.batches import (
     OBSERVE_STAGE,
@@ -43,62 +42,7 @@ MOST_SKIPPED = 10
 """Steps in a row without a batch to learn from, after which a run ends."""
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a method is carried out; what the method itself says is not repeated here.
-
-    `prompts` problems per step with `group_size` rollouts each; `updates` mini-batches (optimizer steps) per
-    batch. `max_draws` bounds dynamic sampling. `micro_tokens` bounds the padded tokens of one forward and
-    backward, `sample_rows` the rows in flight while sampling (0: all). `truncate_importance` bounds importance
-    weights between sampler and trainer (None: off). `checkpoint_every` steps a checkpoint is
-    written. With a `token_budget` the run ends, before `steps`, after the step that reaches so many sampled tokens.
-    """
-
-    steps: int
-    prompts: int = 16
-    group_size: int = 8
-    updates: int = 2
-    lr: float = 1e-6
-    warmup_steps: int = 0
-    weight_decay: float = 0.01
-    grad_clip: float = 1.0
-    temperature: float = 1.0
-    max_draws: int = 8
-    micro_tokens: int = 4_096
-    sample_rows: int = 0
-    truncate_importance: float | None = None
-    checkpoint_every: int = 20
-    token_budget: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {
-            "steps": 1, "prompts": 1, "group_size": 2, "updates": 1, "max_draws": 1,
-            "micro_tokens": 1, "checkpoint_every": 1, "warmup_steps": 0, "sample_rows": 0, "seed": 0,
-        }  # fmt: skip
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                why = "; a group of one has no advantage" if name == "group_size" else ""
-                raise ConfigError(f"{name} is {getattr(self, name)}; give at least {bound}{why}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ConfigError(f"weight_decay is {self.weight_decay}; give 0 or a positive number")
-        for name in ("lr", "temperature", "grad_clip"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"{name} is {getattr(self, name)}; give a positive number")
-        if self.updates > self.prompts:
-            raise ConfigError(
-                f"updates is {self.updates} but a batch has {self.prompts} groups, and groups stay whole; "
-                "give at most one update per prompt"
-            )
-        if self.token_budget is not None and self.token_budget < 1:
-            raise ConfigError(f"token_budget is {self.token_budget}; give at least 1 token or leave it out")
-        if self.truncate_importance is not None and not self.truncate_importance > 0:
-            raise ConfigError(
-                f"truncate_importance is {self.truncate_importance}; give a positive bound or leave it out"
-            )
-
-
-def check_method(method: Method, config: TrainConfig) -> None:
+def check_method(method: Method, config: Training) -> None:
     """See that a method takes what a run's settings ask of its loss.
 
     Raises:
@@ -125,7 +69,7 @@ class Trainer:
         *,
         method: Method,
         task: Task,
-        config: TrainConfig,
+        config: Training,
         folder: Path,
         eos_ids: list[int],
         pad_id: int,
@@ -147,7 +91,7 @@ class Trainer:
             self.reference = Scorer(model if own else reference, temperature=config.temperature, adapted=not own)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay)
-        self.plan = UpdatePlan(config.updates, config.micro_tokens, config.grad_clip, config.truncate_importance)
+        self.plan = UpdatePlan(config.updates, config.micro_batch_tokens, config.grad_clip, config.truncate_importance)
         self.longest_prompt = max(len(prompt) for prompt in task.prompts)
         self.step, self.cursor, self.sampled_tokens, self.seconds = 0, 0, 0, 0.0
         self.state: State = method.initial_state()

@@ -22,21 +22,21 @@ _WAY_OUT = "the last checkpoint is kept. Lower the learning rate, or train in fl
 
 @dataclass(frozen=True)
 class UpdatePlan:
-    """How a batch is learnt from: `updates` mini-batches, micro-batches of at most `micro_tokens` padded tokens,
+    """How a batch is learnt from: `updates` mini-batches, micro-batches of at most `micro_batch_tokens` padded tokens,
     gradient norm at most `grad_clip`, and, unless None, importance weights between sampler and trainer truncated
     at `truncate_importance`."""
 
     updates: int
-    micro_tokens: int
+    micro_batch_tokens: int
     grad_clip: float
     truncate_importance: float | None = None
 
 
 @torch.no_grad()
-def score_batch(scorer: Scorer, rollouts: Rollouts, rows: Tensor, micro_tokens: int) -> Tensor:
+def score_batch(scorer: Scorer, rollouts: Rollouts, rows: Tensor, micro_batch_tokens: int) -> Tensor:
     """Log-probabilities float32 [B, T] of the named rows under the scorer's weights; 0 elsewhere."""
     scores = torch.zeros_like(rollouts.logp)
-    for part in micro_batches(rollouts, rows, max_tokens=micro_tokens, whole_groups=False):
+    for part in micro_batches(rollouts, rows, max_tokens=micro_batch_tokens, whole_groups=False):
         sub = rollouts.select(part).trim()
         scores[part, : sub.mask.shape[1]] = scorer(sub)[0]
     return scores
@@ -68,8 +68,8 @@ def update_policy(
     needed = signal if silent_rows_add_nothing else torch.ones_like(signal)
     rows = needed.nonzero()[:, 0]
     # With a single update the policy is its own old policy: the first forward gives both.
-    old = score_batch(scorer, rollouts, rows, plan.micro_tokens) if plan.updates > 1 else None
-    ref = score_batch(reference, rollouts, rows, plan.micro_tokens) if reference is not None else None
+    old = score_batch(scorer, rollouts, rows, plan.micro_batch_tokens) if plan.updates > 1 else None
+    ref = score_batch(reference, rollouts, rows, plan.micro_batch_tokens) if reference is not None else None
     totals: dict[str, float] = {}
     norms, losses = [], []
     for mini in mini_batches(rollouts.group_ids, plan.updates, generator):
@@ -80,12 +80,12 @@ def update_policy(
         whole = method.coupling == "group"
         live = mini[needed[mini]]
         shared = _shared(scorer, method, rollouts, live, old, plan)
-        for part in micro_batches(rollouts, live, max_tokens=plan.micro_tokens, whole_groups=whole):
+        for part in micro_batches(rollouts, live, max_tokens=plan.micro_batch_tokens, whole_groups=whole):
             loss += _accumulate(
                 scorer, method, rollouts, advantages, part, old, ref, normaliser, shared, mini_tokens, plan, totals
             )
         if extras:
-            more, values = add_extras(scorer, extras, rollouts.select(mini), micro_tokens=plan.micro_tokens)
+            more, values = add_extras(scorer, extras, rollouts.select(mini), micro_batch_tokens=plan.micro_batch_tokens)
             loss += more
             for name, value in values.items():
                 totals[name] = totals.get(name, 0.0) + value
@@ -105,7 +105,7 @@ def _shared(
 ) -> Any:
     if method.shared is None or not len(rows):
         return None
-    logp = score_batch(scorer, rollouts, rows, plan.micro_tokens)[rows]
+    logp = score_batch(scorer, rollouts, rows, plan.micro_batch_tokens)[rows]
     return method.shared(logp, logp if old is None else old[rows], rollouts.train_mask[rows])
 
 

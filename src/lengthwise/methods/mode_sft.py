@@ -101,7 +101,7 @@ def fine_tune(inputs: StageInputs, *, asked: ModeSft) -> dict[str, Any]:
 def _settings(config: Any, asked: ModeSft, inputs: StageInputs, lengths: Sequence[int]) -> Any:
     steps = max(1, round(asked.epochs * len(lengths) / asked.batch))
     # As many rows at a time as the run's micro-batches hold tokens, in equal parts of a batch.
-    most = max(1, inputs.train.micro_tokens // max(lengths))
+    most = max(1, inputs.train.micro_batch_tokens // max(lengths))
     micro = max(size for size in range(1, asked.batch + 1) if asked.batch % size == 0 and size <= most)
     return config(
         output_dir=str(inputs.work), per_device_train_batch_size=micro, max_steps=steps, learning_rate=asked.lr,

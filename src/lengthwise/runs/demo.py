@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.backends.transformers_sampler import World
 from lengthwise.engine.method import Method
 from lengthwise.engine.model_folders import Policy
-from lengthwise.engine.trainer import TrainConfig
 from lengthwise.folder_lock import writes
 from lengthwise.generation.sampling import Sampling, record_of, sample_answers
 from lengthwise.grading.problems import Problems, prepare
@@ -29,9 +29,9 @@ COMMON_LEVELS = tuple(n for n in chains.LEVELS if chains.distinct_problems(n) >=
 RARE_LEVELS = tuple(n for n in chains.LEVELS if n not in COMMON_LEVELS)
 
 
-def demo_config(*, seed: int, steps: int) -> TrainConfig:
+def demo_config(*, seed: int, steps: int) -> Training:
     """How the demo trains: 16 problems x 8 rollouts, two updates a batch."""
-    return TrainConfig(steps=steps, prompts=16, group_size=8, updates=2, lr=1e-4, seed=seed)
+    return Training(steps=steps, prompts=16, group_size=8, updates=2, lr=1e-4, seed=seed)
 
 
 def chain_problems(rows: Sequence[chains.Chain], folder: Path | str, *, trust_remote_code: bool = False) -> Problems:
@@ -89,7 +89,7 @@ def demo(
     cap: int = CAP,
     method: str | Method = "dler",
     method_options: dict[str, Any] | None = None,
-    config: TrainConfig | None = None,
+    config: Training | None = None,
     model: Path | None = None,
     overwrite: bool = False,
     listener: Listener | None = None,

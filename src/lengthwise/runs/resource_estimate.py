@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.log_probabilities import CHUNK_BYTES
 from lengthwise.engine.method import Method, Recipe
 from lengthwise.engine.model_folders import DTYPES
 from lengthwise.engine.ppo.windowed_trainer import Windowed
-from lengthwise.engine.trainer import TrainConfig
 from lengthwise.generation.sampling import ROWS_AT_ONCE
 from lengthwise.pretrained import empty_model
 
@@ -57,7 +57,7 @@ def parameter_counts(config: Any, *, trust_remote_code: bool = False) -> tuple[i
 
 def estimate(
     config: Any,
-    train: TrainConfig,
+    train: Training,
     *,
     cap: int,
     prompt_tokens: int,
@@ -106,8 +106,8 @@ def estimate(
         reference_model=4 * count if has_reference and not lora else 0,
         critic=0 if windows is None else decoder * held + _learning(decoder, adapter),
         kv_cache=_kv_bytes(config, dtype) * in_flight * (prompt_tokens + cap),
-        logits=3 * min(CHUNK_BYTES, 4 * text.vocab_size * train.micro_tokens) + 8 * text.vocab_size * in_flight,
-        activations=size * train.micro_tokens * (per_token * layers + one_layer),
+        logits=3 * min(CHUNK_BYTES, 4 * text.vocab_size * train.micro_batch_tokens) + 8 * text.vocab_size * in_flight,
+        activations=size * train.micro_batch_tokens * (per_token * layers + one_layer),
         tokens_per_step=rows * written,
         seconds_per_step=decode + learn,
     )

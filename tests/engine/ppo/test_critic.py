@@ -13,7 +13,7 @@ from lengthwise.engine.updates import UpdatePlan
 from lengthwise.errors import InputError, TrainingError, UnsupportedModelError
 from lengthwise.objectives import clipped_value
 
-PLAN = UpdatePlan(updates=1, micro_tokens=4096, grad_clip=1.0)
+PLAN = UpdatePlan(updates=1, micro_batch_tokens=4096, grad_clip=1.0)
 CLIP = {"clip_low": 0.5, "clip_high": 0.6}
 
 
@@ -79,11 +79,11 @@ def test_it_learns_what_it_is_told():
     assert losses[-1] < 0.05
 
 
-@pytest.mark.parametrize("micro_tokens", [1, 9, 20, 4096])
-def test_any_split_gives_the_same_loss_and_step(micro_tokens):
+@pytest.mark.parametrize("micro_batch_tokens", [1, 9, 20, 4096])
+def test_any_split_gives_the_same_loss_and_step(micro_batch_tokens):
     rollouts = tiny.rollouts([4, 6, 2, 5, 1])
     returns, critic, whole = torch.full((5, 6), 0.7) * rollouts.mask, taught(), taught()
-    stats = learn(critic, rollouts, returns, plan=UpdatePlan(1, micro_tokens, 1.0))
+    stats = learn(critic, rollouts, returns, plan=UpdatePlan(1, micro_batch_tokens, 1.0))
     want, _ = clipped_value(whole(rollouts), torch.zeros(5, 6), returns, rollouts.mask, **CLIP)
     assert stats["value_loss"] == pytest.approx(float(want.detach()), rel=1e-5)
     learn(whole, rollouts, returns)

@@ -139,7 +139,7 @@ SETTINGS = {
 def test_a_step_is_that_of_a_slow_plain_implementation(tmp_path, name, world):
     method = SETTINGS[name]
     practice = replace(tiny.task(), world=world)
-    made = windows.build(tmp_path, method=method, practice=practice, micro_tokens=30, prompts=3)
+    made = windows.build(tmp_path, method=method, practice=practice, micro_batch_tokens=30, prompts=3)
     groups = [{"params": made.parameters}, {"params": made.value_parameters}]
     made.optimizer = torch.optim.SGD(groups, lr=0.1)
     with torch.no_grad():

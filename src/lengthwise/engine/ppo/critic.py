@@ -84,11 +84,11 @@ class Critic(torch.nn.Module):
 
 
 @torch.no_grad()
-def estimate(critic: Critic, rollouts: Rollouts, micro_tokens: int) -> Tensor:
-    """Values float32 [B, T] under the critic's weights, in parts of at most `micro_tokens` padded tokens."""
+def estimate(critic: Critic, rollouts: Rollouts, micro_batch_tokens: int) -> Tensor:
+    """Values float32 [B, T] under the critic's weights, in parts of at most `micro_batch_tokens` padded tokens."""
     values = torch.zeros_like(rollouts.logp)
     rows = torch.arange(len(rollouts), device=values.device)
-    for part in micro_batches(rollouts, rows, max_tokens=micro_tokens, whole_groups=False):
+    for part in micro_batches(rollouts, rows, max_tokens=micro_batch_tokens, whole_groups=False):
         sub = rollouts.select(part).trim()
         values[part, : sub.mask.shape[1]] = critic(sub)
     return values
@@ -121,7 +121,7 @@ def update_critic(
     for mini in mini_batches(rollouts.group_ids, plan.updates, generator):
         optimizer.zero_grad(set_to_none=True)
         loss = 0.0
-        for part in micro_batches(rollouts, mini, max_tokens=plan.micro_tokens, whole_groups=False):
+        for part in micro_batches(rollouts, mini, max_tokens=plan.micro_batch_tokens, whole_groups=False):
             sub = rollouts.select(part).trim()
             width = sub.mask.shape[1]
             value, stats = clipped_value(

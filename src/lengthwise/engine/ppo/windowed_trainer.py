@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.backends.transformers_sampler import World
 from lengthwise.engine.batches import (
     Collected,
@@ -30,7 +31,7 @@ from lengthwise.engine.ppo.critic import Critic, estimate, update_critic
 from lengthwise.engine.ppo.rollout_buffer import Pool, Response, as_rollouts, padded
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.rotary_switch import check_learnable
-from lengthwise.engine.trainer import UPDATE_STAGE, TrainConfig, Trainer, _fingerprint, _rollout_metrics
+from lengthwise.engine.trainer import UPDATE_STAGE, Trainer, _fingerprint, _rollout_metrics
 from lengthwise.engine.updates import update_policy
 from lengthwise.errors import ConfigError
 from lengthwise.objectives import (
@@ -121,7 +122,7 @@ class WindowedTrainer(Trainer):
     method: Windowed
 
     def __init__(
-        self, model: Any, *, method: Windowed, config: TrainConfig, critic: Critic | None = None, **options: Any
+        self, model: Any, *, method: Windowed, config: Training, critic: Critic | None = None, **options: Any
     ) -> None:
         super().__init__(model, method=method, config=config, **options)
         self.critic = Critic(model) if critic is None else critic
@@ -227,7 +228,7 @@ class WindowedTrainer(Trainer):
             group["lr"] = config.lr * warm * rate
         windows = self._rollouts(batch, [response.start for response in batch])
         with self.compute():
-            values = estimate(self.critic, windows, config.micro_tokens)
+            values = estimate(self.critic, windows, config.micro_batch_tokens)
         for row, response in enumerate(batch):
             response.values += values[row, : int(windows.num_tokens[row])].tolist()
         answers = self._answers([response for response in batch if response.done])

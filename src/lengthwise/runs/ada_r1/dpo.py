@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.model_folders import Policy, load_policy, resolve_device, save_policy
 from lengthwise.engine.rotary_switch import check_shared
-from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, InputError, TrainingError
 from lengthwise.files import replacing
 from lengthwise.grading.problems import Problems
@@ -98,7 +98,7 @@ def train_on_pairs(
     work: Path,
     rows: Sequence[Mapping[str, Sequence[int]]],
     settings: BiLevel,
-    train: TrainConfig,
+    train: Training,
     machine: Machine,
 ) -> dict[str, Any]:
     """Train a model on pairs against itself and save it to `out`; returns what training says.
@@ -151,7 +151,7 @@ def _trainer(
     reference: Policy,
     rows: Sequence[Mapping[str, Sequence[int]]],
     settings: BiLevel,
-    train: TrainConfig,
+    train: Training,
     machine: Machine,
     folder: Path,
 ) -> Any:
@@ -163,7 +163,7 @@ def _trainer(
         def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
             return dataset
 
-    size = micro_batch(rows, batch=settings.batch, max_length=settings.max_length, tokens=train.micro_tokens)
+    size = micro_batch(rows, batch=settings.batch, max_length=settings.max_length, tokens=train.micro_batch_tokens)
     arguments = config(
         output_dir=str(folder),
         beta=settings.beta,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.config.groups.prompts import PromptOptions
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.model_folders import DTYPES, resolve_device
-from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError
 from lengthwise.lab.shipped_models import LAB
 from lengthwise.runs.compare.arms import Arm, Value, check_length
@@ -44,7 +44,7 @@ class Comparison:
     model: str
     arms: Sequence[Arm]
     out: Path
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=100, lr=1e-6))
+    train: Training = field(default_factory=lambda: Training(steps=100, lr=1e-6))
     seeds: int = 3
     data: str | None = None
     test_data: str | None = None
@@ -141,13 +141,14 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it back."""
         arms = [dataclasses.asdict(arm) for arm in self.arms]
-        return dataclasses.asdict(self) | {"out": str(self.out), "arms": arms, "contract": self.contract.to_dict()}
+        groups = {"contract": self.contract.to_dict(), "train": self.train.to_dict()}
+        return dataclasses.asdict(self) | {"out": str(self.out), "arms": arms, **groups}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Comparison:
         """What `to_dict` wrote."""
         nested = {
-            "train": TrainConfig(**fields["train"]),
+            "train": Training(**fields["train"]),
             "contract": PromptOptions.from_dict(fields["contract"]),
             "arms": [Arm(**{**arm, "values": tuple(arm["values"])}) for arm in fields["arms"]],
         }

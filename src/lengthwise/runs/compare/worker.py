@@ -77,7 +77,7 @@ def _job(
 ) -> Job:
     own = {name: value for name, value in options.items() if name != "cap"}
     steps = STEPS_AT_MOST * asked.train.steps
-    train = dataclasses.replace(asked.train, seed=seed, steps=steps, token_budget=budget)
+    train = asked.train.replace(seed=seed, steps=steps, token_budget=budget)
     return Job(
         model=str(arena.folder), method=method, cap=options["cap"], eval_cap=max(arena.eval_cap, options["cap"]),
         data=asked.source, eval_data=arena.source, out=out, train=train, method_options=own,

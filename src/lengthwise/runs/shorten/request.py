@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.config.groups.prompts import PromptOptions
+from lengthwise.config.groups.training import Training
 from lengthwise.context_length import reach
 from lengthwise.data import read_rows, require_columns
 from lengthwise.engine.method import Method
 from lengthwise.engine.model_folders import DTYPES, Policy, load_policy, resolve_device
-from lengthwise.engine.trainer import TrainConfig
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.folder_lock import writes
 from lengthwise.grading.contract_choice import chosen_contract, contract_for_model, say_thinking
@@ -38,10 +38,9 @@ CYCLE = 640
 """Steps of a schedule's cycle unless it is given: SIRI's."""
 HELD_OUT_SHARE = 0.1
 PROBED_PROBLEMS, PROBED_SAMPLES = 64, 4
-USUAL_STEPS = 200
-USUAL_DRAWS = TrainConfig(steps=USUAL_STEPS).max_draws
-WITHOUT_LOOP = ("seed", "micro_tokens", "sample_rows", "checkpoint_every")
-"""What a method without a training loop takes of a `TrainConfig`."""
+USUAL_DRAWS = Training().max_draws
+WITHOUT_LOOP = ("seed", "micro_batch_tokens", "sample_rows", "checkpoint_every")
+"""What a method without a training loop takes of a `Training`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Request:
     model: str
     data: str
     out: Path
-    train: TrainConfig
+    train: Training
     eval_data: str | None = None
     method: str = "dler"
     cap: str = AUTO
@@ -182,12 +181,10 @@ class Request:
 
     def _check_no_loop(self) -> None:
         """Refuse settings of a training loop for a method that has none."""
-        plain = TrainConfig(steps=USUAL_STEPS)
-        for field in dataclasses.fields(TrainConfig):
-            given = getattr(self.train, field.name)
-            if field.name not in WITHOUT_LOOP and given != getattr(plain, field.name):
+        for name, given in self.train.changed().items():
+            if name not in WITHOUT_LOOP:
                 raise ConfigError(
-                    f"{field.name} is {given}, but method {self.method!r} has no training loop that it could change; "
+                    f"{name} is {given}, but method {self.method!r} has no training loop that it could change; "
                     f"leave it out. `lengthwise methods` lists the method's own options"
                 )
 

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import Method, Recipe, Stage, StageInputs
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.engine.model_folders import Policy, load_policy, save_policy, weights_sha
 from lengthwise.engine.ppo.windowed_trainer import Windowed, WindowedTrainer
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.rotary_switch import check_learnable
-from lengthwise.engine.trainer import TrainConfig, Trainer, check_method
+from lengthwise.engine.trainer import Trainer, check_method
 from lengthwise.errors import ConfigError, LengthwiseWarning
 from lengthwise.files import atomic_write_json, atomic_write_text, read_json, sha256_file
 from lengthwise.folder_lock import writes
@@ -64,7 +65,7 @@ class Job:
     data: str
     eval_data: str
     out: Path
-    train: TrainConfig
+    train: Training
     method_options: Mapping[str, Any] = field(default_factory=dict)
     eval_samples: int = 1
     device: str = "auto"
@@ -254,7 +255,7 @@ def run_config(
     job: Job, method: Any, policy: Policy, train_problems: Problems, eval_problems: Problems
 ) -> dict[str, Any]:
     """What the run's config.json says."""
-    fields = asdict(job) | {"out": str(job.out)}
+    fields = asdict(job) | {"out": str(job.out), "train": job.train.to_dict()}
     del fields["method_options"], fields["out"]
     return {
         **fields,
