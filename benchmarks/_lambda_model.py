@@ -42,7 +42,7 @@ def clock_of(device: Any) -> Clock:
 
 
 def sizes_of(dtype: Any) -> Any:
-    from lengthwise.context.lambda_attention.attention_cost import Attention
+    from lengthwise.context.lambda_shaped_attention.attention_cost import Attention
 
     return Attention(LAYERS, HEADS, KV_HEADS, HEAD_DIM, dtype.itemsize)
 

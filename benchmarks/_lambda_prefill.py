@@ -78,11 +78,11 @@ def _attention_alone(spec: dict[str, Any], device: Any, dtype: Any, seconds: Clo
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
     from lengthwise.context import Rule
-    from lengthwise.context.lambda_attention.attention_cost import Attention
-    from lengthwise.context.lambda_attention.attention_function import STATE, lambda_attend
-    from lengthwise.context.lambda_attention.forward_state import Call
-    from lengthwise.context.lambda_attention.frozen_rotary import Rotation
-    from lengthwise.context.lambda_attention.visible_keys import State
+    from lengthwise.context.lambda_shaped_attention.attention_cost import Attention
+    from lengthwise.context.lambda_shaped_attention.attention_function import STATE, lambda_attend
+    from lengthwise.context.lambda_shaped_attention.forward_state import Call
+    from lengthwise.context.lambda_shaped_attention.frozen_rotary import Rotation
+    from lengthwise.context.lambda_shaped_attention.visible_keys import State
 
     rule, tokens = Rule(N_GLOBAL, WINDOW, WINDOW), 8192 if spec["quick"] else 16384
     config = build(torch.device("meta"), dtype).config

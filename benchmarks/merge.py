@@ -179,7 +179,7 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 def _lengthwise(spec: dict[str, Any]) -> dict[str, Any]:
     from lengthwise.merging.folder_merge import merge_folders
     from lengthwise.merging.merge_methods import build_merge
-    from lengthwise.merging.preflight import MergeJob
+    from lengthwise.merging.merge_plan import MergeJob
 
     root = Path(spec["root"])
     job = MergeJob(

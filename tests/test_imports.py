@@ -98,6 +98,18 @@ def test_the_check_itself_sees_an_upward_import():
     assert forbidden("engine", "from lengthwise.engine.rollouts import Rollouts\nimport torch\n") == set()
 
 
+def test_no_public_name_hides_a_module_of_its_package():
+    # else `lengthwise.runs.shorten.request` is an attribute error, and a test cannot patch what is in the module
+    packages = [path.parent for path in MODULES if path.name == "__init__.py"]
+    waiting = {"runs", "methods"}
+    for package in (package for package in packages if package.name not in waiting):
+        own = ".".join(["lengthwise", *package.relative_to(ROOT).parts])
+        froms = [node for node in ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body
+                 if isinstance(node, ast.ImportFrom) and node.module != own]  # fmt: skip
+        names = {alias.asname or alias.name for node in froms for alias in node.names}
+        assert not names & {path.stem for path in package.iterdir()}, package
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "objectives").glob("*.py")), ids=lambda path: path.name)
 def test_objectives_need_torch_alone(path):
     assert {name.split(".")[0] for name in imported(path.read_text(encoding="utf-8"))} <= PURE

@@ -20,7 +20,7 @@ from lengthwise.errors import ConfigError, InputError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.preflight import MergeJob, preflight
+from lengthwise.merging.merge_plan import MergeJob, preflight
 from lengthwise.pretrained import (
     TOKENIZER_FILES,
     copy_tokenizer,

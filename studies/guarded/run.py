@@ -19,10 +19,10 @@ from transformers.utils import logging
 from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.data import read_rows
 from lengthwise.lab import guarded, teach_guarded
-from lengthwise.repair.activation_scores import target_layers
 from lengthwise.repair.antidote import Selection
 from lengthwise.repair.calibration_rows import Calibration, harmful_rows, prompts_of
 from lengthwise.repair.job import RepairJob
+from lengthwise.repair.layer_activity import target_layers
 from lengthwise.repair.model_loading import Loaded
 from lengthwise.repair.scored_weights import Scored, load, open_folders, score_weights
 from lengthwise.runs.repair_sweep import Measure, Sweep, build_measure, jaccard, repaired

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lengthwise.context import lambda_attention
-from lengthwise.context.lambda_attention.attention_cost import Attention
+from lengthwise.context.lambda_shaped_attention.attention_cost import Attention
 from lengthwise.errors import ConfigError
 from studies.lambda_attention.small import TRAINED, Batch, registered_sha, trained
 from studies.running import Place

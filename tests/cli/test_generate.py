@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from lengthwise.cli import app, main
 from lengthwise.context import lambda_attention
-from lengthwise.context.lambda_attention.streaming import TextStream, check_sampling, read, write
+from lengthwise.context.lambda_shaped_attention.streaming import TextStream, check_sampling, read, write
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.lab.reasoner import shipped_reasoner
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from lengthwise.context.lambda_attention.attention_cost import Attention, visible_keys, visible_pairs
-from lengthwise.context.lambda_attention.window_rules import Rule, TopK
+from lengthwise.context.lambda_shaped_attention.attention_cost import Attention, visible_keys, visible_pairs
+from lengthwise.context.lambda_shaped_attention.window_rules import Rule, TopK
 from lengthwise.context.positions.training_free_distances import (
     dual_chunk_distance,
     self_extend_distance,

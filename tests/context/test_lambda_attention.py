@@ -13,11 +13,11 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 from lengthwise.context import Rule, TopK
-from lengthwise.context.lambda_attention.attention_function import STATE, lambda_attend
-from lengthwise.context.lambda_attention.evicting_cache import LambdaLayer
-from lengthwise.context.lambda_attention.forward_state import Call
-from lengthwise.context.lambda_attention.frozen_rotary import Rotation
-from lengthwise.context.lambda_attention.visible_keys import State
+from lengthwise.context.lambda_shaped_attention.attention_function import STATE, lambda_attend
+from lengthwise.context.lambda_shaped_attention.evicting_cache import LambdaLayer
+from lengthwise.context.lambda_shaped_attention.forward_state import Call
+from lengthwise.context.lambda_shaped_attention.frozen_rotary import Rotation
+from lengthwise.context.lambda_shaped_attention.visible_keys import State
 
 
 def rotation(d: int = 8) -> Rotation:

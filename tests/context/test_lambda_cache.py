@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
 from lengthwise.context import LambdaCache, lambda_attention
-from lengthwise.context.lambda_attention.attention_cost import Attention
-from lengthwise.context.lambda_attention.frozen_rotary import Rotation
+from lengthwise.context.lambda_shaped_attention.attention_cost import Attention
+from lengthwise.context.lambda_shaped_attention.frozen_rotary import Rotation
 from lengthwise.errors import ConfigError, InputError
 
 FED = [5, 1, 1, 20, 1, 13, 1, 1, 7]

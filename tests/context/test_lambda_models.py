@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import AttentionInterface, DynamicCache, LlamaForCausalLM
 
 from lengthwise.context import LambdaAttention, LambdaCache, TopK, lambda_attention
-from lengthwise.context.lambda_attention.patching import NAME
+from lengthwise.context.lambda_shaped_attention.patching import NAME
 from lengthwise.errors import ConfigError, LengthwiseWarning
 
 RULES: list[dict[str, Any]] = [

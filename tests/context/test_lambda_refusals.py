@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import Any
 
 import pytest
@@ -208,7 +207,7 @@ def test_a_model_without_logits_is_refused(net):
 
 
 def test_a_wrong_rotation_is_found_by_the_proof(net, monkeypatch):
-    from lengthwise.context.lambda_attention.frozen_rotary import Rotation
+    from lengthwise.context.lambda_shaped_attention.frozen_rotary import Rotation
 
     monkeypatch.setattr(Rotation, "at", lambda self, x, angles: x)
     with pytest.raises(UnsupportedModelError, match="logits within the window"):
@@ -217,7 +216,7 @@ def test_a_wrong_rotation_is_found_by_the_proof(net, monkeypatch):
 
 def test_a_rotation_of_another_part_of_the_head_is_found_by_the_proof(monkeypatch):
     # Latent attention joins a rotated part to one that is not: without its config's word the numbers give it away.
-    monkeypatch.setattr(sys.modules["lengthwise.context.lambda_attention.patching"], "refuse_config", lambda *_: None)
+    monkeypatch.setattr("lengthwise.context.lambda_shaped_attention.patching.refuse_config", lambda *_: None)
     with pytest.raises(UnsupportedModelError, match="logits within the window"):
         lambda_attention(build("deepseek_v3", **LATENT), n_global=3, window=8).enable()
 

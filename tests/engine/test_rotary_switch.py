@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from lengthwise.cli import app
 from lengthwise.config.groups.training import Training
-from lengthwise.context.lambda_attention.streaming import read, write
+from lengthwise.context.lambda_shaped_attention.streaming import read, write
 from lengthwise.context.positions.extend_folder import extend_folder
 from lengthwise.context.positions.scheme_config import Scheme
 from lengthwise.context_length import reach

@@ -12,7 +12,7 @@ import numpy as np
 
 from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.preflight import MergeJob
+from lengthwise.merging.merge_plan import MergeJob
 from lengthwise.safetensors_io.dtypes import BY_CODE
 from lengthwise.safetensors_io.tensor_sources import TensorInfo
 from lengthwise.safetensors_io.writer import ShardWriter

@@ -12,7 +12,7 @@ from typing import Any
 import lengthwise.merging.folder_merge as folders
 from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.preflight import MergeJob
+from lengthwise.merging.merge_plan import MergeJob
 from lengthwise.safetensors_io.writer import ShardWriter
 
 

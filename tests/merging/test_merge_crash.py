@@ -16,7 +16,7 @@ from lengthwise.errors import LengthwiseError
 from lengthwise.files import PARTIAL
 from lengthwise.folder_lock import is_lock
 from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.preflight import MergeJob, preflight
+from lengthwise.merging.merge_plan import MergeJob, preflight
 from lengthwise.safetensors_io.reader import open_folder, verify_checksums
 
 DRIVER = Path(__file__).parents[1] / "helpers" / "merge_driver.py"

@@ -17,7 +17,7 @@ from lengthwise.files import PARTIAL, sha256_file
 from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.in_memory import merge_in_memory
 from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.preflight import MergeJob, preflight, summary_lines
+from lengthwise.merging.merge_plan import MergeJob, preflight, summary_lines
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 METHODS: dict[str, dict[str, Any]] = {

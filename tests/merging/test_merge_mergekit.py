@@ -21,7 +21,7 @@ from lengthwise.merging import formulas
 from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.in_memory import dare_merge
 from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.preflight import MergeJob
+from lengthwise.merging.merge_plan import MergeJob
 
 CONFIG = LlamaConfig(
     vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lengthwise.errors import ConfigError, InputError, LengthwiseWarning, ShapeError
 from lengthwise.repair import activation_scores, repair, top_mask, weight_scores
-from lengthwise.repair.activation_scores import Activity, target_layers
 from lengthwise.repair.antidote import removed_count
+from lengthwise.repair.layer_activity import Activity, target_layers
 
 # the page's example: one layer, two sequences
 WEIGHT = torch.tensor([[4, -1, 3, 0.5], [1, 1, -1, 1], [0, -2, 0, 5]])

@@ -18,8 +18,8 @@ from lengthwise.errors import CheckpointError, ConfigError, InputError, Lengthwi
 from lengthwise.files import sha256_file
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.repair import Calibration, repair_folder, top_mask, weight_scores
-from lengthwise.repair.activation_scores import activation_scores
 from lengthwise.repair.calibration_rows import encode, harmful_rows
+from lengthwise.repair.layer_activity import activation_scores
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def generate(
     text = _prompt_text(prompt, prompt_file)
     from transformers.utils import logging
 
-    from lengthwise.context.lambda_attention.streaming import check_sampling
+    from lengthwise.context.lambda_shaped_attention.streaming import check_sampling
     from lengthwise.engine.model_folders import dtype_words, load_policy
     from lengthwise.engine.rotary_switch import switch_of
 
@@ -162,7 +162,7 @@ def _run(
     """Read, then write into `written`; True if Ctrl-C stopped it."""
     import torch
 
-    from lengthwise.context.lambda_attention.streaming import TextStream, read, write
+    from lengthwise.context.lambda_shaped_attention.streaming import TextStream, read, write
 
     begun, text = time.perf_counter(), TextStream(policy.tokenizer)
     try:

@@ -18,7 +18,7 @@ from lengthwise.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from lengthwise.merging.folder_merge import Listener
-    from lengthwise.merging.preflight import MergeJob, Plan
+    from lengthwise.merging.merge_plan import MergeJob, Plan
 
 Flag = typer.Option
 CHANGES = {"change": "norm", "of base": "relative", "zero": "zeros"}
@@ -66,7 +66,7 @@ def merge(
     """Merge models into a new folder, tensor by tensor, with memory that does not grow with their size."""
     from lengthwise.merging.folder_merge import differences, merge_folders
     from lengthwise.merging.merge_methods import build_merge
-    from lengthwise.merging.preflight import MergeJob, preflight
+    from lengthwise.merging.merge_plan import MergeJob, preflight
 
     options: dict[str, Any] = {
         "weights": None if weights is None else _numbers(weights), "scale": scale, "density": density, "scope": scope,
@@ -126,7 +126,7 @@ def _show_findings(plan: Plan) -> None:
 
 
 def _show_plan(plan: Plan, job: MergeJob, found: dict[str, Any], *, as_json: bool) -> None:
-    from lengthwise.merging.preflight import summary_lines
+    from lengthwise.merging.merge_plan import summary_lines
 
     if as_json:
         shown = {"fits": True, "warnings": plan.warnings, "bytes": plan.nbytes, "tensors": len(plan.outputs)}

@@ -16,11 +16,11 @@ def _check_transformers(version: str) -> None:
 
 _check_transformers(metadata.version("transformers"))
 
-from lengthwise.context.lambda_attention.evicting_cache import LambdaCache as LambdaCache  # noqa: E402
-from lengthwise.context.lambda_attention.patching import LambdaAttention as LambdaAttention  # noqa: E402
-from lengthwise.context.lambda_attention.patching import lambda_attention as lambda_attention  # noqa: E402
-from lengthwise.context.lambda_attention.window_rules import Rule as Rule  # noqa: E402
-from lengthwise.context.lambda_attention.window_rules import TopK as TopK  # noqa: E402
+from lengthwise.context.lambda_shaped_attention.evicting_cache import LambdaCache as LambdaCache  # noqa: E402
+from lengthwise.context.lambda_shaped_attention.patching import LambdaAttention as LambdaAttention  # noqa: E402
+from lengthwise.context.lambda_shaped_attention.patching import lambda_attention as lambda_attention  # noqa: E402
+from lengthwise.context.lambda_shaped_attention.window_rules import Rule as Rule  # noqa: E402
+from lengthwise.context.lambda_shaped_attention.window_rules import TopK as TopK  # noqa: E402
 from lengthwise.context.positions.scheme_config import extend as extend  # noqa: E402
 from lengthwise.context.positions.schemes import linear_inv_freq as linear_inv_freq  # noqa: E402
 from lengthwise.context.positions.schemes import power_inv_freq as power_inv_freq  # noqa: E402

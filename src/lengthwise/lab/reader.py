@@ -11,7 +11,7 @@ import random
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from lengthwise.context.lambda_attention.window_rules import whole
+from lengthwise.context.lambda_shaped_attention.window_rules import whole
 from lengthwise.context.tasks import lines, passkey
 from lengthwise.lab.words import EOS, PAD
 

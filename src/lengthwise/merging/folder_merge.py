@@ -13,7 +13,7 @@ from lengthwise.files import atomic_write_json
 from lengthwise.folder_lock import writes
 from lengthwise.merging.blockwise_merge import BLOCK, Change, measure, merge
 from lengthwise.merging.change_summary import by_layer, facts
-from lengthwise.merging.preflight import MergeJob, Plan, preflight
+from lengthwise.merging.merge_plan import MergeJob, Plan, preflight
 from lengthwise.safetensors_io.model_card import copy_settings, write_card
 from lengthwise.safetensors_io.reader import CHECKSUMS
 from lengthwise.safetensors_io.tensor_sources import Models

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from lengthwise.files import sha256_file
 from lengthwise.folder_lock import writes
-from lengthwise.repair.activation_scores import Activity
 from lengthwise.repair.calibration_rows import calibration_rows
 from lengthwise.repair.job import RepairJob as RepairJob
+from lengthwise.repair.layer_activity import Activity
 from lengthwise.repair.output_folder import DETAILS, MASK, finish, layer_counts, report_of, write_weights
 from lengthwise.repair.scored_weights import Scored, load, open_folders, score_weights
 from lengthwise.safetensors_io.dtypes import BY_CODE

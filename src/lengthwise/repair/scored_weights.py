@@ -12,10 +12,10 @@ from torch import Tensor
 
 from lengthwise.errors import InputError, ShapeError
 from lengthwise.output_paths import check_replacement
-from lengthwise.repair.activation_scores import Activity, activation_scores
 from lengthwise.repair.antidote import Selection, choose, repair, weight_scores
 from lengthwise.repair.calibration_rows import batches, encode
 from lengthwise.repair.job import FolderJob, RepairJob, is_adapter
+from lengthwise.repair.layer_activity import Activity, activation_scores
 from lengthwise.repair.model_loading import Loaded, load_calibrated
 from lengthwise.safetensors_io.reader import FolderSource, open_folder, verify_checksums
 

@@ -194,7 +194,7 @@ def _plan_model(asked: Evaluation) -> Plan:
     empty_model(config, trust_remote_code=trusted)  # one that cannot be made is told before the folder is begun
     positions = reach(config)
     if asked.endless is not None:
-        from lengthwise.context.lambda_attention.patching import rule_of
+        from lengthwise.context.lambda_shaped_attention.patching import rule_of
 
         rule_of(positions, **asked.endless)  # impossible numbers are a complaint now
         positions = None

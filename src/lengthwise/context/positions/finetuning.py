@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lengthwise.context.lambda_attention.window_rules import whole
+from lengthwise.context.lambda_shaped_attention.window_rules import whole
 from lengthwise.context.positions.schemes import chunk, number, xpos_base_at
 from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import ConfigError, InputError, TrainingError

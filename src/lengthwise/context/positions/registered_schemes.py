@@ -21,7 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, RotaryEmbeddingConfigMixin
 
-from lengthwise.context.lambda_attention.forward_state import CACHE_NAMES
+from lengthwise.context.lambda_shaped_attention.forward_state import CACHE_NAMES
 from lengthwise.context.positions.schemes import composed_inv_freq, number, randomised_positions, xpos_decay
 from lengthwise.errors import ConfigError, InputError, UnsupportedModelError
 from lengthwise.pretrained import OWN_ROPE_TYPE as ROPE_TYPE

@@ -5,7 +5,7 @@ The primitive is that of `Rule`: a score is scale * (R_a q).(R_b k), and the dis
 
 from __future__ import annotations
 
-from lengthwise.context.lambda_attention.window_rules import whole
+from lengthwise.context.lambda_shaped_attention.window_rules import whole
 from lengthwise.errors import ConfigError
 
 

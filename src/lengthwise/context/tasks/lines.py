@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lengthwise.context.lambda_attention.window_rules import whole
+from lengthwise.context.lambda_shaped_attention.window_rules import whole
 from lengthwise.context.tasks.rows import (
     LEAST_FILLED,
     TaskRow,

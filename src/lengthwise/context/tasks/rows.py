@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lengthwise.context.lambda_attention.window_rules import whole
+from lengthwise.context.lambda_shaped_attention.window_rules import whole
 from lengthwise.errors import InputError
 
 Template = Callable[[str], str]

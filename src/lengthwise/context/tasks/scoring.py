@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lengthwise.context.lambda_attention.window_rules import whole
+from lengthwise.context.lambda_shaped_attention.window_rules import whole
 from lengthwise.context.tasks.rows import TaskRow
 from lengthwise.errors import InputError
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lengthwise.context.lambda_attention.patching import lambda_attention
-from lengthwise.context.lambda_attention.streaming import read
+from lengthwise.context.lambda_shaped_attention.patching import lambda_attention
+from lengthwise.context.lambda_shaped_attention.streaming import read
 from lengthwise.context.positions.scheme_config import NOTE, extend, trained_context
 from lengthwise.context.tasks.lines import lines_rows, read_longchat
 from lengthwise.context.tasks.passkey import passkey_rows

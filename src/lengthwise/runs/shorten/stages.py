@@ -12,7 +12,7 @@ from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, clear_partials, read_json
 from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.preflight import MergeJob, preflight
+from lengthwise.merging.merge_plan import MergeJob, preflight
 
 FOLDER = "stages"
 FACTS = "facts.json"

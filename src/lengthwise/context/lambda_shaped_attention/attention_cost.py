@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import torch
 
-from lengthwise.context.lambda_attention.window_rules import Rule, whole
+from lengthwise.context.lambda_shaped_attention.window_rules import Rule, whole
 
 
 def visible_keys(position: int, rule: Rule | None) -> int:

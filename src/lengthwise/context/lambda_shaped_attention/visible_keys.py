@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lengthwise.context.lambda_attention.evicting_cache import LambdaLayer
-from lengthwise.context.lambda_attention.forward_state import Call
-from lengthwise.context.lambda_attention.frozen_rotary import Angles, Rotation
-from lengthwise.context.lambda_attention.window_rules import Rule, TopK
+from lengthwise.context.lambda_shaped_attention.evicting_cache import LambdaLayer
+from lengthwise.context.lambda_shaped_attention.forward_state import Call
+from lengthwise.context.lambda_shaped_attention.frozen_rotary import Angles, Rotation
+from lengthwise.context.lambda_shaped_attention.window_rules import Rule, TopK
 
 
 @dataclass

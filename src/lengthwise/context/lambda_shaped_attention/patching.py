@@ -18,13 +18,19 @@ from transformers import AttentionInterface
 from transformers.cache_utils import DynamicCache, DynamicLayer
 from transformers.masking_utils import AttentionMaskInterface
 
-from lengthwise.context.lambda_attention.attention_function import STATE, lambda_attend
-from lengthwise.context.lambda_attention.evicting_cache import LambdaCache
-from lengthwise.context.lambda_attention.forward_state import CACHE_NAMES, lambda_mask
-from lengthwise.context.lambda_attention.frozen_rotary import Angles, Rotation
-from lengthwise.context.lambda_attention.self_check import plain_logits, proof_tokens, prove, quiet, refuse_config
-from lengthwise.context.lambda_attention.visible_keys import State
-from lengthwise.context.lambda_attention.window_rules import Rule, TopK
+from lengthwise.context.lambda_shaped_attention.attention_function import STATE, lambda_attend
+from lengthwise.context.lambda_shaped_attention.evicting_cache import LambdaCache
+from lengthwise.context.lambda_shaped_attention.forward_state import CACHE_NAMES, lambda_mask
+from lengthwise.context.lambda_shaped_attention.frozen_rotary import Angles, Rotation
+from lengthwise.context.lambda_shaped_attention.self_check import (
+    plain_logits,
+    proof_tokens,
+    prove,
+    quiet,
+    refuse_config,
+)
+from lengthwise.context.lambda_shaped_attention.visible_keys import State
+from lengthwise.context.lambda_shaped_attention.window_rules import Rule, TopK
 from lengthwise.errors import ConfigError, InputError, LengthwiseWarning, UnsupportedModelError
 
 NAME = "lengthwise_lambda"

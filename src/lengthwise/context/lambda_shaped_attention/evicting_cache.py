@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from lengthwise.context.lambda_attention.frozen_rotary import Rotation
-from lengthwise.context.lambda_attention.window_rules import Rule, whole
+from lengthwise.context.lambda_shaped_attention.frozen_rotary import Rotation
+from lengthwise.context.lambda_shaped_attention.window_rules import Rule, whole
 from lengthwise.errors import InputError
 
 _HOLDER = "lengthwise_cache_layer"

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lengthwise.context.lambda_attention.evicting_cache import LambdaLayer, holder
-from lengthwise.context.lambda_attention.forward_state import Call
-from lengthwise.context.lambda_attention.frozen_rotary import Angles
-from lengthwise.context.lambda_attention.visible_keys import Columns, State
-from lengthwise.context.lambda_attention.window_rules import Rule, TopK
+from lengthwise.context.lambda_shaped_attention.evicting_cache import LambdaLayer, holder
+from lengthwise.context.lambda_shaped_attention.forward_state import Call
+from lengthwise.context.lambda_shaped_attention.frozen_rotary import Angles
+from lengthwise.context.lambda_shaped_attention.visible_keys import Columns, State
+from lengthwise.context.lambda_shaped_attention.window_rules import Rule, TopK
 from lengthwise.errors import InputError, UnsupportedModelError
 
 CHANGES_SCORES = ("softcap", "s_aux", "sliding_window", "position_bias", "head_mask", "alibi")

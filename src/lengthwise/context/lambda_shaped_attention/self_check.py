@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lengthwise.context.lambda_attention.evicting_cache import LambdaCache
-from lengthwise.context.lambda_attention.visible_keys import State
-from lengthwise.context.lambda_attention.window_rules import Rule
+from lengthwise.context.lambda_shaped_attention.evicting_cache import LambdaCache
+from lengthwise.context.lambda_shaped_attention.visible_keys import State
+from lengthwise.context.lambda_shaped_attention.window_rules import Rule
 from lengthwise.errors import InputError, UnsupportedModelError
 
 TOKENS = 16

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lengthwise.context.lambda_attention.window_rules import whole
+from lengthwise.context.lambda_shaped_attention.window_rules import whole
 from lengthwise.errors import ConfigError, InputError
 
 CONTEXT, MOST_PENDING = 4, 16
