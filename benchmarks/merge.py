@@ -177,17 +177,15 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def _lengthwise(spec: dict[str, Any]) -> dict[str, Any]:
+    from lengthwise.config.commands import MergeSettings
     from lengthwise.merging.folder_merge import merge_folders
-    from lengthwise.merging.merge_methods import build_merge
-    from lengthwise.merging.merge_plan import MergeJob
 
     root = Path(spec["root"])
-    job = MergeJob(
-        method=build_merge(spec["method"], weights=(0.5, 0.3), **METHODS[spec["method"]]),
-        base=root / "base", models=(root / "first", root / "second"), out=root / "merged",
-    )  # fmt: skip
+    folders = {"base": str(root / "base"), "models": (str(root / "first"), str(root / "second"))}
+    options = {"method": spec["method"], "weights": (0.5, 0.3), **METHODS[spec["method"]]}
+    asked = MergeSettings.from_dict({**options, **folders, "out": root / "merged"})
     start = time.perf_counter()
-    merge_folders(job)
+    merge_folders(asked)
     return {"seconds": time.perf_counter() - start}
 
 

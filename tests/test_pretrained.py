@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from lengthwise.cli import main
+from lengthwise.config.commands import MergeSettings
 from lengthwise.engine.model_folders import dtype_words, load_policy, resolve_dtype, save_policy
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
-from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.merge_plan import MergeJob, preflight
+from lengthwise.merging.merge_plan import preflight
 from lengthwise.pretrained import (
     TOKENIZER_FILES,
     copy_tokenizer,
@@ -160,11 +160,8 @@ def test_merging_a_trained_model_with_its_base_has_nothing_to_warn_of(tmp_path, 
     config |= {"rope_theta": config.pop("rope_parameters")["rope_theta"], "torch_dtype": config.pop("dtype")}
     (base / "config.json").write_text(json.dumps(config))
     save_policy(load_policy(base, device="cpu"), tmp_path / "trained")
-    job = MergeJob(
-        method=build_merge("update-selective", density=0.25, scale=0.7), base=base, models=(tmp_path / "trained",),
-        out=tmp_path / "merged",
-    )  # fmt: skip
-    plan = preflight(job)
+    asked = {"method": "update-selective", "base": str(base), "models": (str(tmp_path / "trained"),)}
+    plan = preflight(MergeSettings.from_dict({**asked, "out": tmp_path / "merged"}))
     assert (plan.errors, plan.warnings) == ([], [])
 
 

@@ -69,9 +69,10 @@ FLAGS = {
         "--tokens-column", "--trust-remote-code", "--workers", "LOG",
     ],
     "merge": [
-        "--base", "--density", "--dry-run", "--exclude", "--extrapolate", "--files-from", "--head", "--include",
-        "--json", "--method", "--mixed-dtype", "--no-normalize", "--out", "--out-dtype", "--overwrite", "--rescale",
-        "--scale", "--scope", "--seed", "--shard-mb", "--t", "--weights", "MODEL...",
+        "--base", "--config", "--density", "--dry-run", "--exclude", "--extrapolate", "--files-from", "--head",
+        "--include", "--json", "--method", "--mixed-dtype", "--no-dry-run", "--no-extrapolate", "--no-json",
+        "--no-mixed-dtype", "--no-normalize", "--no-overwrite", "--normalize", "--out", "--out-dtype", "--overwrite",
+        "--print-config", "--rescale", "--scale", "--scope", "--seed", "--shard-mb", "--t", "--weights", "MODEL...",
     ],
     "methods": ["--json"],
     "repair": [

@@ -10,6 +10,7 @@ import pytest
 import torch
 from weightlab import call, changed, read_model, shipped_tensors, write_model
 
+from lengthwise.files import sha256_file
 from lengthwise.lab.reasoner import shipped_reasoner
 
 
@@ -41,6 +42,15 @@ def test_json_is_one_object(
     assert report["method"] == "slerp"
     assert report["options"]["t"] == 0.5
     assert len(list((tmp_path / "out").glob("*.safetensors"))) == 3
+
+
+def test_a_folder_is_a_config_that_makes_the_same_weights(tuned: Path, tmp_path: Path, monkeypatch) -> None:
+    given = ["--base", "lab:chains", "--method", "dare", "--density", "0.3", "--seed", "7", "--exclude", "*norm*"]
+    assert call(monkeypatch, "merge", tuned, *given, "--out", tmp_path / "one") == 0
+    assert call(monkeypatch, "merge", "--config", tmp_path / "one", "--out", tmp_path / "two") == 0
+    assert call(monkeypatch, "merge", "--config", tmp_path / "one", "--seed", "8", "--out", tmp_path / "other") == 0
+    sums = [sha256_file(tmp_path / name / "model.safetensors") for name in ("one", "two", "other")]
+    assert sums[0] == sums[1] != sums[2]
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -257,3 +257,31 @@ def test_tables_name_every_setting_once_under_its_heading(name):
 def test_every_command_has_two_examples_that_are_its_own(name):
     assert len(COMMANDS[name].examples) == 2
     assert all(example.startswith(f"lengthwise {name}") for example in COMMANDS[name].examples)
+
+
+@EACH
+def test_what_needs_others_is_a_setting_of_the_command(name):
+    assert {key for need in COMMANDS[name].needs for key in need.names} <= COMMANDS[name].entries().keys()
+
+
+def test_a_setting_without_effect_is_refused_where_it_was_asked_for(tmp_path):
+    kind, given = COMMANDS["extend"], {**REQUIRED["extend"], "steps": 3}
+    assert kind.from_dict(given).training.steps == 3, "Python may set what is not used"
+    with pytest.raises(ConfigError, match="^--steps has no effect without --data, .*; leave it out, or change that$"):
+        files.merged(kind, None, given)
+    file = tmp_path / "run.yaml"
+    file.write_text("command: extend\nsteps: 3\n")
+    with pytest.raises(ConfigError, match="run.yaml, line 2: steps has no effect without --data"):
+        files.merged(kind, files.load(file), REQUIRED["extend"])
+    file.write_text("steps: 0\n")  # its default, as a file of all settings has it
+    assert files.merged(kind, files.load(file), REQUIRED["extend"]).training.steps == 0
+
+
+def test_numbers_beyond_any_use_are_refused():
+    assert refusal("shorten", steps=10**13) == (
+        "steps is 10000000000000, beyond any use; give a number up to 1,000,000,000,000"
+    )
+    assert refusal("shorten", lr=1e300).startswith("lr is 1e+300, beyond any use")
+    assert refusal("repair", fractions=[0.1, 2]).startswith("fractions is 2")
+    assert made("shorten", seed=2**63 - 1).training.seed == 2**63 - 1
+    assert refusal("shorten", seed=2**63).startswith("seed is 9223372036854775808, beyond")

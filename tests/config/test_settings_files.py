@@ -49,6 +49,7 @@ def test_defaults_then_the_file_then_the_flags(tmp_path):
         ("\nsteps: !!python/object/apply:os.system ['true']\n", "run.yaml, line 2: tag:yaml.org,2002:python/object"),
         ("- 1\n", "run.yaml: no table of settings in it"),
         ("", "run.yaml: no table of settings in it"),
+        ("steps: " + "1" * 5000, "run.yaml, line 1: steps is "),
         ("just words\n", "run.yaml: no table of settings in it"),
         ("a: [1\n", "run.yaml, line 2: no YAML: "),
         ("a: b: c\n", "run.yaml, line 1: no YAML: mapping values are not allowed here"),
@@ -85,6 +86,7 @@ def test_json_is_as_strict(tmp_path):
     )
     assert refusal(file(tmp_path, "{\n", "run.json")).startswith("run.json, line 2: no JSON: ")
     assert "too deep" in refusal(file(tmp_path, "[" * 100_000, "run.json"))
+    assert "thousands of digits" in refusal(file(tmp_path, '{"steps": ' + "1" * 5000 + "}", "run.json"))
     assert refusal(file(tmp_path, '{\n"steps": 0}', "run.json")) == "run.json, line 2: steps is 0; give at least 1"
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lengthwise.config.commands import MergeSettings
 from lengthwise.merging.folder_merge import merge_folders
-from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.merge_plan import MergeJob
+from lengthwise.merging.merge_methods import METHODS
 from lengthwise.safetensors_io.dtypes import BY_CODE
 from lengthwise.safetensors_io.tensor_sources import TensorInfo
 from lengthwise.safetensors_io.writer import ShardWriter
@@ -42,10 +42,10 @@ def make(folder: Path, shapes: dict[str, list[int]], seed: int) -> None:
 
 
 def merge(root: Path, out: Path, spec: dict[str, Any]) -> None:
-    method = build_merge(spec["method"], **spec["options"])
-    folders = [root / str(number) for number in range(spec["models"])]
-    base, models = (folders[0], folders[1:]) if method.needs_base else (None, folders)
-    merge_folders(MergeJob(method=method, base=base, models=tuple(models), out=out), elements=spec["elements"])
+    folders = [str(root / str(number)) for number in range(spec["models"])]
+    base, models = (folders[0], folders[1:]) if METHODS[spec["method"]].needs_base else (None, folders)
+    given = {"method": spec["method"], **spec["options"], "base": base, "models": models, "out": out}
+    merge_folders(MergeSettings.from_dict(given), elements=spec["elements"])
 
 
 def resident(field: str) -> int:

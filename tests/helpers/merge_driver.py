@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import lengthwise.merging.folder_merge as folders
+from lengthwise.config.commands import MergeSettings
 from lengthwise.merging.folder_merge import merge_folders
-from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.merge_plan import MergeJob
 from lengthwise.safetensors_io.writer import ShardWriter
 
 
@@ -53,12 +52,12 @@ def main() -> None:
     }
     killers[phase](int(number))
     merge_folders(
-        MergeJob(
-            method=build_merge("task-arithmetic"), base=Path(base), models=(Path(first), Path(second)), out=Path(out),
-            shard_bytes=600_000, overwrite=True,
+        MergeSettings.from_dict(
+            {"method": "task-arithmetic", "base": base, "models": (first, second), "out": out, "overwrite": True}
         ),
         elements=20_000,
-    )  # fmt: skip
+        shard_bytes=600_000,
+    )
 
 
 if __name__ == "__main__":

@@ -114,6 +114,7 @@ WRONG: dict[type | str, list[str]] = {
     **_each(("--grader", "--judge"), ["nope", "no_such:thing", "os:nope", "os:sep", "./missing.py", ""]),
     **_each(("--option", "--sweep"), ["x", "=", "x=", "=1", "nope=1", "grpo:x", "grpo:=1", ""]),
     "--think": ["no-such-word"],
+    "--config": [*FILES, "taken"],
     "--endpoint": ["nope", "ftp://x", ""],
     **_each(("--prompt-template", "--task-template", "--response-column", "--text-column", "--finished-column"), TEXT),
     **_each(("--problem-column", "--answer-column", "--tokens-column"), ["nope", ""]),

@@ -12,12 +12,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from weightlab import Tensors, changed, read_model, same_bits, shipped_tensors, write_model
 
+from lengthwise.config.commands import MergeSettings
 from lengthwise.errors import CheckpointError, ConfigError, InputError
 from lengthwise.files import PARTIAL, sha256_file
 from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.in_memory import merge_in_memory
+from lengthwise.merging.merge_methods import METHODS as KNOWN
 from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.merge_plan import MergeJob, preflight, summary_lines
+from lengthwise.merging.merge_plan import preflight, summary_lines
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 METHODS: dict[str, dict[str, Any]] = {
@@ -51,15 +53,11 @@ def folders(models: list[Tensors], tmp_path_factory: pytest.TempPathFactory) -> 
     }
 
 
-def job(folders: list[Path], out: Path, name: str = "task-arithmetic", **options: Any) -> MergeJob:
-    """A job over base and as many models as the method takes; unknown options are the method's own."""
-    fields = MergeJob.__dataclass_fields__
-    own = METHODS[name] | {key: value for key, value in options.items() if key not in fields}
-    others = {key: value for key, value in options.items() if key in fields}
-    method = build_merge(name, **own)
-    chosen = folders[:2] if name in ("slerp", "update-selective") else folders
-    base, models = (chosen[0], chosen[1:]) if method.needs_base else (None, chosen)
-    return MergeJob(method=method, base=base, models=tuple(models), out=out, **others)
+def job(folders: list[Path], out: Path, name: str = "task-arithmetic", **options: Any) -> MergeSettings:
+    """Settings of a merge of a base and as many models as the method takes."""
+    base, *others = map(str, folders[:2] if name in ("slerp", "update-selective") else folders)
+    parts = {"base": base, "models": others} if KNOWN[name].needs_base else {"models": [base, *others]}
+    return MergeSettings.from_dict({"method": name, **METHODS[name], **parts, "out": out, **options})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,10 +65,11 @@ def job(folders: list[Path], out: Path, name: str = "task-arithmetic", **options
 def test_merging_10_1_streamed_is_in_memory(
     folders: dict[str, list[Path]], models: list[Tensors], tmp_path: Path, name: str, kind: str
 ) -> None:
-    asked = job(folders[kind], tmp_path / "out", name, shard_bytes=300_000)
-    merge_folders(asked, elements=10_000)
-    given = [{n: w.to(KINDS[kind]) for n, w in model.items()} for model in models[: len(asked.folders)]]
-    wanted = merge_in_memory(asked.method, given[0], given[1:])
+    asked = job(folders[kind], tmp_path / "out", name)
+    merge_folders(asked, elements=10_000, shard_bytes=300_000)
+    count = len(asked.models) + (asked.base is not None)
+    given = [{n: w.to(KINDS[kind]) for n, w in model.items()} for model in models[:count]]
+    wanted = merge_in_memory(build_merge(name, **METHODS[name]), given[0], given[1:])
     assert same_bits(read_model(tmp_path / "out"), wanted)
 
 
@@ -79,13 +78,14 @@ def test_merging_10_1_streamed_is_in_memory(
 def test_merging_10_1_whatever_blocks_and_shards(
     folders: dict[str, list[Path]], models: list[Tensors], tmp_path: Path, elements: int, shard_bytes: int
 ) -> None:
-    asked = job(folders["float32"], tmp_path / "out", "update-selective", shard_bytes=shard_bytes)
-    merge_folders(asked, elements=elements)
-    assert same_bits(read_model(tmp_path / "out"), merge_in_memory(asked.method, models[0], models[1:2]))
+    asked = job(folders["float32"], tmp_path / "out", "update-selective")
+    merge_folders(asked, elements=elements, shard_bytes=shard_bytes)
+    wanted = merge_in_memory(build_merge("update-selective"), models[0], models[1:2])
+    assert same_bits(read_model(tmp_path / "out"), wanted)
 
 
 def test_merging_10_8_names_sizes_and_loading(folders: dict[str, list[Path]], tmp_path: Path) -> None:
-    report = merge_folders(job(folders["bfloat16"], tmp_path / "out", shard_bytes=400_000))
+    report = merge_folders(job(folders["bfloat16"], tmp_path / "out"), shard_bytes=400_000)
     index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
     base = read_model(folders["bfloat16"][0])
     assert index["weight_map"].keys() == base.keys()
@@ -199,7 +199,7 @@ def test_mixed_formats_only_if_asked(folders: dict[str, list[Path]], models: lis
     mixed = [folders["bfloat16"][0], folders["float32"][1], folders["float16"][2]]
     with pytest.raises(InputError, match=r"38 tensors \(.* and 33 more\) are torch\.bfloat16 in .* but torch\.float32"):
         merge_folders(job(mixed, tmp_path / "out"))
-    merge_folders(job(mixed, tmp_path / "out", allow_mixed_dtype=True))
+    merge_folders(job(mixed, tmp_path / "out", mixed_dtype=True))
     merged = read_model(tmp_path / "out")
     assert {w.dtype for w in merged.values()} == {torch.bfloat16}
     name = "model.layers.2.mlp.up_proj.weight"
@@ -365,19 +365,17 @@ def test_quantised_models_and_full_disks_are_refused(
     ("options", "says"),
     [
         ({"head": "keep"}, "head is 'keep'"),
-        ({"shard_bytes": 0}, "shard_bytes is 0"),
+        ({"shard_mb": 0}, "shard_mb is 0; give at least 1"),
         ({"models": ()}, "no model to merge"),
         ({"base": None}, "task-arithmetic needs a base"),
-        ({"method": build_merge("linear")}, "linear takes no base"),
+        ({"method": "linear", "scale": None, "weights": None}, "linear takes no base"),
     ],
 )
 def test_jobs_that_make_no_sense(
     folders: dict[str, list[Path]], tmp_path: Path, options: dict[str, Any], says: str
 ) -> None:
-    import dataclasses
-
     with pytest.raises(ConfigError, match=says):
-        preflight(dataclasses.replace(job(folders["float32"], tmp_path / "out"), **options))
+        preflight(job(folders["float32"], tmp_path / "out", **options))
 
 
 def test_a_preflight_writes_nothing(folders: dict[str, list[Path]], tmp_path: Path) -> None:
@@ -401,7 +399,7 @@ def test_a_flipped_byte_in_an_input_with_checksums(folders: dict[str, list[Path]
 
 
 def test_overwriting_replaces_the_whole_folder(folders: dict[str, list[Path]], tmp_path: Path) -> None:
-    merge_folders(job(folders["float32"], tmp_path / "out", shard_bytes=300_000))
+    merge_folders(job(folders["float32"], tmp_path / "out"), shard_bytes=300_000)
     merge_folders(job(folders["float32"], tmp_path / "out", "ties", overwrite=True))
     assert [file.name for file in (tmp_path / "out").glob("*.safetensors*")] == ["model.safetensors"]
     assert "--method ties" in (tmp_path / "out" / "README.md").read_text()

@@ -17,11 +17,10 @@ from mergekit.sparsify import RescaleNorm, rescaled_masked_tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 from weightlab import Tensors, read_model
 
+from lengthwise.config.commands import MergeSettings
 from lengthwise.merging import formulas
 from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.in_memory import dare_merge
-from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.merge_plan import MergeJob
 
 CONFIG = LlamaConfig(
     vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
@@ -86,9 +85,9 @@ CASES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], list[dict[str, 
 def test_folders_against_mergekit(folders: list[Path], tmp_path: Path, case: str) -> None:
     name, options, theirs, parameters, per_model = CASES[case]
     chosen = folders[:2] if name == "slerp" else folders
-    method = build_merge(name, **options)
-    base, models = (chosen[0], chosen[1:]) if method.needs_base else (None, chosen)
-    merge_folders(MergeJob(method=method, base=base, models=tuple(models), out=tmp_path / "ours"))
+    base, *others = map(str, chosen)
+    parts = {"base": base, "models": others} if name not in ("linear", "slerp") else {"models": [base, *others]}
+    merge_folders(MergeSettings.from_dict({"method": name, **options, **parts, "out": tmp_path / "ours"}))
     wanted = by_mergekit(chosen, tmp_path / "theirs", theirs, parameters, per_model)
     found = read_model(tmp_path / "ours")
     assert found.keys() == wanted.keys()

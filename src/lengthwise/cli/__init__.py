@@ -31,6 +31,8 @@ from lengthwise.cli import (
 from lengthwise.cli._command import Command
 from lengthwise.cli._console import complain
 from lengthwise.cli._endings import ending
+from lengthwise.cli._settings_flags import add_command
+from lengthwise.config.commands import COMMANDS as SETTINGS
 from lengthwise.errors import InputError, LengthwiseWarning
 from lengthwise.threads import wait_without_spinning
 
@@ -58,8 +60,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report.report,
     "compare-records": compare_records.compare_records,
 }
+BY_HAND = {
+    "grade", "evaluate", "demo", "shorten", "compare", "methods", "generate", "extend", "evaluate-context", "repair",
+    "export", "report", "compare-records",
+}  # fmt: skip
+"""Commands that spell their flags out themselves still; the others take their settings as one value."""
 for _name, _function in COMMANDS.items():
-    app.command(_name, cls=Command)(_function)
+    if _name in BY_HAND:
+        app.command(_name, cls=Command)(_function)
+    else:
+        add_command(app, SETTINGS[_name], _function)
 
 
 def _version(wanted: bool) -> None:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lengthwise.cli._command import Command as PlainCommand
 from lengthwise.cli._console import out
+from lengthwise.cli._targets import check_targets
 from lengthwise.config import files, tables, values
 from lengthwise.config.command import Command
 from lengthwise.config.definition import PANELS
@@ -35,8 +36,9 @@ def add_command(app: typer.Typer, kind: type[Kind], run: Callable[[Kind], None])
         settings = files.merged(kind, file, given_flags(kind, given))
         if shown:
             out.file.write(files.dump_yaml(settings))
-        else:
-            run(settings)
+            return
+        check_targets(settings)
+        run(settings)
 
     parameters = _parameters(kind)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -87,14 +89,9 @@ def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
         for entry in entries
         if not entry.facts.positional and not entry.facts.hidden
     ]
-    config = typer.Option(
-        "--config", metavar="file", parser=_as_it_is, rich_help_panel="Output", show_default=False,
-        help="YAML or JSON file with settings, or a run's folder; flags win over it.",
-    )  # fmt: skip
-    shown = typer.Option(
-        "--print-config", rich_help_panel="Output", show_default=False,
-        help="Print all settings as such a file, and do nothing.",
-    )  # fmt: skip
+    shared: dict[str, Any] = {"rich_help_panel": "Output", "show_default": False}
+    config = typer.Option("--config", metavar="file", parser=_as_it_is, help=tables.ALWAYS["--config"][1], **shared)
+    shown = typer.Option("--print-config", help=tables.ALWAYS["--print-config"][1], **shared)
     return [
         *arguments, *options, _parameter(CONFIG, _shown_as("file") | None, config),
         _parameter(PRINT_CONFIG, bool, shown, default=False),

@@ -6,10 +6,29 @@ from pathlib import Path
 
 import typer
 
+from lengthwise.config.command import Command
 from lengthwise.errors import ConfigError
 from lengthwise.output_paths import check_file_target, check_folder_target
 
 PAGE = ".html"
+
+
+def check_targets(settings: Command) -> None:
+    """Try out everything that the settings of a command name to be written.
+
+    Raises:
+        ConfigError: naming the setting, its path and the reason.
+    """
+    values = settings.flat()
+    for key, entry in settings.entries().items():
+        path, target = values[key], entry.facts.writes
+        if target is None or path is None:
+            continue
+        if target in ("folder", "whole folder"):
+            check_folder_target(key, path, replaced=target == "whole folder")
+            continue
+        for file in (path, path.with_suffix(".png")) if target == "page" else (path,):
+            check_file_target(key, file)
 
 
 def file_target(param: typer.CallbackParam, value: Path | None) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
@@ -17,6 +17,9 @@ PANELS = ("Model", "Data and prompt", "Method", "Training", "Evaluation", "Outpu
 """Headings under which `--help` and the docs list settings, in this order."""
 REQUIRED = ...
 """The default of a setting that has to be given."""
+Target = Literal["folder", "whole folder", "file", "page"]
+"""What a setting names that is written: a folder that is filled, or one that appears whole; a file, or a page with a
+picture of the same name beside it."""
 SAME: Any = object()
 """The default that a setting has where it is defined."""
 
@@ -40,6 +43,7 @@ class Facts:
     read: Callable[[Any], Any] | None = None
     hidden: bool = False
     transient: bool = False
+    writes: Target | None = None
     defined: bool = True
 
     def __call__(self, schema: dict[str, Any]) -> None:
@@ -58,7 +62,7 @@ def setting(default: Any = REQUIRED, *, help: str, **facts: Any) -> Any:  # noqa
     way out of a value out of bounds); ``default_text`` (the default in words); ``metavar``; ``positional`` (an argument
     in place of a flag); ``commas`` (a tuple is one text with commas on the command line, else a flag that repeats);
     ``read`` (from a text to the value, where the type is not enough); ``hidden`` (no flag); ``transient`` (about this
-    call and not about the run: left out of a run folder's config).
+    call and not about the run: left out of a run folder's config); ``writes`` (a `Target`, tried out before the work).
     """
     return _field(default, Facts(help=help, **facts))
 

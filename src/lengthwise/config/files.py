@@ -16,6 +16,8 @@ from lengthwise.errors import ConfigError
 
 CONFIG = "config.json"
 """What a run's folder keeps its settings in."""
+BESIDE_A_MODEL = "lengthwise.json"
+"""What a folder keeps them in that is a model's, whose config.json is the model's own."""
 COMMAND, SETTINGS = "command", "settings"
 LARGEST = 1 << 20
 """Bytes of a file that may be settings; a larger one is taken for something else."""
@@ -38,24 +40,33 @@ class ConfigFile:
 
 
 def load(path: str | Path) -> ConfigFile:
-    """Read settings from a YAML or JSON file, from a run's folder, or from the config.json in one.
+    """Read settings from a YAML or JSON file, from a folder that a command wrote, or from the file that it keeps there.
 
     Raises:
         ConfigError: one line that names the file and, where there is one, the line: no such file, no YAML or JSON, no
             table of settings, a name that is given twice.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / CONFIG
-        if not path.is_file():
-            raise ConfigError(
-                f"config is {str(path.parent)!r}, a folder without {CONFIG}; give a run's folder or a file"
-            )
+    path = _file(Path(path))
     text = _text(path)
     found = _json(text, path) if path.suffix == ".json" else _yaml(text, path)
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: no table of settings in it; write a line name: value for each")
     return _checked(path, text, found)
+
+
+def _file(path: Path) -> Path:
+    """The file itself, or the one in which a folder keeps settings."""
+    try:
+        if not path.is_dir():
+            return path
+        found = next((path / name for name in (BESIDE_A_MODEL, CONFIG) if (path / name).is_file()), None)
+    except OSError as error:
+        raise ConfigError(
+            f"config is {str(path)!r}: {error.strerror}; give a YAML or JSON file, or a run's folder"
+        ) from error
+    if found is None:
+        raise ConfigError(f"config is {str(path)!r}, a folder without {CONFIG}; give a run's folder or a file")
+    return found
 
 
 def _text(path: Path) -> str:
@@ -94,6 +105,8 @@ def _json(text: str, path: Path) -> object:
         raise _at(path, _line_of_second(text), f"{error} is given twice; leave one of them out") from None
     except RecursionError:
         raise _at(path, None, "tables and lists lie too deep in each other") from None
+    except ValueError:
+        raise _at(path, None, "a number of thousands of digits is no setting") from None
 
 
 class _TwiceError(Exception):
@@ -143,15 +156,21 @@ def merged(kind: type[Kind], file: ConfigFile | None, flags: Mapping[str, object
             line.
     """
     if file is None:
-        return kind.from_dict(flags)
+        settings = kind.from_dict(flags)
+        settings.check_needs(flags, kind.flag_of)
+        return settings
     if file.command not in (None, kind.command):
         line = _lines(file.text).get(COMMAND)
         raise _at(
             file.path, line, f"command is {file.command}, but this is {kind.command}; give settings of {kind.command}"
         )
     try:
-        given = {**kind.flattened(file.values), **flags}
-        return kind.from_dict(given)
+        kept = kind.flattened(file.values)
+        settings = kind.from_dict({**kept, **flags})
+        settings.check_needs(flags, kind.flag_of)
+        # A file may hold all settings, so what has its default there was not asked for.
+        settings.check_needs(kept.keys() & settings.changed().keys(), str)
+        return settings
     except SettingError as error:
         if error.name is None or error.name in flags or error.name not in _names(file.values):
             raise

@@ -83,6 +83,11 @@ class Settings(BaseModel):
             wrong = values.out_of_bounds(getattr(self, name), facts)
             if wrong is not None:
                 raise SettingError(f"{key_of(name)} is {wrong}; {values.bounds(facts)}", key_of(name))
+            most = values.LARGEST_SEED if name == "seed" else values.LARGEST
+            if (wrong := values.beyond(getattr(self, name), most)) is not None:
+                raise SettingError(
+                    f"{key_of(name)} is {wrong}, beyond any use; give a number up to {most:,}", key_of(name)
+                )
         self.check()
         return self
 

@@ -9,6 +9,12 @@ from lengthwise.config.command import Command
 from lengthwise.config.definition import PANELS
 from lengthwise.config.settings import Entry
 
+ALWAYS = {
+    "--config": ("file", "YAML or JSON file with settings, or a folder that the command wrote; flags win over it."),
+    "--print-config": ("", "Print all settings as such a file, and do nothing."),
+}
+"""What every command takes beside its settings: its value and its help."""
+
 
 def by_panel(kind: type[Command]) -> dict[str, list[Entry]]:
     """The settings of a command that users see, under their headings, in the order of both."""
@@ -44,7 +50,8 @@ def options_table(kind: type[Command]) -> str:
         f"### {panel}\n\n| flag | value | default | |\n|---|---|---|---|\n" + "\n".join(_rows(entries)) + "\n"
         for panel, entries in by_panel(kind).items()
     ]
-    return "\n".join(parts)
+    rows = [f"| `{flag}` | {value} | none | {text} |\n" for flag, (value, text) in ALWAYS.items()]
+    return "\n".join(parts) + "".join(rows)
 
 
 def options_page(kinds: Iterable[type[Command]]) -> str:

@@ -14,7 +14,9 @@ from typing import Literal, TypeGuard
 from lengthwise.config.definition import Facts
 
 TRUTHS = {"true": True, "false": False}
-_WHOLE = re.compile(r"[+-]?\d+")
+LARGEST, LARGEST_SEED = 10**12, 2**63 - 1
+"""No count, length or factor is larger; torch takes seeds of 64 bits."""
+_WHOLE = re.compile(r"[+-]?\d{1,4000}")  # Python makes no number of more digits
 
 
 def parts(annotation: object) -> tuple[object, ...]:
@@ -170,11 +172,17 @@ def _of(annotation: object, place: int) -> str:
 
 def out_of_bounds(value: object, facts: Facts) -> object:
     """The number that lies out of a setting's bounds, itself or an entry of it; None where all lie within."""
-    numbers = value if isinstance(value, tuple) else (value,)
-    for number in numbers:
-        if isinstance(number, int | float) and not isinstance(number, bool) and not _within(number, facts):
-            return number
-    return None
+    return next((number for number in _numbers(value) if not _within(number, facts)), None)
+
+
+def beyond(value: object, most: int) -> object:
+    """The number that is larger than any use has for one, itself or an entry of it; None where there is none."""
+    return next((number for number in _numbers(value) if abs(number) > most), None)
+
+
+def _numbers(value: object) -> list[int | float]:
+    found = value if isinstance(value, tuple) else (value,)
+    return [number for number in found if isinstance(number, int | float) and not isinstance(number, bool)]
 
 
 def _within(number: float, facts: Facts) -> bool:

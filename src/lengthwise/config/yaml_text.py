@@ -20,7 +20,7 @@ from lengthwise.errors import ConfigError
 DEEPEST = 8
 """Tables and lists inside each other; settings have three."""
 NULL, TRUE, FALSE = ("", "~", "null", "Null", "NULL"), ("true", "True", "TRUE"), ("false", "False", "FALSE")
-_INT = re.compile(r"[-+]?[0-9]+")
+_INT = re.compile(r"[-+]?[0-9]{1,4000}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _PLAIN = re.compile(r"[A-Za-z./][\w./-]*( [\w./-]+)*", re.ASCII)
 _WORDS = re.compile(r"(?i:null|true|false|yes|no|on|off|y|n|\.inf|\.nan)|[.\d].*")

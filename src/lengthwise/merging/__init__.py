@@ -8,11 +8,9 @@ from lengthwise.merging.in_memory import task_arithmetic as task_arithmetic
 from lengthwise.merging.in_memory import ties_merge as ties_merge
 from lengthwise.merging.in_memory import update_selective_merge as update_selective_merge
 from lengthwise.merging.merge_methods import build_merge as build_merge
-from lengthwise.merging.merge_plan import MergeJob as MergeJob
 from lengthwise.merging.merge_plan import preflight as preflight
 
 __all__ = [
-    "MergeJob",
     "build_merge",
     "dare_merge",
     "linear_merge",

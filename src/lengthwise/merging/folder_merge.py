@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.commands import MergeSettings
+from lengthwise.config.files import BESIDE_A_MODEL, run_config
+from lengthwise.config.groups.weights import MergedTensors
 from lengthwise.errors import InputError
 from lengthwise.files import atomic_write_json
 from lengthwise.folder_lock import writes
 from lengthwise.merging.blockwise_merge import BLOCK, Change, measure, merge
 from lengthwise.merging.change_summary import by_layer, facts
-from lengthwise.merging.merge_plan import MergeJob, Plan, preflight
+from lengthwise.merging.merge_methods import Merge
+from lengthwise.merging.merge_plan import Plan, preflight
 from lengthwise.safetensors_io.model_card import copy_settings, write_card
 from lengthwise.safetensors_io.reader import CHECKSUMS
 from lengthwise.safetensors_io.tensor_sources import Models
@@ -25,39 +29,46 @@ Listener = Callable[[int, int], None]
 """Gets the bytes that are written and those that will be."""
 
 
-@writes("job.out")
+@writes("settings.out")
 def merge_folders(
-    job: MergeJob, *, plan: Plan | None = None, elements: int = BLOCK, listener: Listener | None = None
+    settings: MergeSettings,
+    *,
+    plan: Plan | None = None,
+    elements: int = BLOCK,
+    shard_bytes: int | None = None,
+    listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Merge folders tensor by tensor; the output loads with transformers and carries a card and a report.
 
     Args:
-        job: what to merge into what; see `MergeJob`.
-        plan: the job's own preflight, where it was done already.
+        settings: what to merge into what.
+        plan: their own preflight, where it was done already.
         elements: most entries of the models held at a time; memory depends on it alone.
+        shard_bytes: most bytes of a file, in place of the settings' megabytes.
         listener: told after every tensor how far the merge is.
 
     Returns:
         The report, also in the folder's ``merge.json``: method, options, models, statistics per layer and tensor
-        (`change_summary.facts`), notes. Paths in it are folder names.
+        (`change_summary.facts`), notes. Paths in it are folder names. The settings, with the paths as they were given,
+        stand in ``lengthwise.json``.
 
     Raises:
         InputError: what the preflight found, all of it; or NaN, infinity, unlike integers or an overflow in data.
         ConfigError: an option out of range.
         CheckpointError: a damaged input, or a full disk. Whatever is raised, the output is as it was before.
     """
-    plan = plan or preflight(job)
+    plan = plan or preflight(settings)
     if plan.errors:
         raise InputError("; ".join(plan.errors))
     report: dict[str, Any] = {}
-
+    most = settings.tensors.shard_mb * 1_000_000 if shard_bytes is None else shard_bytes
     base, *others = plan.sources
 
     def fill(folder: Path) -> None:
         models = Models(base, others, elements, plan.chosen)
         changes, written = {}, 0
-        with ShardWriter(folder, plan.outputs, shard_bytes=job.shard_bytes) as writer:
-            for name, change in merge(job.method, models, writer.outputs, writer.write):
+        with ShardWriter(folder, plan.outputs, shard_bytes=most) as writer:
+            for name, change in merge(plan.method, models, writer.outputs, writer.write):
                 written += plan.outputs[name].nbytes
                 if change is not None:
                     changes[name] = change
@@ -65,18 +76,19 @@ def merge_folders(
                     listener(written, plan.nbytes)
             writer.close()
         atomic_write_json(folder / CHECKSUMS, writer.sums)
-        report.update(_report(job, plan, changes))
-        copy_settings(job.files_from or base.path, folder, plan.config_changes)
-        _write_card(folder, job, plan, report)
+        report.update(_report(settings, plan, changes))
+        copy_settings(settings.tensors.files_from or base.path, folder, plan.config_changes)
+        _write_card(folder, plan.method, report)
         atomic_write_json(folder / REPORT, report)
+        atomic_write_json(folder / BESIDE_A_MODEL, run_config(settings))
         writer.publish()
 
-    write_whole_folder(job.out, fill, needed=plan.nbytes)
+    write_whole_folder(settings.out, fill, needed=plan.nbytes)
     return report
 
 
-def differences(job: MergeJob, plan: Plan, *, elements: int = BLOCK) -> dict[str, Any]:
-    """What the models of a job change, per layer and in all, read once and merged nowhere; names as in the report.
+def differences(plan: Plan, *, elements: int = BLOCK) -> dict[str, Any]:
+    """What the models of a merge change, per layer and in all, read once and merged nowhere; names as in the report.
 
     Raises:
         InputError: what the preflight found, or NaN or infinity in a model.
@@ -85,7 +97,7 @@ def differences(job: MergeJob, plan: Plan, *, elements: int = BLOCK) -> dict[str
         raise InputError("; ".join(plan.errors))
     base, *others = plan.sources
     changes = dict(measure(Models(base, others, elements, plan.chosen)))
-    labels = [folder.resolve().name for folder in job.folders]
+    labels = [folder.resolve().name for folder in plan.folders]
     total = _total(changes, len(others))
     return {
         "base": labels[0],
@@ -102,33 +114,35 @@ def _total(changes: dict[str, Change], models: int) -> Change:
     return total
 
 
-def _report(job: MergeJob, plan: Plan, changes: dict[str, Change]) -> dict[str, Any]:
-    labels = [folder.resolve().name for folder in job.folders]
+def _report(settings: MergeSettings, plan: Plan, changes: dict[str, Change]) -> dict[str, Any]:
+    labels = [folder.resolve().name for folder in plan.folders]
     total = _total(changes, len(labels) - 1)
     return {
         "lengthwise": metadata.version("lengthwise"),
-        "method": job.method.name,
-        "options": _options(job),
+        "method": plan.method.name,
+        "options": _options(plan.method, settings.tensors),
         "base": labels[0],
         "models": labels[1:],
         "total": facts(total),
         "layers": {name: facts(change) for name, change in by_layer(changes).items()},
         "tensors": {name: facts(change) for name, change in changes.items()},
-        "notes": [*(_without_paths(text, job.folders) for text in plan.warnings), *_notes(total, changes, labels[1:])],
+        "notes": [*(_without_paths(text, plan.folders) for text in plan.warnings), *_notes(total, changes, labels[1:])],
     }
 
 
-def _without_paths(text: str, folders: list[Path]) -> str:
+def _without_paths(text: str, folders: Sequence[Path]) -> str:
     """A message with the folders' names only: the report travels with the model."""
     for folder in sorted(folders, key=lambda path: -len(str(path))):
         text = text.replace(str(folder), folder.resolve().name)
     return text
 
 
-def _options(job: MergeJob) -> dict[str, Any]:
-    asked = dataclasses.asdict(job)
-    shared = ("include", "exclude", "allow_mixed_dtype", "out_dtype", "head")
-    return {**dataclasses.asdict(job.method), **{name: asked[name] for name in shared if asked[name]}}
+def _options(method: Merge, asked: MergedTensors) -> dict[str, Any]:
+    shared = {
+        "include": asked.include, "exclude": asked.exclude, "allow_mixed_dtype": asked.mixed_dtype,
+        "out_dtype": asked.out_dtype, "head": asked.head,
+    }  # fmt: skip
+    return {**dataclasses.asdict(method), **{name: value for name, value in shared.items() if value}}
 
 
 def _notes(total: Change, changes: dict[str, Change], models: list[str]) -> list[str]:
@@ -147,8 +161,7 @@ def _notes(total: Change, changes: dict[str, Change], models: list[str]) -> list
     return notes
 
 
-def _write_card(folder: Path, job: MergeJob, plan: Plan, report: dict[str, Any]) -> None:
-    method = job.method
+def _write_card(folder: Path, method: Merge, report: dict[str, Any]) -> None:
     rows = zip(report["models"], report["total"]["models"], strict=True)
     write_card(
         folder,

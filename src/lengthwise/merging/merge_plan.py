@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.commands import MergeSettings
+from lengthwise.config.groups.weights import MergedTensors
 from lengthwise.errors import ConfigError, LengthwiseError
 from lengthwise.files import read_json
-from lengthwise.merging.merge_methods import Merge
+from lengthwise.merging.merge_methods import Merge, build_merge
 from lengthwise.merging.tied_heads import settle_heads
 from lengthwise.output_paths import check_replacement, real
 from lengthwise.safetensors_io.dtypes import FLOATING
@@ -20,7 +21,6 @@ from lengthwise.safetensors_io.reader import FolderSource, open_folder, verify_c
 from lengthwise.safetensors_io.tensor_compatibility import Finding, mismatches
 from lengthwise.safetensors_io.tensor_sources import TensorInfo
 from lengthwise.safetensors_io.tokenizer_compatibility import tokenizer_findings, vocabulary
-from lengthwise.safetensors_io.writer import SHARD_BYTES
 
 MEANINGFUL = (
     "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -37,44 +37,20 @@ _MARGIN = 16 * 2**20
 """Bytes beside the weights: settings, tokenizer, report."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MergeJob:
-    """What to merge into what.
+@dataclass(frozen=True)
+class Plan:
+    """What a preflight found, and, where nothing forbids it, what the merge will read and write.
 
-    ``base`` is None for methods without one (linear, slerp): the first model then takes its place. ``include`` and
-    ``exclude`` are name patterns; a tensor that is not chosen is the base's. ``head`` settles heads that not all
-    models have, or that a tied model stores: ``untie`` or ``drop``. ``files_from`` is the folder whose settings and
-    tokenizer the output gets, the base by default; ``out_dtype`` the output's format, the base's by default.
+    ``folders``: the base, or the model that takes its place, then the others.
     """
 
     method: Merge
-    models: tuple[Path, ...]
-    out: Path
-    base: Path | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    allow_mixed_dtype: bool = False
-    out_dtype: str | None = None
-    head: str | None = None
-    files_from: Path | None = None
-    shard_bytes: int = SHARD_BYTES
-    overwrite: bool = False
-
-    @property
-    def folders(self) -> list[Path]:
-        """The base, or the model that takes its place, then the others."""
-        return [*([self.base] if self.base is not None else []), *self.models]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a preflight found, and, where nothing forbids it, what the merge will read and write."""
-
+    folders: tuple[Path, ...]
     findings: tuple[Finding, ...]
-    sources: tuple[FolderSource, ...]
-    chosen: frozenset[str]
-    outputs: dict[str, TensorInfo]
-    config_changes: dict[str, Any]
+    sources: tuple[FolderSource, ...] = ()
+    chosen: frozenset[str] = frozenset()
+    outputs: Mapping[str, TensorInfo] = field(default_factory=dict)
+    config_changes: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def errors(self) -> list[str]:
@@ -92,53 +68,48 @@ class Plan:
         return sum(info.nbytes for info in self.outputs.values())
 
 
-def preflight(job: MergeJob) -> Plan:
+def preflight(settings: MergeSettings, *, locate: Callable[[str], Path] = Path) -> Plan:
     """Compare the folders of a merge; all findings together, nothing is written.
 
     Headers, settings and tokenizers are compared; data is read only to check known checksums and to compare a head
-    that is to be dropped. The method's own options are checked too.
+    that is to be dropped. The method's own options are checked too. ``locate`` says where a model that is named lies.
 
     Raises:
-        ConfigError: options of the method or the job that are out of range.
+        ConfigError: options of the method that are out of range, or a base that it needs or does not take.
     """
-    _check_job(job)
-    job.method.check(len(job.folders))
-    findings, sources = _opened(job)
+    method = build_merge(settings.merging.method, **settings.merging.options())
+    _check_base(method, settings.base)
+    folders = tuple(map(locate, (*([] if settings.base is None else [settings.base]), *settings.models)))
+    method.check(len(folders))
+    findings, sources = _opened(settings, folders)
     if any(not finding.warning for finding in findings):
-        return Plan(tuple(findings), (), frozenset(), {}, {})
-    base, others = sources[0], sources[1:]
-    settled, changes = settle_heads(sources, job.head)
+        return Plan(method, folders, tuple(findings))
+    asked, base, others = settings.tensors, sources[0], sources[1:]
+    settled, changes = settle_heads(sources, asked.head)
     findings += settled
     for other in others:
-        findings += mismatches(base, other, allow_mixed_dtype=job.allow_mixed_dtype)
+        findings += mismatches(base, other, allow_mixed_dtype=asked.mixed_dtype)
         findings += _vocabulary_rows(base, other)
-        findings += _settings(base, other, heads_settled=job.head is not None)
+        findings += _settings(base, other, heads_settled=asked.head is not None)
         findings += tokenizer_findings(base.path, other.path)
-    chosen = _chosen(base, job, findings)
-    outputs = {name: _output(name, info, chosen, job.out_dtype) for name, info in base.infos.items()}
-    plan = Plan(tuple(findings), tuple(sources), chosen, outputs, changes | _dtype_change(job.out_dtype, base.config))
-    return dataclasses.replace(plan, findings=(*findings, *_disk_space(job.out, plan.nbytes)))
+    chosen = _chosen(base, asked, findings)
+    outputs = {name: _output(name, info, chosen, asked.out_dtype) for name, info in base.infos.items()}
+    changes |= _dtype_change(asked.out_dtype, base.config)
+    findings += _disk_space(settings.out, sum(info.nbytes for info in outputs.values()))
+    return Plan(method, folders, tuple(findings), tuple(sources), chosen, outputs, changes)
 
 
-def _check_job(job: MergeJob) -> None:
-    if job.out_dtype is not None and job.out_dtype not in FLOATING:
-        raise ConfigError(f"out_dtype is {job.out_dtype!r}; choose one of {', '.join(FLOATING)}")
-    if job.head not in (None, "untie", "drop"):
-        raise ConfigError(f"head is {job.head!r}; choose untie or drop")
-    if job.shard_bytes < 1:
-        raise ConfigError(f"shard_bytes is {job.shard_bytes}; give at least 1")
-    if job.method.needs_base and job.base is None:
-        raise ConfigError(f"{job.method.name} needs a base; give the model that the others were made from")
-    if not job.method.needs_base and job.base is not None:
-        raise ConfigError(f"{job.method.name} takes no base; give all its models alike")
-    if not job.models:
-        raise ConfigError("no model to merge was given; give at least one")
+def _check_base(method: Merge, base: str | None) -> None:
+    if method.needs_base and base is None:
+        raise ConfigError(f"{method.name} needs a base; give the model that the others were made from")
+    if not method.needs_base and base is not None:
+        raise ConfigError(f"{method.name} takes no base; give all its models alike")
 
 
-def _opened(job: MergeJob) -> tuple[list[Finding], list[FolderSource]]:
+def _opened(settings: MergeSettings, folders: Sequence[Path]) -> tuple[list[Finding], list[FolderSource]]:
     findings: list[Finding] = []
     sources = []
-    for folder in job.folders:
+    for folder in folders:
         try:
             source = open_folder(folder, label=str(folder))
             verify_checksums(source)
@@ -147,11 +118,11 @@ def _opened(job: MergeJob) -> tuple[list[Finding], list[FolderSource]]:
             # collected, so that one report names them all
             findings.append(Finding("folder", str(error)))
     try:
-        check_replacement(job.out, overwrite=job.overwrite, inputs=job.folders)
+        check_replacement(settings.out, overwrite=settings.overwrite, inputs=folders)
     except LengthwiseError as error:
         findings.append(Finding("folder", str(error)))
-    if job.files_from is not None:
-        findings += _files_findings(job.files_from, sources[0] if sources else None)
+    if settings.tensors.files_from is not None:
+        findings += _files_findings(settings.tensors.files_from, sources[0] if sources else None)
     findings += [
         Finding("folder", f"no config.json in {source.label}; give a Hugging Face model folder")
         for source in sources
@@ -214,7 +185,7 @@ def _with_theta(config: dict[str, Any]) -> dict[str, Any]:
     return config if theta is None else {"rope_theta": theta, **config}
 
 
-def _chosen(base: FolderSource, job: MergeJob, findings: list[Finding]) -> frozenset[str]:
+def _chosen(base: FolderSource, asked: MergedTensors, findings: list[Finding]) -> frozenset[str]:
     def matching(pattern: str) -> set[str]:
         names = {name for name in base.infos if fnmatchcase(name, pattern)}
         if not names:
@@ -222,8 +193,8 @@ def _chosen(base: FolderSource, job: MergeJob, findings: list[Finding]) -> froze
             findings.append(Finding("pattern", f"the pattern {pattern!r} matches no tensor; the base has {first}, ..."))
         return names
 
-    included = set[str]().union(*map(matching, job.include)) if job.include else set(base.infos)
-    chosen = included.difference(*map(matching, job.exclude))
+    included = set[str]().union(*map(matching, asked.include)) if asked.include else set(base.infos)
+    chosen = included.difference(*map(matching, asked.exclude))
     if not chosen and included:
         findings.append(Finding("pattern", "include and exclude leave no tensor to merge; widen them"))
     return frozenset(chosen)

@@ -6,7 +6,7 @@ __getattr__, __all__ = _moved_names(
     "lengthwise.weights",
     {
         "lengthwise.merging": [
-            "MergeJob", "build_merge", "dare_merge", "linear_merge", "merge_folders", "preflight", "slerp_merge",
+            "build_merge", "dare_merge", "linear_merge", "merge_folders", "preflight", "slerp_merge",
             "task_arithmetic", "ties_merge", "update_selective_merge",
         ],
         "lengthwise.repair": [

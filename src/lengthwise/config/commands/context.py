@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from lengthwise.config.command import Command
+from lengthwise.config.command import Command, Need
+from lengthwise.config.commands.evaluation import SERVER_NEEDS
 from lengthwise.config.commands.training import ShortenSettings
 from lengthwise.config.definition import again, group, setting
 from lengthwise.config.groups.common import Common
@@ -19,6 +22,14 @@ WAY_OF_RUNNING = (
     "cannot be written into a folder: it is a way of running any model, with its weights and config as they are. Give "
     "it to lengthwise generate or evaluate, or as --scheme lambda to evaluate-context"
 )
+
+
+def _has_data(given: Mapping[str, Any]) -> bool:
+    return given["data"] is not None
+
+
+def _any_task(*tasks: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda given: not set(tasks).isdisjoint(given["tasks"])
 
 
 class GenerateSettings(Command):
@@ -67,6 +78,10 @@ class ExtendSettings(Command):
         "lengthwise extend Llama-3.2-1B --scheme linear --factor 4 --data books.jsonl --steps 400 --out longer",
     )
     refused = MappingProxyType({"--lambda": WAY_OF_RUNNING})
+    needs = (
+        Need((*FineTuning.entries(), "threads"), _has_data, "without --data, which fine-tunes the model"),
+        Need(("epochs",), lambda given: given["steps"] == 0, "beside --steps, which are taken in place of epochs"),
+    )
 
     model: str = again(Common, "model", help="Folder of a causal language model, or lab:reader.")
     trust_remote_code: bool = again(Runtime, "trust_remote_code")
@@ -81,7 +96,7 @@ class ExtendSettings(Command):
     )  # fmt: skip
     training: FineTuning = group(FineTuning)
     link: bool = setting(False, help="Hard links to the weights in place of copies.", panel="Output")
-    out: Path = again(Common, "out")
+    out: Path = again(Common, "out", writes="whole folder")
     overwrite: bool = again(Common, "overwrite", help="Replace the output folder.")
     json_: bool = again(Common, "json_")
 
@@ -93,6 +108,17 @@ class EvaluateContextSettings(Command):
     examples = (
         "lengthwise evaluate-context lab:reader --lengths 64,128,256",
         "lengthwise evaluate-context Llama-3.2-1B --scheme as-is --scheme yarn:4 --lengths 8k,32k --out runs/reach",
+    )
+    needs = (
+        *SERVER_NEEDS,
+        Need(("data",), _any_task("freeform-qa", "altered-qa"), "without freeform-qa or altered-qa in --tasks"),
+        Need(("lines",), _any_task("lines"), "without lines in --tasks"),
+        Need(("text",), _any_task("perplexity"), "without perplexity in --tasks"),
+        Need(
+            ("chat_template",),
+            _any_task("lines", "passkey", "freeform-qa", "altered-qa"),
+            "on perplexity alone, where nothing is asked",
+        ),
     )
 
     models: tuple[str, ...] = again(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from lengthwise.config.command import Command
+from lengthwise.config.command import Command, Need
 from lengthwise.config.definition import again, group, setting
 from lengthwise.config.groups.common import Common
 from lengthwise.config.groups.model import EndpointOptions, LambdaWindow, Runtime
@@ -14,6 +14,15 @@ from lengthwise.config.groups.sampling import Intervention, Sampling
 from lengthwise.errors import ConfigError
 
 PAGE = ".html"
+SERVER_NEEDS = (
+    Need(
+        ("tokenizer", "concurrency", "retries", "timeout", "api_key_env"),
+        lambda given: given["endpoint"] is not None,
+        "without --endpoint",
+    ),
+    Need(("device", "dtype", "threads"), lambda given: given["endpoint"] is None, "on a server, with --endpoint"),
+)
+"""What only a server has, and what only a model that is loaded here."""
 
 
 def check_page(out: Path | None, beside: str = "") -> None:
@@ -102,11 +111,14 @@ class GradeSettings(Command):
     )
     seed: int = again(Common, "seed", help="Seed of the bootstrap.", panel="Evaluation")
     out: Path | None = again(Common, "out", None, help="JSONL file for the verdict on every row.", metavar="file",
-                             default_text="none")  # fmt: skip
+                             default_text="none", writes="file")  # fmt: skip
     record: Path | None = setting(
-        None, help="Record for `lengthwise compare-records`.", panel="Output", metavar="file", transient=True
+        None, help="Record for `lengthwise compare-records`.", panel="Output", metavar="file", transient=True,
+        writes="file",
+    )  # fmt: skip
+    report: Path | None = setting(
+        None, help="HTML report to write.", panel="Output", metavar="file", transient=True, writes="file"
     )
-    report: Path | None = setting(None, help="HTML report to write.", panel="Output", metavar="file", transient=True)
     json_: bool = again(Common, "json_")
 
     def check(self) -> None:
@@ -142,8 +154,9 @@ class CompareRecordsSettings(Command):
     )  # fmt: skip
     seed: int = again(Common, "seed", help="Seed of the bootstrap.", panel="Evaluation")
     out: Path | None = again(
-        Common, "out", None, help="HTML file to write, with a PNG beside it.", metavar="file", default_text="none"
-    )
+        Common, "out", None, help="HTML file to write, with a PNG beside it.", metavar="file", default_text="none",
+        writes="page",
+    )  # fmt: skip
     json_: bool = again(Common, "json_")
 
     def check(self) -> None:
@@ -164,8 +177,9 @@ class ReportSettings(Command):
         help="One or more run folders.", positional=True, metavar="RUN...", panel="Data and prompt"
     )
     out: Path | None = again(
-        Common, "out", None, help="HTML file to write.", metavar="file", default_text="report.html of the run"
-    )
+        Common, "out", None, help="HTML file to write.", metavar="file", default_text="report.html of the run",
+        writes="page",
+    )  # fmt: skip
 
     def check(self) -> None:
         """A page that is one."""

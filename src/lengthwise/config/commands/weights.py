@@ -44,10 +44,16 @@ class MergeSettings(Command):
     )  # fmt: skip
     merging: MergeMethod = group(MergeMethod)
     tensors: MergedTensors = group(MergedTensors)
-    out: Path = again(Common, "out")
+    out: Path = again(Common, "out", writes="whole folder")
     overwrite: bool = again(Common, "overwrite", help="Replace the output folder.")
     dry_run: bool = again(Common, "dry_run", help="Compare the models and stop; nothing is written.")
     json_: bool = again(Common, "json_")
+
+    def check(self) -> None:
+        """At least one model."""
+        super().check()
+        if not self.models:
+            raise ConfigError("no model to merge was given; give at least one")
 
 
 class RepairSettings(Command):
@@ -74,7 +80,7 @@ class RepairSettings(Command):
     mode: Literal["zero", "reset"] | None = setting(
         None, help="What becomes of weights: zero, or reset to the reference.", default_text="reset where one is given"
     )
-    out: Path = again(Common, "out")
+    out: Path = again(Common, "out", writes="whole folder")
     overwrite: bool = again(Common, "overwrite", help="Replace the output folder.")
     json_: bool = again(Common, "json_")
 

@@ -26,7 +26,7 @@ class Common(Settings):
         None, ge=1, help="At most this many problems.", panel="Evaluation", default_text="all"
     )  # fmt: skip
     seed: int | None = setting(0, ge=0, help="Seed of every random number.", panel="Method")
-    out: Path = setting(help="Folder to write.", panel="Output", metavar="folder", transient=True)
+    out: Path = setting(help="Folder to write.", panel="Output", metavar="folder", transient=True, writes="folder")
     overwrite: bool = setting(False, help="Replace what the folder holds.", panel="Output", transient=True)
     dry_run: bool = setting(
         False, help="Show what would be done, and do nothing.", panel="Output", transient=True

@@ -26,7 +26,8 @@ class Runtime(Device):
     """What a model runs on that only answers: nothing is trained, so the folder's own dtype is enough."""
 
     threads: int | None = setting(
-        None, ge=1, help="Threads to compute with.", default_text="one for a small model", transient=True
+        None, ge=1, help="Threads of the CPU.", transient=True,
+        default_text="1 for models below 20 million parameters, else one a core",
     )  # fmt: skip
 
 

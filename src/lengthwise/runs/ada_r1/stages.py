@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.commands import MergeSettings
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.model_folders import Policy, load_policy
 from lengthwise.errors import ConfigError
@@ -20,8 +21,7 @@ from lengthwise.generation.sampling import Sampling, complete_all, evaluate
 from lengthwise.grading.problems import Problems
 from lengthwise.lab.shipped_models import model_folder
 from lengthwise.merging.folder_merge import merge_folders
-from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.merge_plan import MergeJob, Plan, preflight
+from lengthwise.merging.merge_plan import Plan, preflight
 from lengthwise.methods.ada_r1 import AdaR1, BiLevel
 from lengthwise.runs.ada_r1.dpo import Machine, check_trl, pair_tokens, train_on_pairs
 from lengthwise.runs.ada_r1.pairs import graded_samples, read_pairs, write_pairs
@@ -58,13 +58,13 @@ def with_stages(method: AdaR1, base: Path, machine: Machine, *, train_here: bool
         MissingExtraError: no TRL.
     """
     short, settings = short_folder(method.settings), method.settings
-    _merge_plan(_merge_job(settings, base, short, base / "nothing"))
+    _merge_plan(_merge_settings(settings, base, short, base / "nothing"))
     if train_here:
         check_trl(machine)
 
     def merge(inputs: StageInputs) -> Mapping[str, Any]:
-        job = _merge_job(settings, inputs.base, short, inputs.out)
-        report = merge_folders(job, plan=_merge_plan(job))
+        asked = _merge_settings(settings, inputs.base, short, inputs.out)
+        report = merge_folders(asked, plan=_merge_plan(asked))
         return {"alpha": settings.alpha, "changed": report["total"], "notes": report["notes"]}
 
     def sample(inputs: StageInputs) -> Mapping[str, Any]:
@@ -87,17 +87,17 @@ def with_stages(method: AdaR1, base: Path, machine: Machine, *, train_here: bool
     return replace(method, prepare=(Stage(MERGE, merge),), finish=later)
 
 
-def _merge_job(settings: BiLevel, base: Path, short: Path, out: Path) -> MergeJob:
-    method = build_merge("linear", weights=(settings.alpha, 1 - settings.alpha))
-    return MergeJob(method=method, models=(base, short), out=out, overwrite=True)
+def _merge_settings(settings: BiLevel, base: Path, short: Path, out: Path) -> MergeSettings:
+    merged = {"method": "linear", "weights": (settings.alpha, 1 - settings.alpha)}
+    return MergeSettings.from_dict({**merged, "models": (str(base), str(short)), "out": out, "overwrite": True})
 
 
-def _merge_plan(job: MergeJob) -> Plan:
-    plan = preflight(job)
+def _merge_plan(asked: MergeSettings) -> Plan:
+    plan = preflight(asked)
     if plan.errors:
         more = f" (and {len(plan.errors) - 1} more)" if len(plan.errors) > 1 else ""
         raise ConfigError(
-            f"short_model is {str(job.models[1])!r}, which cannot be merged with the long one: {plan.errors[0]}{more}"
+            f"short_model is {asked.models[1]!r}, which cannot be merged with the long one: {plan.errors[0]}{more}"
         )
     return plan
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.commands import MergeSettings
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, clear_partials, read_json
 from lengthwise.merging.folder_merge import merge_folders
-from lengthwise.merging.merge_methods import build_merge
-from lengthwise.merging.merge_plan import MergeJob, preflight
+from lengthwise.merging.merge_plan import preflight
 
 FOLDER = "stages"
 FACTS = "facts.json"
@@ -61,15 +61,16 @@ def merge_back(density: float, scale: float) -> Stage:
         )
 
     def run(inputs: StageInputs) -> Mapping[str, Any]:
-        method = build_merge("update-selective", density=density, scale=scale)
-        job = MergeJob(
-            method=method, models=(inputs.model,), base=inputs.base, out=inputs.out, overwrite=True,
-            allow_mixed_dtype=True,
+        asked = MergeSettings.from_dict(
+            {
+                "method": "update-selective", "density": density, "scale": scale, "models": (str(inputs.model),),
+                "base": str(inputs.base), "out": inputs.out, "overwrite": True, "mixed_dtype": True,
+            }
         )  # fmt: skip
-        plan = preflight(job)
+        plan = preflight(asked)
         if plan.errors:
             raise ConfigError(f"merge_back cannot merge into the untouched model: {plan.errors[0]}")
-        report = merge_folders(job, plan=plan)
+        report = merge_folders(asked, plan=plan)
         return {"density": density, "scale": scale, "changed": report["total"]}
 
     return Stage("merge-back", run)
