@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,23 @@ def test_no_public_name_hides_a_module_of_its_package():
                  if isinstance(node, ast.ImportFrom) and node.module != own]  # fmt: skip
         names = {alias.asname or alias.name for node in froms for alias in node.names}
         assert not names & {path.stem for path in package.iterdir()}, package
+
+
+def test_every_public_function_is_used_or_documented():
+    # what tests alone call stands in tests/helpers
+    repository = Path(__file__).parent.parent
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for folder in (ROOT, repository / "studies",
+             repository / "benchmarks") for path in folder.rglob("*.py")}  # fmt: skip
+    nodes = [node for tree in trees.values() for node in ast.walk(tree)]
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    used |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    used |= {node.name for node in nodes if isinstance(node, ast.alias) and node.asname not in (None, node.name)}
+    # by name: methods, graders, and what a child process is told to run
+    used |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    docs = " ".join(path.read_text(encoding="utf-8") for path in (repository / "docs").rglob("*.md"))
+    used |= set(re.findall(r"\w+", docs))
+    defined = {node.name: path for path in MODULES for node in trees[path].body if isinstance(node, ast.FunctionDef)}
+    assert {name: str(path) for name, path in defined.items() if not name.startswith("_") and name not in used} == {}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "objectives").glob("*.py")), ids=lambda path: path.name)

@@ -73,17 +73,11 @@ def test_the_number_of_tries_is_geometric():
     rng = random.Random(2)
     tries = [len(tries_of(search.worked_solution(rng, search.draw(rng, 3), most=100))) for _ in range(1500)]
     for most in (1, 3, 7, 15):
-        chance = search.hit_chance(3, most)
+        chance = 1 - (6 / 7) ** most  # one of the 2^3 - 1 parts hits
         # four standard errors
         assert sum(n <= most for n in tries) / 1500 == pytest.approx(chance, abs=4 * (0.25 / 1500) ** 0.5)
     # a long tail: the longest is many times the median
     assert max(tries) > 5 * sorted(tries)[750]
-
-
-def test_hit_chance_by_hand():
-    assert search.hit_chance(2, 1) == pytest.approx(1 / 3)
-    assert search.hit_chance(4, 2) == pytest.approx(1 - (14 / 15) ** 2)
-    assert search.hit_chance(5, 0) == 0
 
 
 def test_splits_are_for_ever_and_do_not_overlap():
@@ -109,7 +103,6 @@ def test_the_lesson_teaches_train_problems_only():
         (lambda: search.problems(3, split="test", seed=0, levels=()), "levels"),
         (lambda: search.problems(3, split="test", seed=0, levels=(7,)), "levels"),
         (lambda: search.problems(3000, split="test", seed=0, levels=(2,)), "count"),
-        (lambda: search.hit_chance(1, 2), "level"),
     ],
 )
 def test_bad_input_is_named(call, names):

@@ -151,10 +151,3 @@ def worked_solution(rng: random.Random, puzzle: Puzzle, *, most: int = MOST_TRIE
         words.append(MISS)
     joined = [word for number in part for word in (str(number), JOIN)][:-1]
     return [*words, ANSWER, *joined]
-
-
-def hit_chance(level: int, tries: int) -> float:
-    """How likely so many blind tries hit: 1 - (1 - 1 / (2^level - 1))^tries."""
-    if level < 2 or tries < 0:
-        raise InputError(f"level is {level} and tries {tries}; give a level of at least 2 and 0 tries or more")
-    return 1 - (1 - 1 / (2**level - 1)) ** tries
