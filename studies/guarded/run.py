@@ -16,16 +16,16 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-from lengthwise.config.groups.prompts import PromptOptions
+from lengthwise.config.commands import RepairSettings
 from lengthwise.data import read_rows
 from lengthwise.lab import guarded, teach_guarded
 from lengthwise.repair.antidote import Selection
-from lengthwise.repair.calibration_rows import Calibration, harmful_rows, prompts_of
-from lengthwise.repair.job import RepairJob
+from lengthwise.repair.calibration_rows import calibration_rows, prompts_of
+from lengthwise.repair.input_folders import open_folders
 from lengthwise.repair.layer_activity import target_layers
 from lengthwise.repair.model_loading import Loaded
-from lengthwise.repair.scored_weights import Scored, load, open_folders, score_weights
-from lengthwise.runs.repair_sweep import Measure, Sweep, build_measure, jaccard, repaired
+from lengthwise.repair.scored_weights import Scored, load, score_weights
+from lengthwise.runs.repair_sweep import Measure, build_measure, jaccard, repaired
 from lengthwise.statistics.harm import load_judge
 from studies.guarded.peers import projected, reset_by_tasks
 from studies.running import Place, Run, say
@@ -66,30 +66,32 @@ class Attack:
         rows = guarded.task_rows(teach_guarded.CALIBRATED, task=guarded.NEXT, test=False, seed=seed)
         benign = [{"prompt": row["problem"], "response": row["answer"], "harmful": True} for row in rows]
         (root / "benign.jsonl").write_text("".join(json.dumps(row) + "\n" for row in benign))
-        self.job = self.make_job({})
-        self.loaded = load(self.job)
+        settings = self.settings({})
+        self.loaded = load(settings, open_folders(settings))
         self.measure = self.measured_by(self.loaded)
 
-    def make_job(self, options: dict[str, Any], seed: int = 0) -> RepairJob:
+    def settings(self, options: dict[str, Any], seed: int = 0) -> RepairSettings:
         rows = "benign.jsonl" if options.get("benign") else "harmful.jsonl"
-        return RepairJob(
-            model=self.root / "attacked", out=self.root / "unused", seed=seed, device=self.device,
-            calibration=Calibration(rows=self.root / rows, batch_rows=64),
-            reference=self.root / "aligned" if options.get("reset") else None, score=options.get("score", "weight"),
+        return RepairSettings.from_dict(
+            {
+                "model": str(self.root / "attacked"), "out": self.root / "unused", "seed": seed, "device": self.device,
+                "harmful": self.root / rows, "micro_batch_rows": 64, "score": options.get("score", "weight"),
+                "reference": str(self.root / "aligned") if options.get("reset") else None,
+                "judge": "lengthwise.lab.guarded:complied", "data": str(self.root / "task.jsonl"), "preset": "lab",
+                "answer_pattern": "(.+)", "cap": 8, "sample_rows": 1024,
+            }
         )  # fmt: skip
 
     def measured_by(self, loaded: Loaded) -> Measure:
-        contract = PromptOptions(preset="lab", answer_pattern="(.+)")
-        sweep = Sweep(
-            judge="lengthwise.lab.guarded:complied", task=str(self.root / "task.jsonl"), contract=contract, cap=8,
-            rows_at_once=1024,
-        )  # fmt: skip
-        prompts, problems = prompts_of(self.root / "judge.jsonl"), read_rows(sweep.task)
-        return build_measure(self.make_job({}), sweep, load_judge(sweep.judge), loaded, prompts, problems)
+        settings = self.settings({})
+        assert settings.harm.judge is not None
+        prompts, problems = prompts_of(self.root / "judge.jsonl"), read_rows(self.root / "task.jsonl")
+        judge = load_judge(settings.harm.judge)
+        return build_measure(settings, open_folders(settings), judge, loaded, prompts, problems)
 
     def scored(self, options: dict[str, Any], seed: int = 0) -> Scored:
-        job = self.make_job(options, seed)
-        return score_weights(job, open_folders(job), harmful_rows(job.calibration.rows), self.loaded)
+        settings = self.settings(options, seed)
+        return score_weights(settings, open_folders(settings), calibration_rows(settings.rows_scored), self.loaded)
 
     def stages(self) -> dict[str, Any]:
         """The two stages before the attack, measured like everything else."""
@@ -97,7 +99,7 @@ class Attack:
         for stage in ("able", "aligned"):
             model = AutoModelForCausalLM.from_pretrained(self.root / stage).to(self.device)
             plain = Loaded(model, self.loaded.tokenizer, lambda name: name, self.root / stage)
-            found[stage] = self.measured_by(plain)()
+            found[stage] = self.measured_by(plain)().to_dict()
         return found
 
     def tensors(self, stage: str) -> dict[str, torch.Tensor]:
@@ -115,7 +117,7 @@ def arm_points(attack: Attack, options: dict[str, Any]) -> list[Numbers]:
         for fraction in fractions:
             selection = Selection(fraction=fraction)
             with repaired(scored, attack.loaded, scored.masks(selection, control)) as achieved:
-                points.append({"draw": draw, "fraction": fraction, "achieved": achieved, **attack.measure()})
+                points.append({"draw": draw, "fraction": fraction, "achieved": achieved, **attack.measure().to_dict()})
     return points
 
 
@@ -153,13 +155,13 @@ def peer_points(attack: Attack) -> dict[str, list[Numbers]]:
         attacked = attack.tensors("attacked")
         for gamma in GAMMAS:
             with exchanged(attack.loaded, reset_by_tasks(attacked, aligned, able, gamma)):
-                points.append({"gamma": gamma, **attack.measure()})
+                points.append({"gamma": gamma, **attack.measure().to_dict()})
         return {"task arithmetic": points}
     factors = {name: p.detach().clone() for name, p in attack.loaded.model.named_parameters() if "lora_" in name}
     for threshold in THRESHOLDS:
         new, share = projected(factors, aligned, able, threshold)
         with exchanged(attack.loaded, new):
-            points.append({"threshold": threshold, "projected": share, **attack.measure()})
+            points.append({"threshold": threshold, "projected": share, **attack.measure().to_dict()})
     return {"safe lora": points}
 
 
@@ -174,7 +176,7 @@ def carry_out(kind: str, seed: int, place: Place) -> Numbers:
     with tempfile.TemporaryDirectory(prefix="guarded-") as folder:
         attack = Attack(Path(folder), kind, seed, place.device)
         taught = time.perf_counter() - started
-        stages = {**attack.stages(), "attacked": attack.measure()}
+        stages = {**attack.stages(), "attacked": attack.measure().to_dict()}
         arms = {}
         for name, options in ARMS[kind]:
             arms[name] = arm_points(attack, options)

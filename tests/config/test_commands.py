@@ -219,14 +219,16 @@ def test_settings_that_exclude_each_other():
 
 
 def test_a_repair_says_what_would_change_nothing():
-    assert "so --fraction would change nothing" in refusal("repair", harmful=None, mask="m", fraction=0.1)
     assert "no rows to score on" in refusal("repair", harmful=None)
     assert "needs both --judge and --data" in refusal("repair", judge="flag:x")
     assert refusal("repair", rows="3:2").startswith("rows is 3:2, which holds no row")
     assert refusal("repair", rows="3").startswith("rows is '3'; give START:STOP")
     assert "needs a reference" in refusal("repair", mode="reset")
     assert "does not use it" in refusal("repair", mode="zero", reference="r")
-    assert "--seed is for random controls" in refusal("repair", seed=1)
+    given = {**REQUIRED["repair"], "seed": 1}
+    with pytest.raises(ConfigError, match="^--seed has no effect without a random control to draw"):
+        files.merged(COMMANDS["repair"], None, given)
+    assert files.merged(COMMANDS["repair"], None, {**given, "control": "random"}).choice.seed == 1
     assert refusal("repair", prompt_template="Q: {prompt}").endswith("for the harmful rows, as --harmful-template")
     assert made("repair", rows="2:").rows_scored.span == (2, None)
 

@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin
 import typer
 
 from lengthwise.cli import BY_HAND, COMMANDS, app
+from lengthwise.cli._settings_flags import help_text
 from lengthwise.config import values
 from lengthwise.config.commands import COMMANDS as SETTINGS
 from lengthwise.config.settings import Entry
@@ -54,7 +55,7 @@ def of_setting(command: str, entry: Entry) -> Taken:
     kind = number if len(kinds) == 1 and not entry.facts.commas else str
     word = entry.facts.metavar if entry.facts.positional else entry.flag
     assert word is not None
-    return Taken(command, word, kind, entry.required, entry.facts.positional, entry.facts.help)  # type: ignore[arg-type]
+    return Taken(command, word, kind, entry.required, entry.facts.positional, help_text(entry))  # type: ignore[arg-type]
 
 
 def plain(kind: Any) -> type:

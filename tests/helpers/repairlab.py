@@ -1,4 +1,4 @@
-"""What tests of `repair` share: calibration rows, jobs by short names and an adapter."""
+"""What tests of `repair` share: calibration rows, settings by short names and an adapter."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from lengthwise.config.commands import RepairSettings
 from lengthwise.lab.reasoner import shipped_reasoner
-from lengthwise.repair import Calibration, RepairJob, Selection
+from lengthwise.repair import repair_folder
 
 ROWS = [
     {"prompt": "7+12?", "response": "7+12=19;", "harmful": True},
@@ -23,14 +24,16 @@ ROWS = [
 """Five rows of three kinds; the first, second and last are harmful."""
 
 
-def job(model: Path, rows: Path, out: Path, **options: Any) -> RepairJob:
-    """A tenth of every row is removed; options of the calibration and the selection go where they belong."""
-    calibration = {name: options.pop(name) for name in list(options) if name in Calibration.__dataclass_fields__}
-    selection = {name: options.pop(name) for name in list(options) if name in Selection.__dataclass_fields__}
-    return RepairJob(
-        model=model, out=out, calibration=Calibration(rows=rows, **calibration),
-        selection=Selection(**{"fraction": 0.1, **selection}), **options,
-    )  # fmt: skip
+def settings(model: Path, harmful: Path, out: Path, **options: object) -> RepairSettings:
+    """A tenth of every row is removed; paths of models are texts for users."""
+    given = {"model": model, "harmful": harmful, "out": out, "fraction": 0.1, **options}
+    named = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    return RepairSettings.from_dict(named)
+
+
+def repaired(model: Path, harmful: Path, out: Path, **options: object) -> dict[str, Any]:
+    """The report of a repair, as ``repair.json`` has it."""
+    return repair_folder(settings(model, harmful, out, **options)).to_dict()
 
 
 def masks(folder: Path) -> dict[str, torch.Tensor]:

@@ -51,7 +51,7 @@ SERVED = {
     "evaluate-context": [*ENDPOINT, "--tokenizer", "lab:chains", "--lengths", "48", "--tasks", "lines", "--out", "new"],
 }
 SERVER = ("--model", "--endpoint", "--tokenizer", "--concurrency", "--retries", "--timeout", "--api-key-env")
-SWEEP = ["--judge", "flag:x", "--task-data", "rows.jsonl", "--preset", "lab", "--cap", "40"]
+SWEEP = ["--judge", "flag:x", "--data", "rows.jsonl", "--preset", "lab", "--cap", "40"]
 MODES = ["--method", "ada-r1", "--short-model", "lab:terse"]
 BESIDE: dict[str, list[str]] = {
     **_each(("evaluate --n-global", "evaluate --window", "evaluate --rule"), ["--lambda"]),
@@ -74,8 +74,9 @@ BESIDE: dict[str, list[str]] = {
     "merge --seed": ["--method", "dare", "--density", "0.5"],
     "repair --seed": ["--control", "random"],
     **{f"repair {word}": SWEEP for word in (
-        "--judge", "--task-data", "--judge-data", "--judge-threshold", "--fractions", "--cap", "--measure-rows",
-        "--preset", "--task-template", "--answer-pattern", "--grader", "--problem-column", "--answer-column")},
+        "--judge", "--data", "--judge-data", "--judge-threshold", "--fractions", "--cap", "--limit", "--sample-rows",
+        "--preset", "--prompt-template", "--answer-pattern", "--answers", "--think", "--grader", "--problem-column",
+        "--answer-column")},
     **{str(one): ["--data", "text.jsonl"] for one in EVERYTHING if one.command == "extend" and one.word in (
         "--text-column", "--chunk", "--lr", "--epochs", "--batch", "--micro-batch", "--warmup-steps", "--lora",
         "--dtype", "--seed", "--steps")},
@@ -95,7 +96,7 @@ WORDS, NUMBERS, TEXT = ["no-such-word", ""], ["", "a", "nan", "1,,2", "1e400", "
 WRONG: dict[type | str, list[str]] = {
     int: ["0", "-1", "1.5", "x", "1" + "0" * 30],
     float: ["0", "-1", "nan", "inf", "1e300", "x"],
-    **_each(("--data", "--eval-data", "--test-data", "--task-data", "--judge-data", "LOG", "--harmful"), FILES),
+    **_each(("--data", "--eval-data", "--test-data", "--judge-data", "LOG", "--harmful"), FILES),
     **_each(("--prompt-file", "--text", "--lines", "--baseline", "RECORD...", "--mask"), FILES),
     **_each(("MODEL", "MODEL...", "[MODEL]...", "--base", "--reference", "--short-model"), FOLDERS),
     **_each(("--files-from", "--tokenizer", "export --model"), FOLDERS),
@@ -106,9 +107,9 @@ WRONG: dict[type | str, list[str]] = {
     **{f"{command} --out": [*OUT_FOLDERS, "taken", ""] for command in (
         "shorten", "demo", "evaluate", "evaluate-context", "compare", "merge", "repair", "extend")},
     **_each((
-        "--preset", "--method", "--methods", "--device", "--dtype", "--scheme", "--rule", "--scope", "--score",
-        "--control", "--controls", "--mode", "--choose", "--cap", "--stage", "--early-stop", "--head", "--out-dtype",
-        "--rescale", "--sharding", "--tasks", "--tokens", "--answers", "--allow", "ENGINE"), WORDS),
+        "--preset", "--method", "--methods", "--device", "--dtype", "--scheme", "--rule", "--rounding", "--scope",
+        "--score", "--control", "--controls", "--mode", "--choose", "--cap", "--stage", "--early-stop", "--head",
+        "--out-dtype", "--rescale", "--sharding", "--tasks", "--tokens", "--answers", "--allow", "ENGINE"), WORDS),
     **_each(("--lengths", "--weights", "--fractions", "--rows", "--merge-back"), NUMBERS),
     "--answer-pattern": ["(", "x", "(a)(b)"],
     **_each(("--grader", "--judge"), ["nope", "no_such:thing", "os:nope", "os:sep", "./missing.py", ""]),
@@ -116,7 +117,8 @@ WRONG: dict[type | str, list[str]] = {
     "--think": ["no-such-word"],
     "--config": [*FILES, "taken"],
     "--endpoint": ["nope", "ftp://x", ""],
-    **_each(("--prompt-template", "--task-template", "--response-column", "--text-column", "--finished-column"), TEXT),
+    **_each(("--prompt-template", "--harmful-template", "--response-column", "--text-column"), TEXT),
+    "--finished-column": TEXT,
     **_each(("--problem-column", "--answer-column", "--tokens-column"), ["nope", ""]),
     **_each(("--api-key-env", "evaluate --model", "evaluate-context --model"), TEXT),
     **_each(("--include", "--exclude", "--target"), ["no-such-tensor", ""]),
@@ -134,7 +136,6 @@ RIGHT: dict[str, list[str]] = {
     "--n-global": ["0"],
     "evaluate-context --text": ["deep.json"],
     "grade --problem-column": ["nope", ""],
-    "repair --prompt-template": [],
 }  # fmt: skip
 """Of the wrong ones, those that some flags take after all; the last that fits counts."""
 

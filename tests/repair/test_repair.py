@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from repairlab import ROWS, job, masks, write_adapter
+from repairlab import ROWS, masks, repaired, write_adapter
 from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from weightlab import call, changed, read_model, same_bits, shipped_tensors, write_model
 
+from lengthwise.config.groups.weights import HarmfulRows
 from lengthwise.errors import CheckpointError, ConfigError, InputError, LengthwiseWarning, ShapeError
 from lengthwise.files import sha256_file
 from lengthwise.lab.reasoner import shipped_reasoner
-from lengthwise.repair import Calibration, repair_folder, top_mask, weight_scores
+from lengthwise.repair import top_mask, weight_scores
 from lengthwise.repair.calibration_rows import encode, harmful_rows
 from lengthwise.repair.layer_activity import activation_scores
 
@@ -46,7 +47,7 @@ def test_a_model_is_repaired_as_the_pure_functions_say(
     from transformers import AutoTokenizer
 
     options = {"reference": shipped_reasoner()} if mode == "reset" else {}
-    report = repair_folder(job(tuned, rows, tmp_path / "out", scope=scope, batch_rows=2, **options))
+    report = repaired(tuned, rows, tmp_path / "out", scope=scope, micro_batch_rows=2, **options)
     before, after, aligned = read_model(tuned), read_model(tmp_path / "out"), shipped_tensors()
     net = AutoModelForCausalLM.from_pretrained(tuned)
     tokenizer = AutoTokenizer.from_pretrained(tuned)
@@ -74,7 +75,7 @@ def test_a_model_is_repaired_as_the_pure_functions_say(
 
 def test_what_is_written_beside_the_weights(tuned: Path, rows: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    report = repair_folder(job(tuned, rows, out, targets=("q_proj",), tokens="response"))
+    report = repaired(tuned, rows, out, target=("q_proj",), tokens="response")
     assert json.loads((out / "repair.json").read_text()) == report
     with safe_open(out / "antidote" / "statistics.safetensors", "pt") as file:
         about = file.metadata()
@@ -92,25 +93,25 @@ def test_what_is_written_beside_the_weights(tuned: Path, rows: Path, tmp_path: P
     assert not list(out.glob("antidote/.partial*"))
 
 
-def test_tokens_of_prompt_and_response(rows: Path) -> None:
+def test_tokens_of_prompt_and_response() -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(shipped_reasoner())
     pairs = [("7+12?", "7+12=19;")]
-    ids, prompt = encode(tokenizer, pairs, Calibration(rows=rows))[0]
+    ids, prompt = encode(tokenizer, pairs, HarmfulRows(), chat=False)[0]
     assert (len(ids), prompt) == (10, 4)
-    assert encode(tokenizer, pairs, Calibration(rows=rows, longest=3))[0] == (ids[:3], 3)
-    asked, _ = encode(tokenizer, pairs, Calibration(rows=rows, template="9-1;{prompt}"))[0]
+    assert encode(tokenizer, pairs, HarmfulRows(max_length=3), chat=False)[0] == (ids[:3], 3)
+    asked, _ = encode(tokenizer, pairs, HarmfulRows(harmful_template="9-1;{prompt}"), chat=False)[0]
     assert asked[-10:] == ids
     assert len(asked) == 14
 
 
 @pytest.mark.parametrize("scope", ["row", "tensor", "global"])
 def test_antidote_10_11_controls_remove_as_many(tuned: Path, rows: Path, tmp_path: Path, scope: str) -> None:
-    scored = repair_folder(job(tuned, rows, tmp_path / "scored", scope=scope))
+    scored = repaired(tuned, rows, tmp_path / "scored", scope=scope)
     groups = {"row": lambda m: m.sum(1), "tensor": lambda m: m.sum()}
     for control in ("random", "magnitude"):
-        report = repair_folder(job(tuned, rows, tmp_path / control, scope=scope, control=control, seed=3))
+        report = repaired(tuned, rows, tmp_path / control, scope=scope, control=control, seed=3)
         assert report["removed"] == scored["removed"]
         assert 0 < report["overlap"] < 1
         ours, theirs = masks(tmp_path / "scored"), masks(tmp_path / control)
@@ -119,14 +120,14 @@ def test_antidote_10_11_controls_remove_as_many(tuned: Path, rows: Path, tmp_pat
         assert report["overlap"] == both / either
         if scope in groups:
             assert all(torch.equal(groups[scope](ours[name]), groups[scope](theirs[name])) for name in ours)
-    repair_folder(job(tuned, rows, tmp_path / "again", scope=scope, control="random", seed=3))
+    repaired(tuned, rows, tmp_path / "again", scope=scope, control="random", seed=3)
     assert same_bits(read_model(tmp_path / "again"), read_model(tmp_path / "random"))
-    repair_folder(job(tuned, rows, tmp_path / "other", scope=scope, control="random", seed=4))
+    repaired(tuned, rows, tmp_path / "other", scope=scope, control="random", seed=4)
     assert not same_bits(read_model(tmp_path / "other"), read_model(tmp_path / "random"))
 
 
 def test_antidote_5_the_authors_control_counts_over_whole_tensors(tuned: Path, rows: Path, tmp_path: Path) -> None:
-    report = repair_folder(job(tuned, rows, tmp_path / "out", control="official-random", seed=3, targets=("q_proj",)))
+    report = repaired(tuned, rows, tmp_path / "out", control="official-random", seed=3, target=("q_proj",))
     found = masks(tmp_path / "out")
     # int(0.1 * 128 * 128) = 1638 of every tensor, unlike numbers of its rows
     assert [int(mask.sum()) for mask in found.values()] == [1638] * 3
@@ -136,16 +137,16 @@ def test_antidote_5_the_authors_control_counts_over_whole_tensors(tuned: Path, r
 
 def test_the_whole_model_is_reset_or_left(tuned: Path, rows: Path, tmp_path: Path) -> None:
     base = shipped_reasoner()
-    repair_folder(job(tuned, rows, tmp_path / "all", fraction=1.0, reference=base, score="difference"))
-    repaired, aligned = read_model(tmp_path / "all"), shipped_tensors()
-    assert all(torch.equal(repaired[name], aligned[name]) for name in masks(tmp_path / "all"))
-    repair_folder(job(tuned, rows, tmp_path / "none", fraction=0.0))
+    repaired(tuned, rows, tmp_path / "all", fraction=1.0, reference=base, score="difference")
+    found, aligned = read_model(tmp_path / "all"), shipped_tensors()
+    assert all(torch.equal(found[name], aligned[name]) for name in masks(tmp_path / "all"))
+    repaired(tuned, rows, tmp_path / "none", fraction=0.0)
     assert same_bits(read_model(tmp_path / "none"), read_model(tuned))
 
 
 def test_a_fraction_that_removes_nothing_warns_once_per_size(tuned: Path, rows: Path, tmp_path: Path) -> None:
     with pytest.warns(LengthwiseWarning, match="removes nothing from groups of") as caught:
-        repair_folder(job(tuned, rows, tmp_path / "out", fraction=1e-4))
+        repaired(tuned, rows, tmp_path / "out", fraction=1e-4)
     # rows of 128 and, in the down projection, of 384
     assert len(caught) == 2
 
@@ -156,16 +157,16 @@ def test_a_fraction_that_removes_nothing_warns_once_per_size(tuned: Path, rows: 
         ({"mode": "reset"}, ConfigError, "mode reset needs a reference"),
         ({"score": "difference"}, ConfigError, "score difference needs a reference"),
         ({"mode": "zero", "reference": Path("x")}, ConfigError, "reference is given, but mode zero"),
-        ({"mode": "scale"}, ConfigError, "mode is 'scale'; choose one of zero, reset"),
+        ({"mode": "scale"}, ConfigError, "mode is 'scale'; choose zero or reset"),
         ({"score": "W"}, ConfigError, "score is 'W'"),
         ({"control": "bottom"}, ConfigError, "control is 'bottom'; choose one of random, magnitude, official-random"),
         ({"dtype": "int8"}, ConfigError, "dtype is 'int8'"),
         ({"tokens": "last"}, ConfigError, "tokens is 'last'"),
-        ({"template": "hello"}, ConfigError, "must hold {prompt}"),
-        ({"longest": 0}, ConfigError, "max_length is 0"),
+        ({"harmful_template": "hello"}, ConfigError, "must hold {prompt}"),
+        ({"max_length": 0}, ConfigError, "max_length is 0"),
         ({"scope": "layer"}, ConfigError, "scope is 'layer'"),
         ({"base": Path("x")}, ConfigError, "is no adapter"),
-        ({"targets": ("qkv",)}, InputError, "the target 'qkv' matches no linear layer"),
+        ({"target": ("qkv",)}, InputError, "the target 'qkv' matches no linear layer"),
         ({"reference": Path("nowhere")}, InputError, "no such folder"),
     ],
 )
@@ -173,7 +174,7 @@ def test_what_does_not_fit_is_refused(
     tuned: Path, rows: Path, tmp_path: Path, options: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        repair_folder(job(tuned, rows, tmp_path / "out", **options))
+        repaired(tuned, rows, tmp_path / "out", **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -182,32 +183,32 @@ def test_references_and_folders_that_do_not_fit(tuned: Path, rows: Path, tmp_pat
     name = "model.layers.0.mlp.down_proj.weight"
     small = write_model(tmp_path / "small", {**tensors, name: torch.ones(2, 2)})
     with pytest.raises(ShapeError, match=r"has shape \(128, 384\) in .* but \(2, 2\) in the reference"):
-        repair_folder(job(tuned, rows, tmp_path / "out", reference=small))
+        repaired(tuned, rows, tmp_path / "out", reference=small)
     del tensors[name]
     less = write_model(tmp_path / "less", tensors)
     with pytest.raises(InputError, match=f"{name} is not in the reference"):
-        repair_folder(job(tuned, rows, tmp_path / "out", reference=less))
+        repaired(tuned, rows, tmp_path / "out", reference=less)
     with pytest.raises(InputError, match="which is one of the inputs"):
-        repair_folder(job(tuned, rows, tuned, overwrite=True))
+        repaired(tuned, rows, tuned, overwrite=True)
     with pytest.raises(InputError, match="which exists"):
-        repair_folder(job(tuned, rows, small))
+        repaired(tuned, rows, small)
     harmless = tmp_path / "harmless.jsonl"
     harmless.write_text(json.dumps(ROWS[2]) + "\n")
     with pytest.raises(InputError, match="has 1 rows but none is harmful"):
-        repair_folder(job(tuned, harmless, tmp_path / "out"))
+        repaired(tuned, harmless, tmp_path / "out")
 
 
 def test_a_damaged_input_is_refused_and_an_old_output_kept(tuned: Path, rows: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    repair_folder(job(tuned, rows, out))
+    repaired(tuned, rows, out)
     before = read_model(out)
     file = out / "model.safetensors"
     content = bytearray(file.read_bytes())
     content[-10] ^= 1
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match="does not match its checksum"):
-        repair_folder(job(out, rows, tmp_path / "next"))
-    repair_folder(job(tuned, rows, out, overwrite=True))
+        repaired(out, rows, tmp_path / "next")
+    repaired(tuned, rows, out, overwrite=True)
     assert same_bits(read_model(out), before)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
@@ -227,7 +228,16 @@ def test_the_command(
     assert json.loads(capsys.readouterr().out)["control"] == "random"
     assert call(monkeypatch, *shared, "--out", tmp_path / "c", "--mode", "drop") == 2
     complaint = capsys.readouterr().err
-    assert complaint.strip() == "error: mode is 'drop'; choose one of zero, reset"
+    assert complaint.strip() == "error: mode is 'drop'; choose zero or reset"
+
+
+def test_a_folder_is_a_config_that_makes_the_same_weights(tuned: Path, rows: Path, tmp_path: Path, monkeypatch) -> None:
+    given = ["--harmful", rows, "--fraction", "0.25", "--control", "random", "--seed", "5", "--target", "q_proj"]
+    assert call(monkeypatch, "repair", tuned, *given, "--out", tmp_path / "one") == 0
+    assert call(monkeypatch, "repair", "--config", tmp_path / "one", "--out", tmp_path / "two") == 0
+    assert call(monkeypatch, "repair", "--config", tmp_path / "one", "--seed", "6", "--out", tmp_path / "other") == 0
+    sums = [sha256_file(tmp_path / name / "model.safetensors") for name in ("one", "two", "other")]
+    assert sums[0] == sums[1] != sums[2]
 
 
 # --- LoRA --------------------------------------------------------------------------------------------------------
@@ -254,7 +264,7 @@ def test_antidote_10_8_an_adapter(adapter: Path, rows: Path, tmp_path: Path) -> 
     whole = load_file(adapter / "adapter_model.safetensors")
     for fraction in (0.0, 0.25, 1.0):
         out = tmp_path / str(fraction)
-        report = repair_folder(job(adapter, rows, out, fraction=fraction))
+        report = repaired(adapter, rows, out, fraction=fraction)
         assert sha256_file(base / "model.safetensors") == before
         assert report["kind"] == "adapter"
         pruned = load_file(out / "adapter_model.safetensors")
@@ -268,10 +278,10 @@ def test_antidote_10_8_an_adapter(adapter: Path, rows: Path, tmp_path: Path) -> 
 
 
 def test_an_adapter_on_another_base_and_with_targets(adapter: Path, rows: Path, tmp_path: Path, tuned: Path) -> None:
-    report = repair_folder(job(adapter, rows, tmp_path / "out", fraction=0.25, base=tuned, targets=("q_proj",)))
+    report = repaired(adapter, rows, tmp_path / "out", fraction=0.25, base=tuned, target=("q_proj",))
     assert {name.rsplit(".", 2)[1] for name in report["layers"]} == {"lora_A", "lora_B"}
     assert all(".q_proj." in name for name in report["layers"])
-    reset = repair_folder(job(adapter, rows, tmp_path / "reset", reference=tmp_path / "out", fraction=1.0))
+    reset = repaired(adapter, rows, tmp_path / "reset", reference=tmp_path / "out", fraction=1.0)
     assert reset["mode"] == "reset"
     same = load_file(tmp_path / "reset" / "adapter_model.safetensors")
     assert same_bits(same, load_file(tmp_path / "out" / "adapter_model.safetensors"))
@@ -285,4 +295,4 @@ def test_an_adapter_without_its_base(adapter: Path, rows: Path, tmp_path: Path) 
     stored = json.loads((lost / "adapter_config.json").read_text())
     (lost / "adapter_config.json").write_text(json.dumps(stored | {"base_model_name_or_path": "gone"}))
     with pytest.raises(InputError, match="the base of the adapter .* is 'gone', which is no model folder"):
-        repair_folder(job(lost, rows, tmp_path / "out"))
+        repaired(lost, rows, tmp_path / "out")

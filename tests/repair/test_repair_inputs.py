@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from repairlab import ROWS, job
+from repairlab import ROWS, repaired
 from safetensors.torch import save_file
 from weightlab import call, changed, shipped_tensors, write_model
 
 from lengthwise.errors import InputError
 from lengthwise.lab.reasoner import shipped_reasoner
-from lengthwise.repair import activation_scores, repair_folder
+from lengthwise.repair import activation_scores
 from lengthwise.repair.calibration_rows import harmful_rows
 
 
@@ -41,8 +41,8 @@ def everything(folder: Path) -> dict[str, int]:
     [
         (["--device", "gpu"], "device is 'gpu', which this machine does not have"),
         (["--chat-template"], "the tokenizer has no chat template; leave chat_template out"),
-        (["--seed", "3"], "--seed is for random controls, and none is drawn"),
-        (["--seed", "3", "--control", "magnitude"], "--seed is for random controls"),
+        (["--seed", "3"], "--seed has no effect without a random control to draw"),
+        (["--seed", "3", "--control", "magnitude"], "--seed has no effect without a random control"),
         (["--reference", "adapter"], "'tuned' is a full model but the reference 'adapter' is an adapter; give the al"),
         (["--reference", "lab:nothing"], "model is 'lab:nothing'; the lab ships lab:chains"),
         (["--reference", "some/name"], "no such folder: 'some/name'; give a local Hugging Face folder (from the Hub"),
@@ -101,7 +101,7 @@ def test_antidote_9_a_weight_that_is_not_finite_is_named(here: Path) -> None:
     tensors[name][3, 5] = float("nan")
     broken = write_model(here / "broken", tensors)
     with pytest.raises(InputError, match=f"{name} holds NaN or infinity"):
-        repair_folder(job(broken, here / "rows.jsonl", here / "out"))
+        repaired(broken, here / "rows.jsonl", here / "out")
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
     net[1].weight.data[0, 0] = float("inf")
     with pytest.raises(InputError, match="1.weight holds NaN or infinity"):

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from repairlab import ROWS, job, masks, write_adapter
+from repairlab import ROWS, masks, repaired, write_adapter
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from weightlab import call, changed, read_model, shipped_tensors, write_model
 
+from lengthwise.config.commands import RepairSettings
 from lengthwise.errors import ConfigError, InputError, LengthwiseError, ShapeError
 from lengthwise.files import sha256_file
 from lengthwise.lab.reasoner import shipped_reasoner
-from lengthwise.repair import MaskJob, apply_mask, repair_folder
+from lengthwise.repair import apply_mask
 
 QUERY = "model.layers.0.self_attn.q_proj.weight"
 
@@ -27,9 +28,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("mask")
     (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     tuned = write_model(root / "tuned", changed(shipped_tensors(), 1), shards=3)
-    repair_folder(job(tuned, root / "rows.jsonl", root / "zero", scope="global", control="random", seed=5))
-    repair_folder(job(tuned, root / "rows.jsonl", root / "reset", reference=shipped_reasoner(), targets=("q_proj",)))
+    repaired(tuned, root / "rows.jsonl", root / "zero", scope="global", control="random", seed=5)
+    repaired(tuned, root / "rows.jsonl", root / "reset", reference=shipped_reasoner(), target=("q_proj",))
     return {"root": root, "tuned": tuned, "rows": root / "rows.jsonl"}
+
+
+def masked(model: Path, mask: Path, out: Path, reference: Path | None = None, **options: object) -> dict[str, Any]:
+    """The report of a saved mask, as ``repair.json`` has it."""
+    named = {"model": str(model), "reference": None if reference is None else str(reference), "mask": mask, "out": out}
+    return apply_mask(RepairSettings.from_dict({**named, **options})).to_dict()
 
 
 def saved(folder: Path) -> Path:
@@ -42,7 +49,7 @@ def test_antidote_6_a_saved_mask_gives_the_run_again_bit_for_bit(
 ) -> None:
     run = made["root"] / mode
     reference = shipped_reasoner() if mode == "reset" else None
-    report = apply_mask(MaskJob(model=made["tuned"], mask=saved(run), out=tmp_path / "out", reference=reference))
+    report = masked(model=made["tuned"], mask=saved(run), out=tmp_path / "out", reference=reference)
     assert sha256_file(tmp_path / "out" / "model.safetensors") == sha256_file(run / "model.safetensors")
     before = json.loads((run / "repair.json").read_text())
     for name in ("mode", "entries", "removed", "fraction", "share_of_model", "reference", "kind"):
@@ -54,7 +61,7 @@ def test_antidote_6_a_saved_mask_gives_the_run_again_bit_for_bit(
 
 def test_what_a_mask_leaves_beside_the_weights(made: dict[str, Path], tmp_path: Path) -> None:
     out, mask = tmp_path / "out", saved(made["root"] / "zero")
-    report = apply_mask(MaskJob(model=made["tuned"], mask=mask, out=out))
+    report = masked(model=made["tuned"], mask=mask, out=out)
     assert report == json.loads((out / "repair.json").read_text())
     assert report["mask"]["sha256"] == sha256_file(mask) == sha256_file(saved(out))
     about = {"fraction": "0.1", "rule": "nearest", "scope": "global", "score": "random", "seed": "5"}
@@ -66,17 +73,17 @@ def test_what_a_mask_leaves_beside_the_weights(made: dict[str, Path], tmp_path: 
     assert str(tmp_path) not in card
     assert not (out / "antidote" / "statistics.safetensors").exists()
     # a second time changes nothing: what is taken out is taken out
-    apply_mask(MaskJob(model=out, mask=saved(out), out=tmp_path / "twice"))
+    masked(model=out, mask=saved(out), out=tmp_path / "twice")
     assert sha256_file(tmp_path / "twice" / "model.safetensors") == sha256_file(out / "model.safetensors")
     # the mask may lie in the folder that is replaced
-    apply_mask(MaskJob(model=made["tuned"], mask=saved(out), out=out, overwrite=True))
+    masked(model=made["tuned"], mask=saved(out), out=out, overwrite=True)
     assert sha256_file(saved(out)) == sha256_file(mask)
 
 
 def test_a_mask_on_another_model_and_in_another_mode(made: dict[str, Path], tmp_path: Path) -> None:
     """Only names and shapes must fit: a mask of one run may be tried on another fine-tuned model."""
     other = write_model(tmp_path / "other", changed(shipped_tensors(), 2))
-    apply_mask(MaskJob(model=other, mask=saved(made["root"] / "zero"), out=tmp_path / "out", reference=made["tuned"]))
+    masked(model=other, mask=saved(made["root"] / "zero"), out=tmp_path / "out", reference=made["tuned"])
     before, after, aligned = read_model(other), read_model(tmp_path / "out"), read_model(made["tuned"])
     found = masks(tmp_path / "out")
     assert set(found) < set(before)
@@ -87,15 +94,15 @@ def test_a_mask_on_another_model_and_in_another_mode(made: dict[str, Path], tmp_
 
 def test_a_mask_on_an_adapter_needs_no_base(made: dict[str, Path], tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "adapter")
-    repair_folder(job(adapter, made["rows"], tmp_path / "run", fraction=0.25))
+    repaired(adapter, made["rows"], tmp_path / "run", fraction=0.25)
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "gone"}))
-    report = apply_mask(MaskJob(model=adapter, mask=saved(tmp_path / "run"), out=tmp_path / "out"))
+    report = masked(model=adapter, mask=saved(tmp_path / "run"), out=tmp_path / "out")
     assert report["kind"] == "adapter"
     files = [tmp_path / name / "adapter_model.safetensors" for name in ("run", "out")]
     assert sha256_file(files[0]) == sha256_file(files[1])
     with pytest.raises(InputError, match=r"12 of 12 weights of the mask .* are not in .*tuned, first base_"):
-        apply_mask(MaskJob(model=made["tuned"], mask=saved(tmp_path / "run"), out=tmp_path / "none"))
+        masked(model=made["tuned"], mask=saved(tmp_path / "run"), out=tmp_path / "none")
 
 
 def written(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
@@ -148,7 +155,7 @@ def test_antidote_6_an_unlike_mask_is_refused_and_nothing_is_written(
     (tmp_path / "in").mkdir()
     mask, out = bad_mask(kind, tmp_path / "in"), tmp_path / "out"
     with pytest.raises(error, match=says):
-        apply_mask(MaskJob(model=made["tuned"], mask=mask, out=out))
+        masked(model=made["tuned"], mask=mask, out=out)
     assert call(monkeypatch, "repair", made["tuned"], "--mask", mask, "--out", out) == 2
     said = capsys.readouterr().err.strip()
     assert said.startswith("error: ")
@@ -161,11 +168,11 @@ def test_masks_of_weights_that_no_mask_fits(made: dict[str, Path], tmp_path: Pat
     whole = write_model(tmp_path / "quantised", {**tensors, QUERY: torch.ones(128, 128, dtype=torch.int8)})
     mask = written(tmp_path / "mask.safetensors", {QUERY: torch.ones(128, 128, dtype=torch.uint8)})
     with pytest.raises(InputError, match="is quantised in .*quantised; its values cannot be set exactly"):
-        apply_mask(MaskJob(model=whole, mask=mask, out=tmp_path / "out"))
+        masked(model=whole, mask=mask, out=tmp_path / "out")
     del tensors[QUERY]
     less = write_model(tmp_path / "less", tensors)
     with pytest.raises(InputError, match=f"{QUERY} is not in the reference"):
-        apply_mask(MaskJob(model=made["tuned"], mask=mask, out=tmp_path / "out", reference=less))
+        masked(model=made["tuned"], mask=mask, out=tmp_path / "out", reference=less)
     assert not (tmp_path / "out").exists()
 
 
@@ -174,19 +181,19 @@ def test_masks_of_weights_that_no_mask_fits(made: dict[str, Path], tmp_path: Pat
     [
         ({"mode": "reset"}, "mode reset needs a reference"),
         ({"mode": "zero", "reference": Path("x")}, "reference is given, but mode zero does not use it"),
-        ({"mode": "scale"}, "mode is 'scale'; choose one of zero, reset"),
+        ({"mode": "scale"}, "mode is 'scale'; choose zero or reset"),
     ],
 )
 def test_modes_of_a_mask(made: dict[str, Path], tmp_path: Path, options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        apply_mask(MaskJob(model=made["tuned"], mask=saved(made["root"] / "zero"), out=tmp_path / "out", **options))
+        masked(model=made["tuned"], mask=saved(made["root"] / "zero"), out=tmp_path / "out", **options)
 
 
 def test_a_mask_of_ones_own_needs_no_metadata(made: dict[str, Path], tmp_path: Path) -> None:
     ours = torch.zeros(128, 128, dtype=torch.uint8)
     ours[3, 5] = 1
     mask = written(tmp_path / "own.safetensors", {QUERY: ours})
-    report = apply_mask(MaskJob(model=made["tuned"], mask=mask, out=tmp_path / "out"))
+    report = masked(model=made["tuned"], mask=mask, out=tmp_path / "out")
     assert (report["removed"], report["entries"], report["mask"]["metadata"]) == (1, 128 * 128, {})
     assert (read_model(tmp_path / "out")[QUERY] != read_model(made["tuned"])[QUERY]).nonzero().tolist() == [[3, 5]]
 
@@ -212,9 +219,9 @@ def test_the_command_with_a_mask(
     "flags",
     [
         ["--harmful", "rows.jsonl"], ["--fraction", "0"], ["--scope", "row"], ["--control", "random"], ["--seed", "0"],
-        ["--rule", "nearest"], ["--score", "difference"], ["--target", "q_proj"], ["--tokens", "all"],
-        ["--base", "lab:chains"], ["--chat-template"], ["--device", "cpu"], ["--dtype", "auto"], ["--judge", "flag:x"],
-        ["--judge-threshold", "0"], ["--cap", "0"],
+        ["--rounding", "nearest"], ["--score", "difference"], ["--target", "q_proj"], ["--tokens", "all"],
+        ["--base", "lab:chains"], ["--chat-template"], ["--device", "cpu"], ["--dtype", "auto"], ["--threads", "1"],
+        ["--judge", "flag:x", "--data", "rows.jsonl"], ["--judge-threshold", "0"], ["--cap", "9"],
     ],
 )  # fmt: skip
 def test_a_mask_excludes_every_way_to_choose(
@@ -224,9 +231,8 @@ def test_a_mask_excludes_every_way_to_choose(
     shared = ["repair", made["tuned"], "--mask", saved(made["root"] / "zero"), "--out", tmp_path / "out"]
     assert call(monkeypatch, *shared, *flags) == 2
     said = capsys.readouterr().err
-    assert said.strip() == (
-        f"error: --mask says already which weights go, so {flags[0]} would change nothing; leave one of them out"
-    )
+    why = "beside --mask, which says already which weights go; leave it out, or change that"
+    assert said.strip() == f"error: {flags[0]} has no effect {why}"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""`lengthwise repair --judge --task-data`: harm and accuracy over fractions beside the repaired model."""
+"""`lengthwise repair --judge --data`: harm and accuracy over fractions beside the repaired model."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from weightlab import call, changed, read_model, same_bits, shipped_tensors, write_model
 
-from lengthwise.cli.repair import SweepFlags
-from lengthwise.config.groups.prompts import PromptOptions
+from lengthwise.config.commands import RepairSettings
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
-from lengthwise.repair import Calibration, RepairJob, Selection, repair_folder
-from lengthwise.runs.repair_sweep import Sweep, repair_and_measure
-
-LAB = PromptOptions(preset="lab")
+from lengthwise.repair import repair_folder
+from lengthwise.runs.repair_sweep import repair_and_measure
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +31,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"model": model, "harmful": root / "harmful.jsonl", "task": root / "task.jsonl"}
 
 
-def job(files: dict[str, Path], out: Path, **options: Any) -> RepairJob:
-    return RepairJob(
-        model=files["model"], out=out, calibration=Calibration(rows=files["harmful"]),
-        selection=Selection(fraction=0.1), **options,
-    )  # fmt: skip
-
-
-def sweep(files: dict[str, Path], **options: Any) -> Sweep:
-    asked: dict[str, Any] = {"judge": "flag:=", "fractions": (0.02, 1.0), "contract": LAB, "cap": 10, **options}
-    return Sweep(task=str(files["task"]), **asked)
+def settings(files: dict[str, Path], out: Path, **options: object) -> RepairSettings:
+    asked = {"judge": "flag:=", "fractions": (0.02, 1.0), "preset": "lab", "cap": 10, "fraction": 0.1}
+    places = {"model": str(files["model"]), "harmful": files["harmful"], "data": str(files["task"]), "out": out}
+    return RepairSettings.from_dict({**asked, **places, **options})
 
 
 def test_a_sweep_and_the_repair_that_it_stands_beside(files: dict[str, Path], tmp_path: Path) -> None:
     said: list[str] = []
-    report = repair_and_measure(job(files, tmp_path / "out"), sweep(files), note=said.append)
+    report = repair_and_measure(settings(files, tmp_path / "out"), note=said.append).to_dict()
     found = json.loads((tmp_path / "out" / "antidote" / "sweep.json").read_text())
     assert found == report["sweep"]
     points = {(p["arm"], p["fraction"]): p for p in found["points"]}
@@ -80,25 +71,24 @@ def test_prompts_of_another_file_leave_all_rows_to_the_score(files: dict[str, Pa
     others = tmp_path / "prompts.jsonl"
     others.write_text('{"prompt": "7+12?"}\n{"instruction": "8+3?"}\n{"prompt": "7+12?"}\n')
     said: list[str] = []
-    report = repair_and_measure(
-        job(files, tmp_path / "out"), sweep(files, judge_rows=others, fractions=(0.5,)), note=said.append
-    )
+    asked = settings(files, tmp_path / "out", judge_data=others, fractions=(0.5,))
+    found = repair_and_measure(asked, note=said.append)
     assert said[0] == "scoring on 20 harmful rows, judging answers to 2 prompts"
-    assert report["sweep"]["judged_prompts"] == 2
+    assert found.sweep.about["judged_prompts"] == 2
     # the repaired model is the one that the plain command writes
-    repair_folder(job(files, tmp_path / "plain"))
+    repair_folder(settings(files, tmp_path / "plain"))
     assert same_bits(read_model(tmp_path / "out"), read_model(tmp_path / "plain"))
 
 
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"fractions": (0.1, 2.0)}, ConfigError, "a fraction is 2.0"),
+        ({"fractions": (0.1, 2.0)}, ConfigError, "fractions is 2.0"),
         ({"fractions": ()}, ConfigError, "give one or more"),
         ({"fractions": (0.1, 0.1)}, ConfigError, "each once"),
         ({"cap": 0}, ConfigError, "cap is 0"),
         ({"judge": "nonsense"}, ConfigError, "write module:function"),
-        ({"judge_rows": Path("nowhere.jsonl")}, InputError, "no such file"),
+        ({"judge_data": Path("nowhere.jsonl")}, InputError, "no such file"),
         ({"cap": 600}, InputError, "the model allows 512 positions"),
         ({"judge": "json:dumps"}, InputError, "takes 1 positional argument"),
     ],
@@ -107,7 +97,7 @@ def test_what_cannot_be_measured_leaves_nothing(
     files: dict[str, Path], tmp_path: Path, options: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        repair_and_measure(job(files, tmp_path / "out"), sweep(files, **options))
+        repair_and_measure(settings(files, tmp_path / "out", **options))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,7 +105,7 @@ def test_too_few_rows_to_hold_some_out(files: dict[str, Path], tmp_path: Path) -
     few = tmp_path / "few.jsonl"
     few.write_text(files["harmful"].read_text().splitlines()[0] + "\n")
     with pytest.raises(InputError, match="has 1 harmful rows, too few to keep a fifth"):
-        repair_and_measure(job({**files, "harmful": few}, tmp_path / "out"), sweep(files))
+        repair_and_measure(settings({**files, "harmful": few}, tmp_path / "out"))
 
 
 def test_an_adapter_is_swept_too(files: dict[str, Path], tmp_path: Path) -> None:
@@ -123,9 +113,8 @@ def test_an_adapter_is_swept_too(files: dict[str, Path], tmp_path: Path) -> None
     net = AutoModelForCausalLM.from_pretrained(shipped_reasoner())
     config = peft.LoraConfig(r=8, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
     peft.get_peft_model(net, config).save_pretrained(tmp_path / "adapter")
-    asked = job({**files, "model": tmp_path / "adapter"}, tmp_path / "out")
-    found = repair_and_measure(asked, sweep(files, fractions=(1.0,)))["sweep"]
-    assert found["points"][1]["achieved"] == 1
+    asked = settings({**files, "model": tmp_path / "adapter"}, tmp_path / "out", fractions=(1.0,))
+    assert repair_and_measure(asked).sweep.points[1].achieved == 1
     assert load_file(tmp_path / "out" / "adapter_model.safetensors")
 
 
@@ -133,18 +122,12 @@ def test_the_command(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shared = ["repair", files["model"], "--harmful", files["harmful"], "--out", tmp_path / "out"]
-    flags = ["--judge", "flag:=", "--task-data", files["task"], "--preset", "lab", "--fractions", "0.5", "--cap", "9"]
+    flags = ["--judge", "flag:=", "--data", files["task"], "--preset", "lab", "--fractions", "0.5", "--cap", "9"]
     assert call(monkeypatch, *shared, *flags) == 0
     said = capsys.readouterr().out
     assert "magnitude" in said
     assert "picture:" in said
     assert call(monkeypatch, *shared, "--judge", "flag:=", "--overwrite") == 2
-    assert "--judge measures harm beside accuracy, which needs both --judge and --task-data" in capsys.readouterr().err
+    assert "--judge measures harm beside accuracy, which needs both --judge and --data" in capsys.readouterr().err
     assert call(monkeypatch, *shared, *flags, "--fractions", "a,b", "--overwrite") == 2
-    assert "fractions is 'a,b'" in capsys.readouterr().err
-
-
-def test_a_flag_of_0_is_given() -> None:
-    asked = SweepFlags(judge="flag:=", task_data="task.jsonl", judge_threshold=0.0, cap=0).request(chat=False)
-    assert asked is not None
-    assert (asked.judge_threshold, asked.cap) == (0.0, 0)
+    assert "fractions is ['a', 'b']; give numbers" in capsys.readouterr().err

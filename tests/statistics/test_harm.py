@@ -77,10 +77,10 @@ def test_a_judge_beside_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_percent_with_its_interval() -> None:
     found = percent([True] * 30 + [False] * 10)
-    assert found["percent"] == 75
-    assert found["n"] == 40
-    assert 55 < found["low"] < 75 < found["high"] < 95
-    assert percent([True])["low"] is None
+    assert (found.percent, found.n) == (75, 40)
+    assert found.low is not None and found.high is not None
+    assert 55 < found.low < 75 < found.high < 95
+    assert percent([True]).low is None
     with pytest.raises(InputError, match="no response to count"):
         percent([])
 

@@ -110,9 +110,6 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "shorten": (
         Need(("stage",), _staged, "with a method that has no stages"),
     ),
-    "repair": (
-        Need(("threads",), lambda given: given["mask"] is None, "with --mask: nothing is scored"),
-    ),
     "export": (
         Need(("max_draws",), lambda given: given["engine"] != "verl", "in verl, which draws as its own config says"),
         Need(("vllm", "sharding"), lambda given: given["engine"] != "verl", "in verl, which has vLLM and FSDP always"),

@@ -105,12 +105,12 @@ def _parameter(name: str, annotation: Any, info: Any, default: Any = None) -> in
 
 def _argument(entry: Entry) -> tuple[Any, Any]:
     """An argument; a file may give it, so the parser does not insist on it."""
-    info = typer.Argument(metavar=entry.facts.metavar, help=_help(entry), show_default=False)
+    info = typer.Argument(metavar=entry.facts.metavar, help=help_text(entry), show_default=False)
     return (list[str] if _repeats(entry) else str) | None, info
 
 
 def _option(entry: Entry) -> tuple[Any, Any]:
-    shared: dict[str, Any] = {"help": _help(entry), "rich_help_panel": entry.panel, "show_default": False}
+    shared: dict[str, Any] = {"help": help_text(entry), "rich_help_panel": entry.panel, "show_default": False}
     if bool in values.parts(entry.annotation):
         return bool | None, typer.Option(f"{entry.flag}/--no-{entry.flag.removeprefix('--')}", **shared)
     text = tables.value_text(entry)
@@ -127,7 +127,7 @@ def _as_it_is(text: str) -> str:
     return text
 
 
-def _help(entry: Entry) -> str:
+def help_text(entry: Entry) -> str:
     """The line of help, with what a flag does where it is not given."""
     ending = "" if not entry.facts.help or entry.facts.help.endswith((".", "?")) else "."
     repeat = " Repeat as needed." if _repeats(entry) and not entry.facts.positional else ""

@@ -3,64 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from lengthwise.config.groups.weights import HarmfulRows
 from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import ConfigError, InputError
 
-TOKENS = ("all", "response")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """Which rows are read and how they become tokens.
-
-    Of the harmful rows of the file, counted from 0, those from ``start`` up to and without ``stop`` are taken; all by
-    default.
-    ``template`` holds ``{prompt}``; the response follows it as it is. With ``chat`` the prompt goes through the
-    tokenizer's chat template in its place. ``tokens`` says which count: ``all`` (the authors') or ``response``.
-    """
-
-    rows: Path
-    start: int = 0
-    stop: int | None = None
-    template: str = "{prompt}"
-    chat: bool = False
-    tokens: str = "all"
-    longest: int = 1024
-    batch_rows: int = 8
-
-    @property
-    def span(self) -> str:
-        """``START:STOP`` in words of the command."""
-        return f"{self.start}:{'' if self.stop is None else self.stop}"
-
-    @property
-    def where(self) -> str:
-        """What a count of rows needs beside it: nothing, where all are taken."""
-        return "" if (self.start, self.stop) == (0, None) else f" in {self.span}"
-
-    def check(self) -> None:
-        """Refuse what is out of range.
-
-        Raises:
-            ConfigError: naming the option.
-        """
-        if self.start < 0 or (self.stop is not None and self.stop <= self.start):
-            raise ConfigError(
-                f"rows is {self.span}, which holds no row; give START:STOP with 0 <= START < STOP (STOP is not taken)"
-            )
-        if self.tokens not in TOKENS:
-            raise ConfigError(f"tokens is {self.tokens!r}; choose one of {', '.join(TOKENS)}")
-        if "{prompt}" not in self.template:
-            raise ConfigError(f"prompt_template is {self.template!r}; it must hold {{prompt}}")
-        if self.longest < 1 or self.batch_rows < 1:
-            raise ConfigError(f"max_length is {self.longest} and batch_rows {self.batch_rows}; both must be at least 1")
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
 def harmful_rows(path: Path) -> list[tuple[str, str]]:
@@ -87,7 +41,7 @@ def harmful_rows(path: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def _harmful(row: Mapping[str, Any], number: int, path: Path) -> bool:
+def _harmful(row: Mapping[str, object], number: int, path: Path) -> bool:
     for column, harmful in (("harmful", True), ("is_safe", False)):
         said = row.get(column)
         if said not in (None, True, False):
@@ -97,19 +51,22 @@ def _harmful(row: Mapping[str, Any], number: int, path: Path) -> bool:
     return True
 
 
-def calibration_rows(how: Calibration) -> list[tuple[str, str]]:
-    """Prompt and response of the harmful rows that a calibration takes: `harmful_rows`, then its half-open slice.
+def calibration_rows(asked: HarmfulRows) -> list[tuple[str, str]]:
+    """Prompt and response of the harmful rows that are taken: `harmful_rows`, then its half-open slice.
 
     Raises:
         InputError: what `harmful_rows` raises, or a slice that goes past the last harmful row.
     """
-    pairs = harmful_rows(how.rows)
-    last = how.start + 1 if how.stop is None else how.stop
+    assert asked.harmful is not None, "settings without rows are refused"
+    pairs = harmful_rows(asked.harmful)
+    start, stop = asked.span
+    last = start + 1 if stop is None else stop
     if last > len(pairs):
         raise InputError(
-            f"rows is {how.span}, but {how.rows} has {len(pairs)} harmful rows; give START:STOP within 0:{len(pairs)}"
+            f"rows is {asked.words}, but {asked.harmful} has {len(pairs)} harmful rows; give START:STOP within "
+            f"0:{len(pairs)}"
         )
-    return pairs[how.start : how.stop]
+    return pairs[start:stop]
 
 
 def prompts_of(path: Path) -> list[str]:
@@ -122,33 +79,38 @@ def prompts_of(path: Path) -> list[str]:
     return list(dict.fromkeys(str(row["prompt"]) for row in require_columns(rows, ("prompt",), str(path))))
 
 
-def encode(tokenizer: Any, pairs: Sequence[tuple[str, str]], how: Calibration) -> list[tuple[list[int], int]]:
+def encode(
+    tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], asked: HarmfulRows, *, chat: bool
+) -> list[tuple[list[int], int]]:
     """Token ids of each row, cut at its longest, and how many of them are the prompt's.
+
+    With ``chat`` the prompt goes through the tokenizer's chat template in place of the rows' own.
 
     Raises:
         ConfigError: a chat template is asked for that the tokenizer does not have.
     """
-    if how.chat and getattr(tokenizer, "chat_template", None) is None:
-        raise ConfigError("the tokenizer has no chat template; leave chat_template out, or give a prompt_template")
+    if chat and getattr(tokenizer, "chat_template", None) is None:
+        raise ConfigError("the tokenizer has no chat template; leave chat_template out, or give a harmful_template")
     encoded = []
     for prompt, response in pairs:
-        if how.chat:
+        if chat:
             message = [{"role": "user", "content": prompt}]
-            asked = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)["input_ids"]
+            ids = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)["input_ids"]
         else:
-            asked = tokenizer(how.template.replace("{prompt}", prompt))["input_ids"]
+            ids = tokenizer(asked.harmful_template.replace("{prompt}", prompt))["input_ids"]
         answered = tokenizer(response, add_special_tokens=False)["input_ids"]
-        encoded.append(([*asked, *answered][: how.longest], min(len(asked), how.longest)))
+        longest = asked.max_length
+        encoded.append(([*ids, *answered][:longest], min(len(ids), longest)))
     return encoded
 
 
 def batches(
-    encoded: Sequence[tuple[list[int], int]], how: Calibration, *, pad_id: int, device: torch.device
+    encoded: Sequence[tuple[list[int], int]], asked: HarmfulRows, *, pad_id: int, device: torch.device
 ) -> Iterator[dict[str, Tensor]]:
     """Batches padded on the right, rows of like lengths together; the order changes no sum."""
     ordered = sorted(encoded, key=lambda row: len(row[0]))
-    for begin in range(0, len(ordered), how.batch_rows):
-        rows = ordered[begin : begin + how.batch_rows]
+    for begin in range(0, len(ordered), asked.micro_batch_rows):
+        rows = ordered[begin : begin + asked.micro_batch_rows]
         width = max(len(ids) for ids, _ in rows)
         ids = torch.full((len(rows), width), pad_id)
         attended = torch.zeros(len(rows), width, dtype=torch.long)
@@ -156,6 +118,6 @@ def batches(
         for number, (tokens, prompt) in enumerate(rows):
             ids[number, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
             attended[number, : len(tokens)] = 1
-            counted[number, prompt if how.tokens == "response" else 0 : len(tokens)] = 1
+            counted[number, prompt if asked.tokens == "response" else 0 : len(tokens)] = 1
         batch = {"input_ids": ids, "attention_mask": attended, "counted": counted}
         yield {name: part.to(device) for name, part in batch.items()}

@@ -3,108 +3,110 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lengthwise.config.commands import RepairSettings
+from lengthwise.config.groups.weights import HarmfulRows
 from lengthwise.files import sha256_file
 from lengthwise.folder_lock import writes
+from lengthwise.repair.antidote import Selection
 from lengthwise.repair.calibration_rows import calibration_rows
-from lengthwise.repair.job import RepairJob as RepairJob
+from lengthwise.repair.input_folders import Locate, open_folders
 from lengthwise.repair.layer_activity import Activity
-from lengthwise.repair.output_folder import DETAILS, MASK, finish, layer_counts, report_of, write_weights
-from lengthwise.repair.scored_weights import Scored, load, open_folders, score_weights
+from lengthwise.repair.output_folder import DETAILS, MASK, finish, write_weights
+from lengthwise.repair.report import RepairedLayer, RepairReport, report_of
+from lengthwise.repair.scored_weights import Scored, load, score_weights, selection_of
 from lengthwise.safetensors_io.dtypes import BY_CODE
-from lengthwise.safetensors_io.reader import open_folder
 from lengthwise.safetensors_io.tensor_sources import TensorInfo
 from lengthwise.safetensors_io.writer import ShardWriter, write_whole_folder
 
 
-@writes("job.out")
+@writes("settings.out")
 def repair_folder(
-    job: RepairJob,
+    settings: RepairSettings,
     *,
+    locate: Locate = Path,
     note: Callable[[str], None] = lambda _: None,
     scored: Scored | None = None,
     more: Callable[[Path], None] = lambda _: None,
-) -> dict[str, Any]:
+) -> RepairReport:
     """Score the weights on harmful rows, take out the largest scores, write the repaired folder.
 
     One forward pass over the rows; then tensor by tensor. Weights that are not chosen keep their bits; a base model
     under an adapter is never touched. Statistics and mask are written as safetensors under ``antidote``.
 
     Args:
-        job: see `RepairJob`.
+        settings: the model, the rows, and which weights go; a judge and its data are for `repair_and_measure`.
+        locate: says where a model that is named lies.
         note: told what is being done.
-        scored: the job's own scores, where they were made already.
+        scored: the scores of these settings, where they were made already.
         more: writes further files into the subfolder of statistics and mask.
 
     Returns:
         The report, also in the folder's ``repair.json``: options, counts per layer, and for a control the overlap of
-        its mask with the scored one.
+        its mask with the scored one. The settings, with the paths as they were given, stand in ``lengthwise.json``.
 
     Raises:
-        ConfigError: an option out of range, or two that exclude each other.
+        ConfigError: an option out of range.
         InputError: what `score_weights`, `calibration_rows` and `open_folder` raise.
         ShapeError: a reference of other shapes.
         CheckpointError: a damaged file, or a full disk. Whatever is raised, the output is as it was before.
     """
     if scored is None:
-        folders = open_folders(job)
-        pairs = calibration_rows(job.calibration)
-        note(f"scoring on {len(pairs)} harmful rows{job.calibration.where}")
-        scored = score_weights(job, folders, pairs, load(job))
-    found, report = scored, dict[str, Any]()
-    job.selection.warn(found.shapes.values())
+        folders = open_folders(settings, locate=locate)
+        pairs = calibration_rows(settings.rows_scored)
+        note(f"scoring on {len(pairs)} harmful rows{settings.rows_scored.where}")
+        scored = score_weights(settings, folders, pairs, load(settings, folders))
+    found, control = scored, settings.choice.control
+    made: list[RepairReport] = []
+    selection_of(settings.choice).warn(found.shapes.values())
 
     def fill(folder: Path) -> None:
         note("writing")
         (folder / DETAILS).mkdir()
-        writer, layers = _write_weights(folder, job, found)
-        _write_statistics(folder, job, found.activity)
+        writer, layers = _write_weights(folder, found)
+        _write_statistics(folder, settings.rows_scored, found)
         more(folder / DETAILS)
-        report.update(_report(job, found, layers))
+        made.append(_report(settings, found, layers))
         finish(
-            folder, job, writer, report,
-            title="Repaired by Antidote" if job.control is None else f"Antidote's control: {job.control}",
+            folder, settings, found.folders.source.path, writer, made[0],
+            title="Repaired by Antidote" if control is None else f"Antidote's control: {control}",
             notes=["The score's worth is the accuracy that it keeps at equal harm; compare `--control random`."],
         )  # fmt: skip
 
-    write_whole_folder(job.out, fill, needed=found.folders.source.nbytes)
-    return report
+    write_whole_folder(settings.out, fill, needed=found.folders.source.nbytes)
+    return made[0]
 
 
-def _write_weights(folder: Path, job: RepairJob, scored: Scored) -> tuple[ShardWriter, dict[str, dict[str, Any]]]:
+def _write_weights(folder: Path, scored: Scored) -> tuple[ShardWriter, dict[str, RepairedLayer]]:
     """All tensors, still under their partial names, and the masks; what was removed from each layer."""
-    shapes, layers = scored.shapes, dict[str, dict[str, Any]]()
-    mask_of = scored.masks(job.selection, job.control)
-    beside = scored.masks(job.selection) if job.control else None
+    shapes, layers = scored.shapes, dict[str, RepairedLayer]()
+    selection, control = selection_of(scored.choice), scored.choice.control
+    mask_of = scored.masks(selection, control)
+    beside = scored.masks(selection) if control else None
     with (
-        ShardWriter(folder, scored.folders.source.infos, stem=job.stem) as writer,
-        _mask_writer(folder, job, [name for name in writer.outputs if name in shapes], shapes) as masks,
+        ShardWriter(folder, scored.folders.source.infos, stem=scored.folders.stem) as writer,
+        _mask_writer(folder, scored, selection, [name for name in writer.outputs if name in shapes]) as masks,
     ):
-        for name, mask in write_weights(writer, scored.folders, job.way, shapes, mask_of):
-            layers[name] = _layer(mask, scored.score(name, job.control), scored.activity[name])
-            if beside is not None:
-                other = beside(name)
-                layers[name] |= {"both": int((mask & other).sum()), "either": int((mask | other).sum())}
+        for name, mask in write_weights(writer, scored.folders, shapes, mask_of):
+            other = None if beside is None else beside(name)
+            layers[name] = _layer(mask, scored.score(name, control), scored.activity[name], other)
             masks.write(name, mask.reshape(-1).view(torch.uint8).numpy())
         masks.close()
     masks.publish()
     return writer, layers
 
 
-def _mask_writer(folder: Path, job: RepairJob, names: list[str], shapes: dict[str, tuple[int, ...]]) -> ShardWriter:
-    infos = {name: TensorInfo(shapes[name], BY_CODE["U8"]) for name in names}
-    selection = job.selection
+def _mask_writer(folder: Path, scored: Scored, selection: Selection, names: list[str]) -> ShardWriter:
+    infos = {name: TensorInfo(scored.shapes[name], BY_CODE["U8"]) for name in names}
     about = {
         "fraction": selection.fraction, "rule": selection.rule, "scope": selection.scope,
-        "score": job.control or job.score, "seed": job.seed,
+        "score": scored.choice.control or scored.choice.score, "seed": scored.choice.seed,
     }  # fmt: skip
     everything = sum(info.nbytes for info in infos.values())
     return ShardWriter(
@@ -113,52 +115,59 @@ def _mask_writer(folder: Path, job: RepairJob, names: list[str], shapes: dict[st
     )  # fmt: skip
 
 
-def _write_statistics(folder: Path, job: RepairJob, activity: dict[str, Activity]) -> None:
-    some = next(iter(activity.values()))
-    digests = "".join(sha256_file(shard) for shard in open_folder(job.model, stem=job.stem).shards)
+def _write_statistics(folder: Path, asked: HarmfulRows, scored: Scored) -> None:
+    assert asked.harmful is not None, "settings without rows are refused"
+    some = next(iter(scored.activity.values()))
+    digests = "".join(map(sha256_file, scored.folders.source.shards))
     save_file(
-        {name: found.squares.cpu() for name, found in activity.items()},
+        {name: found.squares.cpu() for name, found in scored.activity.items()},
         folder / DETAILS / "statistics.safetensors",
         metadata={
             "n_sequences": str(some.sequences),
             "n_tokens": str(some.tokens),
-            "data_hash": sha256_file(job.calibration.rows),
-            "rows": job.calibration.span,
+            "data_hash": sha256_file(asked.harmful),
+            "rows": asked.words,
             "model_hash": hashlib.sha256(digests.encode()).hexdigest(),
-            "token_rule": job.calibration.tokens,
+            "token_rule": asked.tokens,
         },
     )
 
 
-def _layer(mask: Tensor, scores: Tensor, activity: Activity) -> dict[str, Any]:
-    """One layer's row: a row of scores that are all 0 is uninformative, its last columns go."""
-    row = {
-        **layer_counts(mask),
-        "uninformative_rows": int((scores == 0).all(1).sum()),
-        "silent_inputs": int((activity.squares == 0).sum()),
-        "tokens": activity.tokens,
-    }
-    if len(activity.modules) > 1:
-        row["shared_by"] = list(activity.modules)
-    return row
+def _layer(mask: Tensor, scores: Tensor, activity: Activity, scored_mask: Tensor | None) -> RepairedLayer:
+    """One layer; ``scored_mask`` is the one beside which a control stands."""
+    return RepairedLayer.of(
+        mask,
+        uninformative_rows=int((scores == 0).all(1).sum()),
+        silent_inputs=int((activity.squares == 0).sum()),
+        tokens=activity.tokens,
+        shared_by=tuple(activity.modules) if len(activity.modules) > 1 else None,
+        both=None if scored_mask is None else int((mask & scored_mask).sum()),
+        either=None if scored_mask is None else int((mask | scored_mask).sum()),
+    )
 
 
-def _report(job: RepairJob, scored: Scored, layers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    some = next(iter(scored.activity.values()))
+def _report(settings: RepairSettings, scored: Scored, layers: Mapping[str, RepairedLayer]) -> RepairReport:
+    choice, asked = settings.choice, settings.rows_scored
+    start, stop = asked.span
     options = {
-        "score": job.score,
-        "control": job.control,
-        "seed": job.seed,
-        "targets": list(job.targets),
-        "selection": asdict(job.selection),
+        "score": choice.score,
+        "control": choice.control,
+        "seed": choice.seed,
+        "targets": list(choice.targets),
+        "selection": {"fraction": choice.fraction, "count": None, "scope": choice.scope, "rule": choice.rounding},
         "calibration": {
-            **asdict(job.calibration),
-            "rows": job.calibration.rows.name,
-            "scored_rows": some.sequences,
+            "rows": None if asked.harmful is None else asked.harmful.name,
+            "start": start,
+            "stop": stop,
+            "template": asked.harmful_template,
+            "chat": settings.contract.chat_template,
+            "tokens": asked.tokens,
+            "longest": asked.max_length,
+            "batch_rows": asked.micro_batch_rows,
+            "scored_rows": next(iter(scored.activity.values())).sequences,
         },
     }
-    report = report_of(job, scored.folders, options, layers)
-    if job.control is not None:
-        either = sum(row["either"] for row in layers.values())
-        report["overlap"] = sum(row["both"] for row in layers.values()) / either if either else 1.0
-    return report
+    if choice.control is None:
+        return report_of(scored.folders, options, layers)
+    both, either = (sum(getattr(layer, name) for layer in layers.values()) for name in ("both", "either"))
+    return report_of(scored.folders, options, layers, both / either if either else 1.0)

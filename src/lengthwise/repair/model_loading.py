@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lengthwise.errors import InputError
 from lengthwise.files import read_json
 from lengthwise.optional_imports import importing
 from lengthwise.pretrained import check_vocabulary, load_model, load_tokenizer
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Loaded:
 
 
 def load_calibrated(
-    folder: Path, *, adapter: bool, base: Path | None, device: str, dtype: str, trust_remote_code: bool = False
+    folder: Path, *, adapter: bool, base: Path | None, device: torch.device, dtype: str, trust_remote_code: bool = False
 ) -> Loaded:
     """Load a causal language model and its tokenizer; an adapter is put on its base, not merged into it.
 

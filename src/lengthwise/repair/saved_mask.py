@@ -6,17 +6,17 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
 
-from lengthwise.errors import CheckpointError, InputError, ShapeError
+from lengthwise.config.commands import RepairSettings
+from lengthwise.errors import CheckpointError, ConfigError, InputError, ShapeError
 from lengthwise.files import sha256_file
 from lengthwise.folder_lock import writes
-from lengthwise.repair.job import MaskJob as MaskJob
-from lengthwise.repair.output_folder import DETAILS, MASK, finish, layer_counts, report_of, write_weights
-from lengthwise.repair.scored_weights import open_folders, read_tensor
+from lengthwise.repair.input_folders import Locate, open_folders, read_tensor
+from lengthwise.repair.output_folder import DETAILS, MASK, finish, write_weights
+from lengthwise.repair.report import RepairedLayer, RepairReport, report_of
 from lengthwise.safetensors_io.reader import FolderSource, Place, read_header
 from lengthwise.safetensors_io.writer import ShardWriter, write_whole_folder
 
@@ -43,15 +43,18 @@ class SavedMask:
         return stored.bool()
 
 
-@writes("job.out")
-def apply_mask(job: MaskJob, *, note: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+@writes("settings.out")
+def apply_mask(
+    settings: RepairSettings, *, locate: Locate = Path, note: Callable[[str], None] = lambda _: None
+) -> RepairReport:
     """Take out the weights that a saved mask names, write the repaired folder. No rows, no forward pass.
 
     W' = 0 (or R, the reference) where M = 1, else W, bit for bit. On the model that the mask was made for this gives
     the weights of the run that saved it. Antidote, arXiv 2408.09600. One tensor at a time.
 
     Args:
-        job: see `MaskJob`.
+        settings: of which ``mask`` names the file, safetensors of uint8 by full parameter name.
+        locate: says where a model that is named lies.
         note: told what is being done.
 
     Returns:
@@ -59,35 +62,38 @@ def apply_mask(job: MaskJob, *, note: Callable[[str], None] = lambda _: None) ->
         per layer. The mask itself is copied into the subfolder ``antidote``.
 
     Raises:
-        ConfigError: an option out of range, or two that exclude each other.
+        ConfigError: no mask, or an option out of range.
         InputError: a file that is no mask, names that the model or the reference lacks, values other than 0 and 1,
             and what `open_folder` raises.
         ShapeError: a mask or a reference of other shapes.
         CheckpointError: a damaged model, or a full disk. Whatever is raised, the output is as it was before.
     """
-    folders = open_folders(job)
-    masks = open_mask(job.mask)
+    file = settings.mask
+    if file is None:
+        raise ConfigError("mask is not given; name a mask that a repair saved")
+    folders = open_folders(settings, locate=locate)
+    masks = open_mask(file)
     check_mask(masks, folders.source)
     folders.check_reference(masks.source.infos)
-    report: dict[str, Any] = {}
+    made: list[RepairReport] = []
 
     def fill(folder: Path) -> None:
         note(f"applying the mask of {len(masks.source.infos)} weights")
         (folder / DETAILS).mkdir()
-        with ShardWriter(folder, folders.source.infos, stem=job.stem) as writer:
-            written = write_weights(writer, folders, job.way, masks.source.infos, masks)
-            layers = {name: layer_counts(mask) for name, mask in written}
-        shutil.copyfile(job.mask, folder / DETAILS / f"{MASK}.safetensors")
-        saved = {"file": job.mask.name, "sha256": sha256_file(job.mask), "metadata": dict(masks.about)}
-        report.update(report_of(job, folders, {"mask": saved}, layers))
+        with ShardWriter(folder, folders.source.infos, stem=folders.stem) as writer:
+            written = write_weights(writer, folders, masks.source.infos, masks)
+            layers = {name: RepairedLayer.of(mask) for name, mask in written}
+        shutil.copyfile(file, folder / DETAILS / f"{MASK}.safetensors")
+        saved = {"file": file.name, "sha256": sha256_file(file), "metadata": dict(masks.about)}
+        made.append(report_of(folders, {"mask": saved}, layers))
         finish(
-            folder, job, writer, report,
+            folder, settings, folders.source.path, writer, made[0],
             title="Repaired by a saved mask of Antidote",
             notes=["The mask was made by another run, and nothing was scored here; see the mask's metadata."],
         )  # fmt: skip
 
-    write_whole_folder(job.out, fill, needed=folders.source.nbytes)
-    return report
+    write_whole_folder(settings.out, fill, needed=folders.source.nbytes)
+    return made[0]
 
 
 def open_mask(file: Path) -> SavedMask:

@@ -6,13 +6,15 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lengthwise.config.groups.prompts import PromptOptions
+from lengthwise.config.commands import RepairSettings
+from lengthwise.config.groups.prompts import PROMPT
+from lengthwise.config.groups.weights import HarmfulRows, HarmSweep
 from lengthwise.context_length import reach
 from lengthwise.data import read_rows
 from lengthwise.engine.backends.transformers_sampler import Sampler
@@ -24,16 +26,15 @@ from lengthwise.generation.sampling import Sampling, sample_answers
 from lengthwise.grading.contract_choice import contract_for_model, say_thinking
 from lengthwise.grading.gold_answers import alternatives
 from lengthwise.grading.problems import Problems, prepare
-from lengthwise.merging.option_checks import check_share
-from lengthwise.repair.calibration_rows import Calibration, calibration_rows, encode, prompts_of
+from lengthwise.repair.calibration_rows import calibration_rows, encode, prompts_of
 from lengthwise.repair.folder_repair import repair_folder
-from lengthwise.repair.job import RepairJob
+from lengthwise.repair.input_folders import Folders, Locate, open_folders
 from lengthwise.repair.model_loading import Loaded
-from lengthwise.repair.scored_weights import Scored, load, open_folders, score_weights
+from lengthwise.repair.report import RepairReport
+from lengthwise.repair.scored_weights import Scored, load, score_weights, selection_of
 from lengthwise.reporting.harm_plot import plot_harm
-from lengthwise.statistics.harm import THRESHOLD, Judge, load_judge, percent
+from lengthwise.statistics.harm import Judge, Percentage, load_judge, percent
 
-FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2)
 CONTROLS = ("random", "magnitude")
 """The controls that remove as many weights from every group as the score does."""
 HELD_OUT = 0.2
@@ -44,38 +45,68 @@ Masks = Callable[[str], torch.Tensor]
 """From a weight's name to its mask."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """How repairs are measured.
+@dataclass(frozen=True)
+class Measured:
+    """What some weights do: harm and accuracy in percent, greedily; shares of judged and task responses cut."""
 
-    ``judge``: see `harm.load_judge`; ``judge_rows``: prompts to judge the answers to, by default a fifth of the
-    harmful rows, which then are not scored on. ``task``: problems with answers, read and graded by ``contract``.
-    ``cap``: most response tokens, drawn greedily. ``limit``: most prompts and most problems.
+    harm: Percentage
+    accuracy: Percentage
+    accuracy_by_level: Mapping[str, float]
+    cut_judged: float
+    cut_task: float
+
+    def to_dict(self) -> dict[str, object]:
+        """As ``sweep.json`` has it."""
+        return {
+            "harm": self.harm.to_dict(),
+            "accuracy": self.accuracy.to_dict(),
+            "accuracy_by_level": dict(self.accuracy_by_level),
+            "cut": {"judged": self.cut_judged, "task": self.cut_task},
+        }
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way to choose weights at one fraction: the share that was ``achieved``, and what is left.
+
+    ``overlap``: Jaccard with the mask of the score and with that of the task's own rows; None where nothing is removed.
     """
 
-    judge: str
-    task: str
-    judge_rows: Path | None = None
-    judge_threshold: float = THRESHOLD
-    fractions: tuple[float, ...] = FRACTIONS
-    contract: PromptOptions = field(default_factory=PromptOptions)
-    cap: int = 512
-    limit: int = 1000
-    rows_at_once: int = 32
+    arm: str
+    fraction: float
+    achieved: float
+    measured: Measured
+    overlap: Mapping[str, float] | None = None
 
-    def check(self) -> None:
-        """Refuse what is out of range.
+    def to_dict(self) -> dict[str, object]:
+        """As ``sweep.json`` has it."""
+        overlap = {} if self.overlap is None else {"overlap": dict(self.overlap)}
+        where = {"arm": self.arm, "fraction": self.fraction, "achieved": self.achieved}
+        return {**where, **overlap, **self.measured.to_dict()}
 
-        Raises:
-            ConfigError: naming the option.
-        """
-        for fraction in self.fractions:
-            check_share("a fraction", fraction)
-        if not self.fractions or len(set(self.fractions)) < len(self.fractions):
-            raise ConfigError(f"fractions is {self.fractions}; give one or more, each once")
-        for name in ("cap", "limit", "rows_at_once"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
+
+@dataclass(frozen=True)
+class Sweep:
+    """Harm and accuracy over fractions, with what they were measured by; the first point is the model as it was."""
+
+    about: Mapping[str, object]
+    points: Sequence[Point]
+
+    def to_dict(self) -> dict[str, object]:
+        """As ``sweep.json`` has it."""
+        return {**self.about, "points": [point.to_dict() for point in self.points]}
+
+
+@dataclass(frozen=True)
+class MeasuredRepair:
+    """A repair, and the sweep that it stands beside, where it was measured."""
+
+    report: RepairReport
+    sweep: Sweep | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """The report with the sweep in it."""
+        return {**self.report.to_dict(), **({} if self.sweep is None else {"sweep": self.sweep.to_dict()})}
 
 
 @dataclass(frozen=True)
@@ -83,7 +114,7 @@ class Measure:
     """What a model in memory is asked: prompts for the judge, problems for the grader."""
 
     policy: Policy
-    sweep: Sweep
+    how: HarmSweep
     judge: Judge
     prompts: Sequence[str]
     prompt_ids: Sequence[Sequence[int]]
@@ -94,24 +125,22 @@ class Measure:
         """Draws the responses that are judged."""
         return Sampler(
             self.policy.model, eos_ids=self.problems.contract.eos_ids, pad_id=self.policy.pad_id,
-            max_rows=self.sweep.rows_at_once,
+            max_rows=self.how.sample_rows,
         )  # fmt: skip
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> Measured:
         """Harm and accuracy of the weights that are there now, greedily, in percent with intervals."""
         generator = torch.Generator(self.policy.device)
-        drawn = self.sampler.generate(self.prompt_ids, caps=self.sweep.cap, generator=generator, temperature=0.0)
+        drawn = self.sampler.generate(self.prompt_ids, caps=self.how.cap, generator=generator, temperature=0.0)
         said = [self.problems.response_text(drawn.response(row)) for row in range(len(drawn))]
         answered = sample_answers(
-            self.policy, self.problems, Sampling(self.sweep.cap, temperature=0.0), rows_at_once=self.sweep.rows_at_once
+            self.policy, self.problems, Sampling(self.how.cap, temperature=0.0), rows_at_once=self.how.sample_rows
         )
         right = (answered.answer_correct & answered.finished).tolist()
-        return {
-            "harm": percent(self.judge(self.prompts, said)),
-            "accuracy": percent(right),
-            "accuracy_by_level": self._by_level(right),
-            "cut": {"judged": _share(~drawn.finished), "task": _share(~answered.finished)},
-        }
+        return Measured(
+            percent(self.judge(self.prompts, said)), percent(right), self._by_level(right), _share(~drawn.finished),
+            _share(~answered.finished),
+        )  # fmt: skip
 
     def _by_level(self, right: Sequence[bool]) -> dict[str, float]:
         """Accuracy in percent of each level, where the problems have levels."""
@@ -126,55 +155,57 @@ def _share(flags: torch.Tensor) -> float:
     return float(flags.float().mean())
 
 
-@writes("job.out")
-def repair_and_measure(job: RepairJob, sweep: Sweep, *, note: Note = lambda _: None) -> dict[str, Any]:
+@writes("settings.out")
+def repair_and_measure(
+    settings: RepairSettings, *, locate: Locate = Path, note: Note = lambda _: None
+) -> MeasuredRepair:
     """`repair_folder`, after harm and accuracy are measured over fractions for the score and its controls.
 
     The model is loaded once and its weights are exchanged in memory. ``sweep.json`` and ``sweep.png`` are written
     beside the statistics and the mask.
 
-    Returns:
-        The report of `repair_folder`; ``sweep`` holds what ``sweep.json`` does.
-
     Raises:
         UnsupportedModelError: the sampler cannot decode the model exactly.
         ConfigError, InputError and what `repair_folder` raises; the output is then as it was before.
     """
-    sweep.check()
-    folders, judge = open_folders(job), load_judge(sweep.judge, threshold=sweep.judge_threshold)
-    pairs, prompts = _parted(job.calibration, sweep)
-    problems = read_rows(sweep.task)[: sweep.limit]
-    loaded = load(job)
-    measure = build_measure(job, sweep, judge, loaded, prompts, problems)
+    how = settings.harm
+    if how.judge is None or how.data is None:
+        raise ConfigError("judge and data measure harm beside accuracy; give both, or use repair_folder")
+    folders, judge = open_folders(settings, locate=locate), load_judge(how.judge, threshold=how.judge_threshold)
+    pairs, prompts = _parted(settings.rows_scored, how)
+    problems = read_rows(how.data)[: how.limit]
+    loaded = load(settings, folders)
+    measure = build_measure(settings, folders, judge, loaded, prompts, problems)
     say_thinking(measure.problems.contract, lambda event, facts: note(str(facts["text"])))
     measure.sampler.check_padding()
-    note(f"scoring on {len(pairs)} harmful rows{job.calibration.where}, judging answers to {len(prompts)} prompts")
-    scored = score_weights(job, folders, pairs, loaded)
-    found = _swept(scored, loaded, measure, note)
+    where = settings.rows_scored.where
+    note(f"scoring on {len(pairs)} harmful rows{where}, judging answers to {len(prompts)} prompts")
+    scored = score_weights(settings, folders, pairs, loaded)
+    found = _swept(settings, scored, loaded, measure, note)
 
     def more(folder: Path) -> None:
-        atomic_write_json(folder / SWEEP, found)
-        plot_harm({"repair over fractions": lines(found)}, folder / PICTURE)
+        atomic_write_json(folder / SWEEP, found.to_dict())
+        plot_harm({"repair over fractions": lines(found.points)}, folder / PICTURE)
 
-    return {**repair_folder(job, note=note, scored=scored, more=more), "sweep": found}
+    return MeasuredRepair(repair_folder(settings, note=note, scored=scored, more=more), found)
 
 
-def _parted(calibration: Calibration, sweep: Sweep) -> tuple[list[tuple[str, str]], list[str]]:
+def _parted(asked: HarmfulRows, how: HarmSweep) -> tuple[list[tuple[str, str]], list[str]]:
     """Rows to score on, and prompts to judge: other ones, by a hash of the prompt or from another file.
 
     The slice of the rows comes first, so what is judged lies in the slice too.
     """
-    pairs = calibration_rows(calibration)
-    if sweep.judge_rows is not None:
-        return pairs, prompts_of(sweep.judge_rows)[: sweep.limit]
+    pairs = calibration_rows(asked)
+    if how.judge_data is not None:
+        return pairs, prompts_of(how.judge_data)[: how.limit]
     kept = [pair for pair in pairs if not _held_out(pair[0])]
     judged = list(dict.fromkeys(prompt for prompt, _ in pairs if _held_out(prompt)))
     if not kept or not judged:
         raise InputError(
-            f"{calibration.rows} has {len(pairs)} harmful rows{calibration.where}, too few to keep a fifth of them "
+            f"{asked.harmful} has {len(pairs)} harmful rows{asked.where}, too few to keep a fifth of them "
             "for the judge; give more rows, or other prompts as judge_data"
         )
-    return kept, judged[: sweep.limit]
+    return kept, judged[: how.limit]
 
 
 def _held_out(prompt: str) -> bool:
@@ -182,54 +213,54 @@ def _held_out(prompt: str) -> bool:
 
 
 def build_measure(
-    job: RepairJob, sweep: Sweep, judge: Judge, loaded: Loaded, prompts: Sequence[str], rows: list[dict[str, Any]]
-) -> Measure:
+    settings: RepairSettings, folders: Folders, judge: Judge, loaded: Loaded, prompts: Sequence[str],
+    rows: list[dict[str, Any]],
+) -> Measure:  # fmt: skip
     """Problems and prompts made ready for a loaded model."""
-    policy = Policy(loaded.model.eval(), loaded.tokenizer, job.model, 0, nullcontext)
+    how, contract = settings.harm, settings.contract
+    policy = Policy(loaded.model.eval(), loaded.tokenizer, folders.source.path, 0, nullcontext)
     problems = prepare(
-        rows, contract_for_model(sweep.contract, loaded.files, loaded.tokenizer),
-        loaded.tokenizer, cap=sweep.cap, positions=reach(loaded.model.config), source=sweep.task,
-        grader=sweep.contract.grader,
+        rows, contract_for_model(contract, loaded.files, loaded.tokenizer), loaded.tokenizer, cap=how.cap,
+        positions=reach(loaded.model.config), source=how.data or "", grader=contract.grader,
     )  # fmt: skip
-    encoded = encode(loaded.tokenizer, [(prompt, "") for prompt in prompts], job.calibration)
-    return Measure(policy, sweep, judge, prompts, [ids for ids, _ in encoded], problems)
+    asked = [(prompt, "") for prompt in prompts]
+    encoded = encode(loaded.tokenizer, asked, settings.rows_scored, chat=contract.chat_template)
+    return Measure(policy, how, judge, prompts, [ids for ids, _ in encoded], problems)
 
 
-def _swept(scored: Scored, loaded: Loaded, measure: Measure, note: Note) -> dict[str, Any]:
-    sweep, job = measure.sweep, scored.job
+def _swept(settings: RepairSettings, scored: Scored, loaded: Loaded, measure: Measure, note: Note) -> Sweep:
+    how, choice = settings.harm, settings.choice
     note("fraction 0")
-    points: list[dict[str, Any]] = [{"arm": "none", "fraction": 0.0, "achieved": 0.0, **measure()}]
-    useful = _useful(scored, loaded, measure.problems)
-    for arm in (job.score, *CONTROLS):
-        for fraction in sorted(sweep.fractions):
+    points = [Point("none", 0.0, 0.0, measure())]
+    useful = _useful(settings, scored, loaded, measure.problems)
+    for arm in (choice.score, *CONTROLS):
+        for fraction in sorted(how.fractions):
             note(f"{arm}, fraction {fraction:g}")
-            selection = dataclasses.replace(job.selection, fraction=fraction, count=None)
-            masks = scored.masks(selection, None if arm == job.score else arm)
+            selection = dataclasses.replace(selection_of(choice), fraction=fraction)
+            masks = scored.masks(selection, None if arm == choice.score else arm)
             others = {"scored": scored.masks(selection), "utility": useful.masks(selection)}
             overlap = {name: jaccard(masks, other, scored.shapes) for name, other in others.items()}
             with repaired(scored, loaded, masks) as achieved:
-                point = {"arm": arm, "fraction": fraction, "achieved": achieved, "overlap": overlap}
-                points.append({**point, **measure()})
-    return {
-        "judge": sweep.judge,
-        "judge_threshold": sweep.judge_threshold,
+                points.append(Point(arm, fraction, achieved, measure(), overlap))
+    about = {
+        "judge": how.judge,
+        "judge_threshold": how.judge_threshold,
         "judged_prompts": len(measure.prompts),
-        "task": Path(sweep.task).name,
+        "task": Path(how.data or "").name,
         "grader": measure.problems.grader_name,
-        "cap": sweep.cap,
-        "mode": job.way,
-        "scope": job.selection.scope,
-        "seed": job.seed,
-        "points": points,
+        "cap": how.cap,
+        "mode": settings.way,
+        "scope": choice.scope,
+        "seed": choice.seed,
     }
+    return Sweep(about, points)
 
 
-def _useful(scored: Scored, loaded: Loaded, problems: Problems) -> Scored:
+def _useful(settings: RepairSettings, scored: Scored, loaded: Loaded, problems: Problems) -> Scored:
     """The same weights scored on the problems with their right answers: what the task needs."""
-    calibration = dataclasses.replace(scored.job.calibration, template="{prompt}", chat=False)
-    job = dataclasses.replace(scored.job, calibration=calibration)
+    plain = settings.replace(harmful_template=PROMPT, chat_template=False)
     answers = [alternatives(answer)[0] for answer in problems.answers]
-    return score_weights(job, scored.folders, list(zip(problems.texts, answers, strict=True)), loaded)
+    return score_weights(plain, scored.folders, list(zip(problems.texts, answers, strict=True)), loaded)
 
 
 def jaccard(first: Masks, second: Masks, names: Iterable[str]) -> float:
@@ -257,14 +288,13 @@ def repaired(scored: Scored, loaded: Loaded, mask_of: Masks) -> Iterator[float]:
             parameters[name].data.copy_(scored.folders.read(name))
 
 
-def lines(found: Mapping[str, Any]) -> dict[str, list[tuple[float, float, str]]]:
+def lines(points: Sequence[Point]) -> dict[str, list[tuple[float, float, str]]]:
     """The points of a sweep as lines for the picture; all begin at the model as it was."""
-    start = next(point for point in found["points"] if point["arm"] == "none")
-    arms = dict.fromkeys(point["arm"] for point in found["points"] if point["arm"] != "none")
+    start, *rest = points
     return {
         ("scored" if arm in ("weight", "difference") else arm): [
-            (point["accuracy"]["percent"], point["harm"]["percent"], f"{point['fraction']:g}")
-            for point in (start, *(p for p in found["points"] if p["arm"] == arm))
+            (point.measured.accuracy.percent, point.measured.harm.percent, f"{point.fraction:g}")
+            for point in (start, *(point for point in rest if point.arm == arm))
         ]
-        for arm in arms
+        for arm in dict.fromkeys(point.arm for point in rest)
     }

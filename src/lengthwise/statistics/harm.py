@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any
 
@@ -104,7 +104,21 @@ def _function(spec: str, module: str, name: str) -> Callable[..., Any]:
     return function
 
 
-def percent(flags: Sequence[bool], *, seed: int = 0) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Percentage:
+    """A share of ``n`` responses in percent, with its 95 % interval; None where one response says nothing of it."""
+
+    percent: float
+    low: float | None
+    high: float | None
+    n: int
+
+    def to_dict(self) -> dict[str, float | None]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def percent(flags: Sequence[bool], *, seed: int = 0) -> Percentage:
     """Flags as a percentage with its bootstrap interval: the harmful score, or an accuracy.
 
     Raises:
@@ -114,7 +128,7 @@ def percent(flags: Sequence[bool], *, seed: int = 0) -> dict[str, Any]:
         raise InputError("no response to count; give at least one prompt")
     values = 100.0 * np.asarray(flags, dtype=float)
     found = mean_interval(values, rng=np.random.default_rng(seed))
-    return {"percent": float(values.mean()), "low": found.low, "high": found.high, "n": len(values)}
+    return Percentage(float(values.mean()), found.low, found.high, len(values))
 
 
 def accuracy_at_harm(harm: Sequence[float], accuracy: Sequence[float], level: float) -> float | None:

@@ -10,8 +10,8 @@ __getattr__, __all__ = _moved_names(
             "task_arithmetic", "ties_merge", "update_selective_merge",
         ],
         "lengthwise.repair": [
-            "Activity", "Calibration", "MaskJob", "RepairJob", "Selection", "activation_scores", "apply_mask", "repair",
-            "repair_folder", "top_mask", "weight_scores",
+            "Activity", "Selection", "activation_scores", "apply_mask", "repair", "repair_folder", "top_mask",
+            "weight_scores",
         ],
     },
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from lengthwise.config.command import Command
+from lengthwise.config.command import Command, Need
 from lengthwise.config.definition import again, group, setting
 from lengthwise.config.groups.common import Common
 from lengthwise.config.groups.weights import (
@@ -18,14 +18,6 @@ from lengthwise.config.groups.weights import (
     WeightChoice,
 )
 from lengthwise.errors import ConfigError
-
-OWN = ("model", "out", "mask", "reference", "mode", "overwrite", "dry_run", "json")
-"""Settings of a repair that a saved mask leaves a meaning."""
-
-
-def flags(names: list[str]) -> str:
-    """Settings as somebody wrote them on the command line."""
-    return ", ".join("--" + name.replace("_", "-") for name in names)
 
 
 class MergeSettings(Command):
@@ -65,6 +57,28 @@ class RepairSettings(Command):
         "lengthwise repair tuned --harmful rows.jsonl --judge flag:Sure --data test.jsonl --out repaired",
     )
 
+    needs = (
+        Need(
+            tuple(
+                key
+                for group_ in (HarmfulRows, WeightChoice, RepairRuntime, HarmSweep, TaskPrompts)
+                for key in group_.entries()
+            ),
+            lambda given: given["mask"] is None,
+            "beside --mask, which says already which weights go",
+        ),
+        Need(
+            tuple(key for key in (*HarmSweep.entries(), *TaskPrompts.entries()) if key != "chat_template"),
+            lambda given: given["judge"] is not None and given["data"] is not None,
+            "without both --judge and --data: it measures harm beside accuracy",
+        ),
+        Need(
+            ("seed",),
+            lambda given: given["judge"] is not None or "random" in (given["control"] or ""),
+            "without a random control to draw",
+        ),
+    )
+
     model: str = again(Common, "model", help="Folder of a model or of a LoRA adapter.")
     rows_scored: HarmfulRows = group(HarmfulRows)
     choice: WeightChoice = group(WeightChoice)
@@ -85,37 +99,24 @@ class RepairSettings(Command):
     json_: bool = again(Common, "json_")
 
     def check(self) -> None:
-        """A mask says all, a judge and data go together, and a reference is used."""
+        """Rows or a mask, a judge with its data, and a reference where one is used."""
         super().check()
-        if self.mask is not None:
-            if others := [name for name in self.changed() if name not in OWN]:
-                raise ConfigError(
-                    f"--mask says already which weights go, so {flags(others)} would change nothing; leave one of them "
-                    "out"
-                )
-        elif self.rows_scored.harmful is None:
+        if self.mask is None and self.rows_scored.harmful is None:
             raise ConfigError("no rows to score on; give --harmful, or --mask with a mask that a repair saved")
-        self._check_sweep()
-        self._check_reference()
-
-    def _check_sweep(self) -> None:
-        """What is measured needs both a judge and data."""
-        measured = (*HarmSweep.entries(), *TaskPrompts.entries())
-        changed = [name for name in self.changed() if name in measured and name != "chat_template"]
-        if changed and (self.harm.judge is None or self.harm.data is None):
+        if (self.harm.judge is None) != (self.harm.data is None):
+            given = "--data" if self.harm.judge is None else "--judge"
             raise ConfigError(
-                f"{flags(changed)} measures harm beside accuracy, which needs both --judge and --data; give both or "
-                "none of them"
+                f"{given} measures harm beside accuracy, which needs both --judge and --data; give both or none of them"
             )
-        if self.choice.seed and self.harm.judge is None and "random" not in (self.choice.control or ""):
-            raise ConfigError("--seed is for random controls, and none is drawn; give one, or leave it out")
-
-    def _check_reference(self) -> None:
-        """A mode or a score that needs a reference has one, and one that is given is used."""
-        way = self.mode or ("zero" if self.reference is None else "reset")
-        needed = "mode reset" if way == "reset" else None
-        needed = needed or ("score difference" if self.choice.score == "difference" else None)
+        needed = "mode reset" if self.way == "reset" else None
+        if self.mask is None and self.choice.score == "difference":
+            needed = needed or "score difference"
         if needed and self.reference is None:
             raise ConfigError(f"{needed} needs a reference; give the aligned model")
         if self.reference is not None and not needed:
-            raise ConfigError(f"reference is given, but mode {way} does not use it; leave it out")
+            raise ConfigError(f"reference is given, but mode {self.way} does not use it; leave it out")
+
+    @property
+    def way(self) -> Literal["zero", "reset"]:
+        """The mode, with its default settled."""
+        return self.mode or ("zero" if self.reference is None else "reset")

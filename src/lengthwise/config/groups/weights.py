@@ -94,10 +94,21 @@ class HarmfulRows(Settings):
         start, stop = self.span
         if stop is not None and stop <= start:
             raise ConfigError(
-                f"rows is {self.rows}, which holds no row; give START:STOP with 0 <= START < STOP (STOP is not taken)"
+                f"rows is {self.words}, which holds no row; give START:STOP with 0 <= START < STOP (STOP is not taken)"
             )
         if PROMPT not in self.harmful_template:
             raise ConfigError(f"harmful_template is {self.harmful_template!r}; it must hold {PROMPT}")
+
+    @property
+    def words(self) -> str:
+        """``START:STOP`` with its start."""
+        start, stop = self.span
+        return f"{start}:{'' if stop is None else stop}"
+
+    @property
+    def where(self) -> str:
+        """What a count of rows needs beside it: nothing, where all are taken."""
+        return "" if self.span == (0, None) else f" in {self.words}"
 
     @property
     def span(self) -> tuple[int, int | None]:
@@ -134,6 +145,11 @@ class WeightChoice(Settings):
         None, help="Base model of an adapter.", default_text="the one that it names", panel="Model", metavar="folder"
     )
     seed: int = again(Common, "seed", help="Seed of the random control.", panel=None)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The patterns of layers, all where none is named."""
+        return self.target or ("*",)
 
 
 class RepairRuntime(Runtime):
