@@ -12,6 +12,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "trl": ("trl", "accelerate", "datasets", "peft"),
     "verl": ("verl",),
     "parquet": ("pyarrow",),
+    "zstd": ("zstandard",),
 }
 """Extra -> what it brings; `pyproject.toml` says the same."""
 BESIDE = ("transformers", "torch")
