@@ -1,6 +1,7 @@
 """Time and peak memory of every objective on 1024 rows of 4096 tokens, float32, forward and backward.
 
-    python benchmarks/objectives_cost.py [--threads 2] [--repeats 5] [--rows 1024] [--tokens 4096] [--json FILE]
+    python benchmarks/objectives_cost.py [--threads 2] [--repeats 5] [--rows 1024] [--tokens 4096] [--only WORD ...]
+        [--json FILE]
 
 Time is the median over the repeats, by the wall clock; processor time of all threads is kept beside it. Where the
 wall clock is far above it, other programs were running and the measurement is worth little. Memory is the highest
@@ -97,6 +98,18 @@ def reward_calls(b: Batch) -> dict[str, Call]:
         "mode_reward": lambda: objectives.mode_reward(*halves),
         "group_pairs": lambda: objectives.group_pairs(b.correct, ~b.correct, seed=0),
         "instance_pairs": lambda: objectives.instance_pairs(*rows),
+    }
+
+
+def gate_calls(b: Batch) -> dict[str, Call]:
+    """Gates between a reward and its advantage."""
+    shaped = objectives.linear_price(b.correct, b.num_tokens, price=1e-4)
+    rows = (b.rewards, shaped, b.correct, b.group_ids)
+    return {
+        "gate": lambda: objectives.gate(*rows, kind="rate-right", floor=0.1),
+        "gate_metrics": lambda: objectives.gate_metrics(*rows, kind="rate-right", floor=0.1),
+        "order_gap": lambda: objectives.order_gap(shaped, b.correct, b.group_ids),
+        "guarded_product": lambda: objectives.guarded_product(b.rewards, b.rewards),
     }
 
 
@@ -205,6 +218,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each objective")
     parser.add_argument("--rows", type=int, default=1024, help="rows of the batch, a multiple of 16")
     parser.add_argument("--tokens", type=int, default=4096, help="tokens of the longest row")
+    parser.add_argument("--only", nargs="*", default=[], help="measure the objectives with such a word in their name")
     parser.add_argument("--json", type=Path, help="write the raw numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -214,7 +228,10 @@ def main() -> int:
     print(f"{options.rows} x {options.tokens} float32, {options.threads} threads, torch {torch.__version__}")
     print(f"{'objective':<55}{'seconds':>9}{'processor':>11}{'buffers':>9}")
     rows: dict[str, dict[str, Any]] = {}
-    for name, call in (reward_calls(batch) | advantage_calls(batch) | loss_calls(batch)).items():
+    calls = reward_calls(batch) | gate_calls(batch) | advantage_calls(batch) | loss_calls(batch)
+    for name, call in calls.items():
+        if options.only and not any(word in name for word in options.only):
+            continue
         rows[name] = row = measure(call, options.repeats, buffer)
         times = f"{row['seconds_median']:>9.3f}{row['processor_seconds_median']:>11.3f}"
         print(f"{name:<55}{times}{row['peak_buffers']:>9.2f}")

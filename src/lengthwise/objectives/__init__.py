@@ -17,6 +17,10 @@ from lengthwise.objectives.advantages import mixed_groups as mixed_groups
 from lengthwise.objectives.advantages import returns_to_go as returns_to_go
 from lengthwise.objectives.advantages import whitened as whitened
 from lengthwise.objectives.advantages import window_mask as window_mask
+from lengthwise.objectives.gates import gate as gate
+from lengthwise.objectives.gates import gate_metrics as gate_metrics
+from lengthwise.objectives.gates import guarded_product as guarded_product
+from lengthwise.objectives.gates import order_gap as order_gap
 from lengthwise.objectives.losses import clipped_surrogate as clipped_surrogate
 from lengthwise.objectives.losses import clipped_value as clipped_value
 from lengthwise.objectives.losses import drpo as drpo
@@ -79,8 +83,11 @@ __all__ = [
     "egae",
     "explained_variance",
     "gae",
+    "gate",
+    "gate_metrics",
     "group_normalised",
     "group_pairs",
+    "guarded_product",
     "history_length",
     "instance_pairs",
     "kept_share",
@@ -94,6 +101,7 @@ __all__ = [
     "mode_reward",
     "mode_switch",
     "normalised_length",
+    "order_gap",
     "positive_lm",
     "preferred_group",
     "preferred_mode",

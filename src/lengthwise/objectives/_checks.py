@@ -56,6 +56,13 @@ def grouped(correct: Any, num_tokens: Any, group_ids: Any) -> None:
     same_rows(correct=correct, group_ids=group_ids)
 
 
+def counted(value: Any, num_tokens: torch.Tensor) -> None:
+    """Accept None or bool [B] beside ``num_tokens``: the rows that enter a statistic."""
+    if value is not None:
+        flags("counted", value)
+        same_rows(num_tokens=num_tokens, counted=value)
+
+
 def tokens(name: str, value: Any, num_tokens: torch.Tensor) -> None:
     """Accept an int of at least 1, or an integer tensor [B] of such beside ``num_tokens``."""
     if not isinstance(value, torch.Tensor):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from lengthwise.objectives._wide import wide
@@ -21,6 +23,21 @@ def group_sum(values: torch.Tensor, index: torch.Tensor, groups: int) -> torch.T
 def group_extreme(values: torch.Tensor, index: torch.Tensor, groups: int, which: str) -> torch.Tensor:
     """Return the largest (``amax``) or smallest (``amin``) value of each group, [G]."""
     return values.new_zeros(groups).scatter_reduce(0, index, values, which, include_self=False)
+
+
+def counted_extreme(
+    values: torch.Tensor, index: torch.Tensor, groups: int, which: str, counted: torch.Tensor | None
+) -> torch.Tensor:
+    """Return `group_extreme` over the counted rows (None: all); −inf (``amax``) or inf in a group without one."""
+    if counted is not None:
+        values = torch.where(counted, values, math.inf if which == "amin" else -math.inf)
+    return group_extreme(values, index, groups, which)
+
+
+def counted_mean(values: torch.Tensor, index: torch.Tensor, groups: int, counted: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean of each group over its counted rows (None: all), [G]; 0 in a group without one."""
+    weight = torch.ones_like(values) if counted is None else counted.to(values.dtype)
+    return group_sum(values * weight, index, groups) / group_sum(weight, index, groups).clamp(min=1)
 
 
 def group_share(flags: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:

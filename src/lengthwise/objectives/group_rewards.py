@@ -12,7 +12,7 @@ import torch
 
 from lengthwise.errors import InputError
 from lengthwise.objectives import _checks as checks
-from lengthwise.objectives._groups import group_extreme, group_index, group_share, group_sum
+from lengthwise.objectives._groups import counted_extreme, group_extreme, group_index, group_share, group_sum
 from lengthwise.objectives._wide import wide
 
 
@@ -218,7 +218,12 @@ def shortest_correct(
 
 
 def min_max_length(
-    correct: torch.Tensor, num_tokens: torch.Tensor, group_ids: torch.Tensor, *, weight: float = 1.0
+    correct: torch.Tensor,
+    num_tokens: torch.Tensor,
+    group_ids: torch.Tensor,
+    *,
+    weight: float = 1.0,
+    counted: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Where a length lies between the shortest and the longest of its group; a term to be added (Kimi k1.5).
 
@@ -234,6 +239,9 @@ def min_max_length(
         num_tokens: integer [B], response tokens with EOS, at least 0.
         group_ids: integer [B], equal for the rollouts of one prompt.
         weight: at least 0; up to 2, a right answer never earns less than a wrong one.
+        counted: bool [B], the rows between whose lengths the others lie; None for all. Pass ``correct`` behind a
+            gate for right answers (`gate`), so that no wrong row's length moves a right row's pay; l is then kept
+            in [−0.5, 0.5], and 0 in groups without such a row.
 
     Returns:
         float64 [B] in [−weight/2, weight/2]. A group of one and equal lengths get 0; all-correct groups get
@@ -246,11 +254,12 @@ def min_max_length(
     """
     checks.grouped(correct, num_tokens, group_ids)
     checks.number("weight", weight, low=0.0)
+    checks.counted(counted, num_tokens)
 
     index, sizes = group_index(group_ids)
     n = wide(num_tokens)
-    low, high = (group_extreme(n, index, len(sizes), which)[index] for which in ("amin", "amax"))
-    place = torch.where(high > low, 0.5 - (n - low) / (high - low).clamp(min=1), 0.0)
+    low, high = (counted_extreme(n, index, len(sizes), which, counted)[index] for which in ("amin", "amax"))
+    place = torch.where(high > low, 0.5 - (n - low) / (high - low).clamp(min=1), 0.0).clamp(-0.5, 0.5)
     return weight * torch.where(correct, place, place.clamp(max=0.0))
 
 
