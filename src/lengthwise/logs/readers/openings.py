@@ -150,16 +150,19 @@ def _no_object(value: object) -> Defect:
 
 def _opened_object(source: Source) -> Opening:
     """A JSON object: the rows under one of its keys, its numbered members, or itself as the only row."""
-    keys: list[str] = []
+    keys: dict[str, None] = {}
     rows: list[Row] = []
-    with source.opened() as file:
-        for key, value in members(file, ROWS_UNDER):
-            if str(key) not in keys:
-                keys.append(str(key))
-            if isinstance(value, Mapping) and (key in ROWS_UNDER or str(key).isdecimal()):
-                rows.append(value)
-            if len(rows) == FIRST_ROWS:
-                break
+    try:
+        with source.opened() as file:
+            for key, value in members(file, ROWS_UNDER):
+                keys[str(key)] = None
+                if isinstance(value, Mapping) and (key in ROWS_UNDER or str(key).isdecimal()):
+                    rows.append(value)
+                if len(rows) == FIRST_ROWS:
+                    break
+    except DamagedError:
+        if not rows:
+            raise
     if not rows:
         rows = [row for _, row in _whole_object(source)]
     return Opening(source, Form.OBJECT, tuple(rows), tuple(keys))
@@ -251,7 +254,7 @@ def zip_archive(source: Source) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(source.path) as archive:
             yield archive
     except zipfile.BadZipFile as error:
-        raise DamagedError(f"no whole zip archive ({error})") from error
+        raise DamagedError(f"no whole zip archive, as an inspect log is ({error})") from error
 
 
 def _no_rows(source: Source) -> Iterator[tuple[int, object]]:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # How files/lighteval-0.13.0/ was made: pip install lighteval==0.13.0, and any small model in a folder.
+# Without a network lighteval does not start until lighteval/tasks/tasks/tinyBenchmarks.pkl is there; an empty file will do.
 # Usage, from the repository's root: tests/logs/readers/make/lighteval_details.sh LIGHTEVAL MODEL_FOLDER OUT
 set -euo pipefail
 HF_HUB_OFFLINE=1 "$1" accelerate \
