@@ -11,6 +11,7 @@ The tokenizer is a byte-level BPE of 8,000 tokens trained on the text, or the on
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -46,21 +47,22 @@ def main() -> None:
 
 
 def _extending(arguments: argparse.Namespace) -> dict[str, Any]:
+    from lengthwise.config.commands import ExtendSettings
     from lengthwise.context.positions.extend_folder import extend_folder
-    from lengthwise.context.positions.scheme_config import Scheme
 
     with tempfile.TemporaryDirectory(prefix="extend-") as place:
         root = Path(place)
         source = _model_folder(root / "model", arguments.mib)
-        extend_folder(source, root / "out", Scheme("linear", 4.0), link=True)  # imports
+        given = {"model": str(source), "scheme": "linear", "factor": 4.0, "out": root / "out"}
+        settings = {link: ExtendSettings.from_dict({**given, "link": link}) for link in (False, True)}
+        extend_folder(settings[True])  # imports
         seconds: dict[str, list[float]] = {"copy": [], "extend": [], "link": []}
         for _ in range(arguments.repeats):
             shutil.rmtree(root / "out")
             seconds["copy"].append(_timed(lambda: _synced_copy(source, root / "out")))
             for name, link in (("extend", False), ("link", True)):
                 shutil.rmtree(root / "out")
-                run = lambda link=link: extend_folder(source, root / "out", Scheme("linear", 4.0), link=link)  # noqa: E731
-                seconds[name].append(_timed(run))
+                seconds[name].append(_timed(functools.partial(extend_folder, settings[link])))
     medians = {name: round(statistics.median(values), 4) for name, values in seconds.items()}
     times = statistics.median(e / c for e, c in zip(seconds["extend"], seconds["copy"], strict=True))
     return {

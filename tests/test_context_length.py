@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from context_words import tiny_folder
+from context_words import extended, tiny_folder
 from transformers import AutoConfig
 from typer.testing import CliRunner
 
 from lengthwise.cli import app, main
-from lengthwise.context.positions.extend_folder import changed_json, extend_folder
+from lengthwise.context.positions.extend_folder import changed_json
 from lengthwise.context.positions.scheme_config import SCHEMES, Scheme
 from lengthwise.context_length import reach
 from lengthwise.pretrained import read_config
@@ -115,7 +115,7 @@ def run(*words: object) -> Any:
 @pytest.mark.parametrize("scheme", ["linear", "dynamic", "yarn", "ntk", "longrope", "power"])
 def test_extended_folders_answer_beyond_the_trained_length(tmp_path, base, data, scheme):
     folder, lab = tmp_path / "model", ["--data", data, "--preset", "lab", "--out", tmp_path / "run", "--json"]
-    extend_folder(base, folder, Scheme(scheme, FACTOR))
+    extended(base, folder, Scheme(scheme, FACTOR))
     written = json.loads(run("generate", folder, "--prompt", "x" * 100, "--max-tokens", 26, "--json").stdout)
     assert written["prompt_tokens"] + written["new_tokens"] > TRAINED
     summary = json.loads(run("evaluate", folder, *lab, "--cap", 100).stdout)
@@ -130,7 +130,7 @@ def lengths(folder: Path) -> list[int]:
 def test_an_extended_folder_is_shortened_beyond_the_trained_length(tmp_path, base, data, monkeypatch):
     (tmp_path / "graders_of_reach.py").write_text("def even(response, answer):\n    return len(response) % 2 == 0\n")
     monkeypatch.syspath_prepend(tmp_path)
-    extend_folder(base, tmp_path / "model", Scheme("linear", FACTOR))
+    extended(base, tmp_path / "model", Scheme("linear", FACTOR))
     words = ["shorten", tmp_path / "model", "--data", data, "--preset", "lab", "--cap", 100, "--eval-cap", 110,
              "--out", tmp_path / "run", "--steps", 1, "--prompts", 2, "--group-size", 6, "--eval-data", data,
              "--grader", "graders_of_reach:even", "--json"]  # fmt: skip
@@ -141,7 +141,7 @@ def test_an_extended_folder_is_shortened_beyond_the_trained_length(tmp_path, bas
 
 @pytest.mark.parametrize("scheme", ["linear", "dynamic"])
 def test_beyond_its_reach_a_folder_is_still_refused(tmp_path, base, data, monkeypatch, capsys, scheme):
-    extend_folder(base, tmp_path / "model", Scheme(scheme, FACTOR))
+    extended(base, tmp_path / "model", Scheme(scheme, FACTOR))
     run_out = ["--data", data, "--eval-data", data, "--preset", "lab", "--cap", 250, "--out", tmp_path / "run"]
     for words in (
         ["generate", tmp_path / "model", "--prompt", "x" * 250, "--max-tokens", 7],
@@ -159,7 +159,7 @@ def test_beyond_its_reach_a_folder_is_still_refused(tmp_path, base, data, monkey
 
 
 def test_an_export_of_an_extended_folder_may_go_beyond_the_trained_length(tmp_path, base, data):
-    extend_folder(base, tmp_path / "model", Scheme("linear", FACTOR))
+    extended(base, tmp_path / "model", Scheme("linear", FACTOR))
     words = ["--model", tmp_path / "model", "--data", data, "--preset", "lab", "--cap", 100]
     run("export", "trl", *words, "--out", tmp_path / "trl", "--prompts", 8, "--group-size", 4)
     run("export", "verl", *words, "--out", tmp_path / "verl", "--prompts", 8, "--group-size", 4)

@@ -52,10 +52,11 @@ FLAGS = {
         "--updates", "--vllm", "--warmup-steps", "ENGINE",
     ],
     "extend": [
-        "--batch", "--chunk", "--data", "--dtype", "--epochs", "--eval-factor", "--factor", "--json", "--lambda",
-        "--link", "--lora", "--lr", "--micro-batch", "--option", "--out", "--overwrite", "--power", "--scheme",
-        "--seed", "--steps", "--text-column", "--threads", "--truncate-length", "--trust-remote-code",
-        "--warmup-steps", "--xpos-scale-base", "MODEL",
+        "--batch-rows", "--chunk", "--config", "--data", "--dtype", "--epochs", "--eval-factor", "--factor", "--json",
+        "--link", "--lora", "--lr", "--micro-batch-rows", "--no-json", "--no-link", "--no-overwrite",
+        "--no-trust-remote-code", "--option", "--out", "--overwrite", "--power", "--print-config", "--scheme", "--seed",
+        "--steps", "--text-column", "--threads", "--truncate-length", "--trust-remote-code", "--warmup-steps",
+        "--xpos-scale-base", "MODEL",
     ],
     "generate": [
         "--chat-template", "--chunk", "--device", "--dtype", "--json", "--lambda", "--max-tokens", "--n-global",

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from context_words import tiny_folder
+from context_words import extended, tiny_folder
 from transformers import AutoConfig, AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from lengthwise.cli import app, main
-from lengthwise.context.positions.extend_folder import changed_json, extend_folder
-from lengthwise.context.positions.finetuning import FineTuning, chunked_documents
+from lengthwise.config.groups.context import FineTuning
+from lengthwise.context.positions.extend_folder import changed_json
+from lengthwise.context.positions.finetuning import Lesson, chunked_documents
 from lengthwise.context.positions.scheme_config import SCHEMES, SHIPPED, Scheme, extend
 from lengthwise.errors import CheckpointError, ConfigError, InputError, UnsupportedModelError
 
@@ -33,7 +34,7 @@ def logits(folder: Path) -> torch.Tensor:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_folder_is_the_model_under_the_scheme(scheme: str, folder: Path, tmp_path: Path) -> None:
-    report = extend_folder(folder, tmp_path / "out", Scheme(scheme, 3.0))
+    report = extended(folder, tmp_path / "out", Scheme(scheme, 3.0))
     wanted = extend(AutoModelForCausalLM.from_pretrained(folder).eval(), scheme, factor=3.0)
     with torch.no_grad():
         torch.testing.assert_close(logits(tmp_path / "out"), wanted(IDS).logits)
@@ -45,15 +46,15 @@ def test_the_folder_is_the_model_under_the_scheme(scheme: str, folder: Path, tmp
 
 
 def test_a_second_scheme_starts_from_the_trained_model(folder: Path, tmp_path: Path) -> None:
-    extend_folder(folder, tmp_path / "a", Scheme("yarn", 4.0))
-    extend_folder(tmp_path / "a", tmp_path / "b", Scheme("ntk", 2.0))
-    extend_folder(folder, tmp_path / "c", Scheme("ntk", 2.0))
+    extended(folder, tmp_path / "a", Scheme("yarn", 4.0))
+    extended(tmp_path / "a", tmp_path / "b", Scheme("ntk", 2.0))
+    extended(folder, tmp_path / "c", Scheme("ntk", 2.0))
     assert torch.equal(logits(tmp_path / "b"), logits(tmp_path / "c"))
     assert AutoConfig.from_pretrained(tmp_path / "b").max_position_embeddings == 128
 
 
 def test_linear_keeps_the_trained_context_for_servers_that_multiply_it(folder: Path, tmp_path: Path) -> None:
-    extend_folder(folder, tmp_path / "out", Scheme("linear", 4.0))
+    extended(folder, tmp_path / "out", Scheme("linear", 4.0))
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["rope_parameters"] == {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
     assert config["max_position_embeddings"] == 64
@@ -71,7 +72,7 @@ def test_a_config_of_transformers_4_keeps_its_style() -> None:
 
 
 def test_links_share_the_weights_and_copy_the_rest(folder: Path, tmp_path: Path) -> None:
-    extend_folder(folder, tmp_path / "out", Scheme("linear", 2.0), link=True)
+    extended(folder, tmp_path / "out", Scheme("linear", 2.0), link=True)
     for name, same in (("model.safetensors", True), ("tokenizer.json", False), ("config.json", False)):
         assert (tmp_path / "out" / name).samefile(folder / name) is same
     assert json.loads((folder / "config.json").read_text())["rope_parameters"]["rope_type"] == "default"
@@ -84,12 +85,12 @@ def test_eval_factor_is_written_and_both_are_told(folder: Path, tmp_path: Path) 
         net.save_pretrained(out)
         return {}
 
-    report = extend_folder(folder, tmp_path / "out", Scheme("linear", 4.0), eval_factor=8.0, train=train)
+    report = extended(folder, tmp_path / "out", Scheme("linear", 4.0), eval_factor=8.0, train=train)
     assert (report["trained_factor"], report["factor"]) == (4.0, 8.0)
     assert AutoConfig.from_pretrained(tmp_path / "out").rope_parameters["factor"] == 8.0
     assert "factor 8 (trained with factor 4)" in (tmp_path / "out" / "README.md").read_text()
     # the trained factor stays known when the folder is extended again
-    again = extend_folder(tmp_path / "out", tmp_path / "again", Scheme("linear", 6.0))
+    again = extended(tmp_path / "out", tmp_path / "again", Scheme("linear", 6.0))
     assert (again["trained_factor"], again["factor"]) == (4.0, 6.0)
 
 
@@ -102,7 +103,7 @@ def test_a_failure_leaves_nothing_behind(folder: Path, tmp_path: Path, monkeypat
     (tmp_path / "out" / "kept").write_text("whole")
     monkeypatch.setattr("lengthwise.context.positions.extend_folder.shutil.copyfile", full)
     with pytest.raises(CheckpointError, match="no space left"):
-        extend_folder(folder, tmp_path / "out", Scheme("linear", 2.0), overwrite=True)
+        extended(folder, tmp_path / "out", Scheme("linear", 2.0), overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out"] and (tmp_path / "out" / "kept").is_file()
 
 
@@ -110,26 +111,26 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for out, says in ((tmp_path / "there", "exists"), (folder, "is one of the inputs")):
         with pytest.raises(InputError, match=says):
-            extend_folder(folder, out, Scheme("linear", 2.0))
+            extended(folder, out, Scheme("linear", 2.0))
     with pytest.raises(InputError, match="no config.json"):
-        extend_folder(tmp_path / "nowhere", tmp_path / "out", Scheme("linear", 2.0))
+        extended(tmp_path / "nowhere", tmp_path / "out", Scheme("linear", 2.0))
     with pytest.raises(ConfigError, match="link"):
-        extend_folder(folder, tmp_path / "out", Scheme("linear", 2.0), link=True, train=lambda a, b: {})
+        extended(folder, tmp_path / "out", Scheme("linear", 2.0), link=True, train=lambda a, b: {})
     (tmp_path / "gpt2").mkdir()
     (tmp_path / "gpt2" / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(UnsupportedModelError, match="no rotary positions"):
-        extend_folder(tmp_path / "gpt2", tmp_path / "out", Scheme("linear", 2.0))
+        extended(tmp_path / "gpt2", tmp_path / "out", Scheme("linear", 2.0))
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "config.json").write_text((folder / "config.json").read_text())
     with pytest.raises(InputError, match="no weights in it"):
-        extend_folder(tmp_path / "bare", tmp_path / "out", Scheme("linear", 2.0))
+        extended(tmp_path / "bare", tmp_path / "out", Scheme("linear", 2.0))
     for scheme in (Scheme("linear"), Scheme("yarn"), Scheme("power", 1.0, (("power", 0),))):
         with pytest.raises(ConfigError, match="factor 1 changes nothing"):
-            extend_folder(folder, tmp_path / "out", scheme)
+            extended(folder, tmp_path / "out", scheme)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note.txt").write_text("no model")
     with pytest.raises(InputError, match="holds no model, so it is not replaced"):
-        extend_folder(folder, tmp_path / "mine", Scheme("linear", 2.0), overwrite=True)
+        extended(folder, tmp_path / "mine", Scheme("linear", 2.0), overwrite=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -150,7 +151,7 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
 )
 def test_an_option_that_transformers_would_stumble_over_is_named(folder, tmp_path, scheme, option, says) -> None:
     with pytest.raises(ConfigError, match=says):
-        extend_folder(folder, tmp_path / "out", Scheme(scheme, 2.0, tuple(option.items())))
+        extended(folder, tmp_path / "out", Scheme(scheme, 2.0, tuple(option.items())))
     assert not (tmp_path / "out").exists()
 
 
@@ -159,13 +160,13 @@ def test_documents_are_chunked_with_half_overlap(tmp_path: Path, folder: Path) -
 
     file = tmp_path / "docs.jsonl"
     file.write_text('{"text": "abcdefghij"}\n{"text": "xyz"}\n')
-    rows = chunked_documents(FineTuning(str(file), 4), byte_tokenizer())
+    rows = chunked_documents(Lesson(str(file), 4, FineTuning()), byte_tokenizer())
     texts = [byte_tokenizer().decode(row["input_ids"]) for row in rows]
     # N = 10: starts 0, 2, 4, 6; N = 3: start 0, its padding is left to the collator
     assert texts == ["abcd", "cdef", "efgh", "ghij", "xyz"]
-    for bad in ({"length": 5}, {"lr": 0.0}, {"micro_batch": 3}, {"dtype": "int8"}, {"steps": -1}):
+    for bad in ({"chunk": 5}, {"lr": 0.0}, {"micro_batch_rows": 3}, {"dtype": "int8"}, {"steps": -1}):
         with pytest.raises(ConfigError):
-            FineTuning(**{"data": str(file), "length": 4, **bad})
+            FineTuning(**bad)
 
 
 def test_training_without_trl_names_the_extra(
@@ -187,7 +188,7 @@ def test_training_under_trl(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "docs.jsonl"
     file.write_text(json.dumps({"text": "alpha beta gamma delta " * 20}) + "\n")
     arguments = ["extend", str(folder), "--scheme", "xpos", "--factor", "2", "--out", str(tmp_path / "out"), "--data",
-                 str(file), "--steps", "3", "--batch", "2", "--micro-batch", "1", "--warmup-steps", "0", "--json"]  # fmt: skip  # noqa: E501
+                 str(file), "--steps", "3", "--batch-rows", "2", "--micro-batch-rows", "1", "--warmup-steps", "0", "--json"]  # fmt: skip  # noqa: E501
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["trained_factor"] == 2.0
@@ -207,8 +208,9 @@ def test_lora_is_merged_and_refused_where_projections_are_missing(tmp_path: Path
 
     file = tmp_path / "docs.jsonl"
     file.write_text(json.dumps({"text": "alpha beta gamma delta " * 10}) + "\n")
-    asked = FineTuning(str(file), 64, steps=2, batch=1, micro_batch=1, warmup_steps=0, lr=1e-2, lora=2)
-    extend_folder(folder, tmp_path / "start", Scheme("linear", 2.0))
+    how = FineTuning(steps=2, batch_rows=1, micro_batch_rows=1, warmup_steps=0, lr=1e-2, lora=2)
+    asked = Lesson(str(file), 64, how)
+    extended(folder, tmp_path / "start", Scheme("linear", 2.0))
     assert finetune(tmp_path / "start", tmp_path / "out", asked) == {}
     # the tokenizer got a padding token for the trainer; its files are the model's own
     names = ("tokenizer.json", "tokenizer_config.json")
@@ -248,6 +250,15 @@ def test_bad_flags_are_one_line(
     complaint = capsys.readouterr().err
     assert stopped.value.code == 2 and says in complaint and len(complaint.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_a_config_that_makes_the_same_folder(folder: Path, tmp_path: Path) -> None:
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    given = ["--scheme", "yarn", "--factor", "3.3", "--option", "beta_fast=16", "--option", "truncate=false"]
+    assert CliRunner().invoke(app, ["extend", str(folder), *given, "--out", one]).exit_code == 0
+    assert CliRunner().invoke(app, ["extend", "--config", one, "--out", two]).exit_code == 0
+    for name in ("config.json", "model.safetensors", "lengthwise.json", "README.md"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
 
 def test_the_command_prints_one_json_object(folder: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 from adapter_rows import switching
+from context_words import extended
 from transformers import (
     DynamicCache,
     LlamaConfig,
@@ -24,7 +25,6 @@ from typer.testing import CliRunner
 from lengthwise.cli import app
 from lengthwise.config.groups.training import Training
 from lengthwise.context.lambda_shaped_attention.streaming import read, write
-from lengthwise.context.positions.extend_folder import extend_folder
 from lengthwise.context.positions.scheme_config import Scheme
 from lengthwise.context_length import reach
 from lengthwise.engine.backends.transformers_sampler import Sampler
@@ -361,7 +361,7 @@ def test_a_run_that_could_not_score_what_it_sampled_ends_before_it_samples(metho
 
 
 def test_a_checkpointed_model_scores_at_the_positions_it_sampled_at(tmp_path):
-    extend_folder(shipped_reasoner(), tmp_path / "drawn", Scheme("randomised"))
+    extended(shipped_reasoner(), tmp_path / "drawn", Scheme("randomised"))
     for checkpointing in (False, True):
         policy = load_policy(tmp_path / "drawn", device="cpu", gradient_checkpointing=checkpointing)
         drawn = sample(policy.model)

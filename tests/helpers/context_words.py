@@ -9,6 +9,9 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from lengthwise.config.commands import ExtendSettings
+from lengthwise.context.positions.extend_folder import Train, extend_folder
+from lengthwise.context.positions.scheme_config import Scheme
 from lengthwise.context.tasks.qa import Source
 
 
@@ -49,3 +52,10 @@ def tiny_folder(folder: Path, *, vocabulary: int = 257) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder
+
+
+def extended(source: Path, out: Path, scheme: Scheme, *, train: Train | None = None, **more: object) -> dict[str, Any]:
+    """The report of a folder that is written with a scheme."""
+    options = dict(scheme.options)
+    given = {"model": str(source), "out": out, "scheme": scheme.name, "factor": scheme.factor, "option": options}
+    return extend_folder(ExtendSettings.from_dict({**given, **more}), train=train).to_dict()

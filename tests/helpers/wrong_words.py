@@ -78,8 +78,8 @@ BESIDE: dict[str, list[str]] = {
         "--preset", "--prompt-template", "--answer-pattern", "--answers", "--think", "--grader", "--problem-column",
         "--answer-column")},
     **{str(one): ["--data", "text.jsonl"] for one in EVERYTHING if one.command == "extend" and one.word in (
-        "--text-column", "--chunk", "--lr", "--epochs", "--batch", "--micro-batch", "--warmup-steps", "--lora",
-        "--dtype", "--seed", "--steps")},
+        "--text-column", "--chunk", "--lr", "--epochs", "--batch-rows", "--micro-batch-rows", "--warmup-steps",
+        "--lora", "--dtype", "--seed", "--steps")},
     "export --tensor-parallel": ["--engine-is-verl"],
 }  # fmt: skip
 """What a word needs beside it to have an effect; a flag that the base names too takes its place there."""

@@ -69,10 +69,6 @@ SERVER = (
     Need(("device", "dtype", "threads"), _loaded, "on a server, with --endpoint"),
 )
 CONTRACT = tuple(field.name for field in fields(ContractFlags))
-TRAINING = (
-    "column", "length", "lr", "epochs", "steps", "batch", "micro_batch", "warmup_steps", "lora", "dtype", "seed",
-    "threads",
-)  # fmt: skip
 NEEDS: dict[str, tuple[Need, ...]] = {
     "demo": (Need(("overwrite",), _placed, "without --out: the folder is a new one"),),
     "evaluate": (
@@ -91,10 +87,6 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     ),
     "compare": (
         Need(CONTRACT, lambda given: not _in_a_lab_world(given), "in a world of the lab, which asks in its own way"),
-    ),
-    "extend": (
-        Need(TRAINING, lambda given: given["data"] is not None, "without --data, which fine-tunes the model"),
-        Need(("epochs",), lambda given: given["steps"] == 0, "beside --steps, which are taken in place of epochs"),
     ),
     "evaluate-context": (
         *SERVER,

@@ -56,13 +56,6 @@ def run_folder(param: typer.CallbackParam, value: Path | None) -> Path | None:
     return value
 
 
-def whole_folder(param: typer.CallbackParam, value: Path | None) -> Path | None:
-    """A folder that appears whole or not at all."""
-    if value is not None:
-        check_folder_target(_name(param), value, replaced=True)
-    return value
-
-
 def _name(param: typer.CallbackParam) -> str:
     """As the library calls the argument in its own messages."""
     return param.opts[0].lstrip("-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -9,7 +10,7 @@ from typing import Any
 
 from lengthwise.config.command import Command, Need
 from lengthwise.config.commands.evaluation import SERVER_NEEDS
-from lengthwise.config.commands.training import ShortenSettings
+from lengthwise.config.commands.training import ShortenSettings, read_options
 from lengthwise.config.definition import again, group, setting
 from lengthwise.config.groups.common import Common
 from lengthwise.config.groups.context import AS_IS, FineTuning, PositionScheme, ReadingTasks
@@ -22,6 +23,13 @@ WAY_OF_RUNNING = (
     "cannot be written into a folder: it is a way of running any model, with its weights and config as they are. Give "
     "it to lengthwise generate or evaluate, or as --scheme lambda to evaluate-context"
 )
+
+
+def read_json_options(given: object) -> object:
+    """``NAME=JSON`` texts; a file may give a mapping of names to values in their place."""
+    if isinstance(given, Mapping):
+        return tuple(f"{name}={json.dumps(value)}" for name, value in given.items())
+    return read_options(given)
 
 
 def _has_data(given: Mapping[str, Any]) -> bool:
@@ -92,7 +100,7 @@ class ExtendSettings(Command):
     position: PositionScheme = group(PositionScheme)
     option: tuple[str, ...] = again(
         ShortenSettings, "option", help="Another option of the scheme, NAME=JSON.", metavar="name=json",
-        wanted="NAME=JSON, as a list or a table",
+        wanted="NAME=JSON, as a list or a table", read=read_json_options,
     )  # fmt: skip
     training: FineTuning = group(FineTuning)
     link: bool = setting(False, help="Hard links to the weights in place of copies.", panel="Output")

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lengthwise.context.positions.scheme_config import NOTE, SHIPPED, Scheme, check_reach, the_rotary, trained_context
+from lengthwise.config.commands import ExtendSettings
+from lengthwise.config.files import BESIDE_A_MODEL, run_config
+from lengthwise.context.positions.finetuning import Lesson, finetune, import_trainer
+from lengthwise.context.positions.scheme_config import (
+    NOTE,
+    SHIPPED,
+    Scheme,
+    asked_scheme,
+    check_reach,
+    the_rotary,
+    trained_context,
+)
+from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import CheckpointError, ConfigError, InputError, LengthwiseError, UnsupportedModelError
 from lengthwise.files import PARTIAL, atomic_write_json, atomic_write_text, disk_full, read_json, write_folder
 from lengthwise.folder_lock import writes
 from lengthwise.output_paths import check_replacement
 from lengthwise.pretrained import empty_model, read_config
 
-WRITTEN = ("config.json", "README.md")
+WRITTEN = ("config.json", "README.md", BESIDE_A_MODEL)
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
 Train = Callable[[Path, Path], Mapping[str, Any]]
@@ -24,68 +38,99 @@ Train = Callable[[Path, Path], Mapping[str, Any]]
 training changed."""
 
 
-@writes("out")
-def extend_folder(
-    source: str | Path,
-    out: str | Path,
-    scheme: Scheme,
-    *,
-    eval_factor: float | None = None,
-    link: bool = False,
-    overwrite: bool = False,
-    train: Train | None = None,
-    trust_remote_code: bool = False,
-) -> dict[str, Any]:
-    """Write a folder that is `source` with a position scheme in its config, whole or not at all.
+@dataclass(frozen=True)
+class Extension:
+    """What was written: the scheme, its factors in training and in the config, and who can load it."""
 
-    Without `train` no weight changes: files are copied, or with ``link`` weights are hard links to the source's (they
-    share the disk space, and a change to one changes both). `train` fine-tunes under the scheme first. ``eval_factor``
-    replaces the factor in the config that is written; both stand in the card. Returns what was done.
+    lengthwise: str
+    model: str
+    scheme: str
+    trained_context: int
+    trained_factor: float | None
+    factor: float
+    rope_parameters: Mapping[str, Any]
+    max_position_embeddings: int
+    loads: str
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+@writes("settings.out")
+def extend_folder(
+    settings: ExtendSettings, *, locate: Callable[[str], Path] = Path, train: Train | None = None
+) -> Extension:
+    """Write a folder that is the model with a position scheme in its config, whole or not at all.
+
+    Without data no weight changes: files are copied, or with ``link`` weights are hard links to the model's (they
+    share the disk space, and a change to one changes both). With data TRL fine-tunes under the scheme first, or `train`
+    in its place. ``eval_factor`` replaces the factor in the config that is written; both stand in the card.
+    ``locate`` says where a model that is named lies.
 
     Raises:
         InputError: no such folder; ``out`` exists, is the source or better not replaced; a link across file systems.
         ConfigError: a scheme out of range or one that changes nothing, ``link`` together with training.
         UnsupportedModelError: a model that the scheme cannot serve.
+        MissingExtraError: training without TRL.
     """
-    source, out = Path(source), Path(out)
+    source, scheme = locate(settings.model), asked_scheme(settings)
     if not (source / "config.json").is_file():
         raise InputError(f"model is {str(source)!r}: no config.json in it; give a Hugging Face model folder")
-    check_replacement(out, overwrite=overwrite, inputs=[source])
-    if link and train is not None:
+    check_replacement(settings.out, overwrite=settings.overwrite, inputs=[source])
+    if settings.link and (train is not None or settings.data is not None):
         raise ConfigError("link shares weights with the model, and fine-tuning changes them; give one of them")
+    eval_factor = settings.position.eval_factor
     written = scheme if eval_factor is None else Scheme(scheme.name, eval_factor, scheme.options)
     check_reach(written)
-    config = checked_config(source, written, trust_remote_code=trust_remote_code)
+    config = checked_config(source, written, trust_remote_code=settings.trust_remote_code)
     if not any(file.suffix in WEIGHTS for file in source.iterdir()):
         raise InputError(f"model is {str(source)!r}: no weights in it; give a Hugging Face model folder")
-    trained = scheme.factor if train is not None else (getattr(config, NOTE, None) or {}).get("trained_factor")
+    training = train or _training(settings, source, scheme)
+    trained = scheme.factor if training is not None else (getattr(config, NOTE, None) or {}).get("trained_factor")
     changes = written.changes(config)
     changes[NOTE]["trained_factor"] = trained
-    report = _report(source, scheme, changes, trained, trained_context(config))
+    made: list[Extension] = []
 
     def fill(folder: Path) -> None:
-        if train is None:
-            _bring(source, folder, link=link)
+        if training is None:
+            _bring(source, folder, link=settings.link)
         else:
             start = folder / f"{PARTIAL}start"
             start.mkdir()
             _bring(source, start, link=False)
             _write_config(source, start, scheme.changes(config))
-            changes["rope_parameters"] |= train(start, folder)
+            changes["rope_parameters"] |= training(start, folder)
             shutil.rmtree(start)
+        made.append(_report(source, scheme, changes, trained, trained_context(config)))
         _write_config(source, folder, changes)
-        _write_card(source, folder, report)
+        _write_card(source, folder, made[0])
+        atomic_write_json(folder / BESIDE_A_MODEL, run_config(settings))
 
     try:
-        write_folder(out, fill)
+        write_folder(settings.out, fill)
     except OSError as error:
         if not disk_full(error):
             raise
         raise CheckpointError(
-            f"no space left while writing {out}; free some, or give --link, and run the command again "
+            f"no space left while writing {settings.out}; free some, or give --link, and run the command again "
             "(nothing was left behind)"
         ) from error
-    return report
+    return made[0]
+
+
+def _training(settings: ExtendSettings, source: Path, scheme: Scheme) -> Train | None:
+    """What trains, looked at before the model is copied and loaded; None without data."""
+    if settings.data is None:
+        return None
+    how = settings.training
+    config = checked_config(source, scheme, trust_remote_code=settings.trust_remote_code)
+    length = how.chunk if how.chunk is not None else int(trained_context(config) * scheme.factor) // 2 * 2
+    scheduled = scheme.name == "xpos" and "xpos_scale_base" not in dict(scheme.options)
+    require_columns(read_rows(settings.data), [how.text_column], settings.data)
+    import_trainer()
+    lesson = Lesson(settings.data, length, how, scheduled, settings.trust_remote_code)
+    return functools.partial(finetune, asked=lesson)
 
 
 def checked_config(source: Path, scheme: Scheme, *, trust_remote_code: bool = False) -> Any:
@@ -149,31 +194,31 @@ def _write_config(source: Path, folder: Path, changes: dict[str, Any]) -> None:
 
 def _report(
     source: Path, scheme: Scheme, changes: dict[str, Any], trained_factor: float | None, trained: int
-) -> dict[str, Any]:
+) -> Extension:
     anywhere = scheme.name in SHIPPED
-    return {
-        "lengthwise": metadata.version("lengthwise"),
-        "model": source.resolve().name,
-        "scheme": scheme.name,
-        "trained_context": trained,
-        "trained_factor": trained_factor,
-        "factor": changes[NOTE]["factor"],
-        "rope_parameters": changes["rope_parameters"],
-        "max_position_embeddings": changes["max_position_embeddings"],
-        "loads": "anywhere" if anywhere else "after `import lengthwise.context`",
-    }
+    return Extension(
+        lengthwise=metadata.version("lengthwise"),
+        model=source.resolve().name,
+        scheme=scheme.name,
+        trained_context=trained,
+        trained_factor=trained_factor,
+        factor=changes[NOTE]["factor"],
+        rope_parameters=changes["rope_parameters"],
+        max_position_embeddings=changes["max_position_embeddings"],
+        loads="anywhere" if anywhere else "after `import lengthwise.context`",
+    )
 
 
-def _write_card(source: Path, folder: Path, report: dict[str, Any]) -> None:
+def _write_card(source: Path, folder: Path, report: Extension) -> None:
     card = source / "README.md"
     text = card.read_text(encoding="utf-8").rstrip() if card.is_file() else "---\nlibrary_name: transformers\n---"
-    factor, trained = report["factor"], report["trained_factor"]
+    factor, trained = report.factor, report.trained_factor
     trained_text = "not trained under it" if trained is None else f"trained with factor {trained:g}"
     lines = [
         text, "", "## Longer context", "",
-        f"Made by `lengthwise extend` {report['lengthwise']} from {report['model']}: position scheme "
-        f"{report['scheme']}, factor {factor:g} ({trained_text}); trained context before it "
-        f"{report['trained_context']} tokens. Loads {report['loads']}.",
+        f"Made by `lengthwise extend` {report.lengthwise} from {report.model}: position scheme "
+        f"{report.scheme}, factor {factor:g} ({trained_text}); trained context before it "
+        f"{report.trained_context} tokens. Loads {report.loads}.",
     ]  # fmt: skip
     if trained is None:
         lines += ["", "How far it reads was not measured here; `lengthwise evaluate-context` measures it."]

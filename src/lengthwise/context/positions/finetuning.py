@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lengthwise.context.lambda_shaped_attention.window_rules import whole
-from lengthwise.context.positions.schemes import chunk, number, xpos_base_at
+from lengthwise.config.groups.context import FineTuning
+from lengthwise.context.positions.schemes import chunk, xpos_base_at
 from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import ConfigError, InputError, TrainingError
 from lengthwise.optional_imports import importing
@@ -21,49 +21,18 @@ LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 
 
 @dataclass(frozen=True)
-class FineTuning:
-    """How a model is trained under its scheme; defaults are the paper's.
+class Lesson:
+    """What a model is trained on under its scheme, and how.
 
-    ``data``: rows with a ``column`` of documents. ``length`` c of a chunk (even); chunks overlap by half. ``steps``
-    0: ``epochs``. ``lora`` rank 0: all weights. ``scheduled_base``: lower xPos' B from 8192 by 8 a step, to 128.
-
-    Raises:
-        ConfigError: a number out of range.
+    ``data``: rows with a column of documents. ``length`` c of a chunk, even; chunks overlap by half.
+    ``scheduled_base``: lower xPos' B from 8192 by 8 a step, to 128.
     """
 
     data: str
     length: int
-    column: str = "text"
-    lr: float = 2e-5
-    epochs: float = 1.0
-    steps: int = 0
-    batch: int = 32
-    micro_batch: int = 4
-    warmup_steps: int = 300
-    lora: int = 0
-    dtype: str = "float32"
-    seed: int = 0
+    how: FineTuning
     scheduled_base: bool = False
     trust_remote_code: bool = False
-
-    def __post_init__(self) -> None:
-        if whole("length", self.length, 2) % 2:
-            raise ConfigError(f"length is {self.length}; chunks overlap by half, so give an even number of tokens")
-        number("lr", self.lr, 0, above=True)
-        number("epochs", self.epochs, 0, above=True)
-        for name, least in (
-            ("steps", 0),
-            ("batch", 1),
-            ("micro_batch", 1),
-            ("warmup_steps", 0),
-            ("lora", 0),
-            ("seed", 0),
-        ):
-            whole(name, getattr(self, name), least)
-        if self.batch % self.micro_batch:
-            raise ConfigError(f"micro_batch is {self.micro_batch}; it must divide the batch ({self.batch})")
-        if self.dtype not in ("float32", "bfloat16", "float16"):
-            raise ConfigError(f"dtype is {self.dtype!r}; choose float32, bfloat16 or float16")
 
 
 def import_trainer() -> Any:
@@ -78,14 +47,14 @@ def import_trainer() -> Any:
     return SFTConfig, SFTTrainer, Dataset
 
 
-def chunked_documents(asked: FineTuning, tokenizer: Any) -> list[dict[str, list[int]]]:
+def chunked_documents(asked: Lesson, tokenizer: Any) -> list[dict[str, list[int]]]:
     """Training rows of the documents: half-overlapping chunks without special tokens; padding is left to the collator.
 
     Raises:
         InputError: a row without text, or no token at all.
     """
-    rows = require_columns(read_rows(asked.data), (asked.column,), asked.data)
-    texts = [str(row[asked.column]) for row in rows]
+    rows = require_columns(read_rows(asked.data), (asked.how.text_column,), asked.data)
+    texts = [str(row[asked.how.text_column]) for row in rows]
     documents = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     chunks = [
         {"input_ids": ids[: sum(mask)]} for document in documents for ids, mask in chunk(list(document), asked.length)
@@ -95,7 +64,7 @@ def chunked_documents(asked: FineTuning, tokenizer: Any) -> list[dict[str, list[
     return chunks
 
 
-def finetune(start: Path, out: Path, asked: FineTuning) -> Mapping[str, Any]:
+def finetune(start: Path, out: Path, asked: Lesson) -> Mapping[str, Any]:
     """Train the folder `start` and save weights and tokenizer into `out`; returns RoPE options that training changed.
 
     Raises:
@@ -106,6 +75,7 @@ def finetune(start: Path, out: Path, asked: FineTuning) -> Mapping[str, Any]:
     SFTConfig, SFTTrainer, Dataset = import_trainer()  # classes
     import torch
 
+    how = asked.how
     tokenizer = load_tokenizer(start, trust_remote_code=asked.trust_remote_code)
     if tokenizer.pad_token is None:  # for the trainer alone: the files that are saved are the model's own
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
@@ -114,20 +84,20 @@ def finetune(start: Path, out: Path, asked: FineTuning) -> Mapping[str, Any]:
     check_vocabulary(model, tokenizer, str(start))
     stored = getattr(torch, str(getattr(model.config, "dtype", None)).removeprefix("torch."), torch.float32)
     options = SFTConfig(
-        output_dir=str(start / "trainer"), per_device_train_batch_size=asked.micro_batch,
-        gradient_accumulation_steps=asked.batch // asked.micro_batch, num_train_epochs=asked.epochs,
-        max_steps=asked.steps or -1, learning_rate=asked.lr, warmup_steps=asked.warmup_steps, seed=asked.seed,
-        bf16=asked.dtype == "bfloat16", fp16=asked.dtype == "float16", max_length=None, packing=False,
+        output_dir=str(start / "trainer"), per_device_train_batch_size=how.micro_batch_rows,
+        gradient_accumulation_steps=how.batch_rows // how.micro_batch_rows, num_train_epochs=how.epochs,
+        max_steps=how.steps or -1, learning_rate=how.lr, warmup_steps=how.warmup_steps, seed=how.seed,
+        bf16=how.dtype == "bfloat16", fp16=how.dtype == "float16", max_length=None, packing=False,
         gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": False}, save_strategy="no",
         report_to="none", dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
     trainer = SFTTrainer(
         model, args=options, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
-        peft_config=_lora(asked, model), callbacks=[_lowered_base(model)] if asked.scheduled_base else None,
+        peft_config=_lora(how, model), callbacks=[_lowered_base(model)] if asked.scheduled_base else None,
     )  # fmt: skip
     with contextlib.redirect_stdout(sys.stderr):  # the trainer logs there, and stdout is for results
         trainer.train()
-    trained = trainer.model.merge_and_unload() if asked.lora else trainer.model
+    trained = trainer.model.merge_and_unload() if how.lora else trainer.model
     broken = [name for name, parameter in trained.named_parameters() if not parameter.isfinite().all()]
     if broken:
         raise TrainingError(f"training left NaN or infinity in {len(broken)} weights, first {broken[0]}; lower --lr")
@@ -138,20 +108,20 @@ def finetune(start: Path, out: Path, asked: FineTuning) -> Mapping[str, Any]:
     return {"xpos_scale_base": model.config.rope_parameters["xpos_scale_base"]}
 
 
-def _lora(asked: FineTuning, model: Any) -> Any:
-    if not asked.lora:
+def _lora(how: FineTuning, model: Any) -> Any:
+    if not how.lora:
         return None
     has = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     missing = [name for name in LORA_TARGETS if name not in has]
     if missing:
         raise ConfigError(
-            f"lora is {asked.lora}; model_type {model.config.model_type!r} has no {missing[0]} for it to train. "
+            f"lora is {how.lora}; model_type {model.config.model_type!r} has no {missing[0]} for it to train. "
             "Leave --lora away to train all weights"
         )
     with importing("fine-tuning with --lora", "peft", "trl"):
         from peft import LoraConfig
 
-    return LoraConfig(r=asked.lora, target_modules=LORA_TARGETS, **LORA)
+    return LoraConfig(r=how.lora, target_modules=LORA_TARGETS, **LORA)
 
 
 def _lowered_base(model: Any) -> Any:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lengthwise.config.commands import ExtendSettings
 from lengthwise.context.positions.registered_schemes import OPTIONS, ROPE_TYPE, XPOS, check_parameters, rotary_dim
 from lengthwise.context.positions.schemes import XPOS_SCALE_BASE, number
 from lengthwise.errors import ConfigError, UnsupportedModelError
@@ -118,6 +121,33 @@ class Scheme:
             "trained_base": trained_base(config), "trained_factor": trained_factor,
         }  # fmt: skip
         return found
+
+
+def asked_scheme(settings: ExtendSettings) -> Scheme:
+    """The scheme that settings name, with the factor of training.
+
+    Raises:
+        ConfigError: what `Scheme` raises, an option that is given twice or is no NAME=JSON.
+    """
+    asked = settings.position
+    named = {name: getattr(asked, name) for name in ("power", "truncate_length", "xpos_scale_base")}
+    options = {name: value for name, value in named.items() if value is not None} | _options(settings.option)
+    return Scheme(asked.scheme, 1.0 if asked.factor is None else asked.factor, tuple(options.items()))
+
+
+def _options(given: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if name in found:
+            raise ConfigError(f"option names {name} twice; give it once")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"option is {text!r}; write NAME=JSON, for example beta_fast=64") from error
+        if not equals:
+            raise ConfigError(f"option is {text!r}; write NAME=JSON, for example beta_fast=64")
+    return found
 
 
 def _check_option(name: str, value: Any) -> None:
