@@ -269,7 +269,7 @@ def train(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
     from lengthwise.config.groups.training import Training
     from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
     from lengthwise.generation.sampling import Sampling, sample_answers
-    from lengthwise.methods.t_ppo import ppo, t_ppo
+    from lengthwise.methods.papers.t_ppo import ppo, t_ppo
 
     problems, held_out = (_problems(spec, policy, *part) for part in (("train", 4000), ("test", spec["problems"])))
     settings = {name: spec[name] for name in ("cap", "critic_lr", "critic_warmup")}

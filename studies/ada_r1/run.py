@@ -30,7 +30,7 @@ from lengthwise.files import write_folder
 from lengthwise.generation.sampling import Sampling, evaluate
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
-from lengthwise.methods.ada_r1 import AdaR1, ada_r1
+from lengthwise.methods.papers.ada_r1 import AdaR1, ada_r1
 from lengthwise.runs.ada_r1.dpo import Machine
 from lengthwise.runs.ada_r1.stages import DPO, PAIRS, SAMPLE, with_stages
 from lengthwise.runs.demo import COMMON_LEVELS, EVAL_CAP, chain_problems, held_out, oracle_mean

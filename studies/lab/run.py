@@ -17,7 +17,7 @@ from typing import Any
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import Method
 from lengthwise.engine.model_folders import Policy, load_policy
-from lengthwise.engine.ppo.windowed_trainer import Windowed, WindowedTrainer
+from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
 from lengthwise.engine.trainer import Trainer
 from lengthwise.errors import ConfigError, LengthwiseWarning, TrainingError
 from lengthwise.lab.reasoner import shipped_reasoner
@@ -65,7 +65,7 @@ def train(trial: Trial, world: World, policy: Policy) -> Numbers:
     """Train the policy in place; a run that ends early, for want of anything to learn, says so."""
     config = Training(**{"seed": trial.seed, "checkpoint_every": NEVER, **trial.train})
     method, problems = method_of(trial, world), world.sets["test"].problems
-    kind: Any = WindowedTrainer if isinstance(method, Windowed) else Trainer
+    kind: Any = Trainer if method.windows is None else WindowedTrainer
     frozen = load_policy(policy.folder, device=str(policy.device)) if method.kl_coef else None
     reference = None if frozen is None else frozen.model.requires_grad_(False)
     steps: list[Numbers] = []

@@ -22,7 +22,6 @@ from lengthwise.adapters.verdicts import prompt_rows, stable_id, verdict_functio
 from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import LossInputs, Method
-from lengthwise.engine.ppo.windowed_trainer import Windowed
 from lengthwise.errors import (
     ConfigError,
     InputError,
@@ -126,7 +125,7 @@ def test_a_row_without_a_token_changes_no_other_row_s_numbers_and_has_none(name,
     chosen = method(name)
     if not isinstance(chosen, Method):
         return  # ada-r1 has no batches
-    chosen = TokenCredit(chosen) if isinstance(chosen, Windowed) else chosen
+    chosen = TokenCredit(chosen) if chosen.windows is not None else chosen
     rollouts = batch(seed=5)
     modes = torch.arange(len(rollouts)) % 2 == 0
     rollouts = rollouts.with_fields(is_long=modes, obeys=~modes, bare_prompt_ids=rollouts.prompt_ids)

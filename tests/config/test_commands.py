@@ -41,7 +41,7 @@ def made(name: str, **more: object) -> Command:
 
 def all_classes(kind: type[Settings] = Settings) -> Iterator[type[Settings]]:
     for below in kind.__subclasses__():
-        if below.__module__.startswith("lengthwise."):
+        if below.__module__.startswith("lengthwise.config."):  # methods name their options for themselves
             yield below
             yield from all_classes(below)
 

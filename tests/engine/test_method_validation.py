@@ -42,7 +42,7 @@ def test_an_option_out_of_range_is_refused_when_the_method_is_made(name: str, op
 
 
 def test_a_negative_weight_of_a_loss_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"the weight of the loss mode_switch is -1.0; give 0 or a positive number"):
+    with pytest.raises(ConfigError, match=r"switch_weight is -1.0; give at least 0"):
         build_method("adaptive", cap=9, switch_weight=-1.0)
 
 

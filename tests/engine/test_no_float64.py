@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.method_validation import rehearse
-from lengthwise.engine.ppo.windowed_trainer import Windowed, WindowedTrainer
+from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
 from lengthwise.engine.trainer import Trainer
 from lengthwise.methods import METHODS, build_method
 from lengthwise.objectives import _wide
@@ -38,7 +38,7 @@ def without_float64(monkeypatch):
 
 def run(folder, name):
     method = build_method(name, cap=6, **OWN.get(name, {}))
-    kind = WindowedTrainer if isinstance(method, Windowed) else Trainer
+    kind = Trainer if method.windows is None else WindowedTrainer
     trainer = kind(
         tiny.model(), method=method, task=tiny.task(), folder=folder, eos_ids=tiny.EOS, pad_id=0,
         config=Training(steps=2, prompts=4, group_size=4, updates=2, lr=1e-2), reference=tiny.model(),

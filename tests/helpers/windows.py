@@ -10,10 +10,11 @@ import tiny
 import torch
 
 from lengthwise.config.groups.training import Training
+from lengthwise.engine.method import Method
 from lengthwise.engine.ppo.critic import Critic
 from lengthwise.engine.ppo.rollout_buffer import Response
-from lengthwise.engine.ppo.windowed_trainer import Windowed, WindowedTrainer
-from lengthwise.methods.t_ppo import t_ppo
+from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
+from lengthwise.methods.papers.t_ppo import t_ppo
 
 
 class Recorder(WindowedTrainer):
@@ -43,7 +44,7 @@ class Recorder(WindowedTrainer):
 
 
 def build(
-    folder: Path, *, net: Any = None, method: Windowed | None = None, practice: Any = None,
+    folder: Path, *, net: Any = None, method: Method | None = None, practice: Any = None,
     kind: type[WindowedTrainer] = Recorder, critic: Critic | None = None, reference: Any = None, **options: Any,
 ) -> Any:  # fmt: skip
     """A trainer of the tiny task that is on policy: one update a step, no warm-up of the critic."""

@@ -29,8 +29,8 @@ from lengthwise.lab import chains
 from lengthwise.lab.reasoner import build_tokenizer
 from lengthwise.lab.words import ASK_LONG, ASK_SHORT, MODES, OPEN_LONG, OPEN_SHORT
 from lengthwise.methods import build_method
-from lengthwise.methods.adaptive import adaptive
 from lengthwise.methods.mode_sft import IGNORED, ModeSft, check_trl, fine_tune, four_kinds
+from lengthwise.methods.papers.adaptive import adaptive
 from lengthwise.objectives import group_normalised, mode_reward, mode_switch, preferred_mode
 
 WORDS = {"long": 20, "short": 21, "[L]": 22, "[S]": 23}
@@ -169,7 +169,7 @@ def test_answers_are_compared_within_their_mode_or_within_their_group(net):
     for long in (True, False):
         rows = rollouts.is_long == long
         assert within[rows].equal(group_normalised(rewards[rows], rollouts.group_ids[rows]))
-    with pytest.raises(ConfigError, match="baseline is 'none'; give group or mode"):
+    with pytest.raises(ConfigError, match="baseline is 'none'; choose group or mode"):
         method(baseline="none")
 
 
@@ -203,7 +203,7 @@ def test_with_control_opener_both_caps_count_the_opener(net):
 
 
 def test_control_opener_is_refused_where_nothing_can_open_an_answer():
-    with pytest.raises(ConfigError, match="control is 'coin'; give instruction or opener"):
+    with pytest.raises(ConfigError, match="control is 'coin'; choose instruction or opener"):
         method(control="coin")
     with pytest.raises(ConfigError, match="obey is True with control opener"):
         method(control="opener", obey=True)

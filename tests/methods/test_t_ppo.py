@@ -10,7 +10,7 @@ import torch
 
 from lengthwise.engine import LossInputs
 from lengthwise.errors import ConfigError
-from lengthwise.methods.t_ppo import ppo, t_ppo
+from lengthwise.methods.papers.t_ppo import ppo, t_ppo
 from lengthwise.objectives import clipped_surrogate, whitened
 
 MAKERS = {"t-ppo": t_ppo, "ppo": ppo}

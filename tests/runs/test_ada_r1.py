@@ -17,7 +17,7 @@ from lengthwise.grading.problems import Problems
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import linear_merge
-from lengthwise.methods.ada_r1 import BiLevel, ada_r1
+from lengthwise.methods.papers.ada_r1 import BiLevel, ada_r1
 from lengthwise.runs.ada_r1.dpo import Machine, micro_batch, pair_tokens, train_on_pairs
 from lengthwise.runs.ada_r1.pairs import graded_samples, problem_pairs, read_pairs, write_pairs
 from lengthwise.runs.ada_r1.stages import short_folder, with_stages

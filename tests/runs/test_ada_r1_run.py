@@ -21,7 +21,7 @@ from lengthwise.engine.model_folders import load_policy, weights_sha
 from lengthwise.errors import ConfigError, MissingExtraError, TrainingError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
-from lengthwise.methods.ada_r1 import ada_r1
+from lengthwise.methods.papers.ada_r1 import ada_r1
 from lengthwise.optional_imports import importing
 from lengthwise.runs.ada_r1 import dpo
 from lengthwise.runs.ada_r1.dpo import Machine, check_trl, pair_tokens, train_on_pairs

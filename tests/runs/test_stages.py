@@ -25,7 +25,7 @@ from lengthwise.files import read_json
 from lengthwise.lab import chains, witnesses
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import update_selective_merge
-from lengthwise.methods.t_ppo import t_ppo
+from lengthwise.methods.papers.t_ppo import t_ppo
 from lengthwise.runs.compare.arenas import WITNESS_CAP, witness_problems
 from lengthwise.runs.shorten.shorten import _forewarn
 from lengthwise.runs.shorten.stages import check_names, merge_back, run_stages, stage_facts

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from lengthwise.engine.method import Method
+from lengthwise.engine.method import Method, Recipe
 from lengthwise.errors import ConfigError
 from lengthwise.methods import METHODS, build_method
 from lengthwise.methods._parts import surrogate
@@ -17,21 +17,22 @@ LOOKED_AT = 2_000
 """Steps over which a cap is looked at for whether it moves."""
 
 
-def why_not(engine: str, method: Any) -> str | None:
+def why_not(engine: str, method: Recipe) -> str | None:
     """Why a method cannot run inside an engine, with the alternative; None where it can."""
-    if not isinstance(method, Method):
+    loop = method.loop
+    if loop is None:
         return "it has stages and no training loop; use `lengthwise shorten`"
-    if hasattr(method, "windows"):
+    if loop.windows is not None:
         return (
             "it learns from responses that are not finished, and these engines end every one; "
             "use `lengthwise shorten` on one device, or the method grpo or dler"
         )
-    if method.extra_losses or method.needs or method.prepare or method.finish:
+    if loop.extra_losses or loop.needs or loop.prepare or loop.finish:
         return (
             "it has stages or losses of its own, and these engines have no place for them; use `lengthwise shorten` "
             "on one device"
         )
-    return None if engine == "trl" else _why_not_verl(method)
+    return None if engine == "trl" else _why_not_verl(loop)
 
 
 def surrogate_settings(method: Method) -> Mapping[str, Any] | None:
@@ -58,8 +59,8 @@ def _why_not_verl(method: Method) -> str | None:
     return None
 
 
-def refuse(engine: str, method: Any) -> None:
-    """See that a method can run inside an engine.
+def refuse(engine: str, method: Recipe) -> Method:
+    """The loop of a method that can run inside an engine.
 
     Raises:
         ConfigError: it cannot; the message says why and what does.
@@ -67,30 +68,32 @@ def refuse(engine: str, method: Any) -> None:
     reason = why_not(engine, method)
     if reason is not None:
         raise ConfigError(f"method {method.name!r} does not run inside {engine}: {reason}")
+    assert method.loop is not None, "a method without a loop has a reason"
+    return method.loop
 
 
-def chosen(engine: str, method: Any, options: dict[str, Any], cap: int) -> Method:
+def chosen(engine: str, method: str | Recipe, options: dict[str, Any], cap: int) -> Method:
     """A method by name or value, made with the run's cap and found fit for an engine.
 
     Raises:
         ConfigError: no such method or option, options for a method that is made already, or an engine that cannot.
     """
     if isinstance(method, str):
-        method = build_method(method, cap=cap, **options)
-    elif options:
+        return refuse(engine, build_method(method, cap=cap, **options))
+    if options:
         raise ConfigError(
             f"method_options is {options} but method {method.name!r} is made already; give its name, or make it with "
             "these options"
         )
-    refuse(engine, method)
-    return method
+    return refuse(engine, method)
 
 
-def how(engine: str, method: Any) -> str:
+def how(engine: str, recipe: Recipe) -> str:
     """In a few words how an engine carries a method out."""
-    reason = why_not(engine, method)
+    reason = why_not(engine, recipe)
     if reason is not None:
         return "refused: " + reason.split(", and ")[0].split("; use")[0]
+    method = refuse(engine, recipe)
     parts = []
     if engine == "trl":
         parts.append("loss over the whole mini-batch" if method.coupling == "group" else "loss")

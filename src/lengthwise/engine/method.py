@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor
 
 from lengthwise.config.groups.training import Training
+from lengthwise.engine.ppo.windows import Windows
 from lengthwise.engine.rollouts import OPTIONAL_FIELDS, Rollouts
 from lengthwise.errors import ConfigError, TrainingError
 
@@ -159,15 +160,21 @@ def _same_state(state: State, rollouts: Rollouts) -> State:
 class Recipe:
     """A method by name, with stages: those of `prepare` run before the loop, those of `finish` after it.
 
-    A plain `Recipe` has no loop: its stages are all there is.
+    A plain `Recipe` has no loop: its stages are all there is. `one_cap` says why its cap may not move; None: it may.
     """
 
-    name: str
-    paper: str
-    summary: str
+    name: str = ""
+    paper: str = ""
+    summary: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     prepare: tuple[Stage, ...] = ()
     finish: tuple[Stage, ...] = ()
+    one_cap: str | None = None
+
+    @property
+    def loop(self) -> Method | None:
+        """The method's training loop; None where its stages are all there is."""
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +195,11 @@ class Method(Recipe):
     `extra_losses` act on the bare prompts of a mini-batch. `kl_coef` and `kl_kind` add a penalty against the starting
     weights. `initial_state` and `update_state` carry memory from batch to batch (JSON values, saved in every
     checkpoint). `observe` watches a fixed set of problems every few steps, before the batch.
+
+    With `windows` a step writes a window of each response and a critic learns beside the policy. `reward` then gets
+    done responses only, one by one: it must not compare the rows of a group, which are done in different steps.
+    `advantage` gets the extended GAE float [B, W] in place of rewards, and the windows with the policy's `train_mask`;
+    `loss` gets token-level advantages. The state is updated after steps with a done response.
     """
 
     cap: Callable[[int, State], float]
@@ -207,6 +219,12 @@ class Method(Recipe):
     initial_state: Callable[[], State] = _no_state
     update_state: Callable[[State, Rollouts], State] = _same_state
     observe: Observation | None = None
+    windows: Windows | None = None
+
+    @property
+    def loop(self) -> Method:
+        """The method itself."""
+        return self
 
     def __post_init__(self) -> None:
         if not self.kl_coef >= 0:
@@ -226,3 +244,15 @@ class Method(Recipe):
             raise ConfigError(
                 f"method {self.name!r} has extra losses on the bare prompt; add 'bare_prompt_ids' to its needs"
             )
+        if self.windows is not None:
+            self._check_windows()
+
+    def _check_windows(self) -> None:
+        """Refuse parts for which windows have no place."""
+        plain = {"keep": None, "coupling": "row", "observe": None, "needs": (), "extra_losses": ()}
+        for name, kept in plain.items():
+            if getattr(self, name) != kept:
+                raise ConfigError(
+                    f"method {self.name!r} has its own {name}, but windows train on every response and end a group's "
+                    f"responses in different steps; leave {name} at {kept!r}, or use a method without windows"
+                )

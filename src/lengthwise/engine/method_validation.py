@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from lengthwise.engine.method import BarePrompts, LossInputs, Method
-from lengthwise.engine.ppo.windowed_trainer import Windowed
 from lengthwise.engine.rollouts import Rollouts
 
 GROUPS, GROUP_SIZE, LONGEST = 2, 8, 4
@@ -24,7 +23,7 @@ def rehearse(method: Method) -> None:
     if method.keep is not None:
         method.keep(rollouts)
     rewards = method.reward(rollouts, state)
-    credit = rewards[:, None] * rollouts.train_mask if isinstance(method, Windowed) else rewards
+    credit = rewards[:, None] * rollouts.train_mask if method.windows is not None else rewards
     advantages = method.advantage(credit, rollouts)
     old_logp = rollouts.logp
     logp = (old_logp * 1.01).requires_grad_()  # no ratio is exactly 1, so the clips are read

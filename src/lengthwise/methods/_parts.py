@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from lengthwise.config.definition import setting
 from lengthwise.engine.method import LossInputs, Method, State
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError
+from lengthwise.methods.declaration import Options
 from lengthwise.objectives import (
     clipped_surrogate,
     constant_cap,
@@ -71,46 +73,71 @@ def cap_schedule(shape: str, *, longest: int, shortest: int, cycle: int) -> Call
     return lambda step, state: schedule(step)
 
 
+Aggregate = Literal["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"]
+
+
+class Clips(Options):
+    """How far a ratio counts."""
+
+    clip_low: float = setting(0.2, ge=0, le=1, help="Lower clip of the ratio, as a distance from 1.")
+    clip_high: float = setting(0.2, ge=0, help="Upper clip of the ratio, as a distance from 1.")
+
+
+class DualClip(Options):
+    """How far the loss of a wrong answer counts."""
+
+    dual_clip: float | None = setting(10.0, gt=1, help="Bound of the loss where the advantage is negative.")
+
+
+class GroupRelative(Clips):
+    """Options of all that stands on GRPO."""
+
+    aggregate: Aggregate = setting("seq-mean-token-mean", help="How the loss is averaged over tokens and responses.")
+    kl_coef: float = setting(0.0, ge=0, help="Weight of the KL penalty against the starting weights.")
+
+
+class Targeted(Options):
+    """The option of methods that aim at a length."""
+
+    target: int = setting(ge=1, help="Response tokens that are aimed at.", default_text="half the cap")
+
+    @classmethod
+    def dependent_defaults(cls, given: Mapping[str, object]) -> dict[str, object]:
+        """The target is half the cap."""
+        return {"target": part_of(given["cap"], 2)}
+
+
+def part_of(cap: object, parts: int) -> int:
+    """One of so many equal parts of a cap, rounded up; 1 of what is no cap and will be refused."""
+    return -(-cap // parts) if isinstance(cap, int) and cap > 0 else 1
+
+
 def group_relative(
+    options: GroupRelative,
     *,
-    name: str,
-    paper: str,
-    summary: str,
-    cap: int,
     reward: Callable[[Rollouts, State], Tensor],
-    options: Mapping[str, Any],
     advantage: Callable[[Tensor, Tensor], Tensor] = group_normalised,
-    clip_low: float = 0.2,
-    clip_high: float = 0.2,
-    aggregate: str = "seq-mean-token-mean",
-    kl_coef: float = 0.0,
+    cap: int | None = None,
     **parts: Any,
 ) -> Method:
     """A method that differs from GRPO in its reward: what every length reward of the literature stands on.
 
-    `advantage` takes rewards and group ids. `options` are the method's own; what is said here is added to them.
+    `advantage` takes rewards and group ids. `cap` is what is sampled, where that is not the cap of the options.
     """
+    longest = options.cap if cap is None else cap
     return Method(
-        name=name,
-        paper=paper,
-        summary=summary,
-        options={
-            "cap": cap,
-            **options,
-            "clip_low": clip_low,
-            "clip_high": clip_high,
-            "aggregate": aggregate,
-            "kl_coef": kl_coef,
-        },
-        cap=lambda step, state: constant_cap(step, cap=cap),
+        cap=lambda step, state: constant_cap(step, cap=longest),
         reward=reward,
         advantage=lambda rewards, rollouts: advantage(rewards, rollouts.group_ids),
-        loss=partial(surrogate, clip_low=clip_low, clip_high=clip_high, dual_clip=None, aggregate=aggregate, cap=cap),
-        normaliser=partial(surrogate_normaliser, aggregate=aggregate, cap=cap),
-        kl_coef=kl_coef,
+        loss=partial(
+            surrogate, clip_low=options.clip_low, clip_high=options.clip_high, dual_clip=None,
+            aggregate=options.aggregate, cap=longest,
+        ),
+        normaliser=partial(surrogate_normaliser, aggregate=options.aggregate, cap=longest),
+        kl_coef=options.kl_coef,
         kl_kind="k3",
         **parts,
-    )
+    )  # fmt: skip
 
 
 REPEATED_SPAN, REPEATED_SHARE = 4, 0.5

@@ -8,13 +8,6 @@ from lengthwise.engine.method import Method, Recipe
 from lengthwise.errors import ConfigError
 from lengthwise.methods._parts import cap_schedule
 
-NEEDS_ONE_CAP = {
-    "da-dler": "its easy target is a part of one fixed cap",
-    "soft-overlong": "its penalty begins at a fixed distance before one cap, which a moving cap never reaches",
-    "laser-d": "its targets are chosen from a set that is sampled under one fixed cap",
-    "laser-de": "its targets are chosen from a set that is sampled under one fixed cap",
-}
-
 
 def under_schedule(
     method: Recipe, shape: str, *, longest: int, shortest: int | None = None, cycle: int = 640
@@ -30,11 +23,12 @@ def under_schedule(
     """
     least = -(-longest // 2) if shortest is None else shortest
     schedule = cap_schedule(shape, longest=longest, shortest=least, cycle=cycle)
-    if not isinstance(method, Method):
+    loop = method.loop
+    if loop is None:
         raise ConfigError(f"method {method.name!r} has no training loop, so no cap can move; give --cap a number")
-    if method.name in NEEDS_ONE_CAP:
+    if loop.one_cap is not None:
         raise ConfigError(
-            f"method {method.name!r} does not go with a moving cap: {NEEDS_ONE_CAP[method.name]}; give --cap a number, "
+            f"method {method.name!r} does not go with a moving cap: {loop.one_cap}; give --cap a number, "
             "or take another method, for example drpo or dler"
         )
     target = method.options.get("target")
@@ -44,4 +38,4 @@ def under_schedule(
             "give a smaller target or a larger shortest cap"
         )
     parts = {"shape": shape, "shortest": least, "cycle": cycle}
-    return dataclasses.replace(method, cap=schedule, options={**method.options, **parts})
+    return dataclasses.replace(loop, cap=schedule, options={**method.options, **parts})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor
@@ -15,15 +16,75 @@ from lengthwise.engine.method import Method, Recipe, State
 from lengthwise.engine.method_validation import rehearse
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError
-from lengthwise.methods.grpo import grpo
+from lengthwise.methods.declaration import Declaration, Knob, Maker, Option
+from lengthwise.methods.option_values import annotated, read_option
+from lengthwise.methods.papers.grpo import grpo
 from lengthwise.methods.user_method_parts import guarded, rewards_of
 from lengthwise.user_code import from_file, from_module, naming
 
-Maker = Callable[..., Recipe]
 WANTED = (
     "define reward(rollouts, state), which gives one number per row, or method(*, cap, ...), which gives a "
     "lengthwise.Method"
 )
+
+
+class FunctionMaker(Maker):
+    """A function that makes a method, its options read off its signature."""
+
+    def __init__(self, name: str, make: Callable[..., Recipe], signature: inspect.Signature, source: Any) -> None:
+        self.name, self._make, self._source = name, make, source
+        self._parameters = {
+            p.name: p for p in signature.parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+        }
+        self._more = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+
+    @property
+    def options(self) -> Mapping[str, Option]:
+        """The options by name."""
+        return {name: self._option(parameter) for name, parameter in self._parameters.items()}
+
+    def _option(self, parameter: inspect.Parameter) -> Option:
+        required = parameter.default is parameter.empty
+        default = None if required else parameter.default
+        return Option(parameter.name, annotated(parameter, self._source), default, required=required)
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether the function takes whatever it is given."""
+        return self._more
+
+    def read(self, option: str, text: str) -> Any:
+        """The value that an option's text stands for."""
+        if option not in self._parameters:
+            return read_option(option, text, Any)
+        said = self.options[option]
+        return read_option(option, text, said.annotation, said.default)
+
+    def __call__(self, **options: Any) -> Recipe:
+        """Make the method."""
+        return self._make(**options)
+
+
+class DeclaredMaker(Maker):
+    """A method of somebody's own with options that are declared, by itself or by the method it is built on."""
+
+    def __init__(
+        self, name: str, declared: Declaration[Any, Any], make: Callable[..., Recipe], knob: Knob | None = None
+    ) -> None:
+        self.name, self.declared, self._make, self.knob = name, declared, make, knob
+
+    @property
+    def options(self) -> Mapping[str, Option]:
+        """Those that are declared."""
+        return self.declared.options
+
+    def read(self, option: str, text: str) -> Any:
+        """The value that an option's text stands for."""
+        return self.declared.read(option, text)
+
+    def __call__(self, **options: Any) -> Recipe:
+        """Make the method."""
+        return self._make(**options)
 
 
 def is_own(name: str) -> bool:
@@ -42,11 +103,13 @@ def own_maker(name: str) -> Maker:
     """
     if name.endswith(".py"):
         module = from_file(Path(name), f"method is {name!r}")
-        found = getattr(module, "method", None) or getattr(module, "reward", None)
+        found = getattr(module, "method", None) or _declared(module) or getattr(module, "reward", None)
     else:
         module_name, _, function = name.partition(":")
         module = from_module(module_name, f"method is {name!r}")
         found = getattr(module, function, None)
+    if isinstance(found, Declaration):
+        return DeclaredMaker(name, found, _guarding(name, found), found.knob)
     if not callable(found):
         there = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
         raise ConfigError(f"method is {name!r}; {WANTED}. It has {', '.join(there) or 'no function'}")
@@ -54,7 +117,15 @@ def own_maker(name: str) -> Maker:
         signature = inspect.signature(found)
     except (TypeError, ValueError) as error:  # a function that is written in C
         raise ConfigError(f"method is {name!r}, but what it takes is not known ({error}); {WANTED}") from error
-    return _checked(name, found, signature) if "cap" in signature.parameters else _rewarded(name, found, signature)
+    if "cap" in signature.parameters:
+        return FunctionMaker(name, _guarding(name, found), signature, found)
+    return _rewarded(name, found, signature)
+
+
+def _declared(module: ModuleType) -> Declaration[Any, Any] | None:
+    """The method that a file declares itself, whatever it is called there."""
+    here = [one for one in vars(module).values() if isinstance(one, Declaration) and one.__module__ == module.__name__]
+    return here[0] if len(here) == 1 else None
 
 
 def source_of(name: str) -> Path | None:
@@ -72,16 +143,14 @@ def from_anywhere(name: str) -> str:
     return str(Path(name).resolve()) if name.endswith(".py") else name
 
 
-def _checked(name: str, maker: Callable[..., Any], signature: inspect.Signature) -> Maker:
+def _guarding(name: str, maker: Callable[..., Any]) -> Callable[..., Recipe]:
     def make(**options: Any) -> Recipe:
         with naming(f"method {name!r} could not be made:", ConfigError):
             made = maker(**options)
         if not isinstance(made, Recipe):
             raise ConfigError(f"method {name!r} made a {type(made).__name__}; return a lengthwise.Method")
-        return guarded(name, made)
+        return guarded(name, made if made.name else dataclasses.replace(made, name=Path(name).stem))
 
-    make.__wrapped__ = maker  # type: ignore[attr-defined]  # its annotations are read where it was written
-    make.__signature__ = signature  # type: ignore[attr-defined]
     return make
 
 
@@ -106,6 +175,4 @@ def _rewarded(name: str, reward: Callable[[Rollouts, State], Any], signature: in
             reward=scored,
         )  # fmt: skip
 
-    make.__wrapped__ = grpo  # type: ignore[attr-defined]
-    make.__signature__ = inspect.signature(grpo)  # type: ignore[attr-defined]
-    return make
+    return DeclaredMaker(name, grpo, make)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lengthwise.engine.method import Asked, ExtraLoss, LossInputs, Method, Recipe, Stage
+from lengthwise.engine.method import Asked, ExtraLoss, LossInputs, Recipe, Stage
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.user_code import naming
@@ -31,15 +31,16 @@ def guarded(name: str, made: R) -> R:
     for place in ("prepare", "finish"):
         stages = _all(name, place, getattr(made, place), Stage)
         changes[place] = tuple(replace(s, run=_part(name, f"stage {s.name}", s.run, _facts)) for s in stages)
-    if isinstance(made, Method):
+    loop = made.loop
+    if loop is not None:
         for part, check in CHECKS.items():
-            function = getattr(made, part)
+            function = getattr(loop, part)
             if function is not None or part not in OPTIONAL:
                 changes[part] = _part(name, part, function, check)
-        extras = _all(name, "extra_losses", made.extra_losses, ExtraLoss)
+        extras = _all(name, "extra_losses", loop.extra_losses, ExtraLoss)
         changes["extra_losses"] = tuple(replace(e, function=_part(name, e.name, e.function, _scalar)) for e in extras)
-        if made.observe is not None:
-            changes["observe"] = made.observe._replace(update=_part(name, "observe", made.observe.update, _state))
+        if loop.observe is not None:
+            changes["observe"] = loop.observe._replace(update=_part(name, "observe", loop.observe.update, _state))
     return replace(made, **changes)
 
 

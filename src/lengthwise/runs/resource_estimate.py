@@ -12,9 +12,8 @@ import torch
 
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.log_probabilities import CHUNK_BYTES
-from lengthwise.engine.method import Method, Recipe
+from lengthwise.engine.method import Recipe
 from lengthwise.engine.model_folders import DTYPES
-from lengthwise.engine.ppo.windowed_trainer import Windowed
 from lengthwise.generation.sampling import ROWS_AT_ONCE
 from lengthwise.pretrained import empty_model
 
@@ -86,8 +85,9 @@ def estimate(
     size = BYTES[dtype]
     count, decoder = counts or parameter_counts(config)
     held, adapter = (size, 4 * lora * layers * (2 * hidden + inner)) if lora else (4, 0)
-    windows = method.windows if isinstance(method, Windowed) else None
-    has_reference = isinstance(method, Method) and method.kl_coef > 0
+    loop = None if method is None else method.loop
+    windows = None if loop is None else loop.windows
+    has_reference = loop is not None and loop.kl_coef > 0
     rows = train.prompts * train.group_size
     in_flight = min(rows, train.sample_rows or rows)
     per_token = hidden if gradient_checkpointing else 18 * hidden + 6 * inner
@@ -96,7 +96,7 @@ def estimate(
     read = rows * (prompt_tokens + (written + cap) // 2)
     flops, bandwidth = machine_speed(device, dtype)
     decode = max(2 * count * rows * written / flops, written * count * size / bandwidth)
-    shared = isinstance(method, Method) and method.shared is not None
+    shared = loop is not None and loop.shared is not None
     policy = 6 + 2 * ((train.updates > 1) + has_reference + shared)
     learn = (policy * count + (0 if windows is None else 8 * decoder)) * read / flops
     return Estimate(

@@ -18,7 +18,7 @@ from lengthwise.engine.checkpoint import newest_checkpoint
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
 from lengthwise.errors import CheckpointError, LengthwiseWarning
-from lengthwise.methods.t_ppo import t_ppo
+from lengthwise.methods.papers.t_ppo import t_ppo
 
 SECONDS = 120
 # Windows of 3 under a cap of 12, so that responses wait at every checkpoint; the critic alone in steps 1 and 2.

@@ -18,9 +18,10 @@ from lengthwise.engine.method import Asked, Observation
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.engine.ppo import windowed_trainer
 from lengthwise.engine.ppo.critic import Critic
-from lengthwise.engine.ppo.windowed_trainer import Windowed, Windows, decode_steps
+from lengthwise.engine.ppo.windowed_trainer import decode_steps
+from lengthwise.engine.ppo.windows import Windows
 from lengthwise.errors import ConfigError, LengthwiseWarning
-from lengthwise.methods.t_ppo import ppo, t_ppo
+from lengthwise.methods.papers.t_ppo import ppo, t_ppo
 
 pytestmark = pytest.mark.filterwarnings("ignore::lengthwise.errors.LengthwiseWarning")
 
@@ -606,7 +607,7 @@ def test_impossible_windows_are_named(options, words):
 def test_parts_that_need_whole_groups_do_not_mix_with_windows(part, value):
     with pytest.raises(ConfigError, match=f"has its own {part}, but windows"):
         replace(t_ppo(cap=9), **{part: value})
-    assert isinstance(t_ppo(cap=9), Windowed)
+    assert t_ppo(cap=9).windows == Windows(window=3)
 
 
 def test_a_schedule_may_move_the_cap_of_new_responses(tmp_path):

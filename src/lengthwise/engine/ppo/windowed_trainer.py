@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,6 @@ from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.rotary_switch import check_learnable
 from lengthwise.engine.trainer import UPDATE_STAGE, Trainer, _fingerprint, _rollout_metrics
 from lengthwise.engine.updates import update_policy
-from lengthwise.errors import ConfigError
 from lengthwise.objectives import (
     egae,
     explained_variance,
@@ -48,83 +47,19 @@ from lengthwise.objectives import (
 CRITIC_STAGE = 3_000
 
 
-@dataclass(frozen=True)
-class Windows:
-    """How the loop cuts responses into windows and what its critic learns.
-
-    `window` is the most tokens that a response gets in one step. `gamma` discounts; the policy's lambda is
-    `max(lam_floor, 1 - 1 / (alpha * n_eff))`, the critic's targets take `lam_critic` (1: Monte Carlo). The last
-    `tail_ignore` tokens of a window that is not done are not learnt from. The critic learns at `critic_lr` times
-    the policy's rate, alone for the first `critic_warmup` steps, its values clipped `value_clip_low` below and
-    `value_clip_high` above the old ones. `lm_weight` weighs the likelihood of rewarded responses.
-    """
-
-    window: int
-    gamma: float = 1.0
-    lam_floor: float = 0.95
-    alpha: float = 0.05
-    lam_critic: float = 1.0
-    tail_ignore: int = 0
-    critic_lr: float = 2.5
-    critic_warmup: int = 10
-    value_clip_low: float = 0.5
-    value_clip_high: float = 0.6
-    lm_weight: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.window < 1:
-            raise ConfigError(f"window is {self.window}; a window has at least 1 token")
-        if not 0 <= self.tail_ignore < self.window:
-            raise ConfigError(
-                f"tail_ignore is {self.tail_ignore} in a window of {self.window}; give 0 or more, and less than the "
-                "window, or nothing is left to learn from"
-            )
-        for name in ("gamma", "lam_floor", "lam_critic"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give a number from 0 to 1")
-        for name in ("alpha", "critic_lr"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give a positive number")
-        for name in ("critic_warmup", "value_clip_low", "value_clip_high", "lm_weight"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more")
-
-
-@dataclass(frozen=True)
-class Windowed(Method):
-    """A method that `WindowedTrainer` carries out: a `Method` with windows and a critic.
-
-    `reward` gets done responses only, one by one: it must not compare the rows of a group, whose rows are done in
-    different steps. `advantage` gets the extended GAE float [B, W] in place of rewards, and the windows with the
-    policy's `train_mask`. `loss` gets token-level advantages. The state is updated after steps with a done response.
-    """
-
-    windows: Windows = field(kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        plain = {"keep": None, "coupling": "row", "observe": None, "needs": (), "extra_losses": ()}
-        for name, kept in plain.items():
-            if getattr(self, name) != kept:
-                raise ConfigError(
-                    f"method {self.name!r} has its own {name}, but windows train on every response and end a group's "
-                    f"responses in different steps; leave {name} at {kept!r}, or use a method without windows"
-                )
-
-
 class WindowedTrainer(Trainer):
-    """Carries a `Windowed` method out; folder, config and checkpoints are those of `Trainer`, its pool among them.
+    """Carries a method with windows out; folder, config and checkpoints are those of `Trainer`, its pool among them.
 
     A step writes `prompts * group_size` windows: responses that go on first, then new ones. `critic` is a value
     model to start from; by default it is made of the policy. `model` is policy and critic together.
     """
 
-    method: Windowed
-
     def __init__(
-        self, model: Any, *, method: Windowed, config: Training, critic: Critic | None = None, **options: Any
+        self, model: Any, *, method: Method, config: Training, critic: Critic | None = None, **options: Any
     ) -> None:
         super().__init__(model, method=method, config=config, **options)
+        assert method.windows is not None, "the method has windows"
+        self.windows = method.windows
         self.critic = Critic(model) if critic is None else critic
         self.model = torch.nn.ModuleDict({"policy": model, "critic": self.critic})
         self.value_parameters: list[Tensor] = [p for p in self.critic.parameters() if p.requires_grad]
@@ -190,7 +125,7 @@ class WindowedTrainer(Trainer):
 
     def _write(self, batch: list[Response]) -> None:
         """Let the policy write the next window of every response."""
-        config, window = self.config, self.method.windows.window
+        config, window = self.config, self.windows.window
         written = self.sampler.resume(
             self._rollouts(batch),
             caps=[min(len(response.tokens) + window, response.cap) for response in batch],
@@ -222,7 +157,7 @@ class WindowedTrainer(Trainer):
 
     def _learn(self, batch: list[Response]) -> dict[str, Any]:
         """Score, credit and update on one batch of windows; returns their metrics."""
-        config, plan = self.config, self.method.windows
+        config, plan = self.config, self.windows
         warm = min(1.0, (self.step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         for group, rate in zip(self.optimizer.param_groups, (1.0, plan.critic_lr), strict=True):
             group["lr"] = config.lr * warm * rate
@@ -266,7 +201,7 @@ class WindowedTrainer(Trainer):
         self, batch: list[Response], windows: Rollouts, values: Tensor, rewards: Tensor
     ) -> tuple[Rollouts, Tensor]:
         """The windows with the policy's `train_mask`, and the advantages float [B, W] of their tokens."""
-        plan, done = self.method.windows, windows.done
+        plan, done = self.windows, windows.done
         total = windows.num_tokens.new_tensor([len(response.tokens) for response in batch])
         lam = length_adaptive_lambda(total, done, window=plan.window, alpha=plan.alpha, floor=plan.lam_floor)
         credit = egae(_at_the_end(rewards, windows), values, windows.mask, done, gamma=plan.gamma, lam=lam)
@@ -275,7 +210,7 @@ class WindowedTrainer(Trainer):
         return windows, finite(self.method.name, "advantage", self.method.advantage(credit, windows))
 
     def _update_critic(self, done: list[Response], answers: Rollouts, rewards: Tensor) -> dict[str, Any]:
-        plan, config = self.method.windows, self.config
+        plan, config = self.windows, self.config
         old = padded([response.values for response in done], torch.float32, rewards.device)
         token_rewards = _at_the_end(rewards, answers)
         if plan.lam_critic == 1:
@@ -292,7 +227,7 @@ class WindowedTrainer(Trainer):
     def _update_policy(
         self, batch: list[Response], windows: Rollouts, advantages: Tensor, rewarded: Tensor
     ) -> dict[str, float]:
-        weight = self.method.windows.lm_weight
+        weight = self.windows.lm_weight
         imitated = rewarded if weight > 0 else torch.zeros_like(rewarded)
         # Only a response that is imitated needs more than its window scored; of the others the rest is context.
         first = [0 if whole else r.start for r, whole in zip(batch, imitated.tolist(), strict=True)]

@@ -17,7 +17,7 @@ from lengthwise.engine.rotary_switch import check_shared
 from lengthwise.errors import ConfigError, InputError, TrainingError
 from lengthwise.files import replacing
 from lengthwise.grading.problems import Problems
-from lengthwise.methods.ada_r1 import BiLevel
+from lengthwise.methods.papers.ada_r1 import BiLevel
 from lengthwise.optional_imports import importing
 
 CHECKPOINTS, LOG = "checkpoints", "dpo.jsonl"

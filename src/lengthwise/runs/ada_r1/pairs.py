@@ -19,7 +19,7 @@ import torch
 from lengthwise.errors import CheckpointError
 from lengthwise.files import replacing
 from lengthwise.grading.problems import Problems
-from lengthwise.methods.ada_r1 import BiLevel
+from lengthwise.methods.papers.ada_r1 import BiLevel
 from lengthwise.objectives import group_pairs, instance_pairs, preferred_group
 from lengthwise.objectives.mode_rewards import LONG, NO_MODE, SHORT
 

@@ -7,7 +7,7 @@ from typing import Any
 from lengthwise.errors import ConfigError
 from lengthwise.folder_lock import writes
 from lengthwise.grading.problems import Problems
-from lengthwise.methods.ada_r1 import AdaR1
+from lengthwise.methods.papers.ada_r1 import AdaR1
 from lengthwise.runs.ada_r1.stages import DPO, NEEDS
 from lengthwise.runs.run_folder import open_run
 from lengthwise.runs.shorten.shorten import Job, Listener, load, resolve_method, run_config, shorten, stage_inputs

@@ -22,7 +22,7 @@ from lengthwise.grading.problems import Problems
 from lengthwise.lab.shipped_models import model_folder
 from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.merge_plan import Plan, preflight
-from lengthwise.methods.ada_r1 import AdaR1, BiLevel
+from lengthwise.methods.papers.ada_r1 import AdaR1, BiLevel
 from lengthwise.runs.ada_r1.dpo import Machine, check_trl, pair_tokens, train_on_pairs
 from lengthwise.runs.ada_r1.pairs import graded_samples, read_pairs, write_pairs
 from lengthwise.statistics.records import Record

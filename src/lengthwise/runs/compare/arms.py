@@ -1,8 +1,7 @@
-"""What is compared: every method with the one knob that trades length for accuracy in it, and values of that knob.
+"""What is compared: every method with the knob that it names, the one that trades length for accuracy in it.
 
-A value is a number, or follows from the untouched model: ``0.6L`` (six tenths of its mean response tokens), ``p40`` (a
-length that two in five of its right answers keep to), ``0.1/L`` (0.1 per mean response token), ``0.5*steps`` (half the
-run), ``accuracy``. So defaults fit a model whose answers have fifty tokens and one whose answers have five thousand.
+A value is a number, or follows from the untouched model (see `methods.Knob`), so that defaults fit a model whose
+answers have fifty tokens and one whose answers have five thousand.
 """
 
 from __future__ import annotations
@@ -15,59 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from lengthwise.engine.method import Recipe
 from lengthwise.errors import ConfigError, InputError, LengthwiseError
-from lengthwise.methods import build_method, options_of
+from lengthwise.methods import build_method, maker_of, option_of, options_of
+from lengthwise.methods.declaration import Option, Value
 from lengthwise.methods.user_method import is_own
 
-Value = int | float | str
 SETTINGS, LEAST_ANSWERS = 3, 10
 _NUMBER = r"(\d*\.?\d+(?:[eE][+-]?\d+)?)"
 _QUANTILE, _PER_TOKEN = re.compile(r"p(\d{1,2})"), re.compile(_NUMBER + "/L")
 _PER_RUN, _SHARE = re.compile(_NUMBER + r"\*steps"), re.compile(_NUMBER + "L")
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
-
-
-@dataclass(frozen=True)
-class Knob:
-    """A method's own knob: the option, its values (the first ones are taken), and options that stay as given."""
-
-    option: str
-    values: tuple[Value, ...]
-    fixed: Mapping[str, Value] = field(default_factory=dict)
-
-
-_CAPS = ("0.6L", "0.4L", "0.8L", "0.3L")
-_PRICES = ("0.1/L", "0.3/L", "0.03/L", "1/L")
-_WEIGHTS = (1.0, 0.5, 2.0, 0.25)
-_BONUSES = (0.5, 0.25, 1.0, 0.1)
-KNOBS: dict[str, Knob] = {
-    "dler": Knob("cap", _CAPS),
-    "da-dler": Knob("cap", _CAPS),
-    "drpo": Knob("lam", (0.1, 0.2, 0.5, 1.0)),
-    "disco": Knob("cap", _CAPS),
-    "siri": Knob("shortest", _CAPS, {"cycle": "0.5*steps"}),
-    "grpo-lambda": Knob("alpha", (0.2, 0.4, 0.1, 0.6)),
-    "t-ppo": Knob("cap", _CAPS),
-    "ppo": Knob("cap", _CAPS),
-    "grpo": Knob("cap", _CAPS),
-    "dr-grpo": Knob("cap", _CAPS),
-    "rloo": Knob("cap", _CAPS),
-    "rloo-lp": Knob("alpha", (0.1, 0.2, 0.05, 0.4)),
-    "alp": Knob("beta", _PRICES),
-    "hapo": Knob("weight", _WEIGHTS),
-    "l1-exact": Knob("target", _CAPS, {"alpha": "1/L"}),
-    "l1-max": Knob("target", _CAPS, {"alpha": "1/L"}),
-    "shorter-better": Knob("beta", ("1/L", "0.5/L", "2/L", "4/L")),
-    "laser": Knob("target", _CAPS),
-    "laser-d": Knob("bonus", _BONUSES),
-    "laser-de": Knob("bonus", _BONUSES),
-    "kimi": Knob("weight", _WEIGHTS),
-    "soft-overlong": Knob("cap", _CAPS),
-    "cosine": Knob("cap", _CAPS),
-    "a-dlp": Knob("rate", _PRICES, {"reference_accuracy": "accuracy"}),
-    "linear-price": Knob("price", _PRICES),
-}
-"""Method -> its knob. A method that is not here can be compared with a sweep of one of its options."""
 
 
 @dataclass(frozen=True)
@@ -122,19 +79,18 @@ def arm_of(method: str, *, values: Sequence[Value] = (), knob: str = "", setting
     Raises:
         ConfigError: no such method or option, or a method without a knob or with too few default values.
     """
-    known = options_of(method)
-    default = KNOBS.get(method)
-    if knob and knob not in known:
-        build_method(method, **{knob: 0})  # says which options there are
+    default = maker_of(method).knob
+    name = Path(method).stem.rpartition(":")[2] if is_own(method) else method
+    if knob:
+        option_of(method, knob)
     if not knob and default is None:
         raise ConfigError(
             f"method {method!r} has no knob that compare knows; name one and its values: --sweep "
-            f"{method}:OPTION=V1,V2,... with an option of {', '.join(sorted(known))}"
+            f"{method}:OPTION=V1,V2,... with an option of {', '.join(sorted(options_of(method)))}"
         )
     if values and (knob or default is not None):
         fixed = default.fixed if default is not None else {}
         option = knob or (default.option if default is not None else "")
-        name = Path(method).stem.rpartition(":")[2] if is_own(method) else method
         return Arm(name, method, option, tuple(values), {k: v for k, v in fixed.items() if k != option})
     assert default is not None, "refused above"
     if settings > len(default.values):
@@ -142,7 +98,7 @@ def arm_of(method: str, *, values: Sequence[Value] = (), knob: str = "", setting
             f"{method} has {len(default.values)} default settings, {settings} are wanted; name them with --sweep "
             f"{method}:{default.option}=V1,V2,..."
         )
-    return Arm(method, method, default.option, default.values[:settings], default.fixed)
+    return Arm(name, method, default.option, default.values[:settings], default.fixed)
 
 
 def read_arms(
@@ -274,29 +230,29 @@ def settings_of(arm: Arm, *, cap: Value, facts: Facts) -> list[dict[str, Any]]:
     return found
 
 
-def built(arm: Arm, options: Mapping[str, Any]) -> Any:
+def built(arm: Arm, options: Mapping[str, Any]) -> Recipe:
     """The method of one setting.
 
     Raises:
         ConfigError: an option that the method has not, or a value of another kind than it takes.
     """
-    known = options_of(arm.method)
     for name, value in options.items():
-        if name in known:
-            _check_kind(arm, name, value, int if name == "cap" else type(known[name]))
+        said = option_of(arm.method, name)
+        if said is not None:
+            _check_kind(arm, name, value, said)
     try:
         return build_method(arm.method, **options)
     except LengthwiseError as error:  # an objective does not know which of the compared methods it serves
         raise ConfigError(str(error) if repr(arm.method) in str(error) else f"{arm.name}: {error}") from error
 
 
-def _check_kind(arm: Arm, name: str, value: Any, kind: type) -> None:
-    """Numbers for numbers, yes or no for yes or no; what follows from the cap unless it is given is a whole number."""
-    kinds: dict[type, tuple[Any, str]] = {bool: (bool, "true or false"), int: (int, "a whole number")}
-    if kind not in (bool, int, float, type(None)) or (value is None and kind is not int):
+def _check_kind(arm: Arm, name: str, value: Any, said: Option) -> None:
+    """Numbers for numbers, yes or no for yes or no; of other options the method itself says what they take."""
+    kinds = {int} if name == "cap" else set(said.kinds)
+    if value is None or not kinds or not kinds <= {bool, int, float}:
         return
-    allowed, wanted = kinds.get(kind, (int | float, "a number"))
-    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+    if type(value) not in kinds and not (float in kinds and type(value) is int):
+        wanted = "true or false" if kinds == {bool} else "a whole number" if kinds == {int} else "a number"
         raise ConfigError(
             f"{arm.name}: {name} is {value!r}; give {wanted}, or what follows from the untouched model: 0.6L, p40, "
             "0.1/L, 0.5*steps, accuracy"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lengthwise.engine.method import Method
+from lengthwise.engine.method import Method, Recipe
 from lengthwise.engine.model_folders import resolve_device
 from lengthwise.engine.trainer import check_method
 from lengthwise.errors import ConfigError
@@ -69,22 +69,27 @@ def check_arms(asked: Comparison, arena: Arena) -> dict[str, Method]:
         for value in arm.values:
             given = {"cap": asked.cap if isinstance(asked.cap, int) else longest, **arm.options, arm.knob: value}
             _check_cap(arm, given["cap"], arena)
-            method = built(arm, {name: resolved(one, facts) for name, one in given.items()})
-            _check_comparable(arm, method)
+            method = _comparable(arm, built(arm, {name: resolved(one, facts) for name, one in given.items()}))
             check_method(method, asked.train)
             found[arm.name] = method
     return found
 
 
-def _check_comparable(arm: Arm, method: Any) -> None:
-    stages = [stage.name for stage in getattr(method, "prepare", ())]
-    if not isinstance(method, Method) or stages:
+def _comparable(arm: Arm, method: Recipe) -> Method:
+    """The training loop of a method that has nothing else.
+
+    Raises:
+        ConfigError: it has stages before it, or no loop.
+    """
+    stages = [stage.name for stage in method.prepare]
+    if method.loop is None or stages:
         what = f"stages before its training ({', '.join(stages)})" if stages else "no training loop"
         raise ConfigError(
             f"method {arm.method!r} has {what}, so a budget of sampled tokens does not hold it to what the others "
             "spend; run `lengthwise shorten` with it, and set its record beside theirs with `lengthwise "
             "compare-records`"
         )
+    return method.loop
 
 
 def _rows(asked: Comparison) -> int:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from lengthwise.context_length import reach
-from lengthwise.engine.method import Method
 from lengthwise.engine.model_folders import resolve_device
 from lengthwise.engine.rotary_switch import check_learnable
 from lengthwise.engine.trainer import check_method
@@ -67,8 +66,8 @@ def dry_run(asked: Request) -> dict[str, Any]:
         config, [sampled, greedy] * 2, cap=eval_cap, prompt_tokens=longest, dtype=asked.dtype, device=device,
         counts=counts,
     )  # fmt: skip
-    if isinstance(method, Method):
-        check_method(method, asked.train)
+    if method.loop is not None:
+        check_method(method.loop, asked.train)
         check_learnable(config, longest + shown_cap)
     return {
         "prompt": train.texts[0],
@@ -88,7 +87,7 @@ def dry_run(asked: Request) -> dict[str, Any]:
         "estimate": {
             **dataclasses.asdict(cost), "cap": shown_cap,
             "total": cost.total + max(0, measured.kv_cache - max(cost.kv_cache, cost.activations)),
-            "seconds": cost.seconds_per_step * asked.train.steps if isinstance(method, Method) else None,
+            "seconds": cost.seconds_per_step * asked.train.steps if method.loop is not None else None,
             "device": device_name(device),
             "measuring": dataclasses.asdict(measured),
         },

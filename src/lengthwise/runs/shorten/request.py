@@ -13,7 +13,6 @@ from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.config.groups.training import Training
 from lengthwise.context_length import reach
 from lengthwise.data import read_rows, require_columns
-from lengthwise.engine.method import Method
 from lengthwise.engine.model_folders import DTYPES, Policy, load_policy, resolve_device
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.folder_lock import writes
@@ -170,9 +169,9 @@ class Request:
         made = build_method(self.method, cap=cap, **found)
         if schedule is not None:
             under_schedule(made, longest=cap, **schedule)
-        if not isinstance(made, Method):
+        if made.loop is None:
             self._check_no_loop()
-        elif made.keep is None and self.train.max_draws != USUAL_DRAWS:
+        elif made.loop.keep is None and self.train.max_draws != USUAL_DRAWS:
             raise ConfigError(
                 f"max_draws is {self.train.max_draws}, but method {self.method!r} keeps whatever it draws, so each "
                 "batch is drawn once; leave it out"
@@ -249,7 +248,7 @@ def resolve_request(asked: Request, tell: Listener = lambda event, facts: None) 
     most = room(max(len(prompt) for prompt in (*train.prompts, *held_out.prompts)), positions)
     eval_cap = asked.eval_cap or usual_cap(most, cap)
     words = {"name": f"evaluation: {cap_words(eval_cap, asked.eval_cap, most, '--eval-cap')}"}
-    if cap is None and not isinstance(build_method(asked.method, cap=eval_cap, **options), Method):
+    if cap is None and build_method(asked.method, cap=eval_cap, **options).loop is None:
         cap = eval_cap  # without a loop nothing is learnt from a cap, and samples are to end by themselves
     if cap is None:
         probed = min(PROBED_PROBLEMS, len(train)) * PROBED_SAMPLES

@@ -15,7 +15,7 @@ from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import Method, Recipe, Stage, StageInputs
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.engine.model_folders import Policy, load_policy, save_policy, weights_sha
-from lengthwise.engine.ppo.windowed_trainer import Windowed, WindowedTrainer
+from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.rotary_switch import check_learnable
 from lengthwise.engine.trainer import Trainer, check_method
@@ -26,8 +26,8 @@ from lengthwise.generation.sampling import Sampling, evaluate, source_name
 from lengthwise.grading.problems import Problems
 from lengthwise.lab.shipped_models import model_folder
 from lengthwise.methods import build_method
-from lengthwise.methods.ada_r1 import AdaR1
 from lengthwise.methods.moving_cap import under_schedule
+from lengthwise.methods.papers.ada_r1 import AdaR1
 from lengthwise.methods.user_method import source_of
 from lengthwise.reporting.run_report import build_report
 from lengthwise.runs.ada_r1.dpo import Machine
@@ -126,7 +126,7 @@ def shorten(
     tell = listener or (lambda event, facts: None)
     chosen = resolve_method(job, method)
     policy = load(job)
-    if isinstance(chosen, Method):
+    if chosen.loop is not None:
         check_learnable(policy.model.config, max(map(len, train_problems.prompts)) + job.cap)
     open_run(job.out, run_config(job, chosen, policy, train_problems, eval_problems), overwrite=overwrite)
     if measured is not None:
@@ -175,10 +175,10 @@ def _carry_out(
     if chosen.prepare:
         policy = load(job, run_stages(chosen.prepare, policy.folder, job.out, given))
         _measure(job, policy, eval_problems, "prepared", 1.0, tell)
-    if isinstance(chosen, Method):
-        _train(job, chosen, policy, problems, tell)
+    if chosen.loop is not None:
+        _train(job, chosen.loop, policy, problems, tell)
     if chosen.finish:
-        trained = job.out / FOLDER / TRAINED / MODEL if isinstance(chosen, Method) else policy.folder
+        trained = job.out / FOLDER / TRAINED / MODEL if chosen.loop is not None else policy.folder
         if not trained.is_dir():
             save_policy(policy, trained)
         # An adapter was merged when the model was saved.
@@ -208,8 +208,8 @@ def resolve_method(job: Job, method: Recipe | None = None, *, train_pairs: bool 
     if job.merge_back is not None:
         chosen = replace(chosen, finish=(*chosen.finish, merge_back(*job.merge_back)))
     check_names((*chosen.prepare, *chosen.finish))
-    if isinstance(chosen, Method):
-        check_method(chosen, job.train)
+    if chosen.loop is not None:
+        check_method(chosen.loop, job.train)
     return chosen
 
 
@@ -340,7 +340,7 @@ def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: L
         # checkpoints, so the reference is always loaded anew from the starting weights.
         reference = load(job, policy.folder).model
         reference.requires_grad_(False)
-    kind: Any = WindowedTrainer if isinstance(method, Windowed) else Trainer
+    kind: Any = Trainer if method.windows is None else WindowedTrainer
     trainer = kind(
         policy.model,
         method=method,

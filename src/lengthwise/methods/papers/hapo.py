@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from lengthwise.config.definition import setting
 from lengthwise.engine.method import Method, State
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.methods._parts import group_relative
+from lengthwise.methods._parts import GroupRelative, group_relative
+from lengthwise.methods.declaration import WEIGHTS, Knob, declare
 from lengthwise.objectives import history_length, updated_history
 
 
-def hapo(*, cap: int, weight: float = 1.0, form: str = "cosine", **common: Any) -> Method:
+class HapoOptions(GroupRelative):
+    """Options of HAPO."""
+
+    weight: float = setting(1.0, ge=0, help="Weight of the length term.")
+    form: Literal["cosine", "linear"] = setting("cosine", help="How the length term falls with the length.")
+
+
+@declare(
+    "hapo",
+    HapoOptions,
+    paper="HAPO: Training Language Models to Reason Concisely via History-Aware Policy Optimization, arXiv 2505.11225",
+    summary="rewards answers shorter than the shortest right one seen before",
+    knob=Knob("weight", WEIGHTS),
+    baseline=True,
+)
+def hapo(options: HapoOptions) -> Method:
     """Correctness plus `weight` times how the length compares with the problem's shortest right answer so far."""
     return group_relative(
-        name="hapo",
-        paper="HAPO: Training Language Models to Reason Concisely via History-Aware Policy Optimization, "
-        "arXiv 2505.11225",
-        summary="rewards answers shorter than the shortest right one seen before",
-        cap=cap,
-        reward=lambda r, state: history_length(r.correct, r.num_tokens, known(state, r), weight=weight, form=form),
-        options={"weight": weight, "form": form},
-        **common,
+        options,
+        reward=lambda r, state: history_length(
+            r.correct, r.num_tokens, known(state, r), weight=options.weight, form=options.form
+        ),
         initial_state=lambda: {"shortest": {}},
         update_state=remember,
     )

@@ -1,0 +1,34 @@
+"""ShorterBetter: the group's shortest right answer is the target. arXiv 2504.21370."""
+
+from __future__ import annotations
+
+from lengthwise.config.definition import setting
+from lengthwise.engine.method import Method
+from lengthwise.methods._parts import GroupRelative, group_relative
+from lengthwise.methods.declaration import Knob, declare
+from lengthwise.objectives import shortest_correct
+
+
+class ShorterBetterOptions(GroupRelative):
+    """Options of ShorterBetter."""
+
+    alpha: float = setting(2.0, ge=0, help="What a right answer earns.")
+    beta: float = setting(1e-3, ge=0, help="Price of a token of distance to the group's shortest right answer.")
+
+
+@declare(
+    "shorter-better",
+    ShorterBetterOptions,
+    paper="ShorterBetter: Guiding Reasoning Models to Find Optimal Inference Length, arXiv 2504.21370",
+    summary="pays for distance to the group's shortest right answer",
+    knob=Knob("beta", ("1/L", "0.5/L", "2/L", "4/L")),
+    baseline=True,
+)
+def shorter_better(options: ShorterBetterOptions) -> Method:
+    """`alpha` for a right answer, less `beta` per token of distance to the group's shortest right one."""
+    return group_relative(
+        options,
+        reward=lambda r, state: shortest_correct(
+            r.correct, r.num_tokens, r.group_ids, alpha=options.alpha, beta=options.beta
+        ),
+    )
