@@ -246,7 +246,7 @@ def test_an_empty_list_of_pairs_is_refused_before_training(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"alpha": 1.5}, "alpha is 1.5; give a share"),
+        ({"alpha": 1.5}, "alpha is 1.5; give a number from 0 to 1"),
         ({"alpha": float("nan")}, "alpha is nan"),
         ({"samples": 0}, "samples is 0"),
         ({"epsilon": -0.1}, "epsilon is -0.1"),

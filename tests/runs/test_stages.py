@@ -146,7 +146,7 @@ def test_t_ppo_on_chains_is_killed_and_goes_on_from_the_command_line(tmp_path):
     whole = start(tmp_path / "whole", data)
     killed = start(tmp_path / "killed", data)
     waited = time.monotonic()
-    while len(read_metrics(tmp_path / "killed")) < 2 and time.monotonic() - waited < SECONDS:
+    while len(read_metrics(tmp_path / "killed")) < 2 and killed.poll() is None and time.monotonic() - waited < SECONDS:
         time.sleep(0.02)
     killed.kill()
     killed.communicate()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -245,11 +245,13 @@ class WindowedTrainer(Trainer):
             _loss, surrogate=self.method.loss, written=written, weight=weight,
             tokens=max(int(written.sum()), 1) / updates,
         )  # fmt: skip
-        own = {part.name: getattr(self.method, part.name) for part in fields(Method)}
         # Rows without an advantage may still be imitated, and a coupled loss is what keeps them in the update.
-        own |= {"loss": loss, "normaliser": partial(_normaliser, own=self.method.normaliser), "coupling": "group"}
+        method = replace(
+            self.method, windows=None, loss=loss, normaliser=partial(_normaliser, own=self.method.normaliser),
+            coupling="group",
+        )  # fmt: skip
         return update_policy(
-            self.scorer, self.optimizer, self.parameters, Method(**own), rows.select(useful), advantages[useful],
+            self.scorer, self.optimizer, self.parameters, method, rows.select(useful), advantages[useful],
             self.plan,
             generator=step_generator(self.config.seed, self.step, UPDATE_STAGE, torch.device("cpu")),
             reference=self.reference,
