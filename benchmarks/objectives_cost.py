@@ -113,6 +113,23 @@ def gate_calls(b: Batch) -> dict[str, Call]:
     }
 
 
+def trainer_calls(b: Batch) -> dict[str, Call]:
+    """Length terms of production trainers."""
+    rows, half = (b.rewards, b.num_tokens, b.group_ids), b.num_tokens // 2
+    judged = (b.rewards, b.correct, b.num_tokens, b.group_ids)
+    return {
+        "relative_length": lambda: objectives.relative_length(*rows, counted=b.correct),
+        "efficiency_bonus": lambda: objectives.efficiency_bonus(*rows),
+        "group_length_bonus": lambda: objectives.group_length_bonus(b.rewards, half, b.num_tokens - half, b.group_ids),
+        "max_share_penalty": lambda: objectives.max_share_penalty(b.rewards, b.num_tokens[None], b.group_ids),
+        "linear_length": lambda: objectives.linear_length(*rows, max_tokens=b.tokens),
+        "effort_reward": lambda: objectives.effort_reward(b.rewards, b.num_tokens, budget=b.tokens // 2),
+        "quantile_slack": lambda: objectives.quantile_slack(*judged),
+        "gated_decay": lambda: objectives.gated_decay(*judged),
+        "length_weighted_baseline": lambda: objectives.length_weighted_baseline(*rows),
+    }
+
+
 def advantage_calls(b: Batch) -> dict[str, Call]:
     """Advantages of rows and of tokens, targets and masks."""
     token_rewards, values = torch.zeros_like(b.old), b.old
@@ -228,7 +245,7 @@ def main() -> int:
     print(f"{options.rows} x {options.tokens} float32, {options.threads} threads, torch {torch.__version__}")
     print(f"{'objective':<55}{'seconds':>9}{'processor':>11}{'buffers':>9}")
     rows: dict[str, dict[str, Any]] = {}
-    calls = reward_calls(batch) | gate_calls(batch) | advantage_calls(batch) | loss_calls(batch)
+    calls = reward_calls(batch) | trainer_calls(batch) | gate_calls(batch) | advantage_calls(batch) | loss_calls(batch)
     for name, call in calls.items():
         if options.only and not any(word in name for word in options.only):
             continue

@@ -168,8 +168,19 @@ EVERY: dict[str, tuple[Reward, float, float]] = {
         1,
         -1,
     ),
+    "gr3": (lambda c, n, g: o.relative_length(base_of(c), n, g), 1, 0),
+    "gr3 of right rows": (lambda c, n, g: o.relative_length(base_of(c), n, g, alpha=2.0, counted=c), 1, 0),
+    "efficiency": (lambda c, n, g: o.efficiency_bonus(base_of(c), n, g), 1, 0),
+    "linear-penalty": (lambda c, n, g: o.linear_length(base_of(c), n, g, max_tokens=1000), 1, 0),
+    "max share": (lambda c, n, g: o.max_share_penalty(base_of(c), n[None], g, weights=(2.0,)), 1, 0),
+    "group-bonus": (lambda c, n, g: o.group_length_bonus(base_of(c), n, n, g, thinking_weight=2.0), 1, 0),
+    "group-bonus of right rows": (lambda c, n, g: o.group_length_bonus(base_of(c), n, n, g, counted=c), 1, 0),
+    "effort": (lambda c, n, g: o.effort_reward(base_of(c), n, budget=500), 1, 0),
+    "quantile-slack": (lambda c, n, g: o.quantile_slack(base_of(c), c, n, g), 1, 0),
+    "gated-decay": (lambda c, n, g: o.gated_decay(base_of(c), c, n, g, reference_tokens=100), 1, 0),
 }
-FROM_WRONG_ROWS = {"kimi"}  # its extremes count wrong rows; "of right rows" is what stands behind a gate for right
+# these compare with wrong rows too; "of right rows" is what stands behind a gate for right
+FROM_WRONG_ROWS = {"kimi", "gr3", "max share", "group-bonus"}
 every = pytest.mark.parametrize("name", EVERY)
 every_gate = pytest.mark.parametrize("kind", GATES)
 

@@ -13,6 +13,7 @@ from lengthwise.objectives.advantages import group_normalised as group_normalise
 from lengthwise.objectives.advantages import kept_share as kept_share
 from lengthwise.objectives.advantages import leave_one_out as leave_one_out
 from lengthwise.objectives.advantages import length_adaptive_lambda as length_adaptive_lambda
+from lengthwise.objectives.advantages import length_weighted_baseline as length_weighted_baseline
 from lengthwise.objectives.advantages import mixed_groups as mixed_groups
 from lengthwise.objectives.advantages import returns_to_go as returns_to_go
 from lengthwise.objectives.advantages import whitened as whitened
@@ -34,6 +35,10 @@ from lengthwise.objectives.losses import positive_lm as positive_lm
 from lengthwise.objectives.preferences import group_pairs as group_pairs
 from lengthwise.objectives.preferences import instance_pairs as instance_pairs
 from lengthwise.objectives.preferences import preferred_group as preferred_group
+from lengthwise.objectives.relative_rewards import efficiency_bonus as efficiency_bonus
+from lengthwise.objectives.relative_rewards import group_length_bonus as group_length_bonus
+from lengthwise.objectives.relative_rewards import max_share_penalty as max_share_penalty
+from lengthwise.objectives.relative_rewards import relative_length as relative_length
 from lengthwise.objectives.rewards import adaptive_penalty as adaptive_penalty
 from lengthwise.objectives.rewards import adaptive_weight as adaptive_weight
 from lengthwise.objectives.rewards import best_solved as best_solved
@@ -57,6 +62,10 @@ from lengthwise.objectives.rewards import tier_targets as tier_targets
 from lengthwise.objectives.rewards import truncation as truncation
 from lengthwise.objectives.rewards import updated_history as updated_history
 from lengthwise.objectives.rewards import updated_weight as updated_weight
+from lengthwise.objectives.scaled_penalties import effort_reward as effort_reward
+from lengthwise.objectives.scaled_penalties import gated_decay as gated_decay
+from lengthwise.objectives.scaled_penalties import linear_length as linear_length
+from lengthwise.objectives.scaled_penalties import quantile_slack as quantile_slack
 from lengthwise.objectives.schedules import constant_cap as constant_cap
 from lengthwise.objectives.schedules import cosine_cap as cosine_cap
 from lengthwise.objectives.schedules import round_half_up as round_half_up
@@ -80,11 +89,15 @@ __all__ = [
     "drpo",
     "drpo_questions",
     "drpo_weights",
+    "efficiency_bonus",
+    "effort_reward",
     "egae",
     "explained_variance",
     "gae",
     "gate",
     "gate_metrics",
+    "gated_decay",
+    "group_length_bonus",
     "group_normalised",
     "group_pairs",
     "guarded_product",
@@ -94,8 +107,11 @@ __all__ = [
     "kl_penalty",
     "leave_one_out",
     "length_adaptive_lambda",
+    "length_weighted_baseline",
+    "linear_length",
     "linear_price",
     "loss_normaliser",
+    "max_share_penalty",
     "min_max_length",
     "mixed_groups",
     "mode_reward",
@@ -105,7 +121,9 @@ __all__ = [
     "positive_lm",
     "preferred_group",
     "preferred_mode",
+    "quantile_slack",
     "reference_ratio",
+    "relative_length",
     "returns_to_go",
     "round_half_up",
     "selective_length_penalty",

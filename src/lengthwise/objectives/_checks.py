@@ -63,6 +63,29 @@ def counted(value: Any, num_tokens: torch.Tensor) -> None:
         same_rows(num_tokens=num_tokens, counted=value)
 
 
+def kinds(name: str, value: Any, wanted: int) -> torch.Tensor:
+    """Accept a tensor [K,B] of K = ``wanted`` kinds of the same rows and return it; raise ShapeError otherwise."""
+    if not isinstance(value, torch.Tensor) or value.dim() != 2 or len(value) != wanted or wanted == 0:
+        got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"type {type(value).__name__}"
+        raise ShapeError(f"{name} has {got}; pass a tensor [K,B] with one row for each of the weights ({wanted})")
+    return value
+
+
+def rewarded(rewards: Any, lengths: Any, group_ids: Any, *, negative: bool, name: str = "num_tokens") -> None:
+    """Accept finite rewards float [B], at least 0 unless ``negative``, lengths and group ids of the same rows."""
+    row_values("rewards", rewards)
+    counts(name, lengths)
+    ids("group_ids", group_ids)
+    same_rows(**{"rewards": rewards, name: lengths, "group_ids": group_ids})
+    low = rewards < 0
+    if low.any() and not negative:
+        row = int(low.nonzero()[0])
+        raise InputError(
+            f"rewards[{row}] is {float(rewards[row])}; pass rewards of at least 0, because below 0 this length term "
+            "turns round and pays wrong answers for it"
+        )
+
+
 def tokens(name: str, value: Any, num_tokens: torch.Tensor) -> None:
     """Accept an int of at least 1, or an integer tensor [B] of such beside ``num_tokens``."""
     if not isinstance(value, torch.Tensor):

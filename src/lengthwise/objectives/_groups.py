@@ -40,6 +40,13 @@ def counted_mean(values: torch.Tensor, index: torch.Tensor, groups: int, counted
     return group_sum(values * weight, index, groups) / group_sum(weight, index, groups).clamp(min=1)
 
 
+def in_group_order(values: torch.Tensor, index: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the values group after group, rising inside each, [B], and where each group begins, int [G]."""
+    order = torch.argsort(values, stable=True)
+    order = order[torch.argsort(index[order], stable=True)]
+    return values[order], sizes.cumsum(0) - sizes
+
+
 def group_share(flags: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:
     """Return for each row the share of True in its group, float64 [B], rounded once.
 

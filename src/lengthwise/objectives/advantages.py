@@ -101,6 +101,36 @@ def leave_one_out(rewards: torch.Tensor, group_ids: torch.Tensor) -> torch.Tenso
     return (centre * (sizes / (sizes - 1).clamp(min=1))[index]).to(rewards.dtype)
 
 
+def length_weighted_baseline(rewards: torch.Tensor, num_tokens: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:
+    """Reward minus the mean of the group's tokens instead of its rows (prime-rl's length-weighted baseline).
+
+    A_i = R_i − Σ_j n_j·R_j / Σ_j n_j over the group, so Σ_j n_j·A_j = 0: each token's credit has mean 0.
+
+    prime-rl of 2026-06-19, of the shaped rewards; no paper.
+
+    Args:
+        rewards: float [B], any finite numbers.
+        num_tokens: integer [B], response tokens with EOS, at least 0.
+        group_ids: integer [B], equal for the rollouts of one prompt; rows may come in any order.
+
+    Returns:
+        Float [B]. A group of one, an all-correct and an all-wrong group (equal rewards) get exactly 0; a group
+        without a token gets the row mean. Empty input gives an empty tensor.
+
+    Raises:
+        ShapeError: wrong type, rank, dtype, length or device.
+        InputError: a reward that is NaN or infinite, or a negative token count.
+    """
+    _check_rewards(rewards, group_ids)
+    checks.counts("num_tokens", num_tokens)
+    checks.same_rows(rewards=rewards, num_tokens=num_tokens)
+
+    index, sizes = group_index(group_ids)
+    total = group_sum(num_tokens.long(), index, len(sizes))[index]
+    weight = torch.where(total > 0, wide(num_tokens), 1.0)
+    return centred(wide(rewards.detach()), index, len(sizes), _tolerance(rewards), weight).to(rewards.dtype)
+
+
 def batch_normalised(
     rewards: torch.Tensor,
     group_ids: torch.Tensor,
