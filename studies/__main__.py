@@ -2,8 +2,7 @@
 
 python -m studies run NAME           make its runs; raw results lie under runs/studies/NAME
 python -m studies condense NAME      write its summary from the raw results
-python -m studies draw [NAME]        draw its pictures from the summary
-python -m studies build [--check]    write all pages of studies and benchmarks, or say which are stale
+python -m studies build [--check]    write all pages and pictures of studies and benchmarks, or say which are stale
 """
 
 from __future__ import annotations
@@ -16,12 +15,13 @@ from typing import Any
 
 from benchmarks import page as benchmarks
 from studies import summary
+from studies.figures import is_stale, write
 from studies.page import DOCS, IMAGES, page_of, text_of
 
 
 def main() -> None:
     asked = parser().parse_args()
-    {"run": run, "condense": condense, "draw": draw, "build": build}[asked.verb](asked)
+    {"run": run, "condense": condense, "build": build}[asked.verb](asked)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,10 +46,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("study", choices=summary.STUDIES)
     one.add_argument("--raw", type=Path, help="folder of the raw results; default runs/studies/STUDY")
     one.add_argument("--partial", action="store_true", help="also where results are missing that the summary has")
-    one = verbs.add_parser("draw", help="draw the pictures of a study, or of all")
-    one.add_argument("study", nargs="?", choices=summary.STUDIES)
-    one = verbs.add_parser("build", help="write the pages")
-    one.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page is stale")
+    one = verbs.add_parser("build", help="write the pages and pictures that are stale")
+    one.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page or a picture is stale")
     return found
 
 
@@ -92,22 +90,21 @@ def condense(asked: argparse.Namespace) -> None:
     summary.write(summary.condensed(asked.study, raw), summary.path_of(asked.study))
 
 
-def draw(asked: argparse.Namespace) -> None:
-    for study in [asked.study] if asked.study else summary.STUDIES:
-        for picture in page_of(study).pictures:
-            picture.draw(summary.load(study), IMAGES / picture.file)
-
-
 def build(asked: argparse.Namespace) -> None:
     pages = {page_of(study).file: text_of(study) for study in summary.STUDIES} | {benchmarks.FILE: benchmarks.text()}
     there = {name: (DOCS / name).read_text(encoding="utf-8") for name in pages if (DOCS / name).is_file()}
     stale = [name for name, text in pages.items() if there.get(name) != text]
+    known = [(summary.load(study), picture) for study in summary.STUDIES for picture in page_of(study).pictures]
+    old = [(found, picture) for found, picture in known if is_stale(picture, found, IMAGES / picture.file)]
     if asked.check:
-        if stale:
-            sys.exit(f"stale: docs/{', docs/'.join(stale)}; run python -m studies build")
+        if stale or old:
+            names = [f"docs/{name}" for name in stale] + [f"docs/img/{picture.file}" for _, picture in old]
+            sys.exit(f"stale: {', '.join(names)}; run python -m studies build")
         return
     for name in stale:
         (DOCS / name).write_text(pages[name], encoding="utf-8")
+    for found, picture in old:
+        write(picture, found, IMAGES / picture.file)
 
 
 if __name__ == "__main__":

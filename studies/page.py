@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from statistics import mean
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from studies.figures import DPI
 from studies.summary import ROOT, Numbers, Summary, again, load, plan_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DOCS = ROOT / "docs"
 IMAGES = DOCS / "img"
@@ -101,11 +104,12 @@ def paragraph(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Picture:
-    """A file under docs/img, what it shows, and what draws it: (summary, path)."""
+    """A file under docs/img, what it shows, and what draws it."""
 
     file: str
     shows: str
-    draw: Callable[[Summary, Path], None]
+    draw: Callable[[Summary], Figure]
+    dpi: int = DPI
 
 
 @dataclass(frozen=True)

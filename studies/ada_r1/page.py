@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from studies.ada_r1.condense import FIRST, GREEDY, SAMPLED, SEEDS, TRAINED
-from studies.figures import panels, save
+from studies.figures import panels
 from studies.page import NOT_RUN, Claim, Page, Picture, Section, Table, listed, pct, verdict
 from studies.summary import Numbers, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LABELS = {
     "long": "long (the verbose reasoner)",
@@ -205,7 +207,7 @@ def pairs(runs: Runs) -> Table:
     return Table(head, rows)
 
 
-def draw(summary: Summary, path: Path) -> None:
+def draw(summary: Summary) -> Figure:
     """Accuracy against tokens of all arms, and the share of one-pass answers by level."""
     runs = of_round(summary)
     rounds = [(arm, found, "o-", "") for arm, found in runs.items()]
@@ -227,7 +229,7 @@ def draw(summary: Summary, path: Path) -> None:
     for panel in (left, right):
         panel.grid(alpha=0.25)
     left.legend(fontsize=7)
-    save(figure, path)
+    return figure
 
 
 PAGE = Page(

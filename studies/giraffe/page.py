@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from matplotlib import colormaps
 
-from studies.figures import panels, save
+from studies.figures import panels
 from studies.page import Claim, Page, Picture, Section, Table, pct, same_plan, verdict
 from studies.summary import Numbers, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SEEDS = (0, 1, 2)
 LENGTHS = ("128", "256", "384", "512", "768", "1024", "1536", "2048")
@@ -240,7 +243,7 @@ def by_seed(runs: Runs) -> Table:
     return Table(("seed", "lines of 200 that the base answers at 256", "Spearman at 512", "at 1024"), rows)
 
 
-def draw(summary: Summary, path: Path) -> None:
+def draw(summary: Summary) -> Figure:
     """Lines and perplexity by length, a curve a scheme."""
     means = Means(of(summary))
     shown = [
@@ -266,7 +269,7 @@ def draw(summary: Summary, path: Path) -> None:
     sides[1].set_yscale("log")
     figure.legend(*sides[0].get_legend_handles_labels(), loc="lower center", ncols=6, fontsize=9, frameon=False)
     figure.tight_layout(rect=(0, 0.09, 1, 1))
-    save(figure, path, dpi=90)
+    return figure
 
 
 PAGE = Page(
@@ -277,5 +280,5 @@ PAGE = Page(
     registered=registered,
     claims=claims,
     sections=sections,
-    pictures=[Picture("giraffe.png", "Lines and perplexity by length", draw)],
+    pictures=[Picture("giraffe.png", "Lines and perplexity by length", draw, dpi=90)],
 )

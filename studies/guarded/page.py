@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from statistics import mean
+from typing import TYPE_CHECKING
 
-from lengthwise.reporting.harm_plot import plot_harm
+from lengthwise.reporting.harm_plot import harm_figure
 from lengthwise.statistics.harm import accuracy_at_harm
 from studies.guarded.condense import KNOBS
 from studies.page import NOT_RUN, NOT_SEEN, SEEN, Claim, Page, Picture, Section, Table, listed, verdict
 from studies.summary import Numbers, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = {"full": "All weights attacked", "lora": "A LoRA adapter attacked"}
 SEEDS = 3
@@ -157,7 +160,7 @@ def overlaps(runs: Runs) -> str:
     )
 
 
-def draw(summary: Summary, path: Path) -> None:
+def draw(summary: Summary) -> Figure:
     """Means over seeds and draws."""
     panels: dict[str, dict[str, list[tuple[float, float, str]]]] = {}
     for kind, title in KINDS.items():
@@ -170,7 +173,7 @@ def draw(summary: Summary, path: Path) -> None:
             panels[title][arm] = [
                 (mean(p["accuracy"] for p in group), mean(p["harm"] for p in group), label) for group, label in points
             ]
-    plot_harm(panels, path, accuracy="accuracy on both tasks, %")
+    return harm_figure(panels, accuracy="accuracy on both tasks, %")
 
 
 PAGE = Page(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib import colormaps
 
-from lengthwise.reporting.figures import Mark
-from lengthwise.reporting.tradeoff_png import label_marks
-from studies.figures import DPI, panels, save
+from lengthwise.reporting.mark_labels import label_marks
+from lengthwise.reporting.plot_values import Mark
+from studies.figures import panels
 from studies.lab.condense import LOWEST_FLOOR
 from studies.lab.numbers import PAPER_METHODS, Study, average, curves, grouped, readings
 from studies.summary import Numbers, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MARKS = {"dler": "o", "da-dler": "s", "drpo": "D", "siri": "^", "grpo-lambda": "v", "t-ppo": "P", "adaptive": "X"}
 COLORS = {method: colormaps["tab10"](place) for place, method in enumerate(PAPER_METHODS)}
@@ -45,7 +48,7 @@ def untouched(axes: Any, at: float, accuracy: float) -> None:
     axes.scatter([at], [100 * accuracy], color="black", marker="*", s=140, label="untouched")
 
 
-def witnesses(summary: Summary, path: Path) -> None:
+def witnesses(summary: Summary) -> Figure:
     study, (figure, axes) = Study.of_summary(summary), panels(1, (9, 6))
     corners, fixed = curves()
     lines = (("-", "exact frontier", corners), (":", "best fixed number of readings", fixed))
@@ -57,20 +60,20 @@ def witnesses(summary: Summary, path: Path) -> None:
     base = study.base("witnesses")["test"]
     untouched(axes, base["distance"]["readings"], base["accuracy"])
     axes.set(xlim=(-0.5, 32), ylim=(45, 100))
-    finish(figure, axes, path, marks)
+    return finish(figure, axes, marks)
 
 
-def chains(summary: Summary, path: Path) -> None:
+def chains(summary: Summary) -> Figure:
     study, (figure, axes) = Study.of_summary(summary), panels(1, (9, 6))
     marks = draw_points(axes, study, "chains", lambda runs: average(runs, "tokens"))
     base = study.base("chains")["test"]
     untouched(axes, base["tokens"], base["accuracy"])
     axes.axvline(base["distance"]["oracle_tokens"], color="black", linestyle=":", label="one pass")
     axes.set(xlabel="tokens", ylabel="accuracy, %")
-    finish(figure, axes, path, marks)
+    return finish(figure, axes, marks)
 
 
-def siri(summary: Summary, path: Path) -> None:
+def siri(summary: Summary) -> Figure:
     """How SIRI's length follows its cap: the mean over seeds of one setting."""
     runs = Study.of_summary(summary).of("methods", "witnesses", "siri", LOWEST_FLOOR)
     columns = [run["training"]["columns"] for run in runs]
@@ -80,14 +83,12 @@ def siri(summary: Summary, path: Path) -> None:
     axes.plot(range(1, len(caps) + 1), caps, color="black", linestyle=":", label="cap")
     axes.plot(range(1, len(lengths) + 1), lengths, label="mean tokens")
     axes.set(xlabel="step", ylabel="tokens")
-    finish(figure, axes, path)
+    return finish(figure, axes)
 
 
-def finish(figure: Any, axes: Any, path: Path, marks: Sequence[Mark] = ()) -> None:
+def finish(figure: Figure, axes: Axes, marks: Sequence[Mark] = ()) -> Figure:
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
-    figure.set_dpi(DPI)
     figure.tight_layout()
-    figure.canvas.draw()
-    label_marks(axes, figure.canvas.get_renderer(), marks, ())
-    save(figure, path)
+    label_marks(axes, marks, size=6.5, reach=400)
+    return figure

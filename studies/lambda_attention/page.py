@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING
 
 from benchmarks import lambda_tables
-from studies.figures import panels, save
+from studies.figures import panels
 from studies.page import Claim, Page, Picture, Section, Table, listed, same_plan, verdict
 from studies.summary import Numbers, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SEEDS = (0, 1, 2)
 NAMES = {
@@ -171,33 +174,33 @@ def answers(runs: list[Numbers], context: str) -> Table:
 # ------------------------------------------------------------------------------------------------ pictures
 
 
-def draw_losses(summary: Summary, path: Path) -> None:
+def draw_losses(summary: Summary) -> Figure:
     runs = of(summary, "text")
-    _, axes = panels(1, (7, 4))
+    figure, axes = panels(1, (7, 4))
     for side in runs[0]["loss_by_position"]:
         spans = [tuple(map(int, span.split("-"))) for span in runs[0]["loss_by_position"][side]]
         losses = [fmean(run["loss_by_position"][side][f"{a}-{b}"] for run in runs) for a, b in spans]
         axes.plot([(a + b) / 2 for a, b in spans], losses, marker="o", markersize=3, label=NAMES[side])
     axes.set(xscale="log", xlabel="position (trained to 256)", ylabel="loss, nats a byte")
-    finish(axes, path)
+    return finish(figure, axes)
 
 
-def draw_answers(summary: Summary, path: Path) -> None:
+def draw_answers(summary: Summary) -> Figure:
     found = [run["answered"]["long_context"] for run in of(summary, "lines")]
-    _, axes = panels(1, (7, 4))
+    figure, axes = panels(1, (7, 4))
     for side in found[0]:
         points = [(int(d), 100 * fmean(one[side][d] for one in found)) for d in found[0][side]]
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=NAMES[side])
     axes.set(xscale="log", xlabel="tokens since the answer (window 256)", ylabel="answered right, %")
-    finish(axes, path)
+    return finish(figure, axes)
 
 
-def finish(axes: Any, path: Path) -> None:
+def finish(figure: Figure, axes: Axes) -> Figure:
     axes.axvline(256, color="grey", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    axes.figure.tight_layout()
-    save(axes.figure, path)
+    figure.tight_layout()
+    return figure
 
 
 PAGE = Page(

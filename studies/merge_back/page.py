@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from statistics import mean
+from typing import TYPE_CHECKING
 
-from studies.figures import panels, save
+from studies.figures import panels
 from studies.page import Claim, Page, Picture, Section, Table, listed, pct, verdict
 from studies.summary import Numbers, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SEEDS = (0, 1, 2)
 PAPER = (0.25, "global", 0.7)
@@ -180,7 +183,7 @@ def gains(seeds: list[Points]) -> Table:
 MARKS = {"global": ("o", "#0b6e99"), "tensor": ("s", "#d9822b"), "random": ("x", "#999999"), "bottom": ("v", "#8a4f7d")}
 
 
-def draw(summary: Summary, path: Path) -> None:
+def draw(summary: Summary) -> Figure:
     """Accuracy against tokens: the line of interpolation, and the merges of each kind, one panel a temperature."""
     seeds, _ = common_points(summary)
     figure, both = panels(2, (11, 4.6), constrained=True)
@@ -192,7 +195,7 @@ def draw(summary: Summary, path: Path) -> None:
         panel.grid(alpha=0.25)
     both[0].set_ylabel("accuracy, %")
     both[1].legend(fontsize=8)
-    save(figure, path)
+    return figure
 
 
 def draw_seed(panel: object, points: Points, temperature: str, *, labeled: bool) -> None:

@@ -1,16 +1,13 @@
-"""Labels of a plot: on nothing else, close to their points, the same for the same input; and the PNG that uses them."""
+"""Labels of a plot: on nothing else, close to their points, the same for the same input."""
 
 from __future__ import annotations
 
 import random
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 
-from lengthwise.reporting.figures import Curve, Mark
 from lengthwise.reporting.label_placement import Box, label_places, leader, overlap
-from lengthwise.reporting.tradeoff_png import picture
 
 INSIDE = (0.0, 0.0, 900.0, 500.0)
 
@@ -59,14 +56,3 @@ def test_what_finds_no_place_within_reach_has_none_and_far_ones_get_a_line() -> 
     end = leader(point, far)
     assert end is not None
     assert far[0] <= end[0] <= far[2] and far[1] <= end[1] <= far[3]
-
-
-def test_the_picture_is_written_whole_and_alike(tmp_path: Path) -> None:
-    kinds = [("base", "c-before", "square"), ("dler", "c-run0", "dot"), ("random-reward", "c-control", "ring")]
-    marks = [Mark(60, 0.8, name, kind, shape, (55, 66), (0.7, 0.9)) for name, kind, shape in kinds]
-    marks.append(Mark(40, 0.5, "", "c-run0", "speck"))
-    curves = [Curve([20, 40, 60], [0.2, None, 0.8], "cut", "c-before thin")]
-    for name in ("a.png", "b.png"):
-        picture(marks, curves, tmp_path / name, oracle=30.0)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +12,10 @@ from benchmarks import page as benchmarks
 from studies import summary
 from studies.ada_r1 import condense as ada_condense
 from studies.ada_r1 import page as ada
+from studies.figures import is_stale, write
 from studies.guarded import page as guarded
 from studies.merge_back import page as back
-from studies.page import DOCS, Claim, Section, Table, claims_table, page_of, text_of
+from studies.page import DOCS, IMAGES, Claim, Section, Table, claims_table, page_of, text_of
 
 REGISTERED = [study for study in summary.STUDIES if summary.plan_of(study).is_file()]
 
@@ -26,6 +29,18 @@ def test_page_is_what_the_summary_gives(study: str) -> None:
 
 def test_page_of_benchmarks_is_what_their_results_give() -> None:
     assert (DOCS / benchmarks.FILE).read_text(encoding="utf-8") == benchmarks.text(), "run python -m studies build"
+
+
+def test_a_picture_says_what_it_shows(tmp_path: Path) -> None:
+    [picture] = page_of("ada_r1").pictures
+    found = summary.load("ada_r1")
+    assert not is_stale(picture, found, IMAGES / picture.file), "run python -m studies build"
+    write(picture, found, tmp_path / "new.png")
+    assert not is_stale(picture, found, tmp_path / "new.png")
+    other = dataclasses.replace(picture, draw=page_of("merge_back").pictures[0].draw)
+    assert is_stale(dataclasses.replace(other, draw=lambda _: other.draw(summary.load("merge_back"))), found,
+                    tmp_path / "new.png")  # fmt: skip
+    assert is_stale(picture, found, tmp_path / "none.png")
 
 
 def test_summaries_are_small() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from lengthwise.files import atomic_write_text
 from lengthwise.reporting import plot_data as data
-from lengthwise.reporting.figures import Curve, histogram, series
+from lengthwise.reporting.figures import histogram, series
 from lengthwise.reporting.pages import render
+from lengthwise.reporting.plot_values import Curve
 
 KEEP = 0.95
 """Share of the right answers that a budget must keep to be named."""

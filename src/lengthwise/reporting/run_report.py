@@ -13,14 +13,15 @@ from lengthwise.errors import InputError
 from lengthwise.files import atomic_write_text
 from lengthwise.output_paths import check_file_target, real
 from lengthwise.reporting import plot_data as data
-from lengthwise.reporting.figures import Bar, Curve, Mark, grouped_bars, histogram, series, tradeoff
+from lengthwise.reporting.drawing import RUN_COLORS
+from lengthwise.reporting.figures import grouped_bars, histogram, series, tradeoff, write_tradeoff
 from lengthwise.reporting.pages import render
 from lengthwise.reporting.plot_data import Run, load_run
-from lengthwise.reporting.tradeoff_png import picture
+from lengthwise.reporting.plot_values import Bar, Curve, Mark
 from lengthwise.statistics.bootstrap import Interval
 
 REPORT, COMPARISON = "report.html", "comparison.html"
-BINS, RUN_COLOURS = 40, 6
+BINS = 40
 SHAPES = {data.CUT: "square", data.FIRST_PASS: "diamond"}
 CURVE_LABEL = "base, its own answers cut at every budget"
 
@@ -57,7 +58,7 @@ def build_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     ]
     if marks:
         curves = [curve for run in runs for curve in _curves(run)]
-        picture(marks, curves, target.with_suffix(".png"), oracle=_oracle(runs[0]))
+        write_tradeoff(marks, curves, target.with_suffix(".png"), oracle=_oracle(runs[0]))
     return target
 
 
@@ -340,7 +341,7 @@ def _shared(runs: Sequence[Run]) -> dict[str, Any]:
     marks: list[Mark] = []
     rows = []
     for index, run in enumerate(alike):
-        kind = f"c-run{index % RUN_COLOURS}"
+        kind = f"c-run{index % len(RUN_COLORS)}"
         before, after = (next(mark for mark in _marks(run) if mark.label == when) for when in ("before", "after"))
         # Runs from one base share its measurement: one square for all of them.
         if not any((mark.x, mark.y, mark.kind) == (before.x, before.y, before.kind) for mark in marks):

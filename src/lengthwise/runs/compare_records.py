@@ -18,9 +18,9 @@ from lengthwise.errors import CheckpointError, InputError
 from lengthwise.files import atomic_write_text
 from lengthwise.output_paths import real
 from lengthwise.reporting import plot_data as data
-from lengthwise.reporting.figures import Curve, Mark, tradeoff
+from lengthwise.reporting.figures import tradeoff, write_tradeoff
 from lengthwise.reporting.pages import render
-from lengthwise.reporting.tradeoff_png import picture
+from lengthwise.reporting.plot_values import Curve, Mark
 from lengthwise.statistics.bootstrap import Interval
 from lengthwise.statistics.records import (
     Record,
@@ -292,7 +292,7 @@ def build_page(result: Mapping[str, Any], out: Path) -> Path:
         looks=looks,
     )
     atomic_write_text(out, page)
-    picture(marks, curves, out.with_suffix(".png"))
+    write_tradeoff(marks, curves, out.with_suffix(".png"))
     return out
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from lengthwise.files import atomic_write_text
 from lengthwise.reporting import plot_data as data
-from lengthwise.reporting.figures import RUN_COLOURS, Curve, Mark, tick_texts, tradeoff
+from lengthwise.reporting.drawing import RUN_COLORS
+from lengthwise.reporting.figures import tradeoff, write_tradeoff
 from lengthwise.reporting.pages import render
-from lengthwise.reporting.tradeoff_png import picture
+from lengthwise.reporting.plot_values import Curve, Mark, tick_texts
 from lengthwise.runs.compare.findings import claim, verdict
 
 SHAPES = ("dot", "square", "diamond")
@@ -36,12 +37,12 @@ def build_page(result: Mapping[str, Any], out: Path) -> Path:
     )
     atomic_write_text(out, page)
     if marks:
-        picture(marks, curves, out.with_suffix(".png"), oracle=result["oracle_tokens"])
+        write_tradeoff(marks, curves, out.with_suffix(".png"), oracle=result["oracle_tokens"])
     return out
 
 
 def _look(place: int) -> tuple[str, str]:
-    return f"c-run{place % len(RUN_COLOURS)}", SHAPES[place // len(RUN_COLOURS) % len(SHAPES)]
+    return f"c-run{place % len(RUN_COLORS)}", SHAPES[place // len(RUN_COLORS) % len(SHAPES)]
 
 
 def _records(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lengthwise.files import read_json
-from lengthwise.reporting.figures import ticks
+from lengthwise.reporting.plot_values import ticks
 from lengthwise.runs.compare.arenas import Arena
 from lengthwise.runs.compare.arms import Arm
 from lengthwise.runs.compare.findings import findings

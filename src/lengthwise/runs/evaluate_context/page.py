@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lengthwise.reporting import plot_data as data
-from lengthwise.reporting.figures import Curve, series
+from lengthwise.reporting.figures import series
 from lengthwise.reporting.pages import render
+from lengthwise.reporting.plot_values import Curve
 
 KINDS = ("c-run0", "c-run1", "c-run2", "c-run3", "c-run4", "c-run5", "c-before", "c-control")
 
