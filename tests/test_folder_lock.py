@@ -129,7 +129,7 @@ def commands(folder: Path, data: Path, tiny: Path) -> dict[str, list[object]]:
         "demo": ["demo", "--out", folder, "--steps", 1],
         "compare": ["compare", "lab:chains", "--methods", "grpo", "--out", folder],
         "evaluate": ["evaluate", LAB, *rows, "--cap", 8],
-        "evaluate-context": ["evaluate-context", tiny, "--lengths", 400, "--rows", 1, "--tasks", "passkey",
+        "evaluate-context": ["evaluate-context", tiny, "--lengths", 400, "--limit", 1, "--tasks", "passkey",
                              "--out", folder],
         "extend": ["extend", LAB, "--scheme", "yarn", "--factor", 2, "--out", folder],
         "merge": ["merge", LAB, "lab:terse", "--method", "linear", "--out", folder],

@@ -66,7 +66,7 @@ def commands(model: Path, data: Path, out: Path) -> dict[str, list[object]]:
     lab = ["--data", data, "--preset", "lab", "--out", out]
     return {
         "evaluate": ["evaluate", model, *lab, "--cap", "4"],
-        "evaluate-context": ["evaluate-context", model, "--lengths", "400", "--rows", "1", "--tasks", "passkey",
+        "evaluate-context": ["evaluate-context", model, "--lengths", "400", "--limit", "1", "--tasks", "passkey",
                              "--out", out],
         "generate": ["generate", model, "--prompt", "1+1?", "--max-tokens", "2"],
         "shorten": ["shorten", model, *lab, "--cap", "8", "--steps", "1"],

@@ -39,9 +39,10 @@ FLAGS = {
         "--top-p", "--trust-remote-code", "--window", "MODEL",
     ],
     "evaluate-context": [
-        "--api-key-env", "--chat-template", "--concurrency", "--data", "--device", "--dtype", "--endpoint", "--json",
-        "--lengths", "--lines", "--model", "--out", "--retries", "--rows", "--scheme", "--seed", "--tasks", "--text",
-        "--threads", "--timeout", "--tokenizer", "--trust-remote-code", "[MODEL]...",
+        "--api-key-env", "--chat-template", "--concurrency", "--config", "--data", "--device", "--dtype", "--endpoint",
+        "--json", "--lengths", "--limit", "--lines", "--no-chat-template", "--no-json", "--no-trust-remote-code",
+        "--out", "--print-config", "--retries", "--scheme", "--seed", "--tasks", "--text", "--threads", "--timeout",
+        "--tokenizer", "--trust-remote-code", "MODEL...",
     ],
     "export": [
         "--answer-column", "--answer-pattern", "--answers", "--cap", "--chat-template", "--checkpoint-every", "--data",

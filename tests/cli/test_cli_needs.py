@@ -37,7 +37,7 @@ def test_every_need_is_of_a_parameter_that_is_there() -> None:
 
 CASES = [
     *(("evaluate", flag) for flag in ("--tokenizer lab:chains", "--concurrency 16", "--retries 10", "--timeout 9")),
-    *(("evaluate-context", flag) for flag in ("--model m", "--tokenizer lab:chains", "--api-key-env X", "--timeout 9")),
+    *(("evaluate-context", flag) for flag in ("--tokenizer lab:chains", "--api-key-env X", "--timeout 9")),
     *(("served evaluate", flag) for flag in ("--device cpu", "--dtype float32", "--sample-rows 3")),
     *(("served evaluate-context", flag) for flag in ("--device cpu", "--dtype float32")),
     *(("evaluate", f"--temperature 0 {flag}") for flag in ("--top-p 0.9", "--samples 2", "--short-of 2")),

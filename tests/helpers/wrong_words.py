@@ -48,7 +48,18 @@ BASES: dict[str, list[str]] = {
 """The words of each command without which it does nothing; the paths are those of `write_inputs`."""
 SERVED = {
     "evaluate": [*ENDPOINT, "--data", "rows.jsonl", "--cap", "40", "--out", "new"],
-    "evaluate-context": [*ENDPOINT, "--tokenizer", "lab:chains", "--lengths", "48", "--tasks", "lines", "--out", "new"],
+    "evaluate-context": [
+        "m",
+        *ENDPOINT[:2],
+        "--tokenizer",
+        "lab:chains",
+        "--lengths",
+        "48",
+        "--tasks",
+        "lines",
+        "--out",
+        "new",
+    ],
 }
 SERVER = ("--model", "--endpoint", "--tokenizer", "--concurrency", "--retries", "--timeout", "--api-key-env")
 SWEEP = ["--judge", "flag:x", "--data", "rows.jsonl", "--preset", "lab", "--cap", "40"]
@@ -98,7 +109,7 @@ WRONG: dict[type | str, list[str]] = {
     float: ["0", "-1", "nan", "inf", "1e300", "x"],
     **_each(("--data", "--eval-data", "--test-data", "--judge-data", "LOG", "--harmful"), FILES),
     **_each(("--prompt-file", "--text", "--lines", "--baseline", "RECORD...", "--mask"), FILES),
-    **_each(("MODEL", "MODEL...", "[MODEL]...", "--base", "--reference", "--short-model"), FOLDERS),
+    **_each(("MODEL", "MODEL...", "--base", "--reference", "--short-model"), FOLDERS),
     **_each(("--files-from", "--tokenizer", "export --model"), FOLDERS),
     "RUN...": [folder for folder in FOLDERS if folder != "run"],
     **_each(("grade --out", "--record", "--report"), [*OUT_FILES, "/dev/null"]),
@@ -120,7 +131,7 @@ WRONG: dict[type | str, list[str]] = {
     **_each(("--prompt-template", "--harmful-template", "--response-column", "--text-column"), TEXT),
     "--finished-column": TEXT,
     **_each(("--problem-column", "--answer-column", "--tokens-column"), ["nope", ""]),
-    **_each(("--api-key-env", "evaluate --model", "evaluate-context --model"), TEXT),
+    **_each(("--api-key-env", "evaluate --model"), TEXT),
     **_each(("--include", "--exclude", "--target"), ["no-such-tensor", ""]),
     **_each(("--prompt", "--system-prompt", "--answer-prompt", "--category-column", "--reasoning-column"), []),
 }  # fmt: skip

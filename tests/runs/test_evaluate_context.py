@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,14 +15,13 @@ from context_words import byte_tokenizer, sources, tiny_folder
 from typer.testing import CliRunner
 
 from lengthwise.cli import app, main
-from lengthwise.cli.evaluate_context import read_lengths
+from lengthwise.config.commands import EvaluateContextSettings
 from lengthwise.context.tasks.rows import TaskRow
-from lengthwise.errors import ConfigError
 from lengthwise.runs.evaluate_context import measurement
-from lengthwise.runs.evaluate_context.measurement import Arm, Reading, evaluate_context
+from lengthwise.runs.evaluate_context.measurement import Arm, evaluate_context
+from lengthwise.runs.evaluate_context.results import ArmFacts
 
 LONGCHAT = Path(__file__).parents[3] / "shared" / "data" / "longchat_lines"
-FACTS = {"scheme": "as-is", "factor": None, "trained_factor": None, "trained_context": None, "computed_in": None}
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
+def measured(out: Path, models: Sequence[str], **given: object) -> dict[str, Any]:
+    """What ``context.json`` holds."""
+    return evaluate_context(EvaluateContextSettings.from_dict({"models": models, "out": out, **given})).to_dict()
+
+
 def reads(rows: Sequence[TaskRow]) -> Iterator[str]:
     """A stand-in that reads: it finds what the question names, in the prompt alone."""
     for row in rows:
@@ -56,15 +61,15 @@ def reads(rows: Sequence[TaskRow]) -> Iterator[str]:
 
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        measurement, "_arms", lambda asked: iter([Arm("reads", dict(FACTS), byte_tokenizer(), reads, None)])
+        measurement, "_arms", lambda asked: iter([Arm("reads", ArmFacts("as-is"), byte_tokenizer(), reads, None)])
     )
 
 
 def test_a_reader_that_knows_scores_1(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
     tasks = ("lines", "freeform-qa", "altered-qa", "passkey")
-    asked = Reading(tasks, (1024, 2048), tmp_path, ("lab:reader",), rows=24, data=str(files / "qa.jsonl"))
-    result = evaluate_context(asked)
+    given = {"tasks": tasks, "lengths": (1024, 2048), "limit": 24, "data": str(files / "qa.jsonl")}
+    result = measured(tmp_path, ["lab:reader"], **given)
     cells = result["arms"][0]["cells"]
     assert [(cell["task"], cell["length"]) for cell in cells] == [(t, n) for t in tasks for n in (1024, 2048)]
     for cell in cells:
@@ -86,23 +91,19 @@ def test_longchat_end_to_end_with_a_reader_and_a_random_model(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = str(LONGCHAT / "200_lines.jsonl")
-    asked = Reading(("lines",), (1024,), tmp_path / "random", (str(folder),), rows=4, lines=file)
-    [cell] = evaluate_context(asked)["arms"][0]["cells"]
+    given = {"tasks": ["lines"], "lengths": [1024], "lines": file}
+    [cell] = measured(tmp_path / "random", [str(folder)], **given, limit=4)["arms"][0]["cells"]
     assert cell["accuracy"]["estimate"] < 0.1 and cell["rows"] == 4
     stand_in(monkeypatch)
-    asked = Reading(("lines",), (1024,), tmp_path / "reads", (str(folder),), lines=file)
-    [cell] = evaluate_context(asked)["arms"][0]["cells"]
+    [cell] = measured(tmp_path / "reads", [str(folder)], **given)["arms"][0]["cells"]
     assert cell["accuracy"]["estimate"] == 1.0 and cell["rows"] == 50
 
 
 def test_schemes_beside_each_other_and_perplexity_is_exact(folder: Path, files: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    asked = Reading(
-        ("perplexity", "passkey"), (512,), tmp_path, (f"mine={folder}",), ("as-is", "linear:4", "power:2", "xpos", "lambda"),  # noqa: E501
-        rows=3, text=str(files / "text.txt"),
-    )  # fmt: skip
-    result = evaluate_context(asked)
+    given = {"scheme": ["as-is", "linear:4", "power:2", "xpos", "lambda"], "limit": 3, "text": str(files / "text.txt")}
+    result = measured(tmp_path, [f"mine={folder}"], tasks=["perplexity", "passkey"], lengths=[512], **given)
     assert [arm["name"] for arm in result["arms"]] == [
         "mine",
         "mine, linear:4",
@@ -150,7 +151,7 @@ def test_a_text_is_read_as_if_no_longer_one_had_been_read_before(folder: Path) -
         for name, parameter in policy.model.named_parameters():
             if "q_proj" in name or "k_proj" in name:
                 parameter.mul_(8)
-    arm = Arm("m", dict(FACTS), policy.tokenizer, lambda rows: measurement._answers(policy, rows, None), policy)
+    arm = Arm("m", ArmFacts("as-is"), policy.tokenizer, lambda rows: measurement._answers(policy, rows, None), policy)
     short, longer = TaskRow("lines", "number 3 " * 10, "3", 90), TaskRow("lines", "number 3 " * 20, "3", 180)
     alone = [arm.losses(range(1, 91)), *arm.answer([short])]
     arm.losses(range(1, 201))
@@ -159,7 +160,7 @@ def test_a_text_is_read_as_if_no_longer_one_had_been_read_before(folder: Path) -
 
 
 def test_an_endpoint_answers_the_same_tasks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lengthwise.generation.endpoint import Client, Endpoint, Reply
+    from lengthwise.generation.endpoint import Client, Reply
 
     async def post(self, path, body):
         assert path == "/completions" and body["temperature"] == 0.0 and body["max_tokens"] == 35
@@ -167,26 +168,24 @@ def test_an_endpoint_answers_the_same_tasks(folder: Path, tmp_path: Path, monkey
         return Reply(text, None, None, True)
 
     monkeypatch.setattr(Client, "post", post)
-    asked = Reading(
-        ("lines",), (1024,), tmp_path, endpoint=Endpoint("http://localhost:1", "m"), tokenizer=str(folder), rows=5
-    )
-    [arm] = evaluate_context(asked)["arms"]
+    server = {"endpoint": "http://localhost:1", "tokenizer": str(folder)}
+    [arm] = measured(tmp_path, ["m"], **server, tasks=["lines"], lengths=[1024], limit=5)["arms"]
     assert arm["name"] == "m" and arm["cells"][0]["accuracy"]["estimate"] == 1.0
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"--tasks": "liens"}, "'liens' is none of lines"),
+        ({"--tasks": "liens"}, "tasks is ['liens']; choose one of lines"),
         ({"--lengths": "1m"}, "1k,2k,4096"),
         ({"--lengths": "1"}, "at least 2 tokens"),
         ({"--scheme": "liner:4"}, "choose as-is"),
         ({"--scheme": "linear:x"}, "linear:4"),
-        ({"--rows": "0"}, "rows is 0"),
+        ({"--limit": "0"}, "limit is 0"),
         ({"--tasks": "altered-qa"}, "needs --data FILE"),
         ({"--tasks": "perplexity"}, "needs --text FILE"),
         ({"--tasks": "perplexity", "--text": "nowhere.txt"}, "cannot be read"),
-        ({"--endpoint": "http://localhost:1", "--model": "m"}, "one or more MODEL folders"),
+        ({"--endpoint": "http://localhost:1"}, "--endpoint needs --tokenizer FOLDER"),
         ({"--lines": "nowhere.jsonl"}, "no such file"),
         ({"--chat-template": None}, "no chat template"),
         ({"--lengths": "100"}, "at least"),
@@ -207,7 +206,7 @@ def test_bad_flags_are_one_line(
 
 
 def test_the_command_prints_one_json_object_or_a_table(folder: Path, tmp_path: Path) -> None:
-    arguments = ["evaluate-context", str(folder), "--lengths", "1k", "--rows", "2", "--out", str(tmp_path)]
+    arguments = ["evaluate-context", str(folder), "--lengths", "1k", "--limit", "2", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, [*arguments, "--json"])
     assert done.exit_code == 0, done.output
     assert [cell["task"] for cell in json.loads(done.stdout)["arms"][0]["cells"]] == ["lines", "passkey"]
@@ -215,7 +214,10 @@ def test_the_command_prints_one_json_object_or_a_table(folder: Path, tmp_path: P
     assert "lines" in done.stdout and "1k" in done.stdout and "report.html" in done.stdout
 
 
-def test_lengths_are_read() -> None:
-    assert read_lengths("2k, 1K,1024,300") == (300, 1024, 2048)
-    with pytest.raises(ConfigError):
-        read_lengths("1k,")
+def test_a_folder_is_a_config_that_measures_the_same(folder: Path, tmp_path: Path) -> None:
+    given = [str(folder), "--lengths", "1k", "--tasks", "lines", "--limit", "2", "--seed", "5"]
+    for words in ([*given, "--out", "one"], ["--config", str(tmp_path / "one"), "--out", "two"]):
+        done = CliRunner().invoke(app, ["evaluate-context", *words[:-1], str(tmp_path / words[-1])])
+        assert done.exit_code == 0, done.output
+    for name in ("context.json", "answers.jsonl", "config.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name

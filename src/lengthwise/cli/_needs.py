@@ -50,10 +50,6 @@ def _placed(given: Given) -> bool:
     return given["folder"] is not None
 
 
-def _any_task(*tasks: str) -> Callable[[Given], bool]:
-    return lambda given: bool({task.strip() for task in given["tasks"].split(",")} & set(tasks))
-
-
 def _in_a_lab_world(given: Given) -> bool:
     return (given["model"] if given["data"] is None else given["data"]).startswith("lab:")
 
@@ -87,17 +83,6 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     ),
     "compare": (
         Need(CONTRACT, lambda given: not _in_a_lab_world(given), "in a world of the lab, which asks in its own way"),
-    ),
-    "evaluate-context": (
-        *SERVER,
-        Need(("data",), _any_task("freeform-qa", "altered-qa"), "without freeform-qa or altered-qa in --tasks"),
-        Need(("lines",), _any_task("lines"), "without lines in --tasks"),
-        Need(("text",), _any_task("perplexity"), "without perplexity in --tasks"),
-        Need(
-            ("chat_template",),
-            _any_task("lines", "passkey", "freeform-qa", "altered-qa"),
-            "on perplexity alone, where nothing is asked",
-        ),
     ),
     "shorten": (
         Need(("stage",), _staged, "with a method that has no stages"),

@@ -150,8 +150,6 @@ class EvaluateContextSettings(Command):
         if not self.models:
             raise ConfigError("give one or more MODEL folders, or a model's name with --endpoint URL and --tokenizer")
         if self.server.endpoint is None:
-            if self.server.tokenizer is not None:
-                raise ConfigError("tokenizer is for an endpoint; a model's folder has its own")
             return
         if self.server.tokenizer is None:
             raise ConfigError("--endpoint needs --tokenizer FOLDER, the model's own, to build prompts of a length")

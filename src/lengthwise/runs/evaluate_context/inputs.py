@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from lengthwise.config.commands import EvaluateContextSettings
 from lengthwise.data import read_rows
+from lengthwise.engine.model_folders import resolve_device
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.files import PARTIAL
 from lengthwise.folder_lock import is_lock
+from lengthwise.output_paths import real
+from lengthwise.runs.evaluate_context.schemes import parse_scheme
 
-if TYPE_CHECKING:
-    from lengthwise.runs.evaluate_context.measurement import Reading
 
-
-def check_inputs(asked: Reading, *, result: str) -> None:
-    """Refuse files that cannot be read, and a folder of something else: one that lacks the file `result`.
+def check_inputs(settings: EvaluateContextSettings, *, result: str) -> Path:
+    """The folder to write, after a look at all that is read, and at what it holds: `result`, or nothing.
 
     Raises:
         InputError: naming the file.
-        ConfigError: naming the folder.
+        ConfigError: a scheme that is none, a name that is given twice, or a folder of something else.
     """
-    there = [path for path in asked.out.iterdir() if not is_lock(path)] if asked.out.is_dir() else []
-    if not (asked.out / result).is_file() and any(not path.name.startswith(PARTIAL) for path in there):
-        raise ConfigError(f"out is {str(asked.out)!r}, which holds files but no {result}; name an empty or new folder")
+    asked, out = settings.reading, settings.out
+    if out is None:
+        raise ConfigError("out is not given; name the folder to write")
+    for scheme in settings.scheme:
+        parse_scheme(scheme)
+    names = [text.rpartition("=")[0] or real(text).name for text in settings.models]
+    for what, given in (("task", asked.tasks), ("scheme", settings.scheme), ("model", names)):
+        if twice := [name for name in given if list(given).count(name) > 1]:
+            raise ConfigError(f"the {what} {twice[0]!r} is named twice; name each once, models as NAME=FOLDER")
+    resolve_device(settings.runtime.device)
+    there = [path for path in out.iterdir() if not is_lock(path)] if out.is_dir() else []
+    if not (out / result).is_file() and any(not path.name.startswith(PARTIAL) for path in there):
+        raise ConfigError(f"out is {str(out)!r}, which holds files but no {result}; name an empty or new folder")
     for source in (asked.data, asked.lines):
         if source is not None:
             read_rows(source)
     if asked.text is not None:
         read_text(asked.text)
+    return out
 
 
 def read_text(path: str) -> str:
