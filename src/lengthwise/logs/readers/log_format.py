@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lengthwise.data import Defect
 from lengthwise.logs.readers.given_fields import NO_FIELDS, Fields
-from lengthwise.logs.readers.log_row import Items, LogRow, Place, Row, UnusableError
+from lengthwise.logs.readers.log_row import Items, LogRow, Place, Row, TwoReadingsError, UnusableError
 from lengthwise.logs.readers.openings import Form, Opening
 
 ROW_FORMS = frozenset({Form.LINES, Form.LIST, Form.OBJECT, Form.PARQUET})
@@ -66,7 +66,10 @@ def read_rows(openings: Sequence[Opening], fields: Fields, read_row: ReadRow) ->
             if isinstance(row, Defect):
                 yield place, row
             else:
-                yield from ((place, item) for item in responses(row, fields, read_row))
+                try:
+                    yield from ((place, item) for item in responses(row, fields, read_row))
+                except TwoReadingsError as error:
+                    raise TwoReadingsError(f"{place}: {error}") from error
 
 
 def responses(row: Row, fields: Fields, read_row: ReadRow) -> Iterator[LogRow | Defect]:

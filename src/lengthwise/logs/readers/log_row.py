@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lengthwise.data import Defect
+from lengthwise.errors import InputError
 from lengthwise.logs.readers.response_ends import End
 
 Row = Mapping[str, object]
@@ -69,3 +70,7 @@ Items = Iterator[Item]
 
 class UnusableError(Exception):
     """Reason and detail of the `Defect` that a row is."""
+
+
+class TwoReadingsError(InputError):
+    """A row that could be read in two ways, neither of which is the right one without being told."""

@@ -171,3 +171,9 @@ def asked_in(messages: object) -> str | None:
         if text.strip():
             return text
     return None
+
+
+def verdicts_in(row: Mapping[str, object], but: Sequence[str]) -> dict[str, float]:
+    """All columns that hold a number or a flag, by name, but the ones named."""
+    numbers = {name: value for name, value in row.items() if name not in but and isinstance(value, bool | int | float)}
+    return {name: float(value) for name, value in numbers.items() if not math.isnan(value)}
