@@ -28,6 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 from _bench import facts, write_json
 from lengthwise import objectives
 from lengthwise.objectives.decoupled import SCORES
+from lengthwise.objectives.likelihood import DIVISORS
 from lengthwise.objectives.losses import AGGREGATES, KL_KINDS
 
 GROUP, VOCABULARY = 16, 4096
@@ -148,6 +149,11 @@ def advantage_calls(b: Batch) -> dict[str, Call]:
         "whitened": lambda: objectives.whitened(values, b.mask),
         "explained_variance": lambda: objectives.explained_variance(values, b.logp.detach(), b.mask),
     }
+    both = torch.stack([b.rewards, (b.num_tokens < b.tokens // 2).float()])
+    for whiten in ("rows", "tokens"):
+        table[f"decoupled_advantage {whiten}"] = lambda whiten=whiten: objectives.decoupled_advantage(  # type: ignore[misc]
+            both, b.correct, b.group_ids, whiten=whiten, num_tokens=b.num_tokens
+        )
     for weights in ("tokens", "sequence"):
         table[f"batch_normalised {weights}"] = lambda weights=weights: objectives.batch_normalised(  # type: ignore[misc]
             b.rewards, b.group_ids, b.mask, weights=weights
@@ -178,6 +184,7 @@ def loss_calls(b: Batch) -> dict[str, Call]:
             b.correct, b.num_tokens, b.group_ids, lam=0.1, max_tokens=b.tokens
         ),
         "clipped_value": lambda: gradient(objectives.clipped_value(b.logp, b.old, b.old, b.mask)[0], b.logp),
+        "filtered_normaliser": lambda: objectives.filtered_normaliser(b.mask, b.correct),
         "positive_lm": lambda: gradient(objectives.positive_lm(b.logp, b.mask, b.correct), b.logp),
         "mode_switch": lambda: gradient(objectives.mode_switch(logits, mode, long_token=0, short_token=1), logits),
     }
@@ -186,6 +193,10 @@ def loss_calls(b: Batch) -> dict[str, Call]:
             table[f"clipped_surrogate {name} {aggregate}"] = lambda credit=credit, aggregate=aggregate: surrogate(  # type: ignore[misc]
                 credit, aggregate
             )
+    for divisor in DIVISORS:
+        table[f"filtered_likelihood {divisor}"] = lambda divisor=divisor: gradient(  # type: ignore[misc]
+            objectives.filtered_likelihood(b.logp, b.mask, b.correct, divisor=divisor), b.logp
+        )
     for kind in KL_KINDS:
         table[f"kl_penalty {kind}"] = lambda kind=kind: gradient(  # type: ignore[misc]
             objectives.kl_penalty(b.logp, b.old, b.mask, kind=kind), b.logp

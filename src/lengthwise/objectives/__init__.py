@@ -28,6 +28,8 @@ from lengthwise.objectives.losses import drpo as drpo
 from lengthwise.objectives.losses import drpo_questions as drpo_questions
 from lengthwise.objectives.losses import drpo_weights as drpo_weights
 from lengthwise.objectives.losses import explained_variance as explained_variance
+from lengthwise.objectives.losses import filtered_likelihood as filtered_likelihood
+from lengthwise.objectives.losses import filtered_normaliser as filtered_normaliser
 from lengthwise.objectives.losses import kl_penalty as kl_penalty
 from lengthwise.objectives.losses import loss_normaliser as loss_normaliser
 from lengthwise.objectives.losses import mode_switch as mode_switch
@@ -39,6 +41,7 @@ from lengthwise.objectives.relative_rewards import efficiency_bonus as efficienc
 from lengthwise.objectives.relative_rewards import group_length_bonus as group_length_bonus
 from lengthwise.objectives.relative_rewards import max_share_penalty as max_share_penalty
 from lengthwise.objectives.relative_rewards import relative_length as relative_length
+from lengthwise.objectives.reward_decoupling import decoupled_advantage as decoupled_advantage
 from lengthwise.objectives.rewards import adaptive_penalty as adaptive_penalty
 from lengthwise.objectives.rewards import adaptive_weight as adaptive_weight
 from lengthwise.objectives.rewards import best_solved as best_solved
@@ -84,6 +87,7 @@ __all__ = [
     "constant_cap",
     "cosine_cap",
     "cosine_length",
+    "decoupled_advantage",
     "difficulty_tier",
     "difficulty_truncation",
     "drpo",
@@ -93,6 +97,8 @@ __all__ = [
     "effort_reward",
     "egae",
     "explained_variance",
+    "filtered_likelihood",
+    "filtered_normaliser",
     "gae",
     "gate",
     "gate_metrics",

@@ -63,12 +63,13 @@ def counted(value: Any, num_tokens: torch.Tensor) -> None:
         same_rows(num_tokens=num_tokens, counted=value)
 
 
-def kinds(name: str, value: Any, wanted: int) -> torch.Tensor:
-    """Accept a tensor [K,B] of K = ``wanted`` kinds of the same rows and return it; raise ShapeError otherwise."""
-    if not isinstance(value, torch.Tensor) or value.dim() != 2 or len(value) != wanted or wanted == 0:
-        got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"type {type(value).__name__}"
-        raise ShapeError(f"{name} has {got}; pass a tensor [K,B] with one row for each of the weights ({wanted})")
-    return value
+def kinds(name: str, value: Any, weights: int | None) -> None:
+    """Accept a tensor [K,B] with a row for each of the weights (None: any K above 0); raise ShapeError otherwise."""
+    if not isinstance(value, torch.Tensor):
+        raise ShapeError(f"{name} has type {type(value).__name__}; pass a torch.Tensor of shape [K,B]")
+    if value.dim() != 2 or len(value) == 0 or weights not in (None, len(value)):
+        wanted = "with K of at least 1" if weights is None else f"with one row for each of the weights ({weights})"
+        raise ShapeError(f"{name} has shape {tuple(value.shape)}; pass a tensor [K,B] {wanted}")
 
 
 def rewarded(rewards: Any, lengths: Any, group_ids: Any, *, negative: bool, name: str = "num_tokens") -> None:

@@ -10,7 +10,10 @@ import torch
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.objectives import _checks as checks
 from lengthwise.objectives._gradients import WithGradient
+from lengthwise.objectives._wide import wide
 from lengthwise.objectives.mode_rewards import LONG, NO_MODE
+
+DIVISORS = ("longest", "token-mean", "row")
 
 
 def positive_lm(
@@ -48,6 +51,86 @@ def positive_lm(
     weight = 1.0 / (max(int(torch.count_nonzero(used)), 1) if normaliser is None else normaliser)
     value = checks.masked("logp", logp, used).sum() * -weight
     return WithGradient.apply(logp, value, used.to(logp.dtype).mul_(-weight))
+
+
+def filtered_normaliser(mask: torch.Tensor, kept: torch.Tensor, *, divisor: str = "longest") -> int:
+    """Return the denominator of a whole mini-batch for `filtered_likelihood`, to be passed with its micro-batches.
+
+    K the kept rows: ``longest``: rows of K times its longest;  ``token-mean``: tokens of K;  ``row``: rows of K.
+
+    Args:
+        mask: bool [B,T] of the whole mini-batch, all tokens of each response.
+        kept: bool [B], the rows that are learned from.
+        divisor: one of the three words above.
+
+    Returns:
+        An int of at least 1, which it is without a kept row (their loss is 0). Groups do not enter.
+
+    Raises:
+        ShapeError: wrong type, rank, dtype, length or device.
+        ConfigError: an unknown ``divisor``.
+    """
+    checks.choice("divisor", divisor, DIVISORS)
+    checks.token_mask(mask)
+    checks.flags("kept", kept)
+    checks.same_rows(mask=mask, kept=kept)
+
+    lengths = mask.sum(dim=1, dtype=torch.int32).long()[kept]
+    if divisor == "row" or len(lengths) == 0:
+        return max(len(lengths), 1)
+    return max(int(lengths.sum()) if divisor == "token-mean" else int(lengths.max()) * len(lengths), 1)
+
+
+def filtered_likelihood(
+    logp: torch.Tensor,
+    mask: torch.Tensor,
+    kept: torch.Tensor,
+    *,
+    divisor: str = "longest",
+    normaliser: float | None = None,
+) -> torch.Tensor:
+    """Negative log-likelihood of the model's own answers that were right within the cap, and of nothing else.
+
+    −Σ_{i kept} (1/N)·Σ_t mask·logp / (number of kept rows),  N the longest kept response: one divisor for all, so every
+    kept token pulls alike. ``token-mean``: all tokens of kept rows;  ``row``: each row's own length in N's place.
+
+    On-Policy Supervised Fine-Tuning for Efficient Reasoning, arXiv 2602.13407, read through a secondary account.
+    Differs from the authors' code: that takes the token mean of micro-batches of 4 rows and averages these, keeps
+    answers that were cut, and trims the kept rows to a multiple of its workers. By the paper ``row`` collapses: a
+    short answer's tokens weigh more. Sample, and compute ``logp``, at temperature 1.
+
+    Args:
+        logp: float [B,T], log-probabilities under the weights that learn; the only argument with a gradient.
+        mask: bool [B,T], all tokens of the response; rows without any are allowed. Padding may hold anything.
+        kept: bool [B], right, finished and within the limit: where `truncation` pays 1.
+        divisor: ``longest``, ``token-mean`` or ``row``.
+        normaliser: `filtered_normaliser` of the whole mini-batch, to be passed with each of its micro-batches so that
+            their losses add up; None takes it from these rows.
+
+    Returns:
+        A 0-d tensor of at least 0; without a kept row exactly 0, with gradient 0. All-correct is plain likelihood of
+        all that was sampled, all-wrong adds nothing (wrong answers are never pushed down), and a group of one is
+        learned like any other: groups do not enter.
+
+    Raises:
+        ShapeError: wrong type, rank, dtype, shape or device.
+        InputError: a log-probability inside the mask of a kept row that is not finite.
+        ConfigError: an unknown ``divisor``, or ``normaliser`` not above 0.
+    """
+    checks.choice("divisor", divisor, DIVISORS)
+    checks.token_mask(mask)
+    checks.token_values(mask, logp=logp)
+    checks.flags("kept", kept)
+    checks.same_rows(mask=mask, kept=kept)
+    if normaliser is None:
+        normaliser = filtered_normaliser(mask, kept, divisor=divisor)
+    checks.number("normaliser", normaliser, above=0.0)
+
+    used = mask & kept[:, None]
+    tokens = used.sum(dim=1, dtype=torch.int32).clamp(min=1) if divisor == "row" else torch.ones_like(kept)
+    weight = (-1.0 / (wide(tokens) * normaliser)).to(logp.dtype)[:, None]
+    value = (checks.masked("logp", logp, used).sum(dim=1, keepdim=True) * weight).sum()
+    return WithGradient.apply(logp, value, used.to(logp.dtype).mul_(weight))
 
 
 def mode_switch(

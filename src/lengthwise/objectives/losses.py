@@ -19,6 +19,8 @@ from lengthwise.objectives.critic import explained_variance as explained_varianc
 from lengthwise.objectives.decoupled import drpo as drpo
 from lengthwise.objectives.decoupled import drpo_questions as drpo_questions
 from lengthwise.objectives.decoupled import drpo_weights as drpo_weights
+from lengthwise.objectives.likelihood import filtered_likelihood as filtered_likelihood
+from lengthwise.objectives.likelihood import filtered_normaliser as filtered_normaliser
 from lengthwise.objectives.likelihood import mode_switch as mode_switch
 from lengthwise.objectives.likelihood import positive_lm as positive_lm
 

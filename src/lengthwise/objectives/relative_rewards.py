@@ -212,15 +212,15 @@ def max_share_penalty(
     """
     if not isinstance(weights, (tuple, list)):
         raise ConfigError(f"weights is {weights!r}; pass a tuple or a list")
-    kinds = checks.kinds("lengths", lengths, len(weights))
+    checks.kinds("lengths", lengths, len(weights))
     for position, weight in enumerate(weights):
         checks.number(f"weights[{position}]", weight, low=0.0)
-        checks.rewarded(rewards, kinds[position], group_ids, negative=False, name=f"lengths[{position}]")
-    checks.counted(counted, kinds[0])
+        checks.rewarded(rewards, lengths[position], group_ids, negative=False, name=f"lengths[{position}]")
+    checks.counted(counted, lengths[0])
 
     index, sizes = group_index(group_ids)
     r, price = wide(rewards.detach()), torch.zeros_like(wide(rewards.detach()))
-    for weight, length in zip(weights, kinds, strict=True):
+    for weight, length in zip(weights, lengths, strict=True):
         n = wide(length)
         largest = counted_extreme(n, index, len(sizes), "amax", counted).clamp(min=1)[index]
         price += weight * (n / largest).clamp(max=1.0)
