@@ -64,15 +64,15 @@ def _chosen(row: Row, said: Mapping[str, str], thinking: str | None) -> tuple[st
     asked = [_words(text) for name in PROBLEM if isinstance(text := at(row, name), str) and text.strip()]
     known = [*asked, *([_words(thinking)] if thinking else [])]
     # A column that only says again what the thinking or the problem says is no rival.
-    rivals = [name for name, words in said.items() if not any(words in one for one in known)] or list(said)
+    unlike = [name for name, words in said.items() if not any(words in one for one in known)] or list(said)
     # A text with the prompt in it gives way to one without.
-    rivals = [name for name in rivals if not any(one in said[name] for one in asked)] or rivals
+    rivals = [name for name in unlike if not any(one in said[name] for one in asked)] or unlike
     first = max(rivals, key=lambda name: len(said[name]))
     for name in rivals:
         if said[name] not in said[first]:
             earlier, later = sorted((first, name), key=RESPONSE.index)
             raise two("the response", earlier, later, "--response-column")
-    return first, next((name for name in said if name != first and said[name] != said[first]), None)
+    return first, next((name for name in unlike if said[name] != said[first]), None)
 
 
 def _given_response(row: Row, path: str) -> str:
