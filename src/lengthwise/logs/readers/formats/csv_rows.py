@@ -1,0 +1,17 @@
+"""CSV and TSV with a head: flat rows, of which every cell is text and an empty one is missing."""
+
+from __future__ import annotations
+
+from lengthwise.logs.readers.formats.flat_rows import fits_row, read_flat_rows
+from lengthwise.logs.readers.log_format import LogFormat
+from lengthwise.logs.readers.openings import Form, Opening
+
+
+def _fits(opening: Opening) -> bool:
+    return opening.form is Form.CSV and any(fits_row(row) for row in opening.first)
+
+
+FORMAT = LogFormat(
+    "csv", "CSV", "a head with a column called response, completion, output or the like", _fits, read_flat_rows,
+    general=True,
+)  # fmt: skip
