@@ -250,10 +250,11 @@ def _problems(spec: dict[str, Any], policy: Any, split: str, count: int) -> Any:
 def measure_lengths(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
     import random
 
-    from lengthwise.generation.sampling import Sampling, sample_answers
+    from lengthwise.config.groups.sampling import Sampling
+    from lengthwise.generation.sampling import ROWS_AT_ONCE, sample_answers
 
     problems = _problems(spec, policy, "train", 512)
-    rollouts = sample_answers(policy, problems, Sampling(spec["cap"], samples=4))
+    rollouts = sample_answers(policy, problems, Sampling(cap=spec["cap"], samples=4, sample_rows=ROWS_AT_ONCE))
     lengths = rollouts.num_tokens.tolist()
     dice, rows = random.Random(0), spec["prompts"] * spec["group_size"]
     return {
@@ -266,9 +267,10 @@ def measure_lengths(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
 
 
 def train(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
+    from lengthwise.config.groups.sampling import Sampling
     from lengthwise.config.groups.training import Training
     from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
-    from lengthwise.generation.sampling import Sampling, sample_answers
+    from lengthwise.generation.sampling import ROWS_AT_ONCE, sample_answers
     from lengthwise.methods.papers.t_ppo import ppo, t_ppo
 
     problems, held_out = (_problems(spec, policy, *part) for part in (("train", 4000), ("test", spec["problems"])))
@@ -288,7 +290,8 @@ def train(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
     evaluations: list[dict[str, Any]] = []
 
     def evaluate() -> None:
-        rollouts = sample_answers(policy, held_out, Sampling(spec["cap"], seed=spec["seed"]))
+        sampling = Sampling(cap=spec["cap"], seed=spec["seed"], sample_rows=ROWS_AT_ONCE)
+        rollouts = sample_answers(policy, held_out, sampling)
         found = {"accuracy": rollouts.correct, "mean_tokens": rollouts.num_tokens, "cut": ~rollouts.finished}
         evaluations.append(spent | {name: float(values.float().mean()) for name, values in found.items()})
 

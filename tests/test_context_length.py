@@ -116,7 +116,7 @@ def run(*words: object) -> Any:
 def test_extended_folders_answer_beyond_the_trained_length(tmp_path, base, data, scheme):
     folder, lab = tmp_path / "model", ["--data", data, "--preset", "lab", "--out", tmp_path / "run", "--json"]
     extended(base, folder, Scheme(scheme, FACTOR))
-    written = json.loads(run("generate", folder, "--prompt", "x" * 100, "--max-tokens", 26, "--json").stdout)
+    written = json.loads(run("generate", folder, "--prompt", "x" * 100, "--cap", 26, "--json").stdout)
     assert written["prompt_tokens"] + written["new_tokens"] > TRAINED
     summary = json.loads(run("evaluate", folder, *lab, "--cap", 100).stdout)
     assert summary["context"]["cap"] == 100 and max(lengths(tmp_path / "run")) > TRAINED
@@ -144,7 +144,7 @@ def test_beyond_its_reach_a_folder_is_still_refused(tmp_path, base, data, monkey
     extended(base, tmp_path / "model", Scheme(scheme, FACTOR))
     run_out = ["--data", data, "--eval-data", data, "--preset", "lab", "--cap", 250, "--out", tmp_path / "run"]
     for words in (
-        ["generate", tmp_path / "model", "--prompt", "x" * 250, "--max-tokens", 7],
+        ["generate", tmp_path / "model", "--prompt", "x" * 250, "--cap", 7],
         ["evaluate", tmp_path / "model", "--data", data, "--preset", "lab", "--cap", 250, "--out", tmp_path / "run"],
         ["shorten", tmp_path / "model", *run_out],
         ["export", "trl", "--model", tmp_path / "model", "--data", data, "--preset", "lab", "--cap", 250,

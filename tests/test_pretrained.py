@@ -68,7 +68,7 @@ def commands(model: Path, data: Path, out: Path) -> dict[str, list[object]]:
         "evaluate": ["evaluate", model, *lab, "--cap", "4"],
         "evaluate-context": ["evaluate-context", model, "--lengths", "400", "--limit", "1", "--tasks", "passkey",
                              "--out", out],
-        "generate": ["generate", model, "--prompt", "1+1?", "--max-tokens", "2"],
+        "generate": ["generate", model, "--prompt", "1+1?", "--cap", "2"],
         "shorten": ["shorten", model, *lab, "--cap", "8", "--steps", "1"],
         "shorten --dry-run": ["shorten", model, *lab, "--cap", "8", "--dry-run"],
         "compare --dry-run": ["compare", model, *lab, "--methods", "grpo", "--dry-run"],

@@ -14,7 +14,7 @@ _WHERE = {
     "Job": "lengthwise.runs",
     "Method": "lengthwise.engine",
     "Record": "lengthwise.statistics",
-    "Sampling": "lengthwise.generation.sampling",
+    "Sampling": "lengthwise.config.groups.sampling",
     "Training": "lengthwise.config.groups.training",
     "build_method": "lengthwise.methods",
     "build_report": "lengthwise.reporting.run_report",
@@ -30,11 +30,11 @@ _WHERE = {
 }
 
 if TYPE_CHECKING:
+    from lengthwise.config.groups.sampling import Sampling as Sampling
     from lengthwise.config.groups.training import Training as Training
     from lengthwise.data import read_rows as read_rows
     from lengthwise.engine import Method as Method
     from lengthwise.engine import load_policy as load_policy
-    from lengthwise.generation.sampling import Sampling as Sampling
     from lengthwise.generation.sampling import evaluate as evaluate
     from lengthwise.grading import grade as grade
     from lengthwise.grading import preset as preset

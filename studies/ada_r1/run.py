@@ -23,11 +23,12 @@ from typing import Any
 
 from filelock import FileLock
 
+from lengthwise.config.groups.sampling import Sampling
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.model_folders import load_policy
 from lengthwise.files import write_folder
-from lengthwise.generation.sampling import Sampling, evaluate
+from lengthwise.generation.sampling import ROWS_AT_ONCE, evaluate
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods.papers.ada_r1 import AdaR1, ada_r1
@@ -145,7 +146,8 @@ def pilot(name: str, place: Place) -> Numbers:
     temperature, top_p = SAMPLINGS[""]
     record, _ = evaluate(
         load_policy(model, device=place.device), chain_problems(rows, shipped_reasoner()),
-        Sampling(EVAL_CAP, temperature, top_p, samples=2), name=name, data="lab:chains",
+        Sampling(cap=EVAL_CAP, temperature=temperature, top_p=top_p, samples=2, sample_rows=ROWS_AT_ONCE),
+        name=name, data="lab:chains",
     )  # fmt: skip
     numbers = {"accuracy": float(record.accuracies.mean()), "mean_tokens": float(record.tokens.mean())}
     return {"pilot": name, **PILOTS.get(name, {}), **numbers}
@@ -179,7 +181,7 @@ def measured(folder: Path, seed: int, problems: int, device: str) -> Numbers:
     policy, (test, _) = load_policy(folder, device=device), held_out(problems, shipped_reasoner())
     found: Numbers = {"oracle_tokens": oracle_mean(test), "levels": [int(n) for n in test.categories or ()]}
     for suffix, (temperature, top_p) in SAMPLINGS.items():
-        sampling = Sampling(EVAL_CAP, temperature, top_p, seed=seed)
+        sampling = Sampling(cap=EVAL_CAP, temperature=temperature, top_p=top_p, seed=seed, sample_rows=ROWS_AT_ONCE)
         record, rollouts = evaluate(policy, test, sampling, name="arm", data="lab:chains")
         texts = [test.response_text(rollouts.response(row)) for row in range(len(rollouts))]
         found[f"measured{suffix}"] = {

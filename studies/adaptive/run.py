@@ -26,10 +26,11 @@ from typing import Any
 
 import torch
 
+from lengthwise.config.groups.sampling import Sampling
 from lengthwise.config.groups.training import Training
 from lengthwise.engine import Policy, Trainer, load_policy
 from lengthwise.engine.method import Method
-from lengthwise.generation.sampling import Sampling, sample_answers
+from lengthwise.generation.sampling import ROWS_AT_ONCE, sample_answers
 from lengthwise.grading.problems import Problems
 from lengthwise.lab import chains, witnesses
 from lengthwise.lab.reasoner import shipped_reasoner
@@ -79,7 +80,7 @@ class Setting:
 
 def by_level(policy: Policy, problems: Problems, cap: int, seed: int) -> dict[str, dict[str, float]]:
     """Per level: how often an answer opens short, accuracy (right and finished) and mean tokens, at temperature 1."""
-    rollouts = sample_answers(policy, problems, Sampling(cap, seed=seed))
+    rollouts = sample_answers(policy, problems, Sampling(cap=cap, seed=seed, sample_rows=ROWS_AT_ONCE))
     short = rollouts.completion_ids[:, 0] == problems.token_id(OPEN_SHORT)
     assert problems.categories is not None, "both worlds name their level"
     values = {"short": short, "accuracy": rollouts.correct, "tokens": rollouts.num_tokens}

@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 
+from lengthwise.config.groups.sampling import Sampling
 from lengthwise.engine import Method, load_policy
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.errors import TrainingError
-from lengthwise.generation.sampling import Sampling, evaluate, sample_answers
+from lengthwise.generation.sampling import ROWS_AT_ONCE, evaluate, sample_answers
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import dler
@@ -109,7 +110,7 @@ def run_sft(seed: int, place: Place) -> Numbers:
     base_tokens = float(place.result("dler-0")["outcome"]["before"]["mean_tokens"])
     count = min(TRAIN_PROBLEMS, round(dler_tokens(seed, place) / (8 * base_tokens)))
     problems = chain_problems(chains.problems(count, split="train", seed=seed), shipped_reasoner())
-    rollouts = sample_answers(policy, problems, Sampling(EVAL_CAP, samples=8, seed=seed))
+    rollouts = sample_answers(policy, problems, Sampling(cap=EVAL_CAP, samples=8, seed=seed, sample_rows=ROWS_AT_ONCE))
     best: dict[int, int] = {}
     for row, owner in enumerate(rollouts.problem_ids.tolist()):
         if rollouts.correct[row] and (owner not in best or rollouts.num_tokens[row] < rollouts.num_tokens[best[owner]]):
@@ -150,7 +151,7 @@ def measured(policy: Any, test: Any, seed: int) -> Numbers:
     base = load_policy(shipped_reasoner())
     found: Numbers = {}
     for suffix, temperature in (("", 1.0), ("_greedy", 0.0)):
-        sampling = Sampling(EVAL_CAP, temperature, seed=seed)
+        sampling = Sampling(cap=EVAL_CAP, temperature=temperature, seed=seed, sample_rows=ROWS_AT_ONCE)
         before, _ = evaluate(base, test, sampling, name="before", data="lab:chains")
         after, _ = evaluate(policy, test, sampling, name="after", data="lab:chains")
         found[f"before{suffix}"], found[f"after{suffix}"] = before.summary(seed=seed), after.summary(seed=seed)
@@ -167,7 +168,11 @@ def run_base(seed: int, place: Place) -> Numbers:
     found = {}
     for temperature in TEMPERATURES:
         record, _ = evaluate(
-            policy, test, Sampling(EVAL_CAP, temperature, seed=seed), name=f"base T={temperature}", data="lab:chains"
+            policy,
+            test,
+            Sampling(cap=EVAL_CAP, temperature=temperature, seed=seed, sample_rows=ROWS_AT_ONCE),
+            name=f"base T={temperature}",
+            data="lab:chains",
         )
         found[str(temperature)] = record.summary(seed=seed)
     return {"temperatures": found, "oracle_tokens": oracle_mean(test)}

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from lengthwise.config.groups.sampling import Sampling
 from lengthwise.engine.batches import Task, TaskWorld
 from lengthwise.engine.log_probabilities import Scorer
 from lengthwise.engine.model_folders import Policy
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.generation.sampling import Sampling, sample_answers
+from lengthwise.generation.sampling import sample_answers
 from lengthwise.grading.problems import Problems, prepare
 from lengthwise.grading.prompt_contract import preset, resolve
 from lengthwise.lab import chains, witnesses
@@ -204,8 +205,8 @@ def measure(policy: Policy, world: World, *, seed: int) -> dict[str, Any]:
 
 
 def _measure_set(policy: Policy, world: World, part: TestSet, seed: int) -> dict[str, Any]:
-    sampling = Sampling(part.cap, samples=part.samples, seed=seed)
-    drawn = sample_answers(policy, part.problems, sampling, rows_at_once=2048, world=part.world)
+    sampling = Sampling(cap=part.cap, samples=part.samples, seed=seed, sample_rows=2048)
+    drawn = sample_answers(policy, part.problems, sampling, world=part.world)
     rollouts = _on(drawn, "cpu")
     assert part.problems.categories is not None, "problems of the lab name their level"
     row_levels = [part.problems.categories[owner] for owner in rollouts.problem_ids.tolist()]

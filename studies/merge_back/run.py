@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
+from lengthwise.config.groups.sampling import Sampling
 from lengthwise.engine import load_policy
-from lengthwise.generation.sampling import Sampling, evaluate
+from lengthwise.generation.sampling import ROWS_AT_ONCE, evaluate
 from lengthwise.grading.problems import Problems
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import update_selective_merge
@@ -97,7 +98,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 def measured(policy: Any, problems: Problems, seed: int) -> Numbers:
     found = {}
     for name, (temperature, top_p) in SAMPLINGS.items():
-        sampling = Sampling(EVAL_CAP, temperature, top_p, seed=seed)
+        sampling = Sampling(cap=EVAL_CAP, temperature=temperature, top_p=top_p, seed=seed, sample_rows=ROWS_AT_ONCE)
         record, _ = evaluate(policy, problems, sampling, name="merge", data="lab:chains")
         found[name] = {"accuracy": float(record.accuracies.mean()), "mean_tokens": float(record.tokens.mean())}
     return found

@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.groups.sampling import Sampling
 from lengthwise.engine import load_policy
 from lengthwise.engine.model_folders import save_policy
 from lengthwise.engine.trainer import Trainer
-from lengthwise.generation.sampling import Sampling, evaluate
+from lengthwise.generation.sampling import ROWS_AT_ONCE, evaluate
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import dler
@@ -114,7 +115,13 @@ def carry_out(arm: str, seed: int, place: Place) -> Numbers:
 
 def measured(model: Path, name: str, seed: int, place: Place) -> Record:
     test, _ = held_out(place.options["problems"], shipped_reasoner())
-    record, _ = evaluate(load_policy(model), test, Sampling(EVAL_CAP, 1.0, seed=seed), name=name, data="chains")
+    record, _ = evaluate(
+        load_policy(model),
+        test,
+        Sampling(cap=EVAL_CAP, temperature=1.0, seed=seed, sample_rows=ROWS_AT_ONCE),
+        name=name,
+        data="chains",
+    )
     return record
 
 

@@ -17,7 +17,7 @@ from lengthwise.cli import main
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.statistics.records import Record
 
-FILES = ["evaluation.json", "graded.jsonl", "record.json", "report.html", "responses.jsonl", "summary.json"]
+FILES = ["config.json", "graded.jsonl", "record.json", "report.html", "responses.jsonl", "summary.json"]
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,19 @@ def test_the_same_command_draws_nothing_and_says_the_same(
     assert evaluated("lab:chains", "--data", data, "--out", folder, "--samples", 2, *LAB) == summary
 
 
+def test_the_config_in_a_folder_gives_the_same_measurement(base: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    _, folder = base
+    config = json.loads((folder / "config.json").read_text())
+    assert config["command"] == "evaluate"
+    assert (config["settings"]["samples"], config["settings"]["seed"]) == (2, 0)
+    assert not {"out", "overwrite", "json", "baseline", "threads"} & config["settings"].keys()
+    evaluated("--config", folder, "--out", tmp_path / "again")
+    for name in ("responses.jsonl", "record.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+    printed = invoke("evaluate", "--config", folder, "--seed", 5, "--print-config").stdout
+    assert "command: evaluate" in printed and "seed: 5" in printed and "temperature: 1.0" in printed
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -123,11 +136,13 @@ def test_changed_problems_are_another_evaluation_and_overwrite_replaces_it(
 def test_a_folder_with_anything_else_in_it_is_never_replaced(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "config.json").write_text("{}")  # a training run, say
-    code, said = complaint(monkeypatch, capsys, "lab:chains", "--data", data, "--out", tmp_path, *LAB, "--overwrite")
-    assert code == 2
-    assert "holds files but no run" in said
-    assert (tmp_path / "config.json").read_text() == "{}"
+    words = ["lab:chains", "--data", data, "--out", tmp_path, *LAB, "--overwrite"]
+    for there, says in (("{}", "holds files but no run"), ('{"command": "shorten", "environment": {}}', "of shorten")):
+        (tmp_path / "config.json").write_text(there)
+        code, said = complaint(monkeypatch, capsys, *words)
+        assert code == 2
+        assert says in said
+        assert (tmp_path / "config.json").read_text() == there
 
 
 def test_a_page_for_people_is_printed(base: tuple[dict[str, Any], Path], data: Path) -> None:
@@ -150,11 +165,14 @@ def test_problems_whose_reference_cannot_be_read_are_left_out_and_counted(tmp_pa
 
 
 def test_the_labs_own_problems_are_those_of_the_demo() -> None:
+    from lengthwise.config.commands import EvaluateSettings
     from lengthwise.runs.demo import held_out
     from lengthwise.runs.evaluate import _rows
 
     problems, _ = held_out(500, shipped_reasoner())
-    assert [row["problem"] for row in _rows("lab:chains")] == problems.questions
+    settings = EvaluateSettings.from_dict({"model": "m", "data": "lab:chains"})
+    assert [row["problem"] for row in _rows(settings)] == problems.questions
+    assert len(_rows(settings.replace(limit=7))) == 7
 
 
 # ---- baselines ----------------------------------------------------------------------------------------------
@@ -217,16 +235,18 @@ def test_short_of_says_what_is_spent_beside_what_is_waited_for(data: Path, tmp_p
 
 # ---- what is refused ----------------------------------------------------------------------------------------
 
-URL = ["--endpoint", "http://127.0.0.1:9", "--model", "m", "--retries", "0"]
+URL = ["m", "--endpoint", "http://127.0.0.1:9", "--retries", "0"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "MODEL and --endpoint: none given"),
-        (["lab:chains", *URL, "--cap", "9"], "MODEL and --endpoint: both given"),
-        (["--model", "m"], "--endpoint"),
-        (["--endpoint", "http://127.0.0.1:9", "--cap", "9"], "--model"),
+        ([], "model is not given; name MODEL"),
+        (["--model", "m"], "--model is now the argument MODEL"),
+        (["lab:chains", "--rule", "streaming"], "--rule is now --lambda-rule"),
+        (["lab:chains", "--no-think"], "--no-think is now --think no"),
+        (["--endpoint", "http://127.0.0.1:9", "--cap", "9"], "model is not given; name MODEL"),
+        ([*URL, "--cap", "9", "--stop-repeats"], "not behind a server"),
         (URL, "--cap N"),
         ([*URL, "--cap", "90", "--budget", "5"], "--tokenizer FOLDER"),
         ([*URL, "--cap", "90", "--tokenizer", "nowhere"], "no such folder"),
@@ -234,7 +254,7 @@ URL = ["--endpoint", "http://127.0.0.1:9", "--model", "m", "--retries", "0"]
         (["nowhere"], "no such folder"),
         (["lab:chains", "--budget", "8", "--early-stop", "agree"], "exclude each other"),
         (["lab:chains", "--concise"], "vocabulary has none"),
-        (["lab:chains", "--early-stop", "never"], "the only rule is 'agree'"),
+        (["lab:chains", "--early-stop", "never"], "give agree, the only rule"),
         (["lab:chains", "--budget", "600", "--cap", "100"], "lower the budget or raise the cap"),
         (["lab:chains", "--cap", "600"], "allows 512 positions"),
         (["lab:chains", "--samples", "0"], "samples is 0"),
@@ -275,7 +295,7 @@ def test_a_server_that_is_not_there_is_a_failed_run_that_can_be_continued(
     said = capsys.readouterr().err
     assert "no response after 1 tries (ConnectError" in said
     with serving() as server:
-        summary = evaluated("--data", data, "--out", tmp_path / "o2", *LAB, "--endpoint", server.url, "--model", "m")
+        summary = evaluated("--data", data, "--out", tmp_path / "o2", *LAB, "--endpoint", server.url, "m")
     assert summary["accuracy"] == 1.0
 
 
@@ -286,7 +306,7 @@ def thinking(text: str, **more: Any) -> Callable[[str, dict[str, Any]], dict[str
     return lambda asked, body: {"text": text, "tokens": 40, "finish": "stop", **more}
 
 
-GSM = ["--preset", "gsm8k", "--cap", "60", "--model", "m"]
+GSM = ["--preset", "gsm8k", "--cap", "60", "m"]
 
 
 @pytest.fixture
@@ -324,9 +344,9 @@ def test_a_model_that_answers_directly_and_is_said_to_think_is_noticed(tmp_path:
         command = ["--data", questions, *GSM, "--endpoint", server.url, "--out"]
         shown = invoke("evaluate", *command, tmp_path / "a", "--think", "yes")
         assert "warning: 100% of the responses never close their thinking" in shown.stderr
-        assert "give --no-think" in shown.stderr
+        assert "give --think no" in shown.stderr
         assert "0.0% right" in shown.stdout
-        for place, flags in enumerate((["--no-think"], ["--think", "no"], [])):
+        for place, flags in enumerate((["--think", "no"], ["--think", "marks"], [])):
             shown = invoke("evaluate", *command, tmp_path / f"b{place}", *flags)
             assert "warning" not in shown.stderr
             assert "100.0% right" in shown.stdout
@@ -347,7 +367,7 @@ def test_the_same_problem_twice_counts_as_two(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "t.jsonl", 3)
     data.write_text(data.read_text() * 2)
     with serving() as server:
-        summary = evaluated("--data", data, "--out", tmp_path / "o", *LAB, "--endpoint", server.url, "--model", "m")
+        summary = evaluated("--data", data, "--out", tmp_path / "o", *LAB, "--endpoint", server.url, "m")
     assert summary["problems"] == 6
     assert summary["left_out"]["rows"] == 0
 
@@ -356,7 +376,7 @@ def test_the_key_stands_in_no_file(tmp_path: Path, data: Path, monkeypatch: pyte
     monkeypatch.setenv("SECRET_KEY", "sk-very-secret")
     with serving() as server:
         evaluated(
-            "--data", data, "--out", tmp_path / "o", *LAB, "--endpoint", server.url, "--model", "m", "--api-key-env",
+            "--data", data, "--out", tmp_path / "o", *LAB, "--endpoint", server.url, "m", "--api-key-env",
             "SECRET_KEY",
         )  # fmt: skip
     assert server.requests[0]["headers"]["Authorization"] == "Bearer sk-very-secret"

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from lengthwise.cli import app, main
 from lengthwise.context import lambda_attention
-from lengthwise.context.lambda_shaped_attention.streaming import TextStream, check_sampling, read, write
-from lengthwise.errors import ConfigError, InputError
+from lengthwise.context.lambda_shaped_attention.streaming import TextStream, read, write
+from lengthwise.errors import InputError
 from lengthwise.lab.reasoner import shipped_reasoner
 
 RUN = [sys.executable, "-c", "from lengthwise.cli import main; main()", "generate"]
@@ -74,22 +74,6 @@ def test_no_prompt_and_broken_weights_are_input_errors(net):
         list(write(net, torch.full((60,), torch.nan), cache=DynamicCache(), eos_ids=(), generator=torch.Generator()))
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"max_tokens": -1}, "max_tokens is -1"),
-        ({"chunk": 0}, "chunk is 0"),
-        ({"temperature": -0.5}, "temperature is -0.5"),
-        ({"temperature": float("nan")}, "temperature is nan"),
-        ({"top_p": 0.0}, "top_p is 0.0"),
-        ({"top_p": 1.5}, "top_p is 1.5"),
-    ],
-)
-def test_impossible_sampling_is_a_config_error(options, says):
-    with pytest.raises(ConfigError, match=says):
-        check_sampling(**{"max_tokens": 5, "temperature": 1.0, "top_p": 1.0, "chunk": 8, **options})
-
-
 class Bytes:
     """A tokenizer of single bytes."""
 
@@ -127,7 +111,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_book_is_read_in_constant_memory(book):
-    done = run("--lambda", "--window", 128, "--prompt-file", book, "--max-tokens", 9, "--json")
+    done = run("--lambda", "--window", 128, "--prompt-file", book, "--cap", 9, "--json")
     assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["prompt_tokens"] == 2400
@@ -144,7 +128,7 @@ def test_a_book_is_read_in_constant_memory(book):
 
 
 def test_streamed_text_equals_the_whole(book):
-    common = ("--lambda", "--prompt-file", book, "--max-tokens", 20, "--temperature", 1)
+    common = ("--lambda", "--prompt-file", book, "--cap", 20, "--temperature", 1)
     streamed, whole = run(*common, "--stream"), run(*common, "--json")
     assert streamed.exit_code == whole.exit_code == 0, streamed.stderr + whole.stderr
     assert streamed.stdout == json.loads(whole.stdout)["text"] + "\n"
@@ -159,7 +143,7 @@ def test_the_prompt_may_come_from_standard_input():
 
 
 def test_streaming_rule_by_name():
-    done = run("--lambda", "--rule", "streaming", "--window", 32, "--prompt", "7+12?", "--json")
+    done = run("--lambda", "--lambda-rule", "streaming", "--window", 32, "--prompt", "7+12?", "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["finished"] is True
 
@@ -179,7 +163,7 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_ctrl_c_is_clean(endless):
-    command = [*RUN, str(endless), "--lambda", "--window", "32", "--prompt", "7+12?", "--max-tokens", "0"]
+    command = [*RUN, str(endless), "--lambda", "--window", "32", "--prompt", "7+12?", "--cap", "0"]
     process = subprocess.Popen([*command, "--stream"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     first = process.stdout.read(400)  # more than the window, and it writes on
@@ -201,11 +185,11 @@ def test_ctrl_c_is_clean(endless):
         (["--prompt", ""], "no tokens|empty"),
         (["--prompt", "1+1?", "--window", "64"], "without --lambda"),
         (["--prompt", "1+1?", "--lambda", "--window", "0"], "window is 0"),
-        (["--prompt", "1+1?", "--lambda", "--rule", "lamda"], "choose one of lambda, streaming"),
-        (["--prompt", "1+1?", "--max-tokens", "600"], "reads 512 in all; give --lambda"),
-        (["--prompt", "1+1?", "--max-tokens", "0"], "no bound on new tokens"),
+        (["--prompt", "1+1?", "--lambda", "--lambda-rule", "lamda"], "choose lambda or streaming"),
+        (["--prompt", "1+1?", "--cap", "600"], "reads 512 in all; give --lambda"),
+        (["--prompt", "1+1?", "--cap", "0"], "no bound on new tokens"),
         (["--prompt", "1+1?", "--temperature", "-1"], "temperature is -1"),
-        (["--prompt", "1+1?", "--chunk", "0"], "chunk is 0"),
+        (["--prompt", "1+1?", "--prefill-chunk", "0"], "prefill_chunk is 0"),
         (["--prompt", "1+1?", "--chat-template"], "chat template"),
         (["--prompt", "1+1?", "--stream", "--json"], "give one of them"),
         (["--prompt", "1+1?", "--device", "cuda:77"], "does not have"),

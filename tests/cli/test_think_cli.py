@@ -88,5 +88,5 @@ def test_comparisons_and_exports_say_it(
 
 @pytest.mark.parametrize("name", ["opens", "closes", "knows", "knows-not"])
 def test_generate_writes_on_from_any_chat_template(models: Path, name: str) -> None:
-    shown = invoke("generate", models / name, "--prompt", "7 + 5 ?", "--chat-template", "--max-tokens", 2, "--json")
+    shown = invoke("generate", models / name, "--prompt", "7 + 5 ?", "--chat-template", "--cap", 2, "--json")
     assert json.loads(shown.stdout)["new_tokens"] in (1, 2)

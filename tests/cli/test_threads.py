@@ -129,7 +129,7 @@ def test_a_run_keeps_the_threads_that_it_had(tmp_path, capsys, flags, count) -> 
               "--out", str(tmp_path / "out"), "--json", *flags])  # fmt: skip
     assert not ended.value.code, capsys.readouterr().err
     assert torch.get_num_threads() == 3 - count
-    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["environment"]["threads"] == count
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["environment"]["threads"] == count
     torch.set_num_threads(2)
 
 

@@ -185,7 +185,6 @@ def test_a_servers_seed_is_its_own_unless_given():
     assert "password" in refusal("evaluate", **{**server, "endpoint": "http://me:secret@h:1"})
     assert "secret" not in refusal("evaluate", **{**server, "endpoint": "http://me:secret@h:1"})
     assert refusal("evaluate", **{**server, "endpoint": "ftp://h"}).startswith("endpoint is 'ftp://h'; write for")
-    assert "tokenizer is for an endpoint" in refusal("evaluate", tokenizer="t")
 
 
 def test_options_come_as_texts_a_list_or_a_table():

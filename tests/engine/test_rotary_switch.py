@@ -382,7 +382,7 @@ def test_generate_reads_a_text_anew_where_its_factors_switch(tmp_path):
     policy = load_policy(folder, device="cpu")
     text = policy.tokenizer.decode(policy.tokenizer("1+2+3+4+5+6")["input_ids"])
     for words, room in ((text, 30), (text * 3, 9)):
-        arguments = ["generate", str(folder), "--prompt", words, "--max-tokens", str(room), "--chunk", "4", "--json"]
+        arguments = ["generate", str(folder), "--prompt", words, "--cap", str(room), "--prefill-chunk", "4", "--json"]
         said = json.loads(CliRunner().invoke(app, arguments).stdout)["text"]
         ids = policy.tokenizer(words)["input_ids"]
         sampler = Sampler(policy.model, eos_ids=[policy.tokenizer.eos_token_id], pad_id=0)

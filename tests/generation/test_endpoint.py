@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from serving import Serving, serving, worked
 
+from lengthwise.config.groups.sampling import Intervention, Sampling
 from lengthwise.errors import ConfigError, EndpointError
 from lengthwise.generation import endpoint as endpoints
 from lengthwise.generation.endpoint import Endpoint, Reply, ask_all, parse_reply, retry_after
-from lengthwise.generation.free_baselines import BREVITY, Intervention
+from lengthwise.generation.free_baselines import BREVITY, asking
 from lengthwise.generation.response_log import ResponseLog
-from lengthwise.generation.sampling import Sampling
 from lengthwise.grading.problems import Questions, prepare, read_questions
 from lengthwise.grading.prompt_contract import preset, resolve
 from lengthwise.lab import chains
@@ -52,7 +52,7 @@ def ask(
     waits: list[tuple[str, float]] = []
     with ResponseLog(folder / "responses.jsonl") as log:
         ask_all(
-            asked, lab_questions() if questions is None else questions, sampling or Sampling(100, seed=None), log,
+            asked, lab_questions() if questions is None else questions, sampling or Sampling(cap=100, seed=None), log,
             intervention=intervention or Intervention(), tell=lambda found: None,
             waiting=lambda reason, seconds: waits.append((reason, seconds)),
         )  # fmt: skip
@@ -97,9 +97,9 @@ def test_a_plain_prompt_goes_to_completions_and_a_chat_to_chat_completions(tmp_p
 
 def test_seeds_differ_by_problem_and_sample_and_repeat(tmp_path: Path) -> None:
     with serving() as server:
-        ask(tmp_path, server, sampling=Sampling(50, 0.6, 0.95, samples=2, seed=3))
+        ask(tmp_path, server, sampling=Sampling(cap=50, temperature=0.6, top_p=0.95, samples=2, seed=3))
         (tmp_path / "again").mkdir()
-        ask(tmp_path / "again", server, sampling=Sampling(50, 0.6, 0.95, samples=2, seed=3))
+        ask(tmp_path / "again", server, sampling=Sampling(cap=50, temperature=0.6, top_p=0.95, samples=2, seed=3))
     seeds = [request["body"]["seed"] for request in server.requests]
     assert len(set(seeds[:6])) == 6
     assert seeds[:6] == seeds[6:]
@@ -248,7 +248,7 @@ def test_a_mix_of_faults_under_load_loses_and_doubles_nothing(tmp_path: Path) ->
     faults = [fault for _ in range(12) for fault in (*FAULTS, None, "slow" if _ < 2 else None)]
     with serving(faults=faults) as server:
         found = ask(
-            tmp_path, server, lab_questions(rows), sampling=Sampling(100, samples=3), concurrency=12, retries=30,
+            tmp_path, server, lab_questions(rows), sampling=Sampling(cap=100, samples=3), concurrency=12, retries=30,
             timeout=0.8,
         )  # fmt: skip
     keys = [(row["problem_id"], row["sample"]) for row in found]
@@ -279,7 +279,7 @@ def test_waits_grow_and_heed_retry_after(tmp_path: Path, monkeypatch: pytest.Mon
     waits: list[float] = []
     with serving(faults=["500", "500", "500", "429 0.3"]) as server, ResponseLog(tmp_path / "r.jsonl") as log:
         ask_all(
-            Endpoint(server.url, "m", concurrency=1), lab_questions(), Sampling(100), log,
+            Endpoint(server.url, "m", concurrency=1), lab_questions(), Sampling(cap=100), log,
             intervention=Intervention(), tell=lambda found: None, waiting=lambda reason, seconds: waits.append(seconds),
         )  # fmt: skip
     # Half to all of 0.01, 0.02, 0.04; then as long as it was asked to.
@@ -383,7 +383,7 @@ def test_concise_asks_for_brevity_and_keeps_the_names_of_the_problems(tmp_path: 
     contract = preset("gsm8k")
     rows = [{"question": "How many?", "answer": "#### 4"}]
     plain = read_questions(rows, contract, source="here")
-    brief = read_questions(rows, contract, source="here", asking=Intervention(concise=True).asking(contract))
+    brief = read_questions(rows, contract, source="here", asking=asking(Intervention(concise=True), contract))
     assert brief.ids == plain.ids
     assert brief.contract.fingerprint() == plain.contract.fingerprint()
     with serving() as server:

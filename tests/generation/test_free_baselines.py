@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 
+from lengthwise.config.groups.sampling import Intervention
 from lengthwise.engine.backends.transformers_sampler import World
 from lengthwise.errors import ConfigError
 from lengthwise.generation.free_baselines import (
     Agreed,
     FirstOfGroup,
     ForcedEnding,
-    Intervention,
     answer_begins,
+    asking,
     budget_spent,
     confirmed_at,
+    ending,
     first_to_finish,
 )
 from lengthwise.grading.prompt_contract import preset
@@ -52,31 +54,31 @@ def test_a_bad_intervention_is_refused(options: dict[str, Any], says: str) -> No
 
 
 def test_what_is_written_into_a_record() -> None:
-    assert Intervention().to_dict() is None
-    assert Intervention(budget=512).to_dict() == {"budget": 512, "answer_tokens": 256}
-    assert Intervention(short_of=4).to_dict() == {"short_of": 4}
-    assert Intervention(concise=True).to_dict() == {"concise": True}
-    assert Intervention(early_stop="agree", answer_tokens=9, answer_prompt="So: ").to_dict() == {
+    assert Intervention().context() is None
+    assert Intervention(budget=512).context() == {"budget": 512, "answer_tokens": 256}
+    assert Intervention(short_of=4).context() == {"short_of": 4}
+    assert Intervention(concise=True).context() == {"concise": True}
+    assert Intervention(early_stop="agree", answer_tokens=9, answer_prompt="So: ").context() == {
         "early_stop": "agree", "answer_tokens": 9, "answer_prompt": "So: "
     }  # fmt: skip
 
 
 def test_how_the_answer_is_asked_for() -> None:
     budget = Intervention(budget=8)
-    assert budget.ending(LAB) == "A:"
-    assert budget.ending(GSM8K) == "</think>\n\nThe final answer is \\boxed{"
-    assert budget.ending(DIRECT) == "\n\nThe final answer is \\boxed{"
-    assert Intervention(budget=8, answer_prompt="\nResult: ").ending(GSM8K) == "</think>\nResult: "
+    assert ending(budget, LAB) == "A:"
+    assert ending(budget, GSM8K) == "</think>\n\nThe final answer is \\boxed{"
+    assert ending(budget, DIRECT) == "\n\nThe final answer is \\boxed{"
+    assert ending(Intervention(budget=8, answer_prompt="\nResult: "), GSM8K) == "</think>\nResult: "
     own = preset("math", answer_pattern="Result: (.+)")
     with pytest.raises(ConfigError, match="--answer-prompt"):
-        budget.ending(own)
-    assert Intervention(budget=8, answer_prompt="\nResult: ").ending(own) == "</think>\nResult: "
+        ending(budget, own)
+    assert ending(Intervention(budget=8, answer_prompt="\nResult: "), own) == "</think>\nResult: "
 
 
 def test_brevity_cannot_be_asked_for_in_the_labs_vocabulary() -> None:
     with pytest.raises(ConfigError, match="vocabulary has none"):
-        Intervention(concise=True).asking(LAB)
-    assert Intervention(budget=8).asking(LAB) is LAB
+        asking(Intervention(concise=True), LAB)
+    assert asking(Intervention(budget=8), LAB) is LAB
 
 
 # ---- where the answer begins, and where it is confirmed -----------------------------------------------------

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
+from lengthwise.config.groups.sampling import Intervention, Sampling
 from lengthwise.engine import Policy, load_policy
 from lengthwise.errors import ConfigError
-from lengthwise.generation.free_baselines import Intervention
 from lengthwise.generation.response_log import Completion, ResponseLog
 from lengthwise.generation.sampling import (
-    Sampling,
     check_forcing,
     complete,
     complete_all,
@@ -42,7 +41,7 @@ def problems() -> Problems:
 
 @pytest.fixture(scope="module")
 def plain(policy: Policy, problems: Problems) -> list[Completion]:
-    return complete(policy, problems, Sampling(CAP))
+    return complete(policy, problems, Sampling(cap=CAP))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +70,7 @@ def counts_hold(problems: Problems, found: Sequence[Completion]) -> None:
 
 
 def test_completions_say_what_rollouts_do(policy: Policy, problems: Problems, plain: list[Completion]) -> None:
-    record, rollouts = evaluate(policy, problems, Sampling(CAP), name="x", data="lab:chains")
+    record, rollouts = evaluate(policy, problems, Sampling(cap=CAP), name="x", data="lab:chains")
     assert [one.num_tokens for one in plain] == rollouts.num_tokens.tolist()
     assert [one.finished for one in plain] == rollouts.finished.tolist()
     assert record.context["template"] == problems.contract.fingerprint()
@@ -82,7 +81,7 @@ def test_completions_say_what_rollouts_do(policy: Policy, problems: Problems, pl
 def test_a_budget_forces_the_answer_of_those_that_are_still_thinking(
     policy: Policy, problems: Problems, plain: list[Completion]
 ) -> None:
-    found = complete(policy, problems, Sampling(CAP), intervention=Intervention(budget=50, answer_tokens=4))
+    found = complete(policy, problems, Sampling(cap=CAP), intervention=Intervention(budget=50, answer_tokens=4))
     counts_hold(problems, found)
     assert {one.forced for one in found} == {True, False}
     for one in found:
@@ -97,7 +96,7 @@ def test_a_budget_forces_the_answer_of_those_that_are_still_thinking(
 
 
 def test_an_answer_that_does_not_end_is_cut_and_not_finished(policy: Policy, problems: Problems) -> None:
-    found = complete(policy, problems, Sampling(CAP), intervention=Intervention(budget=3, answer_tokens=1))
+    found = complete(policy, problems, Sampling(cap=CAP), intervention=Intervention(budget=3, answer_tokens=1))
     counts_hold(problems, found)
     cut = [one for one in found if not one.finished]
     # 3 of thinking, A: and one token of an answer that takes two, with its EOS.
@@ -106,7 +105,7 @@ def test_an_answer_that_does_not_end_is_cut_and_not_finished(policy: Policy, pro
 
 
 def test_early_stop_forces_only_what_has_confirmed_an_answer(policy: Policy, problems: Problems) -> None:
-    found = complete(policy, problems, Sampling(CAP), intervention=Intervention(early_stop="agree"))
+    found = complete(policy, problems, Sampling(cap=CAP), intervention=Intervention(early_stop="agree"))
     counts_hold(problems, found)
     forced = [one for one in found if one.forced]
     assert forced
@@ -120,7 +119,7 @@ def test_early_stop_forces_only_what_has_confirmed_an_answer(policy: Policy, pro
 def test_short_of_is_shorter_and_says_what_all_spent(
     policy: Policy, problems: Problems, plain: list[Completion]
 ) -> None:
-    found = complete(policy, problems, Sampling(CAP), intervention=Intervention(short_of=4))
+    found = complete(policy, problems, Sampling(cap=CAP), intervention=Intervention(short_of=4))
     counts_hold(problems, found)
     assert sum(one.num_tokens for one in found) < sum(one.num_tokens for one in plain)
     for one in found:
@@ -128,14 +127,14 @@ def test_short_of_is_shorter_and_says_what_all_spent(
 
 
 def test_greedy_siblings_are_one_response_written_m_times(policy: Policy, problems: Problems) -> None:
-    some, greedy = problems.part(0, 4), Sampling(CAP, 0.0)
+    some, greedy = problems.part(0, 4), Sampling(cap=CAP, temperature=0.0)
     plain = complete(policy, some, greedy)
     found = complete(policy, some, greedy, intervention=Intervention(short_of=2))
     assert [one.text for one in found] == [one.text for one in plain]
 
 
 def test_siblings_that_are_not_in_flight_together_give_the_same_account(policy: Policy, problems: Problems) -> None:
-    found = complete(policy, problems, Sampling(60), intervention=Intervention(short_of=3), rows_at_once=2)
+    found = complete(policy, problems, Sampling(cap=60, sample_rows=2), intervention=Intervention(short_of=3))
     for one in found:
         assert one.spent_tokens is not None
         assert one.num_tokens <= one.spent_tokens <= 3 * one.num_tokens
@@ -154,10 +153,10 @@ def test_a_budget_needs_room_for_an_answer(
     problems: Problems, intervention: Intervention, cap: int, says: str | None
 ) -> None:
     if says is None:
-        check_forcing(problems, Sampling(cap), intervention)
+        check_forcing(problems, Sampling(cap=cap), intervention)
         return
     with pytest.raises(ConfigError, match=says):
-        check_forcing(problems, Sampling(cap), intervention)
+        check_forcing(problems, Sampling(cap=cap), intervention)
 
 
 def log_of(
@@ -165,7 +164,7 @@ def log_of(
 ) -> bytes:
     with ResponseLog(path) as log:
         complete_all(
-            policy, problems, Sampling(80, samples=2, seed=5), log, intervention=intervention, rows_at_once=8,
+            policy, problems, Sampling(cap=80, samples=2, seed=5, sample_rows=8), log, intervention=intervention,
             tell=lambda found: parts.append(len(found)) if parts is not None else None,
         )  # fmt: skip
     return path.read_bytes()
@@ -188,9 +187,9 @@ def test_a_log_cut_anywhere_is_continued_to_the_same_bytes(
 
 def test_parts_draw_on_their_own(policy: Policy, problems: Problems, tmp_path: Path) -> None:
     twins = [dataclasses.replace(problems.part(0, 1), ids=[name]) for name in ("a", "b")]
-    first, second = (complete(policy, some, Sampling(CAP), part=n)[0] for n, some in enumerate(twins))
+    first, second = (complete(policy, some, Sampling(cap=CAP), part=n)[0] for n, some in enumerate(twins))
     assert first != second
-    assert complete(policy, twins[1], Sampling(CAP), part=1)[0] == second
+    assert complete(policy, twins[1], Sampling(cap=CAP), part=1)[0] == second
 
 
 def test_data_is_called_by_its_file_and_not_by_its_folder(tmp_path: Path) -> None:
@@ -204,5 +203,5 @@ def test_a_context_holds_all_that_must_agree() -> None:
     from lengthwise.statistics.records import MUST_AGREE
 
     questions = read_questions([{"problem": "1+1?", "answer": 2}], preset("lab"), source="here")
-    context = context_of(questions, Sampling(5), model="m", data="d", grader="g", tokenizer="t")
+    context = context_of(questions, Sampling(cap=5), model="m", data="d", grader="g", tokenizer="t")
     assert set(MUST_AGREE) <= context.keys()

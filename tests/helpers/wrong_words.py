@@ -16,7 +16,7 @@ def _each(words: Iterable[str], value: list[str]) -> dict[str, list[str]]:
     return {word: list(value) for word in words}
 
 
-ENDPOINT = ["--endpoint", "http://127.0.0.1:9/v1", "--model", "m"]
+ENDPOINT = ["m", "--endpoint", "http://127.0.0.1:9/v1"]
 BASES: dict[str, list[str]] = {
     "grade": ["log.jsonl"],
     "evaluate": ["lab:chains", "--data", "rows.jsonl", "--preset", "lab", "--cap", "40", "--out", "new"],
@@ -49,24 +49,15 @@ BASES: dict[str, list[str]] = {
 SERVED = {
     "evaluate": [*ENDPOINT, "--data", "rows.jsonl", "--cap", "40", "--out", "new"],
     "evaluate-context": [
-        "m",
-        *ENDPOINT[:2],
-        "--tokenizer",
-        "lab:chains",
-        "--lengths",
-        "48",
-        "--tasks",
-        "lines",
-        "--out",
-        "new",
+        *ENDPOINT, "--tokenizer", "lab:chains", "--lengths", "48", "--tasks", "lines", "--out", "new",
     ],
-}
+}  # fmt: skip
 SERVER = ("--model", "--endpoint", "--tokenizer", "--concurrency", "--retries", "--timeout", "--api-key-env")
 SWEEP = ["--judge", "flag:x", "--data", "rows.jsonl", "--preset", "lab", "--cap", "40"]
 MODES = ["--method", "ada-r1", "--short-model", "lab:terse"]
 BESIDE: dict[str, list[str]] = {
-    **_each(("evaluate --n-global", "evaluate --window", "evaluate --rule"), ["--lambda"]),
-    **_each(("generate --n-global", "generate --window", "generate --rule"), ["--lambda"]),
+    **_each(("evaluate --n-global", "evaluate --window", "evaluate --lambda-rule"), ["--lambda"]),
+    **_each(("generate --n-global", "generate --window", "generate --lambda-rule"), ["--lambda"]),
     **_each(("evaluate --answer-tokens", "evaluate --answer-prompt"), ["--budget", "9"]),
     **_each(("generate --top-p", "generate --seed"), ["--temperature", "1"]),
     **_each(("shorten --longest", "shorten --shortest", "shorten --cycle"),
@@ -118,9 +109,10 @@ WRONG: dict[type | str, list[str]] = {
     **{f"{command} --out": [*OUT_FOLDERS, "taken", ""] for command in (
         "shorten", "demo", "evaluate", "evaluate-context", "compare", "merge", "repair", "extend")},
     **_each((
-        "--preset", "--method", "--methods", "--device", "--dtype", "--scheme", "--rule", "--rounding", "--scope",
-        "--score", "--control", "--controls", "--mode", "--choose", "--cap", "--stage", "--early-stop", "--head",
-        "--out-dtype", "--rescale", "--sharding", "--tasks", "--tokens", "--answers", "--allow", "ENGINE"), WORDS),
+        "--preset", "--method", "--methods", "--device", "--dtype", "--scheme", "--lambda-rule", "--rounding",
+        "--scope", "--score", "--control", "--controls", "--mode", "--choose", "--cap", "--stage", "--early-stop",
+        "--head", "--out-dtype", "--rescale", "--sharding", "--tasks", "--tokens", "--answers", "--allow", "ENGINE"),
+        WORDS),
     **_each(("--lengths", "--weights", "--fractions", "--rows", "--merge-back"), NUMBERS),
     "--answer-pattern": ["(", "x", "(a)(b)"],
     **_each(("--grader", "--judge"), ["nope", "no_such:thing", "os:nope", "os:sep", "./missing.py", ""]),
@@ -131,7 +123,7 @@ WRONG: dict[type | str, list[str]] = {
     **_each(("--prompt-template", "--harmful-template", "--response-column", "--text-column"), TEXT),
     "--finished-column": TEXT,
     **_each(("--problem-column", "--answer-column", "--tokens-column"), ["nope", ""]),
-    **_each(("--api-key-env", "evaluate --model"), TEXT),
+    "--api-key-env": TEXT,
     **_each(("--include", "--exclude", "--target"), ["no-such-tensor", ""]),
     **_each(("--prompt", "--system-prompt", "--answer-prompt", "--category-column", "--reasoning-column"), []),
 }  # fmt: skip
@@ -139,7 +131,7 @@ WRONG: dict[type | str, list[str]] = {
 RIGHT: dict[str, list[str]] = {
     **_each(("--seed", "--warmup-steps", "--lora", "--sample-rows", "--margin", "--steps"), ["0"]),
     **_each(("evaluate --sample-rows", "demo --steps", "shorten --steps", "compare --steps", "export --steps"), []),
-    **_each(("--temperature", "--retries", "--price", "--max-tokens", "--t", "--judge-threshold"), ["0"]),
+    **_each(("--temperature", "--retries", "--price", "generate --cap", "--t", "--judge-threshold"), ["0"]),
     **_each(("shorten --temperature", "compare --temperature", "export --temperature"), []),
     "merge --scale": ["0", "-1"],  # a step of no length, or backwards
     **_each(("extend --power", "merge --density"), ["0"]),  # the end of a range, at which the scheme or change is gone

@@ -111,8 +111,9 @@ def test_bad_input_is_named(call, names):
 
 
 def test_the_shipped_guesser_solves_two_numbers_and_sometimes_takes_long():
+    from lengthwise.config.groups.sampling import Sampling
     from lengthwise.engine import load_policy
-    from lengthwise.generation.sampling import Sampling, sample_answers
+    from lengthwise.generation.sampling import sample_answers
     from lengthwise.grading.problems import prepare
     from lengthwise.grading.prompt_contract import preset, resolve
     from lengthwise.lab.reasoner import shipped_reasoner
@@ -121,7 +122,7 @@ def test_the_shipped_guesser_solves_two_numbers_and_sometimes_takes_long():
     rows = [p.row for p in search.problems(12, split="test", seed=0, levels=(2,))]
     contract = resolve(preset("lab"), policy.tokenizer)
     problems = prepare(rows, contract, policy.tokenizer, cap=100, positions=512, source="search")
-    found = sample_answers(policy, problems, Sampling(100, samples=4, seed=0))
+    found = sample_answers(policy, problems, Sampling(cap=100, samples=4, seed=0))
     assert float(found.correct.float().mean()) > 0.75
     lengths = found.num_tokens.float()
     assert lengths.max() >= 3 * lengths.median()

@@ -211,7 +211,7 @@ def test_thinking_given_apart_is_thinking(tmp_path: Path, words: str) -> None:
 def test_the_contract_tells_how_a_response_is_read(tmp_path: Path, options: dict[str, Any], how: str) -> None:
     summary, rows = graded(tmp_path, [row("a", 0, 4, "The answer is 4", 5)], **options)
     assert rows[0]["how"] == how
-    assert any("--no-think" in note for note in summary["notes"]) == (how == "thinking never closed")
+    assert any("--think no" in note for note in summary["notes"]) == (how == "thinking never closed")
 
 
 def test_a_tokenizer_that_is_not_the_models_is_mentioned(tmp_path: Path, words: str) -> None:

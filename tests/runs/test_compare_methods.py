@@ -421,13 +421,14 @@ def test_without_a_single_finished_setting_nothing_is_claimed() -> None:
 
 
 def test_the_witnesses_arena_writes_readings_and_knows_its_frontier(tmp_path: Path) -> None:
+    from lengthwise.config.groups.sampling import Sampling
     from lengthwise.engine import load_policy
-    from lengthwise.generation.sampling import Sampling, evaluate
+    from lengthwise.generation.sampling import evaluate
 
     arena = open_arena(asked(tmp_path, model="lab:witnesses", test_problems=12))
     assert arena.train(0).answers != arena.train(1).answers
     policy = load_policy(arena.folder, device="cpu")
-    before, rollouts = evaluate(policy, arena.test, Sampling(arena.eval_cap), name="before", data="d")
+    before, rollouts = evaluate(policy, arena.test, Sampling(cap=arena.eval_cap), name="before", data="d")
     ask = arena.test.tokenizer.convert_tokens_to_ids(witnesses.ASK)
     tokens = [rollouts.response(row) for row in range(12)]
     # Every reading follows an ask, most are right, and the asker asks for many.
@@ -444,8 +445,9 @@ def test_the_witnesses_arena_writes_readings_and_knows_its_frontier(tmp_path: Pa
 
 
 def test_the_search_arena_keeps_its_splits_apart_and_stops_after_so_many_tries(tmp_path: Path) -> None:
+    from lengthwise.config.groups.sampling import Sampling
     from lengthwise.engine import load_policy
-    from lengthwise.generation.sampling import Sampling, evaluate
+    from lengthwise.generation.sampling import evaluate
 
     arena = open_arena(asked(tmp_path, model="lab:search", test_problems=60, validation_problems=60))
     parts = [set(part.questions) for part in (arena.train(0), arena.validation, arena.test)]
@@ -458,7 +460,7 @@ def test_the_search_arena_keeps_its_splits_apart_and_stops_after_so_many_tries(t
     assert arena.eval_cap == 24 * 16 - 1 + 1 + 7 + 1
     assert "stopped once it agrees" not in arena.baselines
     policy = load_policy(arena.folder, device="cpu")
-    before, rollouts = evaluate(policy, arena.test, Sampling(arena.eval_cap), name="before", data="d")
+    before, rollouts = evaluate(policy, arena.test, Sampling(cap=arena.eval_cap), name="before", data="d")
     few = arena.baselines["at most 3 tries"](policy, arena.test, before)
     assert before.accuracies.mean() > few.accuracies.mean() > 0.1
     # Whoever hits in time is left alone: 3 tries of at most 16 words, A: and an answer.

@@ -96,7 +96,7 @@ def through_kills(
 @pytest.mark.slow
 def test_server_and_client_are_killed_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     data, port, folder = write_rows(tmp_path / "t.jsonl", 60, (2, 3, 4)), servers.free_port(), tmp_path / "o"
-    command = ["--data", data, "--out", folder, *LAB, "--endpoint", f"http://127.0.0.1:{port}", "--model", "m",
+    command = ["--data", data, "--out", folder, *LAB, "--endpoint", f"http://127.0.0.1:{port}", "m",
                "--samples", 2, "--concurrency", 4, "--retries", 40]  # fmt: skip
     rows = through_kills(folder, command, lambda: servers.start(port, 0.05), [20, 60], 120)
     assert all(row["response"] == worked(row["problem"], {})["text"] for row in rows)
@@ -106,7 +106,7 @@ def test_server_and_client_are_killed_and_nothing_is_lost_or_doubled(tmp_path: P
 @pytest.mark.slow
 def test_the_labs_model_behind_a_server_is_the_labs_model(tmp_path: Path) -> None:
     data, port, folder = write_rows(tmp_path / "t.jsonl", 40), servers.free_port(), tmp_path / "o"
-    command = ["--data", data, "--out", folder, *LAB, "--endpoint", f"http://127.0.0.1:{port}", "--model", "m",
+    command = ["--data", data, "--out", folder, *LAB, "--endpoint", f"http://127.0.0.1:{port}", "m",
                "--tokenizer", "lab:chains", "--seed", 1, "--retries", 40]  # fmt: skip
     through_kills(folder, command, lambda: servers.start(port, 0.0, "model"), [5, 20], 40)
     # Behind the server or in our own sampler, it is the same measurement of the same model.
@@ -142,7 +142,7 @@ def test_transformers_serve_is_evaluated(tmp_path: Path, chat: bool) -> None:
         return process
 
     data = write_rows(tmp_path / "t.jsonl", 24)
-    command = ["--data", data, "--out", folder, *LAB, "--endpoint", f"http://127.0.0.1:{port}", "--model", model,
+    command = ["--data", data, "--out", folder, *LAB, "--endpoint", f"http://127.0.0.1:{port}", model,
                "--concurrency", 4, "--retries", 60, *(["--chat-template"] if chat else [])]  # fmt: skip
     rows = through_kills(folder, command, serve, [5, 12], 24)
     summary = json.loads((folder / "summary.json").read_text())

@@ -71,7 +71,7 @@ def test_evaluate_within_the_window_is_the_same_and_beyond_goes_on(data, tmp_pat
     [
         (["evaluate", "MODEL", "--data", "DATA", "--window", "64"], "without --lambda"),
         (["evaluate", "MODEL", "--data", "DATA", "--lambda", "--window", "0", "--preset", "lab"], "window is 0"),
-        (["evaluate", "--endpoint", "http://localhost:1", "--model", "x", "--cap", "5", "--data", "DATA", "--lambda"],
+        (["evaluate", "--endpoint", "http://localhost:1", "x", "--cap", "5", "--data", "DATA", "--lambda"],
          "not one behind a server"),
         (["shorten", "MODEL", "--data", "DATA", "--out", "OUT", "--lambda"], "--lambda cannot be used to shorten"),
         (["extend", "MODEL", "--scheme", "yarn", "--out", "OUT", "--lambda"], "--lambda cannot be written"),

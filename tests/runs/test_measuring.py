@@ -14,14 +14,13 @@ from remote import change
 from typer.testing import CliRunner
 
 from lengthwise.cli import app, main
+from lengthwise.config.commands import EvaluateSettings
 from lengthwise.config.groups.prompts import PromptOptions
+from lengthwise.config.groups.sampling import Sampling
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.repeating import WINDOW
 from lengthwise.errors import ConfigError, InputError
-from lengthwise.generation.endpoint import Endpoint
-from lengthwise.generation.sampling import Sampling
 from lengthwise.pretrained import read_config
-from lengthwise.runs.evaluate import Evaluation
 from lengthwise.runs.measuring import cap_words, room, usual_cap
 from lengthwise.runs.resource_estimate import BYTES, machine_speed, measuring, parameter_counts
 from lengthwise.runs.shorten.request import Request, carry_out
@@ -74,8 +73,6 @@ def run(*given: object) -> Any:
 def test_evaluate_says_its_cap_first(tmp_path, model, data):
     found = run("evaluate", *words(model, data, tmp_path / "a", "--cap", 4))
     assert found.stderr.splitlines()[0] == "sampling: 4 responses, at most 4 response tokens"
-    asked = Evaluation(data=str(data), out=tmp_path / "b", model=str(model))
-    assert asked.cap is None
 
 
 def test_evaluate_takes_the_usual_cap(tmp_path, model, data, monkeypatch):
@@ -172,9 +169,10 @@ def test_circles_are_cut_and_counted_where_that_is_asked_for(tmp_path, model, da
         check_comparable(record, Record.load(plain / "record.json"), allow=("model",))
 
 
-def test_a_stop_for_circles_needs_our_own_sampler(tmp_path):
+def test_a_stop_for_circles_needs_our_own_sampler():
+    server = {"model": "m", "data": "d", "endpoint": "http://x", "cap": 5}
     with pytest.raises(ConfigError, match="not behind a server"):
-        Evaluation(data="d", out=tmp_path, endpoint=Endpoint("http://x", "m"), cap=5, stop_repeats=True)
+        EvaluateSettings.from_dict({**server, "stop_repeats": True})
 
 
 def test_measurements_of_a_run_stop_circles_too(tmp_path, model, data):

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from lengthwise.config.groups.sampling import Sampling
 from lengthwise.config.groups.training import Training
 from lengthwise.engine import load_policy
 from lengthwise.errors import ConfigError, InputError
-from lengthwise.generation.sampling import Sampling, evaluate
+from lengthwise.generation.sampling import evaluate
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method
 from lengthwise.pretrained import read_config
@@ -106,7 +107,7 @@ def test_bad_options_are_refused(tmp_path: Path, option: str, says: str) -> None
 def test_the_first_pass_control_costs_the_oracle_length() -> None:
     policy = load_policy(shipped_reasoner(), device="cpu")
     problems, _ = held_out(24, shipped_reasoner())
-    before, _ = evaluate(policy, problems, Sampling(EVAL_CAP), name="before", data="d")
+    before, _ = evaluate(policy, problems, Sampling(cap=EVAL_CAP), name="before", data="d")
     control = first_pass(policy, problems, before)
     # One pass, A:, a number and EOS: 6 n + 3 tokens each, whatever the base would have gone on to write.
     assert control.tokens.mean() == pytest.approx(oracle_mean(problems), abs=1.0)

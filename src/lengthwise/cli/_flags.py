@@ -90,31 +90,6 @@ class ContractFlags:
         return PromptOptions(**given | {"think": think_mode(self.think, self.no_think)})
 
 
-@dataclass(frozen=True)
-class LambdaFlags:
-    """Reading and writing without end."""
-
-    use_lambda: Annotated[bool, Flag("--lambda", help="Constant memory for any length: start tokens and a window.")] = (
-        False
-    )
-    rule: Annotated[str | None, Flag(help="--lambda: lambda (LM-Infinite) or streaming (StreamingLLM).")] = None
-    n_global: Annotated[int | None, Flag(help="--lambda: start tokens that stay. Default: 10, streaming 4.")] = None
-    window: Annotated[
-        int | None, Flag(help="--lambda: last tokens that are seen. Default: the trained context, at most 4096.")
-    ] = None
-
-    def request(self) -> dict[str, Any] | None:
-        """What was given for `lambda_attention`; None without --lambda.
-
-        Raises:
-            ConfigError: one of its options without --lambda.
-        """
-        options = {name: value for name, value in asdict(self).items() if value is not None and name != "use_lambda"}
-        if options and not self.use_lambda:
-            raise ConfigError(f"{', '.join(options)} is set without --lambda; give --lambda too")
-        return options if self.use_lambda else None
-
-
 def refuse_lambda(given: bool, reason: str) -> None:
     """Say why a command does not take --lambda, rather than that there is no such flag.
 
@@ -132,10 +107,3 @@ class MachineFlags:
     device: Annotated[str, Flag(help="auto, cpu, cuda, cuda:1 ...; one device.")] = "auto"
     dtype: Annotated[str, Flag(help="float32, bfloat16 or float16 for computing.")] = "float32"
     trust_remote_code: Annotated[bool, Flag("--trust-remote-code", help="Run Python code from the folder.")] = False
-
-
-@dataclass(frozen=True)
-class AnsweringFlags(MachineFlags):
-    """What a model runs on that only answers: nothing is trained, so the folder's own dtype is enough."""
-
-    dtype: Annotated[str, Flag(help="auto (the folder's own), float32, bfloat16 or float16 for computing.")] = "auto"

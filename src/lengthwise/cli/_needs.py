@@ -34,18 +34,6 @@ def check_needs(command: str, given: Given, typed: Mapping[str, str]) -> None:
                 raise ConfigError(f"{typed[name]} has no effect {need.otherwise}; leave it out, or change that")
 
 
-def _served(given: Given) -> bool:
-    return given["endpoint"] is not None
-
-
-def _loaded(given: Given) -> bool:
-    return given["endpoint"] is None
-
-
-def _draws(given: Given) -> bool:
-    return bool(given["temperature"] != 0)
-
-
 def _placed(given: Given) -> bool:
     return given["folder"] is not None
 
@@ -60,27 +48,9 @@ def _staged(given: Given) -> bool:
     return given["method"] not in METHODS or build_method(given["method"], cap=4_000).loop is None
 
 
-SERVER = (
-    Need(("name", "tokenizer", "concurrency", "retries", "timeout", "api_key_env"), _served, "without --endpoint"),
-    Need(("device", "dtype", "threads"), _loaded, "on a server, with --endpoint"),
-)
 CONTRACT = tuple(field.name for field in fields(ContractFlags))
 NEEDS: dict[str, tuple[Need, ...]] = {
     "demo": (Need(("overwrite",), _placed, "without --out: the folder is a new one"),),
-    "evaluate": (
-        *SERVER,
-        Need(("sample_rows",), _loaded, "on a server, with --endpoint"),
-        Need(("overwrite",), _placed, "without --out: the folder is a new one"),
-        Need(("top_p",), _draws, "at --temperature 0, which takes the likeliest token"),
-        Need(
-            ("samples", "short_of"),
-            lambda given: _draws(given) or _served(given) or (given["samples"] == 1 and given["short_of"] is None),
-            "at --temperature 0, where all samples of a problem are the same",
-        ),
-    ),
-    "generate": (
-        Need(("top_p", "seed"), _draws, "at --temperature 0, the default, which takes the likeliest token"),
-    ),
     "compare": (
         Need(CONTRACT, lambda given: not _in_a_lab_world(given), "in a world of the lab, which asks in its own way"),
     ),

@@ -19,10 +19,11 @@ from typing import Any
 
 import httpx2
 
+from lengthwise.config.groups.sampling import Intervention, Sampling
 from lengthwise.errors import ConfigError, EndpointError
-from lengthwise.generation.free_baselines import Intervention, answer_begins, confirmed_at
+from lengthwise.generation.free_baselines import answer_begins, confirmed_at, ending
 from lengthwise.generation.response_log import Completion, ResponseLog
-from lengthwise.generation.sampling import Sampling, chosen
+from lengthwise.generation.sampling import chosen
 from lengthwise.grading.problems import Problems, Questions
 from lengthwise.grading.prompt_contract import plain_text
 from lengthwise.grading.thinking_marks import THINK_CLOSE, whole_response
@@ -222,7 +223,7 @@ class Asker:
     @cached_property
     def _ending(self) -> tuple[str, int]:
         """What asks for the answer, and its tokens."""
-        text = self._asked.ending(self._contract)
+        text = ending(self._asked, self._contract)
         return text, self._count(text)
 
     async def respond(self, problem: int, sample: int) -> Completion:
@@ -235,7 +236,7 @@ class Asker:
         return await self._draft(problem, sample, 0)
 
     async def _draft(self, problem: int, sample: int, number: int) -> Completion:
-        body = self._body(problem, sample, number, self._sampling.cap)
+        body = self._body(problem, sample, number, self._sampling.most_tokens)
         if self._contract.chat_template:
             asked = {"messages": self._messages(problem), **self._told()}
             reply = await self._client.post("/chat/completions", body | asked)
@@ -244,7 +245,7 @@ class Asker:
         return Completion(reply.text, self._tokens(reply), reply.finished, reply.reasoning)
 
     async def _forced(self, problem: int, sample: int) -> Completion:
-        cap, prompt = self._sampling.cap, self._prompt(problem)
+        cap, prompt = self._sampling.most_tokens, self._prompt(problem)
         first = await self._continue(problem, sample, 0, prompt, self._asked.budget or cap)
         kept, tokens = self._kept(first)
         if kept is None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
+from lengthwise.config.groups.sampling import Intervention
 from lengthwise.engine.backends.transformers_sampler import World
 from lengthwise.errors import ConfigError
 from lengthwise.grading.answer_extraction.answer_text import answer_key
@@ -18,96 +17,41 @@ from lengthwise.grading.answer_extraction.stated_answer import BOXED, EQUATION
 from lengthwise.grading.answer_extraction.stated_answers import stated_answers
 from lengthwise.grading.prompt_contract import PromptContract
 
-AGREE = "agree"
-ANSWER_TOKENS = 256
 LAB_PROMPT, ANSWER_PROMPT = "A:", "\n\nThe final answer is \\boxed{"
 BREVITY = "\n\nBe concise: keep every step of your reasoning as short as you can."
 # A response is read again once it has grown by this part of it, so that reading never costs much more than writing.
 GROWTH, EVERY_TOKEN_TO = 64, 256
 
 
-@dataclass(frozen=True)
-class Intervention:
-    """What is done to a response while it is drawn; at most one of the first four.
-
-    ``budget``: the thinking is ended after so many response tokens, and the answer asked for. ``early_stop``:
-    ``"agree"`` does the same once an answer stands there twice (see `confirmed_at`). ``short_of``: so many
-    responses are drawn at once, and the first one to finish is taken (see `first_to_finish`). ``concise``: the
-    prompt asks for brevity. ``answer_tokens``: most tokens after the answer was asked for. ``answer_prompt``: the
-    text that asks for it.
+def asking(intervention: Intervention, contract: PromptContract) -> PromptContract:
+    """The contract under which prompts are rendered; responses are read under the one given.
 
     Raises:
-        ConfigError: two of the first four together, an option without the one it belongs to, or a bad value.
+        ConfigError: ``concise`` with the lab's contract.
     """
+    if not intervention.concise:
+        return contract
+    if contract.answer_format == "lab":
+        raise ConfigError(
+            "concise asks for brevity in words, and the lab's vocabulary has none; use --budget or --early-stop"
+        )
+    return dataclasses.replace(contract, template=contract.template + BREVITY)
 
-    budget: int | None = None
-    early_stop: str | None = None
-    short_of: int | None = None
-    concise: bool = False
-    answer_tokens: int | None = None
-    answer_prompt: str | None = None
 
-    def __post_init__(self) -> None:
-        chosen = [name for name in ("budget", "early_stop", "short_of", "concise") if getattr(self, name)]
-        if self.budget is not None and self.budget < 1:
-            raise ConfigError(f"budget is {self.budget}; give the most thinking tokens, at least 1")
-        if self.early_stop not in (None, AGREE):
-            raise ConfigError(f"early_stop is {self.early_stop!r}; the only rule is {AGREE!r}")
-        if self.short_of is not None and self.short_of < 2:
-            raise ConfigError(f"short_of is {self.short_of}; the first to finish of one is no choice, give at least 2")
-        if len(chosen) > 1:
-            raise ConfigError(f"{' and '.join(chosen)} exclude each other; measure one at a time")
-        for name in ("answer_tokens", "answer_prompt"):
-            if getattr(self, name) is not None and not self.forces:
-                raise ConfigError(f"{name} belongs to budget or early_stop; give one of them, or leave it out")
-        if self.answer_tokens is not None and self.answer_tokens < 1:
-            raise ConfigError(f"answer_tokens is {self.answer_tokens}; an answer has at least 1 token")
+def ending(intervention: Intervention, contract: PromptContract) -> str:
+    r"""The text that ends the thinking and asks for the answer: ``A:`` in the lab, else ``</think>`` and
+    ``The final answer is \boxed{``.
 
-    @property
-    def forces(self) -> bool:
-        """Whether it may end the thinking and ask for the answer."""
-        return self.budget is not None or self.early_stop is not None
-
-    @property
-    def answer_room(self) -> int:
-        """Most tokens after the answer was asked for."""
-        return self.answer_tokens or ANSWER_TOKENS
-
-    def to_dict(self) -> dict[str, Any] | None:
-        """What is done, for records; None for nothing."""
-        found = {name: value for name, value in dataclasses.asdict(self).items() if value}
-        if self.forces:
-            found["answer_tokens"] = self.answer_room
-        return found or None
-
-    def asking(self, contract: PromptContract) -> PromptContract:
-        """The contract under which prompts are rendered; responses are read under the one given.
-
-        Raises:
-            ConfigError: ``concise`` with the lab's contract.
-        """
-        if not self.concise:
-            return contract
-        if contract.answer_format == "lab":
-            raise ConfigError(
-                "concise asks for brevity in words, and the lab's vocabulary has none; use --budget or --early-stop"
-            )
-        return dataclasses.replace(contract, template=contract.template + BREVITY)
-
-    def ending(self, contract: PromptContract) -> str:
-        r"""The text that ends the thinking and asks for the answer: ``A:`` in the lab, else ``</think>`` and
-        ``The final answer is \boxed{``.
-
-        Raises:
-            ConfigError: the contract reads answers by a pattern, and no ``answer_prompt`` says how to ask for one.
-        """
-        if self.answer_prompt is None and contract.answer_pattern is not None:
-            raise ConfigError(
-                f"answer_pattern is {contract.answer_pattern!r}: how an answer of that kind is asked for is not known; "
-                "give the text before it as --answer-prompt"
-            )
-        prompt = self.answer_prompt or (LAB_PROMPT if contract.answer_format == "lab" else ANSWER_PROMPT)
-        return (contract.think_close or "") + prompt
+    Raises:
+        ConfigError: the contract reads answers by a pattern, and no ``answer_prompt`` says how to ask for one.
+    """
+    if intervention.answer_prompt is None and contract.answer_pattern is not None:
+        raise ConfigError(
+            f"answer_pattern is {contract.answer_pattern!r}: how an answer of that kind is asked for is not known; "
+            "give the text before it as --answer-prompt"
+        )
+    prompt = intervention.answer_prompt or (LAB_PROMPT if contract.answer_format == "lab" else ANSWER_PROMPT)
+    return (contract.think_close or "") + prompt
 
 
 def answer_begins(text: str, contract: PromptContract) -> int | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 
+from lengthwise.config.groups.sampling import Intervention, Sampling
 from lengthwise.engine import listening
 from lengthwise.engine.backends.transformers_sampler import Sampler, World
 from lengthwise.engine.batches import TaskWorld, step_generator, world_generator
@@ -21,8 +21,8 @@ from lengthwise.generation.free_baselines import (
     Due,
     FirstOfGroup,
     ForcedEnding,
-    Intervention,
     budget_spent,
+    ending,
     first_to_finish,
 )
 from lengthwise.generation.response_log import Completion, ResponseLog
@@ -31,44 +31,7 @@ from lengthwise.statistics.records import Record
 
 EVALUATION_STAGE = 4_002
 ROWS_AT_ONCE = 1024
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How responses are drawn: most tokens each, temperature (0 is greedy), top-p, samples per problem, seed.
-
-    ``seed`` None: a server's own. ``stop_repeats``: a response that goes round in a circle is cut there, see
-    `engine.repeating`.
-
-    Raises:
-        ConfigError: a value out of its range.
-    """
-
-    cap: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    samples: int = 1
-    seed: int | None = 0
-    stop_repeats: bool = False
-
-    def __post_init__(self) -> None:
-        if self.cap < 1:
-            raise ConfigError(f"cap is {self.cap}; a response has at least 1 token")
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise ConfigError(f"temperature is {self.temperature}; give 0 (greedy) or a positive number")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p is {self.top_p}; give a number above 0 and up to 1")
-        if self.samples < 1:
-            raise ConfigError(f"samples is {self.samples}; draw at least 1 response per problem")
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, as records have it; ``stop_repeats`` only where it is on."""
-        return {name: value for name, value in asdict(self).items() if name != "stop_repeats" or value}
-
-    @classmethod
-    def of(cls, context: Mapping[str, Any], **changes: Any) -> Self:
-        """The sampling of a record's context, with changes."""
-        return cls(**{f.name: context[f.name] for f in fields(cls) if f.name in context} | changes)
+"""Rows in flight where a run measures itself; `Sampling.sample_rows` by default is for models of any size."""
 
 
 def draw(
@@ -78,7 +41,6 @@ def draw(
     *,
     copies: int = 1,
     part: int = 0,
-    rows_at_once: int = ROWS_AT_ONCE,
     world: TaskWorld | None = None,
 ) -> Rollouts:
     """Draw `samples` times `copies` responses per problem, not graded: rows sorted as the problems are.
@@ -89,13 +51,13 @@ def draw(
     owners = [problem for problem in range(len(problems)) for _ in range(sampling.samples * copies)]
     seed = sampling.seed or 0
     sampler = Sampler(
-        policy.model, eos_ids=problems.contract.eos_ids, pad_id=policy.pad_id, max_rows=rows_at_once,
+        policy.model, eos_ids=problems.contract.eos_ids, pad_id=policy.pad_id, max_rows=sampling.sample_rows,
         endless=policy.endless,
     )  # fmt: skip
     with policy.compute():
         return sampler.generate(
             [problems.prompts[owner] for owner in owners],
-            caps=sampling.cap,
+            caps=sampling.most_tokens,
             generator=step_generator(seed, part, EVALUATION_STAGE, policy.device),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -107,15 +69,10 @@ def draw(
 
 
 def sample_answers(
-    policy: Policy,
-    problems: Problems,
-    sampling: Sampling,
-    *,
-    rows_at_once: int = ROWS_AT_ONCE,
-    world: TaskWorld | None = None,
+    policy: Policy, problems: Problems, sampling: Sampling, *, world: TaskWorld | None = None
 ) -> Rollouts:
     """`draw` responses and grade them."""
-    rollouts = draw(policy, problems, sampling, rows_at_once=rows_at_once, world=world)
+    rollouts = draw(policy, problems, sampling, world=world)
     owners = rollouts.problem_ids.tolist()
     verdicts = [problems.is_right(owner, rollouts.response(row)) for row, owner in enumerate(owners)]
     return rollouts.with_fields(answer_correct=torch.tensor(verdicts, device=policy.device))
@@ -128,7 +85,6 @@ def complete(
     *,
     intervention: Intervention | None = None,
     part: int = 0,
-    rows_at_once: int = ROWS_AT_ONCE,
 ) -> list[Completion]:
     """Draw `samples` responses per problem under an intervention (see `check_forcing`), problem by problem."""
     asked = intervention or Intervention()
@@ -136,13 +92,11 @@ def complete(
     forcing = _forced_ending(problems, asked, stops) if asked.forces else None
     siblings = FirstOfGroup(copies, eos_id=problems.contract.eos_ids[0], otherwise=stops) if copies > 1 else None
     world = forcing or siblings or stops
-    rollouts = draw(
-        policy, problems, sampling, copies=copies, part=part, rows_at_once=rows_at_once, world=lambda *_: world
-    )
+    rollouts = draw(policy, problems, sampling, copies=copies, part=part, world=lambda *_: world)
     ended_for_it = (forcing.cut if forcing else set()) | (siblings.stopped if siblings else set())
     forced = forcing.started if forcing else {}
     found = [
-        _completion(problems, rollouts, row, sampling.cap, ended=row in ended_for_it, forced=row in forced)
+        _completion(problems, rollouts, row, sampling.most_tokens, ended=row in ended_for_it, forced=row in forced)
         for row in range(len(rollouts))
     ]
     return found if copies == 1 else [chosen(found[i : i + copies]) for i in range(0, len(found), copies)]
@@ -161,25 +115,25 @@ def check_forcing(questions: Questions, sampling: Sampling, intervention: Interv
             "budget and early_stop continue a response where its thinking was ended, which a chat endpoint cannot: "
             "the prompt must be rendered here; give --tokenizer FOLDER, the model's own"
         )
-    ending = len(_ending_ids(questions, intervention))
-    if intervention.budget is not None and intervention.budget + ending >= sampling.cap:
+    tokens = len(_ending_ids(questions, intervention))
+    if intervention.budget is not None and intervention.budget + tokens >= sampling.most_tokens:
         raise ConfigError(
-            f"budget is {intervention.budget}, and {ending} tokens ask for the answer, but the cap is {sampling.cap}; "
+            f"budget is {intervention.budget}, and {tokens} tokens ask for the answer, but the cap is {sampling.cap}; "
             "lower the budget or raise the cap"
         )
 
 
 def _ending_ids(problems: Problems, asked: Intervention) -> list[int]:
-    return list(problems.tokenizer(asked.ending(problems.contract), add_special_tokens=False)["input_ids"])
+    return list(problems.tokenizer(ending(asked, problems.contract), add_special_tokens=False)["input_ids"])
 
 
 def _forced_ending(problems: Problems, asked: Intervention, otherwise: World | None) -> ForcedEnding:
-    ending = _ending_ids(problems, asked)
+    asks = _ending_ids(problems, asked)
     due: Due = Agreed(problems.response_text, problems.contract)
     if asked.budget is not None:
         due = budget_spent(asked.budget, problems.response_text, problems.contract)
     eos_id = problems.contract.eos_ids[0]
-    return ForcedEnding(due, ending, answer_tokens=asked.answer_room, eos_id=eos_id, otherwise=otherwise)
+    return ForcedEnding(due, asks, answer_tokens=asked.answer_room, eos_id=eos_id, otherwise=otherwise)
 
 
 def _completion(problems: Problems, rollouts: Rollouts, row: int, cap: int, *, ended: bool, forced: bool) -> Completion:
@@ -204,22 +158,21 @@ def complete_all(
     log: ResponseLog,
     *,
     intervention: Intervention,
-    rows_at_once: int,
     tell: Callable[[Sequence[Completion]], None],
 ) -> None:
-    """Draw what a log lacks, part by part; a part is as many problems as fit into `rows_at_once` rows.
+    """Draw what a log lacks, part by part; a part is as many problems as fit into `sampling.sample_rows` rows.
 
     Each part has draws of its own, so a log that was continued holds the same responses, to the bit, as one that was
     not. `tell` hears of every part that is on the disk, and once of all that was there before.
     """
-    size = max(1, rows_at_once // (sampling.samples * (intervention.short_of or 1)))
+    size = max(1, sampling.sample_rows // (sampling.samples * (intervention.short_of or 1)))
     missing = sorted({problem // size for problem, _ in log.missing(problems, sampling.samples)})
     if missing and not policy.endless:  # Lambda attention proves itself, and is never padded
         Sampler(policy.model, eos_ids=problems.contract.eos_ids, pad_id=policy.pad_id).check_padding()
     for number, part in enumerate(missing, 1):
         some = problems.part(part * size, size)
-        with listening.before((len(missing) - number) * sampling.cap):
-            found = complete(policy, some, sampling, intervention=intervention, part=part, rows_at_once=rows_at_once)
+        with listening.before((len(missing) - number) * sampling.most_tokens):
+            found = complete(policy, some, sampling, intervention=intervention, part=part)
         places = ((n // sampling.samples, n % sampling.samples, one) for n, one in enumerate(found))
         log.add(some, places)
         tell(found)
@@ -241,7 +194,7 @@ def context_of(
         "data": data,
         "contract": questions.contract.to_dict(),
         "template": questions.contract.fingerprint(),
-        **sampling.to_dict(),
+        **sampling.context(),
         "grader": grader,
         "tokenizer": tokenizer,
         "intervention": None if intervention is None else dict(intervention),
@@ -291,11 +244,10 @@ def evaluate(
     *,
     name: str,
     data: str,
-    rows_at_once: int = ROWS_AT_ONCE,
 ) -> tuple[Record, Rollouts]:
     """Sample, grade and record: accuracy and length of a model on problems, with its rollouts.
 
     See `Record` for the numbers that follow.
     """
-    rollouts = sample_answers(policy, problems, sampling, rows_at_once=rows_at_once)
+    rollouts = sample_answers(policy, problems, sampling)
     return record_of(rollouts, problems, sampling, name=name, model=str(policy.folder), data=data), rollouts

@@ -294,7 +294,7 @@ def _chat_prompt(contract: PromptContract, tokenizer: PreTrainedTokenizerBase, a
     if contract.think_close is None and (kind := ends_in(ending)) is not None:
         raise ConfigError(
             f"the chat template opens a thinking section but the prompt contract {contract.name!r} has none; "
-            f"set think_prefix={kind.first!r} and think_close={kind.closes!r}, or leave --no-think out"
+            f"set think_prefix={kind.first!r} and think_close={kind.closes!r}, or leave --think no out"
         )
     opens = contract.think_open
     for opened in (contract.think_prefix.rstrip(), opens):  # as some write more than a mark

@@ -316,12 +316,12 @@ def _notes(options: GradeOptions, facts: Tally[str], numbers: Mapping[str, Any])
         ),
         (
             options.read_under.think_close is not None and not facts["thought"],
-            "no response closes its thinking; for a model that answers without thinking give --no-think",
+            "no response closes its thinking; for a model that answers without thinking give --think no",
         ),
         (
             options.read_under.think_close is None and facts["thinks"] and facts["cut without thinking"],
             f"{facts['cut without thinking']} cut responses show no thinking mark though others do; if all begin in "
-            "their thinking give --think",
+            "their thinking give --think yes",
         ),
         (
             options.tokenizer is None,

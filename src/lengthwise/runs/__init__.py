@@ -4,9 +4,8 @@ from lengthwise.runs.compare.arms import Arm as Arm
 from lengthwise.runs.compare.compare_methods import compare_methods as compare_methods
 from lengthwise.runs.compare.request import Comparison as Comparison
 from lengthwise.runs.demo import demo as demo
-from lengthwise.runs.evaluate import Evaluation as Evaluation
 from lengthwise.runs.evaluate import evaluate_model as evaluate_model
 from lengthwise.runs.shorten.shorten import Job as Job
 from lengthwise.runs.shorten.shorten import shorten as shorten
 
-__all__ = ["Arm", "Comparison", "Evaluation", "Job", "compare_methods", "demo", "evaluate_model", "shorten"]
+__all__ = ["Arm", "Comparison", "Job", "compare_methods", "demo", "evaluate_model", "shorten"]

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from lengthwise.config.groups.sampling import Sampling
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.backends.transformers_sampler import World
 from lengthwise.engine.method import Method
 from lengthwise.engine.model_folders import Policy
 from lengthwise.folder_lock import writes
-from lengthwise.generation.sampling import Sampling, record_of, sample_answers
+from lengthwise.generation.sampling import ROWS_AT_ONCE, record_of, sample_answers
 from lengthwise.grading.problems import Problems, prepare
 from lengthwise.grading.prompt_contract import preset, resolve
 from lengthwise.lab import chains
@@ -72,7 +73,7 @@ def first_pass(policy: Policy, problems: Problems, before: Record) -> Record:
         return lambda row, written: answer if len(written) == ends[owners[row]] else None
 
     context = before.context
-    sampling = Sampling.of(context)
+    sampling = Sampling.of(context, sample_rows=ROWS_AT_ONCE)
     rollouts = sample_answers(policy, problems, sampling, world=world)
     name = "control: first pass"
     return record_of(rollouts, problems, sampling, name=name, model=context["model"], data=context["data"])

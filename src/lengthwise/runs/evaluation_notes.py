@@ -48,7 +48,7 @@ def warn_of_unclosed(log: Path, contract: PromptContract, summary: dict[str, Any
             return
     warnings.warn(
         f"{summary['unclosed_rate']:.0%} of the responses never close their thinking, so they count as wrong, and "
-        f"{contract.think_close} stands in none: give --no-think for a model that answers directly, or raise --cap "
+        f"{contract.think_close} stands in none: give --think no for a model that answers directly, or raise --cap "
         "for one that was cut in its thinking",
         LengthwiseWarning,
         stacklevel=2,

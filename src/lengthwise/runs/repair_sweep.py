@@ -14,6 +14,7 @@ import torch
 
 from lengthwise.config.commands import RepairSettings
 from lengthwise.config.groups.prompts import PROMPT
+from lengthwise.config.groups.sampling import Sampling
 from lengthwise.config.groups.weights import HarmfulRows, HarmSweep
 from lengthwise.context_length import reach
 from lengthwise.data import read_rows
@@ -22,7 +23,7 @@ from lengthwise.engine.model_folders import Policy
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.files import atomic_write_json
 from lengthwise.folder_lock import writes
-from lengthwise.generation.sampling import Sampling, sample_answers
+from lengthwise.generation.sampling import sample_answers
 from lengthwise.grading.contract_choice import contract_for_model, say_thinking
 from lengthwise.grading.gold_answers import alternatives
 from lengthwise.grading.problems import Problems, prepare
@@ -133,9 +134,8 @@ class Measure:
         generator = torch.Generator(self.policy.device)
         drawn = self.sampler.generate(self.prompt_ids, caps=self.how.cap, generator=generator, temperature=0.0)
         said = [self.problems.response_text(drawn.response(row)) for row in range(len(drawn))]
-        answered = sample_answers(
-            self.policy, self.problems, Sampling(self.how.cap, temperature=0.0), rows_at_once=self.how.sample_rows
-        )
+        sampling = Sampling(cap=self.how.cap, temperature=0.0, sample_rows=self.how.sample_rows)
+        answered = sample_answers(self.policy, self.problems, sampling)
         right = (answered.answer_correct & answered.finished).tolist()
         return Measured(
             percent(self.judge(self.prompts, said)), percent(right), self._by_level(right), _share(~drawn.finished),

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from lengthwise.config.files import COMMAND
 from lengthwise.errors import ConfigError
 from lengthwise.files import PARTIAL, atomic_write_json, clear_partials, read_json
 from lengthwise.folder_lock import is_lock
@@ -36,18 +37,34 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
-def open_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool, name: str = CONFIG) -> None:
+def open_run(
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    overwrite: bool,
+    name: str = CONFIG,
+    compared: Mapping[str, Any] | None = None,
+) -> None:
     """Start a run in `folder`, or continue the one there if its config is the same; `name` is the config's file.
 
+    `compared`: the part of the config by which it is told whether the run there is the same; by default all of it.
+
     Raises:
-        ConfigError: the folder holds another run, or files that are no run at all.
+        ConfigError: the folder holds another run, one of another command, or files that are no run at all.
     """
     clear_partials(folder)
     for part in (RECORDS, TEXTS):
         clear_partials(folder / part)
     if check_run_folder(folder, name=name):
+        there = read_json(folder / name)
+        if there.get(COMMAND) != config.get(COMMAND):
+            raise ConfigError(
+                f"out is {str(folder)!r}, which holds a run of {there.get(COMMAND) or 'another command'}; name another "
+                "folder"
+            )
         if not overwrite:
-            _check_same(read_json(folder / name), config, folder)
+            wanted = config if compared is None else compared
+            _check_same({key: there.get(key) for key in there if compared is None or key in wanted}, wanted, folder)
             return
         shutil.rmtree(folder)
     atomic_write_json(folder / name, dict(config))

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lengthwise.config.command import Command, Need
-from lengthwise.config.commands.evaluation import SERVER_NEEDS
+from lengthwise.config.commands.evaluation import SERVER_NEEDS, draws
 from lengthwise.config.commands.training import ShortenSettings, read_options
 from lengthwise.config.definition import again, group, setting
 from lengthwise.config.groups.common import Common
@@ -44,6 +44,7 @@ class GenerateSettings(Command):
     """Write on from a text. With --lambda MODEL reads and writes without end, in memory and time that stay flat."""
 
     command = "generate"
+    needs = (Need(("top_p", "seed"), draws, "at --temperature 0, the default, which takes the likeliest token"),)
     examples = (
         'lengthwise generate Qwen3-1.7B --prompt "Once upon a time" --cap 200',
         "lengthwise generate Qwen3-1.7B --lambda --prompt-file book.txt --cap 0 --stream",

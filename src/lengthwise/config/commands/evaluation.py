@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lengthwise.config.command import Command, Need
 from lengthwise.config.definition import again, group, setting
@@ -25,6 +26,16 @@ SERVER_NEEDS = (
 """What only a server has, and what only a model that is loaded here."""
 
 
+def draws(given: Mapping[str, Any]) -> bool:
+    """Whether tokens are drawn, and not the likeliest one taken."""
+    return bool(given["temperature"] != 0)
+
+
+def _unlike_samples(given: Mapping[str, Any]) -> bool:
+    """Whether samples of a problem may differ, or there is one of each."""
+    return draws(given) or given["endpoint"] is not None or (given["samples"] == 1 and given["short_of"] is None)
+
+
 def check_page(out: Path | None, beside: str = "") -> None:
     """Refuse a page that is to be written to another kind of file.
 
@@ -44,6 +55,16 @@ class EvaluateSettings(Command):
         "lengthwise evaluate Qwen3-32B --endpoint http://localhost:8000 --data test.jsonl --cap 8192 --budget 2000",
     )
 
+    needs = (
+        *SERVER_NEEDS,
+        Need(("sample_rows",), lambda given: given["endpoint"] is None, "on a server, with --endpoint"),
+        Need(("overwrite",), lambda given: given["out"] is not None, "without --out: the folder is a new one"),
+        Need(("top_p",), draws, "at --temperature 0, which takes the likeliest token"),
+        Need(
+            ("samples", "short_of"), _unlike_samples, "at --temperature 0, where all samples of a problem are the same"
+        ),
+    )
+
     model: str = again(Common, "model", help="Folder of a model, lab:chains, or a model's name behind --endpoint.")
     data: str = again(Common, "data", help="Problems: .jsonl, .json, .parquet, a datasets name, or lab:chains.")
     runtime: Runtime = group(Runtime)
@@ -53,7 +74,9 @@ class EvaluateSettings(Command):
     limit: int | None = again(Common, "limit")
     sampling: Sampling = group(Sampling)
     intervention: Intervention = group(Intervention)
-    baseline: Path | None = setting(None, help="Record to compare with.", panel="Evaluation", metavar="file")
+    baseline: Path | None = setting(
+        None, help="Record to compare with.", panel="Evaluation", metavar="file", transient=True
+    )
     out: Path | None = again(
         Common, "out", None, help="Folder; the same command continues it.", default_text="a new one"
     )
@@ -63,19 +86,19 @@ class EvaluateSettings(Command):
     @classmethod
     def dependent_defaults(cls, given: Mapping[str, object]) -> dict[str, object]:
         """Our own sampler has a seed; a server's is its own unless one is given."""
-        return {} if given.get("endpoint") is not None else {"seed": 0}
+        return {} if given.get("endpoint") is None else {"seed": None}
 
     def check(self) -> None:
         """What only a server has, and what only a model that is loaded here."""
         super().check()
         if self.server.endpoint is None:
-            if self.server.tokenizer is not None:
-                raise ConfigError("tokenizer is for an endpoint; a model's folder has its own")
             return
         if self.sampling.cap is None:
             raise ConfigError("cap is not given; over an endpoint name the most response tokens (--cap N)")
         if self.endless.lambda_:
             raise ConfigError("--lambda changes a model that is loaded here, not one behind a server; give MODEL")
+        if self.sampling.stop_repeats:
+            raise ConfigError("stop_repeats looks at tokens as they are drawn here, not behind a server; leave it out")
 
 
 class GradeSettings(Command):

@@ -79,14 +79,15 @@ class EndpointOptions(Settings):
         None, help="URL of an OpenAI-compatible server; MODEL is then the model's name there.", metavar="url"
     )
     tokenizer: str | None = setting(None, help="Folder of the model's tokenizer.", metavar="folder")
-    concurrency: int = setting(16, ge=1, help="Requests at a time.")
-    retries: int = setting(10, ge=0, help="Times that a failed request is tried again.")
+    concurrency: int = setting(16, ge=1, help="Requests at a time.", transient=True)
+    retries: int = setting(10, ge=0, help="Times that a failed request is tried again.", transient=True)
     timeout: float = setting(
-        1800.0, gt=0, help="Seconds that one response may take.", refusal="give the seconds that one response may take"
-    )
+        1800.0, gt=0, help="Seconds that one response may take.", refusal="give the seconds that one response may take",
+        transient=True,
+    )  # fmt: skip
     api_key_env: str | None = setting(
         None, help="Environment variable with the API key.", default_text="OPENAI_API_KEY where it is set",
-        metavar="name",
+        metavar="name", transient=True,
     )  # fmt: skip
 
     def check(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from lengthwise.config.definition import again, setting
 from lengthwise.config.groups.common import Common
@@ -10,6 +11,9 @@ from lengthwise.config.settings import Settings
 from lengthwise.errors import ConfigError
 
 ONE_TOKEN = "a response has at least 1 token"
+IN_RECORDS = ("cap", "temperature", "top_p", "samples", "seed", "stop_repeats")
+"""What a record's context has of how its responses were drawn."""
+ANSWER_TOKENS = 256
 
 
 class Sampling(Settings):
@@ -28,13 +32,34 @@ class Sampling(Settings):
         1.0, gt=0, le=1, help="Nucleus of the distribution that is drawn from.",
         refusal="give a number above 0 and up to 1",
     )  # fmt: skip
-    seed: int | None = again(Common, "seed", None, panel=None, default_text="0; over an endpoint the server's own")
+    seed: int | None = again(Common, "seed", panel=None, default_text="0; over an endpoint the server's own")
     sample_rows: int = setting(
         128, ge=1, help="Rows in flight while sampling.", refusal="give the rows in flight, at least 1"
     )  # fmt: skip
     stop_repeats: bool = setting(
         False, help="Cut a response once its last 256 tokens repeat a piece of at most 64."
     )  # fmt: skip
+
+    @property
+    def most_tokens(self) -> int:
+        """The cap, where it is settled.
+
+        Raises:
+            ConfigError: it is to be chosen for a model yet.
+        """
+        if self.cap is None:
+            raise ConfigError("cap is not given; name the most response tokens")
+        return self.cap
+
+    def context(self) -> dict[str, Any]:
+        """JSON-ready, as records have it; ``stop_repeats`` only where it is on."""
+        found = {name: getattr(self, name) for name in IN_RECORDS}
+        return found if self.stop_repeats else {name: found[name] for name in IN_RECORDS[:-1]}
+
+    @classmethod
+    def of(cls, context: Mapping[str, Any], **changes: Any) -> Self:
+        """The sampling of a record's context, with changes."""
+        return cls(**{name: context[name] for name in IN_RECORDS if name in context} | changes)
 
 
 class Intervention(Settings):
@@ -69,8 +94,25 @@ class Intervention(Settings):
         if len(chosen) > 1:
             raise ConfigError(f"{' and '.join(chosen)} exclude each other; measure one at a time")
         for name in ("answer_tokens", "answer_prompt"):
-            if getattr(self, name) is not None and self.budget is None and self.early_stop is None:
+            if getattr(self, name) is not None and not self.forces:
                 raise ConfigError(f"{name} belongs to budget or early_stop; give one of them, or leave it out")
+
+    @property
+    def forces(self) -> bool:
+        """Whether it may end the thinking and ask for the answer."""
+        return self.budget is not None or self.early_stop is not None
+
+    @property
+    def answer_room(self) -> int:
+        """Most tokens after the answer was asked for."""
+        return self.answer_tokens or ANSWER_TOKENS
+
+    def context(self) -> dict[str, Any] | None:
+        """What is done, as records have it; None for nothing."""
+        found = {name: value for name, value in self.flat().items() if value}
+        if self.forces:
+            found["answer_tokens"] = self.answer_room
+        return found or None
 
 
 class Measuring(Settings):

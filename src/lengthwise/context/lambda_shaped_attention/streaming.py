@@ -9,20 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lengthwise.context.lambda_shaped_attention.window_rules import whole
-from lengthwise.errors import ConfigError, InputError
+from lengthwise.errors import InputError
 
 CONTEXT, MOST_PENDING = 4, 16
-
-
-def check_sampling(max_tokens: int, temperature: float, top_p: float, chunk: int) -> None:
-    """Raise `ConfigError` unless the options of `write` are possible."""
-    whole("max_tokens", max_tokens, 0)
-    whole("chunk", chunk, 1)
-    if not temperature >= 0:
-        raise ConfigError(f"temperature is {temperature}; give 0 (greedy) or a positive number")
-    if not 0 < top_p <= 1:
-        raise ConfigError(f"top_p is {top_p}; give a number above 0 and up to 1")
 
 
 @torch.no_grad()

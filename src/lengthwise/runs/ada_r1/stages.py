@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.config.commands import MergeSettings
+from lengthwise.config.groups.sampling import Intervention, Sampling
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.model_folders import Policy, load_policy
 from lengthwise.errors import ConfigError
-from lengthwise.generation.free_baselines import Intervention
 from lengthwise.generation.response_log import ResponseLog
-from lengthwise.generation.sampling import Sampling, complete_all, evaluate
+from lengthwise.generation.sampling import ROWS_AT_ONCE, complete_all, evaluate
 from lengthwise.grading.problems import Problems
 from lengthwise.lab.shipped_models import model_folder
 from lengthwise.merging.folder_merge import merge_folders
@@ -110,8 +110,9 @@ def _sample(name: str, folder: Path, inputs: StageInputs, settings: BiLevel, mac
     """Draw what the log of one model lacks; the accuracy and tokens of all of it."""
     problems: Problems = inputs.problems
     sampling = Sampling(
-        inputs.cap, settings.temperature, settings.top_p, samples=settings.samples, seed=inputs.train.seed
-    )
+        cap=inputs.cap, temperature=settings.temperature, top_p=settings.top_p, samples=settings.samples,
+        seed=inputs.train.seed, sample_rows=inputs.train.sample_rows or SAMPLE_ROWS,
+    )  # fmt: skip
     path = _log(inputs.work, name)
     inputs.tell(f"sampling the {name} model")
     with ResponseLog(path) as log:
@@ -119,10 +120,7 @@ def _sample(name: str, folder: Path, inputs: StageInputs, settings: BiLevel, mac
             policy = load_policy(
                 folder, device=machine.device, dtype=machine.dtype, trust_remote_code=machine.trust_remote_code
             )
-            complete_all(
-                policy, problems, sampling, log, intervention=Intervention(),
-                rows_at_once=inputs.train.sample_rows or SAMPLE_ROWS, tell=lambda found: None,
-            )  # fmt: skip
+            complete_all(policy, problems, sampling, log, intervention=Intervention(), tell=lambda found: None)
     rows = [row for found in graded_samples(path, problems, sampling.samples).values() for row in found]
     tokens = sum(row["num_tokens"] for row in rows)
     right = sum(row["correct"] for row in rows)
@@ -138,7 +136,7 @@ def measure_short(settings: BiLevel, machine: Machine) -> Callable[[Policy, Prob
             trust_remote_code=machine.trust_remote_code,
         )  # fmt: skip
         context = before.context
-        sampling = Sampling.of(context)
+        sampling = Sampling.of(context, sample_rows=ROWS_AT_ONCE)
         return evaluate(short, problems, sampling, name="control: short model", data=context["data"])[0]
 
     return control

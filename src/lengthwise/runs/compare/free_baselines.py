@@ -7,12 +7,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from lengthwise.config.groups.sampling import Intervention, Sampling
 from lengthwise.engine.batches import TaskWorld
 from lengthwise.engine.model_folders import Policy
-from lengthwise.generation.free_baselines import AGREE, Intervention
+from lengthwise.generation.free_baselines import asking, ending
 from lengthwise.generation.response_log import Completion
 from lengthwise.generation.sampling import (
-    Sampling,
+    ROWS_AT_ONCE,
     complete,
     context_of,
     record_of,
@@ -33,7 +34,7 @@ def baselines_for(problems: Problems) -> dict[str, Baseline]:
     """The baselines that these problems' contract allows, by name."""
     found: dict[str, Baseline] = {_degree(t): _colder(t) for t in TEMPERATURES}
     if problems.contract.answer_pattern is None:  # else nobody knows how to ask for an answer
-        found[AGREES] = partial(_intervened, Intervention(early_stop=AGREE))
+        found[AGREES] = partial(_intervened, Intervention(early_stop="agree"))
         found["thinking budget"] = _budgeted
     found[f"first of {FIRST_OF} to finish"] = partial(_intervened, Intervention(short_of=FIRST_OF))
     if problems.contract.answer_format != "lab":
@@ -51,7 +52,7 @@ def _degree(temperature: float) -> str:
 
 
 def _sampling(before: Record, **changes: Any) -> Sampling:
-    return Sampling.of(before.context, **changes)
+    return Sampling.of(before.context, sample_rows=ROWS_AT_ONCE, **changes)
 
 
 def _colder(temperature: float) -> Baseline:
@@ -79,7 +80,7 @@ def _drawn(
 def _budgeted(policy: Policy, problems: Problems, before: Record) -> Record:
     """The thinking is ended after six tenths of the mean length, and the answer asked for."""
     cap = int(before.context["cap"])
-    room = len(problems.tokenizer(Intervention(budget=1).ending(problems.contract))["input_ids"]) + 1
+    room = len(problems.tokenizer(ending(Intervention(budget=1), problems.contract))["input_ids"]) + 1
     budget = max(1, min(round(BUDGET_SHARE * float(before.tokens.mean())), cap - room))
     return _intervened(Intervention(budget=budget), policy, problems, before)
 
@@ -92,7 +93,7 @@ def _concise(policy: Policy, problems: Problems, before: Record) -> Record:
         for question, answer in zip(problems.questions, problems.answers, strict=True)
     ]
     brief = prepare(
-        rows, contract, problems.tokenizer, cap=1, positions=None, source="concise", asking=asked.asking(contract)
+        rows, contract, problems.tokenizer, cap=1, positions=None, source="concise", asking=asking(asked, contract)
     )
     return _intervened(asked, policy, replace(problems, texts=brief.texts, prompts=brief.prompts), before)
 
@@ -106,7 +107,7 @@ def _intervened(asked: Intervention, policy: Policy, problems: Problems, before:
         return [[value(problem, one) for one in row] for problem, row in enumerate(rows)]
 
     return Record(
-        name=", ".join(f"{key} {value}" for key, value in (asked.to_dict() or {}).items()),
+        name=", ".join(f"{key} {value}" for key, value in (asked.context() or {}).items()),
         context=context_of(
             problems,
             sampling,
@@ -114,7 +115,7 @@ def _intervened(asked: Intervention, policy: Policy, problems: Problems, before:
             data=before.context["data"],
             grader=problems.grader_name,
             tokenizer=tokenizer_name(problems.tokenizer),
-            intervention=asked.to_dict(),
+            intervention=asked.context(),
         ),
         problem_ids=problems.ids,
         categories=problems.categories,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lengthwise.config.groups.sampling import Sampling
 from lengthwise.engine.model_folders import Policy
 from lengthwise.errors import InputError
-from lengthwise.generation.sampling import Sampling, sample_answers
+from lengthwise.generation.sampling import ROWS_AT_ONCE, sample_answers
 from lengthwise.grading.problems import Problems
 
 QUANTILES = (0.1, 0.25, 0.4, 0.5, 0.75, 0.9)
@@ -30,7 +31,8 @@ def choose_cap(policy: Policy, problems: Problems, *, eval_cap: int, samples: in
     Raises:
         InputError: fewer than 10 right answers, too few for a quantile.
     """
-    rollouts = sample_answers(policy, problems, Sampling(eval_cap, samples=samples, seed=seed))
+    sampling = Sampling(cap=eval_cap, samples=samples, seed=seed, sample_rows=ROWS_AT_ONCE)
+    rollouts = sample_answers(policy, problems, sampling)
     lengths = rollouts.num_tokens[rollouts.correct].float()
     if len(lengths) < LEAST_RIGHT:
         raise InputError(

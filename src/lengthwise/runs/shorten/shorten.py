@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.groups.sampling import Sampling
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import Method, Recipe, Stage, StageInputs
 from lengthwise.engine.metrics_log import read_metrics
@@ -22,7 +23,7 @@ from lengthwise.engine.trainer import Trainer, check_method
 from lengthwise.errors import ConfigError, LengthwiseWarning
 from lengthwise.files import atomic_write_json, atomic_write_text, read_json, sha256_file
 from lengthwise.folder_lock import writes
-from lengthwise.generation.sampling import Sampling, evaluate, source_name
+from lengthwise.generation.sampling import ROWS_AT_ONCE, evaluate, source_name
 from lengthwise.grading.problems import Problems
 from lengthwise.lab.shipped_models import model_folder
 from lengthwise.methods import build_method
@@ -302,7 +303,8 @@ def _measure(
     steps = len(problems) * samples
     tell("phase", {"name": f"measuring {name}{'-sampling' if texts else ''}", "steps": steps, "ends": True})
     sampling = Sampling(
-        job.eval_cap, temperature, samples=samples, seed=job.train.seed, stop_repeats=job.stop_repeats
+        cap=job.eval_cap, temperature=temperature, samples=samples, seed=job.train.seed, sample_rows=ROWS_AT_ONCE,
+        stop_repeats=job.stop_repeats,
     )  # fmt: skip
     record, rollouts = evaluate(policy, problems, sampling, name=name, data=source_name(job.eval_data))
     if texts:
