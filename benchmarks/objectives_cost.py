@@ -131,6 +131,27 @@ def trainer_calls(b: Batch) -> dict[str, Call]:
     }
 
 
+def budget_calls(b: Batch) -> dict[str, Call]:
+    """A mean length to be met, and thinking that is cut at budgets."""
+    budgets = objectives.even_budgets(b.tokens, 4)
+    answers = (torch.rand(b.rows, 4, 4, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+    segments = objectives.budget_relative(answers.mean(dim=2), b.group_ids)
+    half, options = b.num_tokens // 2, {"target": b.tokens // 4}
+    return {
+        "constrained_cost": lambda: objectives.constrained_cost(
+            b.rewards, b.num_tokens, multiplier=0.1, max_tokens=b.tokens, **options
+        ),
+        "updated_multiplier": lambda: objectives.updated_multiplier(0.1, b.num_tokens, rate=0.01, high=0.5, **options),
+        "drawn_budgets": lambda: objectives.drawn_budgets(b.rows, budgets, weights=[1.0] * 4, seed=0),
+        "separated_truncation": lambda: objectives.separated_truncation(
+            b.correct, half, b.num_tokens - half, b.finished, thinking_budget=b.tokens // 4, answer_budget=b.tokens
+        ),
+        "budget_relative": lambda: objectives.budget_relative(answers.mean(dim=2), b.group_ids),
+        "budget_answers": lambda: objectives.budget_answers(answers, b.group_ids),
+        "segment_credit": lambda: objectives.segment_credit(segments.float(), b.mask, budgets=budgets),
+    }
+
+
 def advantage_calls(b: Batch) -> dict[str, Call]:
     """Advantages of rows and of tokens, targets and masks."""
     token_rewards, values = torch.zeros_like(b.old), b.old
@@ -256,7 +277,14 @@ def main() -> int:
     print(f"{options.rows} x {options.tokens} float32, {options.threads} threads, torch {torch.__version__}")
     print(f"{'objective':<55}{'seconds':>9}{'processor':>11}{'buffers':>9}")
     rows: dict[str, dict[str, Any]] = {}
-    calls = reward_calls(batch) | trainer_calls(batch) | gate_calls(batch) | advantage_calls(batch) | loss_calls(batch)
+    calls = (
+        reward_calls(batch)
+        | trainer_calls(batch)
+        | gate_calls(batch)
+        | budget_calls(batch)
+        | advantage_calls(batch)
+        | loss_calls(batch)
+    )
     for name, call in calls.items():
         if options.only and not any(word in name for word in options.only):
             continue

@@ -178,6 +178,11 @@ EVERY: dict[str, tuple[Reward, float, float]] = {
     "effort": (lambda c, n, g: o.effort_reward(base_of(c), n, budget=500), 1, 0),
     "quantile-slack": (lambda c, n, g: o.quantile_slack(base_of(c), c, n, g), 1, 0),
     "gated-decay": (lambda c, n, g: o.gated_decay(base_of(c), c, n, g, reference_tokens=100), 1, 0),
+    "laconic": (
+        lambda c, n, g: o.constrained_cost(base_of(c), n, target=300, multiplier=0.5, max_tokens=1000, most=3.0),
+        1,
+        0,
+    ),
 }
 # these compare with wrong rows too; "of right rows" is what stands behind a gate for right
 FROM_WRONG_ROWS = {"kimi", "gr3", "max share", "group-bonus"}

@@ -18,6 +18,15 @@ from lengthwise.objectives.advantages import mixed_groups as mixed_groups
 from lengthwise.objectives.advantages import returns_to_go as returns_to_go
 from lengthwise.objectives.advantages import whitened as whitened
 from lengthwise.objectives.advantages import window_mask as window_mask
+from lengthwise.objectives.budgets import budget_answers as budget_answers
+from lengthwise.objectives.budgets import budget_relative as budget_relative
+from lengthwise.objectives.budgets import budget_weights as budget_weights
+from lengthwise.objectives.budgets import drawn_budgets as drawn_budgets
+from lengthwise.objectives.budgets import even_budgets as even_budgets
+from lengthwise.objectives.budgets import segment_credit as segment_credit
+from lengthwise.objectives.budgets import separated_truncation as separated_truncation
+from lengthwise.objectives.constrained import constrained_cost as constrained_cost
+from lengthwise.objectives.constrained import updated_multiplier as updated_multiplier
 from lengthwise.objectives.gates import gate as gate
 from lengthwise.objectives.gates import gate_metrics as gate_metrics
 from lengthwise.objectives.gates import guarded_product as guarded_product
@@ -80,22 +89,28 @@ __all__ = [
     "adaptive_weight",
     "batch_normalised",
     "best_solved",
+    "budget_answers",
     "budget_exact",
     "budget_max",
+    "budget_relative",
+    "budget_weights",
     "clipped_surrogate",
     "clipped_value",
     "constant_cap",
+    "constrained_cost",
     "cosine_cap",
     "cosine_length",
     "decoupled_advantage",
     "difficulty_tier",
     "difficulty_truncation",
+    "drawn_budgets",
     "drpo",
     "drpo_questions",
     "drpo_weights",
     "efficiency_bonus",
     "effort_reward",
     "egae",
+    "even_budgets",
     "explained_variance",
     "filtered_likelihood",
     "filtered_normaliser",
@@ -132,7 +147,9 @@ __all__ = [
     "relative_length",
     "returns_to_go",
     "round_half_up",
+    "segment_credit",
     "selective_length_penalty",
+    "separated_truncation",
     "shortest_correct",
     "soft_overlong",
     "stair_cap",
@@ -141,6 +158,7 @@ __all__ = [
     "tier_targets",
     "truncation",
     "updated_history",
+    "updated_multiplier",
     "updated_weight",
     "whitened",
     "window_mask",
