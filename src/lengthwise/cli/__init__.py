@@ -61,7 +61,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare-records": compare_records.compare_records,
 }
 BY_HAND = {
-    "grade", "demo", "shorten", "compare", "methods",
+    "grade", "demo", "shorten", "compare",
     "export", "report", "compare-records",
 }  # fmt: skip
 """Commands that spell their flags out themselves still; the others take their settings as one value."""

@@ -1,34 +1,101 @@
-"""`lengthwise methods`: what can be given to `--method`."""
+"""`lengthwise methods`: what can be given to `--method`, and all that a method says of itself."""
 
 from __future__ import annotations
 
-import inspect
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
+from rich.table import Table
 from rich.text import Text
 
 from lengthwise.cli._console import out, print_json
+from lengthwise.config.commands import MethodsSettings
+from lengthwise.config.values import as_flag
 
-ANY_CAP = 4000  # the methods' parts want a number; their defaults are shown without it
+if TYPE_CHECKING:
+    from lengthwise.methods.declaration import Option
+    from lengthwise.methods.description import Description
 
 
-def methods(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead.")] = False,
-) -> None:
-    """List the methods: name, what it does, paper, options with their defaults."""
-    from lengthwise.methods import METHODS, build_method, options_of
-
-    found: dict[str, dict[str, Any]] = {}
-    for name in METHODS:
-        method = build_method(name, cap=ANY_CAP)
-        own = {key: value for key, value in options_of(name).items() if value is not inspect.Parameter.empty}
-        found[name] = {"summary": method.summary, "paper": method.paper, "options": own}
-    if as_json:
-        print_json(found)
+def methods(settings: MethodsSettings) -> None:
+    """List the methods, or say all of one."""
+    if settings.name is None:
+        _list(as_json=settings.json_)
         return
-    for name, facts in found.items():
-        out.print(Text.assemble((name, "bold"), f"  {facts['summary']}"), soft_wrap=True)
-        out.print(f"    {facts['paper']}", soft_wrap=True, markup=False)
-        options = ", ".join(f"{key}={value}" for key, value in facts["options"].items())
+    found = _described(settings.name)
+    if settings.json_:
+        print_json(found.to_dict())
+        return
+    _show(found)
+
+
+def _described(name: str) -> Description:
+    from lengthwise.adapters.method_support import ENGINES, how
+    from lengthwise.methods import build_method
+    from lengthwise.methods.description import ANY_CAP, describe
+
+    made = build_method(name, cap=ANY_CAP)
+    return describe(name, {engine: how(engine, made) for engine in ENGINES})
+
+
+def _list(*, as_json: bool) -> None:
+    from lengthwise.methods import METHODS
+    from lengthwise.methods.description import describe
+
+    found = [describe(name) for name in METHODS]
+    if as_json:
+        print_json(
+            {one.name: {"summary": one.summary, "paper": one.paper,
+                        "options": {name: option.default for name, option in one.options.items()}} for one in found}
+        )  # fmt: skip
+        return
+    for one in found:
+        out.print(Text.assemble((one.name, "bold"), f"  {one.summary}"), soft_wrap=True)
+        out.print(f"    {one.paper}", soft_wrap=True, markup=False)
+        options = ", ".join(f"{name}={_default(option)}" for name, option in one.options.items())
         out.print(f"    --option: {options}", soft_wrap=True, markup=False)
+    out.print("`lengthwise methods NAME` says all of one.", soft_wrap=True, markup=False)
+
+
+def _default(option: Option) -> str:
+    """A default as somebody would write it, or in words where it follows from something else."""
+    if option.default_text:
+        return f"({option.default_text})"
+    if option.default in ("", "\n"):
+        return repr(option.default)
+    return as_flag(option.default).lower() if option.default in (None, True, False) else as_flag(option.default)
+
+
+def _show(found: Description) -> None:
+    out.print(Text.assemble((found.name, "bold"), f"  {found.summary}"), soft_wrap=True)
+    out.print(found.paper, soft_wrap=True, markup=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, option in found.options.items():
+        table.add_row(Text(f"{name}={_default(option)}"), Text(f"{option.help} ({option.wanted})".strip()))
+    if found.options:
+        out.print(Text("\n--option", "bold"))
+        out.print(table)
+    out.print()
+    for what, said in _facts(found):
+        out.print(Text.assemble((what, "bold"), f"  {said}"), soft_wrap=True)
+
+
+def _facts(found: Description) -> list[tuple[str, str]]:
+    knob = found.knob
+    swept = "none; name an option and its values with --sweep"
+    if knob is not None:
+        fixed = "".join(f", with {name}={value}" for name, value in knob.fixed.items())
+        swept = f"{knob.option}: {', '.join(map(str, knob.values))}{fixed}"
+    return [
+        ("knob that compare sweeps", swept),
+        ("moving cap", _yes(found.no_moving_cap)),
+        ("importance weights", _yes(found.no_importance_weights)),
+        ("gate", found.gate or "none of its own"),
+        *([("stages", ", ".join(found.stages))] if found.stages else []),
+        *((f"in {engine}", said) for engine, said in found.engines.items()),
+    ]
+
+
+def _yes(why_not: str | None) -> str:
+    return "yes" if why_not is None else f"no: {why_not}"

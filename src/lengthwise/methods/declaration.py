@@ -86,6 +86,16 @@ class Option:
         names = [kind.__name__ if isinstance(kind, type) else str(kind) for kind in self.kinds]
         return " or ".join([*names, *(["none"] if values.optional(self.annotation) else [])]) or "any"
 
+    @property
+    def wanted(self) -> str:
+        """Its values in words: the bounds of a number, the words to choose from, else the type."""
+        words = values.choices(self.annotation)
+        if self.bounds or words:
+            return self.bounds or ", ".join(words)
+        return {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}.get(
+            self.type, self.type
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
@@ -102,6 +112,7 @@ class Maker(ABC):
 
     name: str
     knob: Knob | None = None
+    gate: str | None = None
 
     @property
     @abstractmethod

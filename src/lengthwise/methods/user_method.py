@@ -16,7 +16,7 @@ from lengthwise.engine.method import Method, Recipe, State
 from lengthwise.engine.method_validation import rehearse
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError
-from lengthwise.methods.declaration import Declaration, Knob, Maker, Option
+from lengthwise.methods.declaration import Declaration, Maker, Option
 from lengthwise.methods.option_values import annotated, read_option
 from lengthwise.methods.papers.grpo import grpo
 from lengthwise.methods.user_method_parts import guarded, rewards_of
@@ -69,9 +69,11 @@ class DeclaredMaker(Maker):
     """A method of somebody's own with options that are declared, by itself or by the method it is built on."""
 
     def __init__(
-        self, name: str, declared: Declaration[Any, Any], make: Callable[..., Recipe], knob: Knob | None = None
+        self, name: str, declared: Declaration[Any, Any], make: Callable[..., Recipe], *, itself: bool = False
     ) -> None:
-        self.name, self.declared, self._make, self.knob = name, declared, make, knob
+        self.name, self.declared, self._make = name, declared, make
+        if itself:
+            self.knob, self.gate = declared.knob, declared.gate
 
     @property
     def options(self) -> Mapping[str, Option]:
@@ -109,7 +111,7 @@ def own_maker(name: str) -> Maker:
         module = from_module(module_name, f"method is {name!r}")
         found = getattr(module, function, None)
     if isinstance(found, Declaration):
-        return DeclaredMaker(name, found, _guarding(name, found), found.knob)
+        return DeclaredMaker(name, found, _guarding(name, found), itself=True)
     if not callable(found):
         there = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
         raise ConfigError(f"method is {name!r}; {WANTED}. It has {', '.join(there) or 'no function'}")
