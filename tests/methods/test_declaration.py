@@ -1,4 +1,4 @@
-"""A method describes itself: fields with bounds and help, knob, cap, weights, engines; a new one is found by its file."""
+"""A method describes itself: fields with bounds and help, knob, engines; a new one is found by its file."""
 
 from __future__ import annotations
 
@@ -93,8 +93,10 @@ def test_the_command_says_all_of_one_method(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit, match="0"):
         main(["methods", "da-dler"])
     said = capsys.readouterr().out
-    for words in ("easy_cap=(half the cap)", "(0 to 1)", "knob that compare sweeps  cap: 0.6L", "importance weights  yes",
-                  "moving cap  no: its easy target is a part of one fixed cap", "in trl  loss, groups drawn again, KL"):  # fmt: skip
+    for words in (
+        "easy_cap=(half the cap)", "(0 to 1)", "knob that compare sweeps  cap: 0.6L", "importance weights  yes",
+        "moving cap  no: its easy target is a part of one fixed cap", "in trl  loss, groups drawn again, KL",
+    ):  # fmt: skip
         assert words in said
     with pytest.raises(SystemExit, match="0"):
         main(["methods", "da-dler", "--json"])
