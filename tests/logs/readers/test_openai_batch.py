@@ -29,6 +29,18 @@ def test_the_custom_id_names_the_problem(read, write):
     assert (row.problem_id, row.response, row.num_tokens, row.notes) == ("apples", "7", 3, ())
 
 
+def test_what_vllm_wrote(files):
+    log = recognise(files / "vllm-0.32.0" / "batch.jsonl")
+    assert str(log) == "OpenAI Batch output, up to 2 samples a row"
+    first, one, two, cut, failed = [item for _, item in log.rows()]
+    assert (first.problem_id, first.num_tokens, first.end) == ("apples", 20, End.FINISHED)
+    assert [(row.problem_id, row.sample, row.num_tokens, row.shared_tokens) for row in (one, two)] == [
+        ("pens", 0, None, 80), ("pens", 1, None, 80),
+    ]  # fmt: skip
+    assert (cut.response, cut.num_tokens, cut.end) == ("1. 1\n", 5, End.CUT)
+    assert failed.reason == "a request that failed" and failed.detail.startswith("max_tokens=100000 cannot be greater")
+
+
 def test_failed_rows_are_left_out_each_with_its_reason(write):
     rows = [
         answered("good", GOOD),

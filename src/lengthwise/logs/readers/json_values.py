@@ -14,6 +14,7 @@ PIECE = 1 << 16  # characters read at a time
 SHOWN = 60
 _BOM = b"\xef\xbb\xbf"
 _BLANK = " \t\r\n"
+_OF_NUMBERS = "0123456789.eE+-"
 
 
 def start_of(text: str) -> str:
@@ -117,8 +118,8 @@ class _Text:
                 if self._ended:
                     raise DamagedError(f"not JSON ({error}): {start_of(self._held[self._at :])}") from error
             else:
-                # A number at the end of what is held may go on.
-                if end < len(self._held) or self._ended:
+                # A number at the end of what is held may go on, as 1 may with .5 or e3.
+                if self._ended or self._held[end:].strip(_OF_NUMBERS):
                     self._at = end
                     return found
             if len(self._held) - self._at > LINE_LIMIT:

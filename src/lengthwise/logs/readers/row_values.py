@@ -18,6 +18,8 @@ def at(row: object, path: str) -> object:
 
     None where it is missing or NaN. A name that has dots itself is found first.
     """
+    if isinstance(row, dict) and "." not in path:
+        return _known(row.get(path))  # most paths are names, and rows have many
     if isinstance(row, Mapping) and path in row:
         return _known(row[path])
     first, dot, rest = path.partition(".")

@@ -15,6 +15,8 @@ from lengthwise.logs.readers.response_ends import end_of
 from lengthwise.logs.readers.row_values import at, count_of, label_of, list_at, mapping_at, message_text, text_of
 
 GOOD = range(200, 300)
+ERRORS = ("error.error.message", "error.message", "response.body.error.message", "response.body.message", "error")
+"""Where a request's error may stand: vLLM has it twice nested, OpenAI in the body or beside it."""
 
 
 def _fits(row: Row) -> bool:
@@ -24,7 +26,7 @@ def _fits(row: Row) -> bool:
 def _read(row: Row, _: Fields) -> Iterator[LogRow]:
     body = mapping_at(row, "response.body")
     status = at(row, "response.status_code")
-    error = at(row, "error.message") or at(row, "error") or at(body, "error.message") or at(body, "message")
+    error = next((one for path in ERRORS if (one := at(row, path)) is not None), None)
     if not body or (isinstance(status, int) and status not in GOOD) or (error and "choices" not in body):
         raise UnusableError("a request that failed", str(error or f"status {status}")[:80])
     named = label_of(row["custom_id"], "custom_id")

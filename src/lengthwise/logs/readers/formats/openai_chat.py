@@ -31,6 +31,8 @@ def completion_in(row: Row) -> Mapping[str, object] | None:
 def _fits(row: Row) -> bool:
     output = completion_in(row)
     first = at(output, "choices.0")
+    if output is not None and not output["choices"]:
+        return "custom_id" not in row
     if "custom_id" in row or not isinstance(first, Mapping) or not {"message", "text"} & first.keys():
         return False
     return "finish_reason" in first or "stop_reason" not in first  # tools of their own have stop_reason alone

@@ -37,7 +37,7 @@ def _list_of(row: Row) -> str | None:
 
 
 def _fits(row: Row) -> bool:
-    return _list_of(row) is not None and first_of(row, PROBLEM) is not None
+    return (_list_of(row) is not None or row.get(LISTS[0]) == []) and first_of(row, PROBLEM) is not None
 
 
 def _read(row: Row, _: Fields) -> Iterator[LogRow]:

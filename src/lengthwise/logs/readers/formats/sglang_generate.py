@@ -13,7 +13,7 @@ from lengthwise.logs.readers.row_values import asked_in, at, count_of, label_of,
 
 
 def _fits(row: Row) -> bool:
-    return isinstance(row.get("text"), str) and at(row, "meta_info.finish_reason") is not None
+    return "text" in row and at(row, "meta_info.finish_reason") is not None
 
 
 def _read(row: Row, _: Fields) -> Iterator[LogRow]:
