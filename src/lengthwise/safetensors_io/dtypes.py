@@ -5,6 +5,7 @@ Nothing here needs torch: merging a folder starts in a fraction of a second and 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,39 +67,31 @@ def working_type(dtypes: list[Dtype]) -> np.dtype:
 
 def widen(raw: Array, dtype: Dtype, working: np.dtype) -> Floats:
     """Stored bits as numbers of the working type, exactly; may be a view of `raw`."""
-    if dtype.code == "BF16":
-        bits = raw.astype(np.uint32)
-        bits <<= np.uint32(16)
-        raw = bits.view(np.float32)
-    return raw.astype(working, copy=False)
+    return _numbers(raw, dtype).astype(working, copy=False)
 
 
 def widen_into(out: Floats, raw: Array, dtype: Dtype) -> None:
-    """The same into an array that is there, with one pass less for the commonest case."""
-    if dtype.code == "BF16" and out.dtype == np.float32:
-        bits = out.view(np.uint32)
-        bits[...] = raw
-        bits <<= np.uint32(16)
-    else:
-        out[...] = widen(raw, dtype, out.dtype)
+    """The same into an array that is there."""
+    out[...] = _numbers(raw, dtype)
+
+
+def _numbers(raw: Array, dtype: Dtype) -> Array:
+    return raw.view(_bfloat16()) if dtype.code == "BF16" else raw
+
+
+@functools.cache
+def _bfloat16() -> np.dtype:
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)
 
 
 def narrow(values: Floats, dtype: Dtype) -> Array:
-    """Numbers as stored bits, rounded once, to nearest, ties to even; what is too large becomes infinity.
-
-    Of NaN only the one that arithmetic gives stays NaN.
-    """
-    if dtype.code != "BF16":
-        with np.errstate(over="ignore"):
+    """Numbers as stored bits, rounded once, to nearest, ties to even; what is too large becomes infinity."""
+    with np.errstate(over="ignore"):
+        if dtype.code != "BF16":
             return values.astype(dtype.stored, copy=False)
-    bits = _float32(values).view(np.uint32)
-    # half of the lowest kept bit, less one unless that bit is odd: exactly half goes to even
-    rounding = bits >> np.uint32(16)
-    rounding &= np.uint32(1)
-    rounding += np.uint32(0x7FFF)
-    rounding += bits
-    rounding >>= np.uint32(16)
-    return rounding.astype(np.uint16)
+        return _float32(values).astype(_bfloat16()).view(dtype.stored)
 
 
 def _float32(values: Floats) -> Floats:
