@@ -59,7 +59,7 @@ def test_a_cell_longer_than_the_standard_librarys_limit(tmp_path, read):
 def test_ones_own_columns(tmp_path, read):
     log = table(tmp_path / "log.csv", [{"said": "7", "key": "7"}])
     with pytest.raises(
-        InputError, match="CSV of no known format: its first row has said, key; name the response's column"
+        InputError, match="no known format .CSV.: its first row has said, key; name the response's column"
     ):
         recognise(log)
     (row,) = read(log, fields=Fields(response="said", answer="key"))

@@ -143,5 +143,5 @@ def test_a_torn_archive_and_a_torn_document_are_one_line_each(log, whole, tmp_pa
     other = tmp_path / "other.eval"
     with zipfile.ZipFile(other, "w") as packed:
         packed.writestr("readme.txt", "hello")
-    with pytest.raises(InputError, match="other.eval is a zip archive of no known format: it holds readme.txt"):
+    with pytest.raises(InputError, match="other.eval is a log of no known format .zip archive.: it holds readme.txt"):
         recognise(other)

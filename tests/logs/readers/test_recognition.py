@@ -102,7 +102,10 @@ WRONG = [
     (b"\x00\x01\x02 binary", "log.jsonl was taken for JSON lines and has no row that can be read"),
     (b"plain words\n", "no row that can be read: not JSON"),
     (b"[1, 2]\n[3]\n", "not an object .*is a list"),
-    (b'{"a": 1}\n', "log.jsonl is JSON lines of no known format: its first row has a; name the response's column"),
+    (
+        b'{"a": 1}\n',
+        "log.jsonl is a log of no known format .JSON lines.: its first row has a; name the response's column",
+    ),
     (b"PK\x03\x04 torn", "no whole zip archive, as an inspect log is"),
     (b'{"response": "7"', "unfinished last line"),
     ('{"response": "7"}'.encode("utf-16"), "not UTF-8 text"),
@@ -150,7 +153,7 @@ def test_a_document_that_breaks_off_gives_what_came_before(tmp_path):
     path = tmp_path / "log.json"
     path.write_text(json.dumps([FLAT] * 50)[:-20])
     items = [item for _, item in recognise(path).rows()]
-    assert len(items) == 50 and isinstance(items[-1], Defect) and items[-1].reason == "damaged a JSON list"
+    assert len(items) == 50 and isinstance(items[-1], Defect) and items[-1].reason == "damaged JSON list"
 
 
 def test_reading_needs_neither_torch_nor_pyarrow(tmp_path):

@@ -32,11 +32,11 @@ class Form(StrEnum):
     """What a file is."""
 
     LINES = "JSON lines"
-    LIST = "a JSON list"
-    OBJECT = "a JSON object"
+    LIST = "JSON list"
+    OBJECT = "JSON object"
     PARQUET = "Parquet"
     CSV = "CSV"
-    ZIP = "a zip archive"
+    ZIP = "zip archive"
 
 
 @dataclass(frozen=True)

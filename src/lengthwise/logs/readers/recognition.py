@@ -129,9 +129,9 @@ def _that_fit(openings: Sequence[Opening], form: LogFormat, searched: bool) -> l
 
 
 def _unknown(opening: Opening, files: int, log: str) -> InputError:
-    which = opening.name if files == 1 else f"none of the {files} files of {log} is a log that is known; {opening.name}"
+    which = opening.name if files == 1 else f"none of the {files} files of {log} has a known format; {opening.name}"
     return InputError(
-        f"{which} is {opening.form} of no known format: {_what(opening)}; name the response's column "
+        f"{which} is a log of no known format ({opening.form}): {_what(opening)}; name the response's column "
         f"(--response-column, a dotted path is fine), or the format: {FORCED} {', '.join(log_formats())}"
     )
 
