@@ -107,10 +107,16 @@ def shuffled_columns(folder: Path, rows: Rows) -> Path:
 
 
 RENAMED = {
-    "problem_id": "doc_id", "problem": "question", "answer": "ground_truth", "sample": "epoch",
-    "response": "completion", "reasoning": "reasoning_content", "num_tokens": "completion_tokens", "reasoning_tokens": "thinking_tokens",
+    "problem_id": "doc_id",
+    "problem": "question",
+    "answer": "ground_truth",
+    "sample": "epoch",
+    "response": "completion",
+    "reasoning": "reasoning_content",
+    "num_tokens": "completion_tokens",
+    "reasoning_tokens": "thinking_tokens",
     "finish_reason": "stop_reason",
-}  # fmt: skip
+}
 
 
 def renamed(folder: Path, rows: Rows) -> Path:

@@ -40,8 +40,8 @@ class Answers:
         if not self.rows:
             row = next(iter(openings[0].first), {})
             raise InputError(
-                f"{openings[0].name} has no right answers by problem: a row needs an answer, and problem_id or problem; "
-                f"its first row has {names_of(row)}"
+                f"{openings[0].name} has no right answers by problem: a row needs an answer, and problem_id or "
+                f"problem; its first row has {names_of(row)}"
             )
 
     def _keep(self, opening: Opening, number: int, row: Row, fields: Fields) -> None:
