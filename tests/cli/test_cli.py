@@ -27,7 +27,10 @@ FLAGS = {
         "--truncate-importance", "--trust-remote-code", "--updates", "--validation-problems", "--warmup-steps",
         "MODEL",
     ],
-    "compare-records": ["--allow", "--json", "--out", "--recut", "--seed", "--weights", "RECORD..."],
+    "compare-records": [
+        "--allow", "--config", "--json", "--no-json", "--no-recut", "--out", "--print-config", "--recut",
+        "--score-weights", "--seed", "RECORD...",
+    ],
     "demo": ["--json", "--out", "--overwrite", "--problems", "--seed", "--steps", "--threads"],
     "evaluate": [
         "--answer-column", "--answer-pattern", "--answer-prompt", "--answer-tokens", "--answers", "--api-key-env",
@@ -78,7 +81,7 @@ FLAGS = {
         "--no-mixed-dtype", "--no-normalize", "--no-overwrite", "--normalize", "--out", "--out-dtype", "--overwrite",
         "--print-config", "--rescale", "--scale", "--scope", "--seed", "--shard-mb", "--t", "--weights", "MODEL...",
     ],
-    "methods": ["--json"],
+    "methods": ["--config", "--json", "--no-json", "--print-config", "NAME"],
     "repair": [
         "--answer-column", "--answer-pattern", "--answers", "--base", "--cap", "--chat-template", "--config",
         "--control", "--data", "--device", "--dtype", "--fraction", "--fractions", "--grader", "--harmful",
@@ -88,7 +91,7 @@ FLAGS = {
         "--prompt-template", "--reference", "--rounding", "--rows", "--sample-rows", "--scope", "--score", "--seed",
         "--system-prompt", "--target", "--think", "--threads", "--tokens", "--trust-remote-code", "MODEL",
     ],
-    "report": ["--out", "RUN..."],
+    "report": ["--config", "--out", "--print-config", "RUN..."],
     "shorten": [
         "--answer-column", "--answer-pattern", "--answers", "--cap", "--chat-template", "--checkpoint-every",
         "--cycle", "--data", "--device", "--dry-run", "--dtype", "--eval-cap", "--eval-data", "--eval-problems",

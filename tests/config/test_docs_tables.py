@@ -11,7 +11,17 @@ from lengthwise.config.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- options: written by tests/config/test_docs_tables.py -->\n", "<!-- end of options -->\n"
-WRITTEN = ("evaluate", "generate", "merge", "repair", "extend", "evaluate-context", "methods")
+WRITTEN = (
+    "evaluate",
+    "generate",
+    "merge",
+    "repair",
+    "extend",
+    "evaluate-context",
+    "methods",
+    "report",
+    "compare-records",
+)
 """Commands whose pages have their table from the settings."""
 
 

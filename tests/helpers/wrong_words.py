@@ -113,7 +113,7 @@ WRONG: dict[type | str, list[str]] = {
         "--scope", "--score", "--control", "--controls", "--mode", "--choose", "--cap", "--stage", "--early-stop",
         "--head", "--out-dtype", "--rescale", "--sharding", "--tasks", "--tokens", "--answers", "--allow", "ENGINE"),
         WORDS),
-    **_each(("--lengths", "--weights", "--fractions", "--rows", "--merge-back"), NUMBERS),
+    **_each(("--lengths", "--weights", "--score-weights", "--fractions", "--rows", "--merge-back"), NUMBERS),
     "--answer-pattern": ["(", "x", "(a)(b)"],
     **_each(("--grader", "--judge"), ["nope", "no_such:thing", "os:nope", "os:sep", "./missing.py", ""]),
     **_each(("--option", "--sweep"), ["x", "=", "x=", "=1", "nope=1", "grpo:x", "grpo:=1", ""]),

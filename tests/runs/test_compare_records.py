@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from lengthwise.cli import app, main
 from lengthwise.errors import InputError
-from lengthwise.runs.compare_records import Named, build_page, claims, compare_records, read_sides
+from lengthwise.runs.compare_records import Named, claims, compare_records, read_sides
+from lengthwise.runs.records_page import build_page
 from lengthwise.statistics.records import Record, compare
 
 CONTEXT = {
@@ -121,11 +122,11 @@ def test_the_table_fits_80_columns_and_says_what_is_noise(folder: Path) -> None:
 
 def test_weights_move_the_score_and_are_printed(folder: Path) -> None:
     one = json.loads(run("base.json", "budget.json", "--json"))
-    two = json.loads(run("base.json", "budget.json", "--json", "--weights", "1,5,10"))
+    two = json.loads(run("base.json", "budget.json", "--json", "--score-weights", "1,5,10"))
     scores = [found["records"][1]["against_reference"]["accuracy_efficiency_score"] for found in (one, two)]
     assert [score["weights"] for score in scores] == [[1, 3, 5], [1, 5, 10]]
     assert scores[1]["estimate"] < scores[0]["estimate"]
-    assert "weights (1, 5, 10)" in run("base.json", "budget.json", "--weights", "1,5,10")
+    assert "weights (1, 5, 10)" in run("base.json", "budget.json", "--score-weights", "1,5,10")
 
 
 def test_an_intervention_is_shown_with_the_name(folder: Path) -> None:
@@ -183,7 +184,8 @@ def test_metrics_5_recut_lowers_all_to_the_common_cap_and_says_so(folder: Path) 
     assert base["summary"]["accuracy"] == Record.load("base.json").summary()["accuracy"]
     assert "Cut at 400 tokens after they were drawn (long under 800): a forced cut, not a new run." in found["findings"]
     assert "long, cut at 400" in run("base.json", "long.json", "--recut", columns=100)
-    build_page(found, folder / "page.html")
+    named = [Named(name, (Record.load(f"{name}.json"),)) for name in ("base", "long")]
+    build_page(compare_records(named, recut=True), folder / "page.html")
     page = (folder / "page.html").read_text()
     assert "cut at 400 tokens" in page and "drawn under 800" in page
 
@@ -238,12 +240,15 @@ def test_unlike_records_are_refused_naming_field_and_values(
         (["base.json", "types.json"], "types.json is no record of lengthwise: num_tokens"),
         (["base.json", "capless.json"], "capless.json is no record of lengthwise: context has no 'cap'"),
         (["base.json", "folder"], "folder is a folder; name a record in it"),
-        (["base.json", "twin.json", "--weights", "1,3"], "weights is [1.0, 3.0]"),
-        (["base.json", "twin.json", "--weights", "a,b,c"], "--weights is 'a,b,c'"),
-        (["base.json", "twin.json", "--weights", "1,nan,1"], "weights is"),
+        (["base.json", "twin.json", "--score-weights", "1,3"], "score_weights is [1.0, 3.0]"),
+        (
+            ["base.json", "twin.json", "--score-weights", "a,b,c"],
+            "score_weights is ['a', 'b', 'c']; give",
+        ),
+        (["base.json", "twin.json", "--score-weights", "1,nan,1"], "score_weights is"),
         (["base.json", "twin.json", "--allow", "cap"], "allow names 'cap', which must agree"),
         (["base.json", "twin.json", "--out", "page.txt"], "ends in .html"),
-        (["base.json", "twin.json", "--seed", "-1"], "--seed is -1"),
+        (["base.json", "twin.json", "--seed", "-1"], "seed is -1"),
         (["base.json", "few.json"], "problem_ids: 60 and 1 problems, not the same ones (59 only in the first"),
     ],
     ids=lambda value: str(value)[:50],
@@ -298,21 +303,21 @@ def tiny(name: str, right: bool, tokens: int, **context: object) -> Record:
 
 def test_metrics_4_one_problem_has_no_interval_and_the_table_says_so() -> None:
     found = compare_records(sides(tiny("a", True, 200), tiny("b", True, 100)))
-    assert {row["claim"] for row in claims(found) if row["quantity"] != "at equal tokens, points"} == {
+    assert {row.claim for row in claims(found) if row.quantity != "at equal tokens, points"} == {
         "no interval: one problem"
     }
-    assert found["findings"][0].startswith("No difference here has an interval")
+    assert found.findings[0].startswith("No difference here has an interval")
 
 
 def test_metrics_7_a_reference_without_right_answers_has_no_score_and_the_table_says_so() -> None:
     found = compare_records(sides(make("zero", share=0.0), make("some")))
-    score = next(row for row in claims(found) if row["quantity"] == "AES")
-    assert (score["value"], score["claim"]) == ("–", "undefined: no right answer")
+    score = next(row for row in claims(found) if row.quantity == "AES")
+    assert (score.value, score.claim) == ("–", "undefined: no right answer")
 
 
 def test_outside_the_reference_lengths_nothing_is_matched_and_the_table_says_why() -> None:
     found = compare_records(sides(make("a", most=100), make("longer"), tiny_like("shorter", 3)))
-    said = [row["claim"] for row in claims(found) if row["quantity"] == "at equal tokens, points"]
+    said = [row.claim for row in claims(found) if row.quantity == "at equal tokens, points"]
     assert said == ["none: longer than the reference", "none: shorter than any cut"]
 
 
@@ -326,16 +331,14 @@ def tiny_like(name: str, tokens: int) -> Record:
 def test_equal_points_are_all_on_the_front() -> None:
     found = compare_records(sides(make("a"), tiny_like("b", 15), tiny_like("c", 15)))
     one = compare_records([Named("b", (tiny_like("b", 15),)), Named("c", (tiny_like("b", 15),))])
-    assert one["front"] == ["b", "c"]
-    assert "a" not in found["front"] or found["records"][0]["summary"]["accuracy"] > 0
+    assert one.front == ["b", "c"]
+    assert "a" not in found.front or found.sides[0].summary["accuracy"] > 0
 
 
 def test_fields_that_no_record_carries_are_warned_of() -> None:
     bare = [Record(**{**fields_of(make(name)), "context": {"cap": 400}}) for name in ("a", "b")]
     found = compare_records(sides(*bare))
-    assert found["warnings"] == [
-        "no record says its data, grader, tokenizer, template: whether these agree is not known"
-    ]
+    assert found.warnings == ["no record says its data, grader, tokenizer, template: whether these agree is not known"]
 
 
 def fields_of(record: Record) -> dict[str, object]:
@@ -385,8 +388,9 @@ def test_the_page_shows_the_numbers_of_the_json(folder: Path) -> None:
     found = json.loads(run("base.json", "twin.json", "--json", "--out", "page.html"))
     assert found["page"] == "page.html"
     text = (folder / "page.html").read_text()
-    for row in claims(found):
-        assert row["value"] in text and row["span"] in text
+    given = [Record.load(f"{name}.json") for name in ("base", "twin")]
+    for row in claims(compare_records([Named(one.name, (one,)) for one in given])):
+        assert row.value in text and row.span in text
     for row in found["records"]:
         assert f"{100 * row['summary']['accuracy']:.1f}%" in text
     assert "seeds" not in text.split("Bars are")[1].split("</p>")[0]

@@ -62,7 +62,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 BY_HAND = {
     "grade", "demo", "shorten", "compare",
-    "export", "report", "compare-records",
+    "export",
 }  # fmt: skip
 """Commands that spell their flags out themselves still; the others take their settings as one value."""
 for _name, _function in COMMANDS.items():

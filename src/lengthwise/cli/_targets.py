@@ -7,10 +7,7 @@ from pathlib import Path
 import typer
 
 from lengthwise.config.command import Command
-from lengthwise.errors import ConfigError
 from lengthwise.output_paths import check_file_target, check_folder_target
-
-PAGE = ".html"
 
 
 def check_targets(settings: Command) -> None:
@@ -35,17 +32,6 @@ def file_target(param: typer.CallbackParam, value: Path | None) -> Path | None:
     """A file that is written."""
     if value is not None:
         check_file_target(_name(param), value)
-    return value
-
-
-def page_target(param: typer.CallbackParam, value: Path | None) -> Path | None:
-    """An HTML page with its picture beside it, which has the same name but for its end."""
-    if value is None:
-        return None
-    if value.suffix != PAGE:
-        raise ConfigError(f"{_name(param)} is {str(value)!r}; name a file that ends in {PAGE}")
-    for file in (value, value.with_suffix(".png")):
-        check_file_target(_name(param), file)
     return value
 
 

@@ -7,7 +7,8 @@ which others stand in the table, the front of the trade-off apart.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,8 @@ from typing import Any
 import numpy as np
 
 from lengthwise.errors import CheckpointError, InputError
-from lengthwise.files import atomic_write_text
 from lengthwise.output_paths import real
 from lengthwise.reporting import plot_data as data
-from lengthwise.reporting.figures import tradeoff, write_tradeoff
-from lengthwise.reporting.pages import render
-from lengthwise.reporting.plot_values import Curve, Mark
 from lengthwise.statistics.bootstrap import Interval
 from lengthwise.statistics.records import (
     Record,
@@ -35,10 +32,8 @@ from lengthwise.statistics.records import (
 from lengthwise.statistics.tradeoff_scores import AES_WEIGHTS, check_weights, frontier
 
 CURVE_POINTS = 120
-REFERENCE_LOOK = ("c-before", "square")
-LOOKS = (("c-after", "dot"), ("c-control", "dot"), ("c-after", "diamond"), ("c-control", "diamond"))
-"""Kind and shape of the marks after the reference, in turn: what a page and a picture both can show."""
-QUANTITIES = (
+Write = Callable[[Any], str]
+QUANTITIES: tuple[tuple[str, str, float, Write, str, str], ...] = (
     ("accuracy_difference", "accuracy, points", 0.0, data.points, "more accurate", "less accurate"),
     ("tokens_ratio", "tokens, ratio", 1.0, lambda v: data.number(v, 3), "longer", "shorter"),
     ("accuracy_efficiency_score", "AES", 0.0, lambda v: data.number(v, 2), "above 0", "below 0"),
@@ -118,6 +113,88 @@ def load_record(file: str) -> Record:
         raise InputError(named) from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class ComparedSide:
+    """A side with its `summary` and intervals, each seed's numbers, and its accuracy under forced cuts (`curve`).
+
+    ``context``: the fields of its context that not all records share, one value per record. ``recut_from``: the cap
+    that it was drawn under, where it was cut. ``against``: what `compare` found; None for the reference.
+    """
+
+    name: str
+    label: str
+    summary: Mapping[str, Any]
+    seeds: Sequence[Mapping[str, Any]]
+    curve: Sequence[Mapping[str, Any]]
+    context: Mapping[str, Sequence[Any]]
+    recut_from: int | None
+    against: Mapping[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**found, "against_reference": found.pop("against")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordsComparison:
+    """Sides against the first one, the reference.
+
+    ``front``: the sides that no other dominates. ``context``: what all records share. ``forced_cuts``: mean tokens and
+    accuracy of the reference's own responses at every budget. ``cap``: that of all, ``seed``: the bootstrap's.
+    """
+
+    weights: tuple[float, ...]
+    cap: int
+    allowed: Sequence[str]
+    seed: int
+    context: Mapping[str, Any]
+    front: Sequence[str]
+    forced_cuts: Mapping[str, Sequence[float]]
+    sides: Sequence[ComparedSide]
+
+    @property
+    def reference(self) -> str:
+        """The name of the first side."""
+        return self.sides[0].name
+
+    @property
+    def recut_from(self) -> dict[str, int]:
+        """The caps that sides were drawn under which were cut."""
+        return {side.name: side.recut_from for side in self.sides if side.recut_from}
+
+    @functools.cached_property
+    def findings(self) -> list[str]:
+        """What the table says, in sentences."""
+        return findings(self)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is worth a look before anything is believed."""
+        said = [f"{side.name}: {side.summary['warning']}" for side in self.sides if side.summary["warning"]]
+        unknown = (self.sides[1].against or {})["unknown"]
+        if unknown:
+            said.append(f"no record says its {', '.join(unknown)}: whether these agree is not known")
+        return said
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "reference": self.reference,
+            "weights": list(self.weights),
+            "cap": self.cap,
+            "recut_from": self.recut_from or None,
+            "allowed": list(self.allowed),
+            "seed": self.seed,
+            "context": dict(self.context),
+            "front": list(self.front),
+            "forced_cuts": dict(self.forced_cuts),
+            "records": [side.to_dict() for side in self.sides],
+            "findings": self.findings,
+            "warnings": self.warnings,
+        }
+
+
 def compare_records(
     sides: Sequence[Named],
     *,
@@ -125,15 +202,10 @@ def compare_records(
     allow: Sequence[str] = (),
     weights: Sequence[float] = AES_WEIGHTS,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Compare every side with the first one, the reference; JSON-ready.
+) -> RecordsComparison:
+    """Compare every side with the first one, the reference.
 
-    ``records``: per side its `summary` with intervals, its accuracy under forced cuts (`curve`), each seed's
-    numbers, the fields of its context that not all records share, and `against_reference`, what `compare` found
-    (None for the reference). ``front``: the sides that no other dominates. ``context``: what all share.
-    ``forced_cuts``: mean tokens and accuracy of the reference's own responses at every budget. With ``recut``
-    all are cut to the smallest cap first, and ``recut_from`` holds the cap that such a side was drawn under.
-    ``findings``, ``warnings``: sentences. ``seed`` is the bootstrap's.
+    With ``recut`` all are cut to the smallest cap first. ``seed`` is the bootstrap's.
 
     Raises:
         InputError: records that cannot be compared, naming each field that differs with both values.
@@ -145,27 +217,24 @@ def compare_records(
     for record in every:
         check_comparable(every[0], record, allow=allow)
     shared = {key: value for key, value in every[0].context.items() if all(r.context.get(key) == value for r in every)}
-    rows = []
+    compared = []
     for side in sides:
         against = (
             {} if side is sides[0] else compare(sides[0].records, side.records, seed=seed, allow=allow, weights=weights)
         )
-        rows.append(_row(side, shared, against, seed=seed))
-    points = [(row["summary"]["mean_tokens"], row["summary"]["accuracy"]) for row in rows]
+        compared.append(_compared(side, shared, against, seed=seed))
+    points = [(side.summary["mean_tokens"], side.summary["accuracy"]) for side in compared]
     best = frontier(points)
-    result = {
-        "reference": sides[0].name,
-        "weights": list(check_weights(weights)),
-        "cap": every[0].context["cap"],
-        "recut_from": {row["name"]: row["recut_from"] for row in rows if row["recut_from"]} or None,
-        "allowed": list(allow),
-        "seed": seed,
-        "context": shared,
-        "front": [row["name"] for row, point in zip(rows, points, strict=True) if point in best],
-        "forced_cuts": _forced_cuts(sides[0]),
-        "records": rows,
-    }
-    return {**result, "findings": findings(result), "warnings": _warnings(result)}
+    return RecordsComparison(
+        weights=check_weights(weights),
+        cap=every[0].context["cap"],
+        allowed=allow,
+        seed=seed,
+        context=shared,
+        front=[side.name for side, point in zip(compared, points, strict=True) if point in best],
+        forced_cuts=_forced_cuts(sides[0]),
+        sides=compared,
+    )
 
 
 def _forced_cuts(side: Named) -> dict[str, list[float]]:
@@ -178,22 +247,22 @@ def _cut(record: Record, cap: int) -> Record:
     return record if record.context["cap"] == cap else dataclasses.replace(record.recut(cap), name=record.name)
 
 
-def _row(side: Named, shared: Mapping[str, Any], against: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
+def _compared(side: Named, shared: Mapping[str, Any], against: Mapping[str, Any], *, seed: int) -> ComparedSide:
     own = sorted({key for record in side.records for key in record.context} - shared.keys())
     drawn_under = [record.context["recut_from"] for record in side.records if "recut_from" in record.context]
     cut = max(drawn_under, default=None)
-    return {
-        "name": side.name,
-        "label": ", ".join(
+    return ComparedSide(
+        name=side.name,
+        label=", ".join(
             [side.name, *_interventions(side), *([f"cut at {side.records[0].context['cap']}"] if cut else [])]
         ),
-        "summary": summarise(side.records, seed=seed),
-        "seeds": per_seed(side.records),
-        "curve": mean_curve(side.records),
-        "context": {key: [record.context.get(key) for record in side.records] for key in own},
-        "recut_from": cut,
-        "against_reference": {k: against[k] for k in (*(q[0] for q in QUANTITIES), "unknown")} if against else None,
-    }
+        summary=summarise(side.records, seed=seed),
+        seeds=per_seed(side.records),
+        curve=mean_curve(side.records),
+        context={key: [record.context.get(key) for record in side.records] for key in own},
+        recut_from=cut,
+        against={k: against[k] for k in (*(q[0] for q in QUANTITIES), "unknown")} if against else None,
+    )
 
 
 def _interventions(side: Named) -> list[str]:
@@ -202,116 +271,76 @@ def _interventions(side: Named) -> list[str]:
     return list(dict.fromkeys(f"{key} {value}" for one in found for key, value in one.items()))
 
 
-def claims(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What changed against the reference, one row per side and quantity, written out with what it allows to say.
+@dataclass(frozen=True)
+class Claim:
+    """What changed in one quantity of a side, written out with what it allows to say.
 
-    ``noise`` is True where there is an interval and it includes the value of no difference.
+    ``noise``: there is an interval, and it includes the value of no difference.
     """
-    rows = []
-    for side in result["records"][1:]:
-        for key, label, neutral, write, above, below in QUANTITIES:
-            found = side["against_reference"][key]
-            interval = Interval(**{field.name: found[field.name] for field in dataclasses.fields(Interval)})
-            noise = interval.low is not None and not interval.excludes(neutral)
-            if interval.low is None:
-                claim = _undefined(interval, key, side, result["records"][0])
-            elif noise:
-                claim = f"noise: includes {neutral:g}"
-            else:
-                claim = above if interval.low > neutral else below
-            rows.append(
-                {
-                    "name": side["name"],
-                    "quantity": label,
-                    "value": write(interval.estimate),
-                    "span": data.span(found, write),
-                    "claim": claim,
-                    "noise": noise,
-                }
-            )
-    return rows
+
+    name: str
+    quantity: str
+    value: str
+    span: str
+    claim: str
+    noise: bool
 
 
-def _undefined(interval: Interval, key: str, side: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+def claims(result: RecordsComparison) -> list[Claim]:
+    """What changed against the reference, one row per side and quantity."""
+    return [_claim(side, result.sides[0], *quantity) for side in result.sides[1:] for quantity in QUANTITIES]
+
+
+def _claim(
+    side: ComparedSide, reference: ComparedSide, key: str, label: str, neutral: float, write: Write, above: str,
+    below: str,
+) -> Claim:  # fmt: skip
+    found = (side.against or {})[key]
+    interval = Interval(**{field.name: found[field.name] for field in dataclasses.fields(Interval)})
+    noise = interval.low is not None and not interval.excludes(neutral)
+    if interval.low is None:
+        said = _undefined(interval, key, side, reference)
+    elif noise:
+        said = f"noise: includes {neutral:g}"
+    else:
+        said = above if interval.low > neutral else below
+    return Claim(side.name, label, write(interval.estimate), data.span(found, write), said, noise)
+
+
+def _undefined(interval: Interval, key: str, side: ComparedSide, reference: ComparedSide) -> str:
     if interval.estimate is not None:
-        few = side["summary"]["problems"] == 1
+        few = side.summary["problems"] == 1
         return "no interval: one problem" if few else f"no interval: {interval.dropped} draws undefined"
     if key == "matched":
-        longer = side["summary"]["mean_tokens"] > reference["summary"]["mean_tokens"]
+        longer = side.summary["mean_tokens"] > reference.summary["mean_tokens"]
         return "none: longer than the reference" if longer else "none: shorter than any cut"
     return "undefined: no right answer" if key == "accuracy_efficiency_score" else "undefined: no token"
 
 
-def findings(result: Mapping[str, Any]) -> list[str]:
+def findings(result: RecordsComparison) -> list[str]:
     """What the table says, in sentences: differences, noise, the front, and what the score refers to."""
-    level = f"{100 * result['records'][0]['summary']['accuracy_interval']['level']:g} %"
+    level = f"{100 * result.sides[0].summary['accuracy_interval']['level']:g} %"
     rows = claims(result)
-    noise = [f"{row['quantity'].split(',')[0]} of {row['name']}" for row in rows if row["noise"]]
-    reference = result["records"][0]["summary"]
-    weights = ", ".join(f"{weight:g}" for weight in result["weights"])
-    dominated = [row["name"] for row in result["records"] if row["name"] not in result["front"]]
+    noise = [f"{row.quantity.split(',')[0]} of {row.name}" for row in rows if row.noise]
+    reference = result.sides[0].summary
+    weights = ", ".join(f"{weight:g}" for weight in result.weights)
+    dominated = [side.name for side in result.sides if side.name not in result.front]
     if noise:
         first = f"Noise, the {level} interval includes no difference: {'; '.join(noise)}."
-    elif any(row["span"] for row in rows):
+    elif any(row.span for row in rows):
         first = f"Nothing with an interval is noise: every {level} interval excludes no difference."
     else:
         first = "No difference here has an interval, so none can be claimed."
     said = [
         first,
-        f"On the front: {', '.join(result['front'])}."
+        f"On the front: {', '.join(result.front)}."
         + (
             f" Dominated, another has no more tokens and no less accuracy: {', '.join(dominated)}." if dominated else ""
         ),
-        f"AES: weights ({weights}), reference {result['reference']} with accuracy "
+        f"AES: weights ({weights}), reference {result.reference} with accuracy "
         f"{data.percent(reference['accuracy'])} and {data.number(reference['mean_tokens'])} tokens.",
     ]
-    if result["recut_from"]:
-        drawn = ", ".join(f"{name} under {cap:,}" for name, cap in result["recut_from"].items())
-        said.insert(0, f"Cut at {result['cap']:,} tokens after they were drawn ({drawn}): a forced cut, not a new run.")
+    if result.recut_from:
+        drawn = ", ".join(f"{name} under {cap:,}" for name, cap in result.recut_from.items())
+        said.insert(0, f"Cut at {result.cap:,} tokens after they were drawn ({drawn}): a forced cut, not a new run.")
     return said
-
-
-def _warnings(result: Mapping[str, Any]) -> list[str]:
-    said = [f"{row['name']}: {row['summary']['warning']}" for row in result["records"] if row["summary"]["warning"]]
-    unknown = result["records"][1]["against_reference"]["unknown"]
-    if unknown:
-        said.append(f"no record says its {', '.join(unknown)}: whether these agree is not known")
-    return said
-
-
-def build_page(result: Mapping[str, Any], out: Path) -> Path:
-    """Write the comparison as one HTML file without external requests, and its plot as a PNG beside it."""
-    marks, curves = _marks(result), _curves(result)
-    looks = [(mark.kind, mark.shape) for mark in marks]
-    page = render(
-        "compare_records.html.j2",
-        result=result,
-        claims=claims(result),
-        plot=tradeoff(marks, curves),
-        data=data,
-        looks=looks,
-    )
-    atomic_write_text(out, page)
-    write_tradeoff(marks, curves, out.with_suffix(".png"))
-    return out
-
-
-def _marks(result: Mapping[str, Any]) -> list[Mark]:
-    marks = []
-    for index, row in enumerate(result["records"]):
-        kind, shape = REFERENCE_LOOK if index == 0 else LOOKS[(index - 1) % len(LOOKS)]
-        summary = row["summary"]
-        spans = [summary[f"{name}_interval"] for name in ("mean_tokens", "accuracy")]
-        ends = [None if span["low"] is None else (span["low"], span["high"]) for span in spans]
-        marks.append(Mark(summary["mean_tokens"], summary["accuracy"], row["label"], kind, shape, *ends))
-    return marks
-
-
-def _curves(result: Mapping[str, Any]) -> list[Curve]:
-    cut = result["forced_cuts"]
-    best = [row["summary"] for row in result["records"] if row["name"] in result["front"]]
-    front = sorted((summary["mean_tokens"], summary["accuracy"]) for summary in best)
-    return [
-        Curve(cut["tokens"], cut["accuracy"], f"{result['reference']}, its own answers cut", "c-before thin"),
-        Curve([x for x, _ in front], [y for _, y in front], "front", "c-control dashed"),
-    ]

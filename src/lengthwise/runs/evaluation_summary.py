@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from lengthwise.grading.problems import Questions
-from lengthwise.runs.compare_records import Named, build_page, claims, compare_records
+from lengthwise.runs.compare_records import Named, claims, compare_records
+from lengthwise.runs.records_page import build_page
 from lengthwise.statistics.bootstrap import mean_interval
 from lengthwise.statistics.records import Record
 
@@ -60,6 +61,6 @@ def compare(baseline: Record, record: Record, page: Path, said: list[str]) -> di
     result = compare_records([reference, Named(record.name, (record,))])
     build_page(result, page)
     for row in claims(result):
-        span = f" ({row['span']})" if row["span"] else ""
-        said.append(f"against {result['reference']}: {row['quantity']} {row['value']}{span}: {row['claim']}")
-    return result
+        span = f" ({row.span})" if row.span else ""
+        said.append(f"against {result.reference}: {row.quantity} {row.value}{span}: {row.claim}")
+    return result.to_dict()

@@ -200,7 +200,7 @@ class ReportSettings(Command):
         help="One or more run folders.", positional=True, metavar="RUN...", panel="Data and prompt"
     )
     out: Path | None = again(
-        Common, "out", None, help="HTML file to write.", metavar="file", default_text="report.html of the run",
+        Common, "out", None, help="HTML file to write.", metavar="file", default_text="run_report.html of the run",
         writes="page",
     )  # fmt: skip
 

@@ -72,12 +72,19 @@ def result_of(asked: Comparison, arena: Arena, plan: Mapping[str, Any]) -> dict[
         "baselines": list(baselines),
         "oracle_tokens": arena.oracle_tokens,
         "frontier": None if arena.frontier is None else [list(point) for point in arena.frontier],
-        "table": compare_records(named, allow=("temperature", "samples"), seed=seed) if len(named) > 1 else None,
+        "table": _table(named, seed),
         "pairs": paired({name: sides[name] for name in chosen}, seed=seed),
         "control_pairs": paired(sides, [(control, name) for control in unrewarded for name in chosen], seed=seed),
         "matched": _matched(asked, arms, base["before-test"], seed=seed),
     }
     return {**result, "findings": findings(result)}
+
+
+def _table(named: Sequence[Named], seed: int) -> dict[str, Any] | None:
+    """All sides against the first, where there are others."""
+    if len(named) < 2:
+        return None
+    return compare_records(named, allow=("temperature", "samples"), seed=seed).to_dict()
 
 
 def _arm(

@@ -1,0 +1,54 @@
+"""The page of records beside each other, and its plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lengthwise.files import atomic_write_text
+from lengthwise.reporting import plot_data as data
+from lengthwise.reporting.figures import tradeoff, write_tradeoff
+from lengthwise.reporting.pages import render
+from lengthwise.reporting.plot_values import Curve, Mark
+from lengthwise.runs.compare_records import RecordsComparison, claims
+
+REFERENCE_LOOK = ("c-before", "square")
+LOOKS = (("c-after", "dot"), ("c-control", "dot"), ("c-after", "diamond"), ("c-control", "diamond"))
+"""Kind and shape of the marks after the reference, in turn: what a page and a picture both can show."""
+
+
+def build_page(result: RecordsComparison, out: Path) -> Path:
+    """Write the comparison as one HTML file without external requests, and its plot as a PNG beside it."""
+    marks, curves = _marks(result), _curves(result)
+    looks = [(mark.kind, mark.shape) for mark in marks]
+    page = render(
+        "compare_records.html.j2",
+        result=result.to_dict(),
+        claims=claims(result),
+        plot=tradeoff(marks, curves),
+        data=data,
+        looks=looks,
+    )
+    atomic_write_text(out, page)
+    write_tradeoff(marks, curves, out.with_suffix(".png"))
+    return out
+
+
+def _marks(result: RecordsComparison) -> list[Mark]:
+    marks = []
+    for index, side in enumerate(result.sides):
+        kind, shape = REFERENCE_LOOK if index == 0 else LOOKS[(index - 1) % len(LOOKS)]
+        summary = side.summary
+        spans = [summary[f"{name}_interval"] for name in ("mean_tokens", "accuracy")]
+        ends = [None if span["low"] is None else (span["low"], span["high"]) for span in spans]
+        marks.append(Mark(summary["mean_tokens"], summary["accuracy"], side.label, kind, shape, *ends))
+    return marks
+
+
+def _curves(result: RecordsComparison) -> list[Curve]:
+    cut = result.forced_cuts
+    best = [side.summary for side in result.sides if side.name in result.front]
+    front = sorted((summary["mean_tokens"], summary["accuracy"]) for summary in best)
+    return [
+        Curve(cut["tokens"], cut["accuracy"], f"{result.reference}, its own answers cut", "c-before thin"),
+        Curve([x for x, _ in front], [y for _, y in front], "front", "c-control dashed"),
+    ]
