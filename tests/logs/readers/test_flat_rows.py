@@ -173,7 +173,9 @@ def test_paths_lead_into_objects_and_lists_and_names_with_dots_come_first(read, 
 
 
 def test_a_path_to_nowhere_says_what_there_is(write):
-    with pytest.raises(InputError, match=r"flat rows, but no row.*no a.z \(it has problem_id, response"):
+    with pytest.raises(InputError, match=r"flat rows, but no row has a response.*no a.z \(it has problem_id, response"):
         recognise(write([GOOD]), fields=Fields(response="a.z"))
+    with pytest.raises(InputError, match="not flat rows: its first row has said, and it needs a value at 'sayd'"):
+        recognise(write([{"said": "4"}]), fields=Fields(response="sayd"))
     with pytest.raises(ConfigError, match="the path of answer is ' '"):
         Fields(answer=" ")

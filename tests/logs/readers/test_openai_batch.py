@@ -53,7 +53,9 @@ def test_failed_rows_are_left_out_each_with_its_reason(write):
 
 
 def test_a_batch_that_failed_whole_says_so(write):
-    with pytest.raises(InputError, match=r"OpenAI Batch output, but no row.*a request that failed \(expired\)"):
+    with pytest.raises(
+        InputError, match=r"OpenAI Batch output, but no row has a resp.*: a request that failed \(expired\)"
+    ):
         recognise(write([{"custom_id": "c", "response": None, "error": {"message": "expired"}}] * 3))
 
 

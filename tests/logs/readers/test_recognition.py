@@ -101,7 +101,7 @@ def test_a_folder_of_two_formats_names_both(write, tmp_path):
 WRONG = [
     (b"\x00\x01\x02 binary", "log.jsonl was taken for JSON lines and has no row that can be read"),
     (b"plain words\n", "no row that can be read: not JSON"),
-    (b"[1, 2]\n[3]\n", "not an object .*is a list"),
+    (b"[1, 2]\n[3]\n", "JSON list and has no row that can be read: not an object .*is a int"),
     (
         b'{"a": 1}\n',
         "log.jsonl is a log of no known format .JSON lines.: its first row has a; name the response's column",
@@ -154,6 +154,26 @@ def test_a_document_that_breaks_off_gives_what_came_before(tmp_path):
     path.write_text(json.dumps([FLAT] * 50)[:-20])
     items = [item for _, item in recognise(path).rows()]
     assert len(items) == 50 and isinstance(items[-1], Defect) and items[-1].reason == "damaged JSON list"
+
+
+def test_a_document_without_line_breaks_that_is_longer_than_a_row_may_be(tmp_path, monkeypatch):
+    monkeypatch.setattr("lengthwise.logs.readers.json_values.LINE_LIMIT", 1000)
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps({str(n): ONE_OF_EACH["opencompass"] for n in range(100)}))
+    assert len(list(recognise(path).rows())) == 100
+
+
+def test_a_log_that_begins_badly_is_read_all_the_same(write):
+    failed = {"custom_id": "a", "response": None, "error": "overloaded"}
+    items = [item for _, item in recognise(write([failed] * 200 + [ONE_OF_EACH["openai-batch"]])).rows()]
+    assert sum(isinstance(item, Defect) for item in items) == 200 and len(items) == 201
+
+
+def test_a_folder_and_a_file_together(write, tmp_path):
+    write([FLAT], "some/a.jsonl")
+    write([{"x": 1}], "some/b.jsonl")
+    log = recognise(iter([tmp_path / "some", write([FLAT], "c.jsonl")]))
+    assert str(log) == "flat rows, the response in response, 2 files, 1 other file passed over"
 
 
 def test_reading_needs_neither_torch_nor_pyarrow(tmp_path):

@@ -108,7 +108,7 @@ def _form(source: Source) -> Form:
         return Form.ZIP
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"["):
-        return Form.LINES if source.kind == ".jsonl" else Form.LIST
+        return Form.LIST
     if text.startswith(b"{"):
         return _form_of_object(source)
     if source.kind in (".csv", ".tsv") or _looks_like_table(text):
@@ -123,10 +123,12 @@ def _form_of_object(source: Source) -> Form:
     """Lines, where the first is an object by itself and more follow; a lone one is a row unless its keys say else."""
     with source.opened() as file:
         first = list(islice(lines(file), 2))
-    whole = [line for _, line in first if isinstance(line, bytes)]
-    value = parse_line(whole[0]) if whole else None
+    line = first[0][1]
+    if isinstance(line, Defect):  # longer than a row may be: a whole document without line breaks
+        return Form.LINES if source.kind == ".jsonl" else Form.OBJECT
+    value = parse_line(line)
     if not isinstance(value, dict):  # an object over many lines, or lines of which the first is damaged
-        pretty = source.kind != ".jsonl" and whole and not whole[0].strip().endswith(b"}")
+        pretty = source.kind != ".jsonl" and not line.strip().endswith(b"}")
         return Form.OBJECT if pretty else Form.LINES
     if len(first) > 1:
         return Form.LINES

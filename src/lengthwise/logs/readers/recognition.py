@@ -13,12 +13,10 @@ from lengthwise.logs.readers.log_format import LogFormat, Reading
 from lengthwise.logs.readers.log_row import Items, LogRow
 from lengthwise.logs.readers.openings import Opening, open_log
 from lengthwise.logs.readers.registry import log_format, log_formats
-from lengthwise.logs.readers.row_values import names_of
+from lengthwise.logs.readers.row_values import at, names_of
 from lengthwise.logs.readers.sources import Source, find_sources
 
 FLAT = "flat"
-TRIED = 32
-"""Responses or defects of which one must be a response, else the whole log is refused at once."""
 FORCED = "--format-like"
 
 
@@ -59,13 +57,14 @@ def recognise(
         MissingExtraError: what reads a file's form is not installed.
     """
     forced = _forced(format_like, fields)
-    sources = find_sources(log)
-    searched = isinstance(log, str | Path) and Path(log).is_dir()
+    several = [log] if isinstance(log, str | Path) else list(log)
+    name, searched = ", ".join(map(str, several)), any(Path(one).is_dir() for one in several)
+    sources = find_sources(several)
     openings = list(_opened(sources, searched))
     if not openings:
-        raise InputError(f"{log} holds {len(sources)} files and none that can be read as rows; name the log itself")
-    form = forced or _format_of_all(openings, str(log))
-    chosen = _that_fit(openings, form, searched)
+        raise InputError(f"{name} holds {len(sources)} files and none that can be read as rows; name the log itself")
+    form = forced or _format_of_all(openings, name)
+    chosen = _that_fit(openings, form, searched, fields)
     others = tuple(opening.name for opening in openings if opening not in chosen)
     found = Log(form, tuple(chosen), form.read(chosen, fields), others)
     _try_out(found)
@@ -117,14 +116,16 @@ def _listed(fitting: Sequence[LogFormat]) -> str:
     return ", ".join(f"{title} ({files} {'file' if files == 1 else 'files'})" for title, files in counts.items())
 
 
-def _that_fit(openings: Sequence[Opening], form: LogFormat, searched: bool) -> list[Opening]:
+def _that_fit(openings: Sequence[Opening], form: LogFormat, searched: bool, fields: Fields) -> list[Opening]:
     """The files of a format; any other is an error, but in a folder."""
-    fitting = [opening for opening in openings if form.general or form.fits(opening)]
+    own = fields.response if form.general else None
+    fitting = [one for one in openings if form.fits(one) or (own and any(at(row, own) for row in one.first))]
     others = [opening for opening in openings if opening not in fitting]
     if others and (not searched or not fitting):
         like = _format_of(others[0])
         seems = "" if like is None else f"; it looks like {like.title} ({FORCED} {like.name})"
-        raise InputError(f"{others[0].name} is not {form.title}: {_what(others[0])}, and it needs {form.needs}{seems}")
+        needs = form.needs if own is None else f"a value at {own!r} (--response-column)"
+        raise InputError(f"{others[0].name} is not {form.title}: {_what(others[0])}, and it needs {needs}{seems}")
     return fitting
 
 
@@ -143,18 +144,18 @@ def _what(opening: Opening) -> str:
 
 
 def _try_out(log: Log) -> None:
-    """Refuse a log of whose first rows none has a response; the first reason is told."""
-    reason = None
-    for (place, item), _ in zip(log.rows(), range(TRIED), strict=False):
+    """Refuse a log of whose rows none has a response; the first reason is told."""
+    reason, rows = None, 0
+    for place, item in log.rows():
         if isinstance(item, LogRow):
             return
-        reason = reason or (place, item)
+        reason, rows = reason or (place, item), rows + 1
     name = log.openings[0].name
     if reason is None:
         raise InputError(f"{name} is {log.format.title} without a row; give a log with at least one response")
     place, defect = reason
     detail = f" ({defect.detail})" if defect.detail else ""
     raise InputError(
-        f"{place}: {log.format.title}, but no row of the first {TRIED} has a response: {defect.reason}{detail}; "
+        f"{place}: {log.format.title}, but no row has a response ({rows} in all): {defect.reason}{detail}; "
         f"it needs {log.format.needs}"
     )

@@ -13,21 +13,19 @@ from typing import BinaryIO
 
 from lengthwise.data import LINE_LIMIT, UNREADABLE, Defect
 from lengthwise.errors import InputError
+from lengthwise.logs.readers.chat_outputs import Choice, choices_in
 from lengthwise.logs.readers.given_fields import Fields
 from lengthwise.logs.readers.json_values import members
 from lengthwise.logs.readers.log_format import LogFormat, Reading, responses
 from lengthwise.logs.readers.log_row import Items, LogRow, Place, Row, UnusableError
 from lengthwise.logs.readers.openings import Form, Opening, zip_archive
-from lengthwise.logs.readers.response_ends import end_of
 from lengthwise.logs.readers.row_values import (
     asked_in,
     at,
     clean,
-    count_of,
     label_of,
     list_at,
     mapping_at,
-    message_text,
     sample_of,
     text_of,
     verdict_of,
@@ -147,41 +145,34 @@ def _of_sample(sample: Row, task: str | None, fields: Fields) -> Iterator[LogRow
     def read(sample: Row, _: Fields) -> Iterator[LogRow]:
         if (error := at(sample, "error")) is not None:
             raise UnusableError("the sample failed", str(at(error, "message") or error)[:80])
-        choices = list_at(sample, "output.choices")
-        if not choices:
+        output = _whole(at(sample, "output"), mapping_at(sample, "attachments"))
+        if not isinstance(output, Mapping) or not list_at(output, "choices"):
             raise UnusableError("the sample has no output", f"its id is {at(sample, 'id')!r}")
-        for place, choice in enumerate(choices):
-            yield _response(sample, choice, place, len(choices), task)
+        yield from (_response(sample, choice, task) for choice in choices_in(output))
 
     return responses(sample, fields, read)
 
 
-def _response(sample: Row, choice: object, place: int, choices: int, task: str | None) -> LogRow:
-    attachments = mapping_at(sample, "attachments")
-    content = _whole(at(choice, "message.content"), attachments)
-    text, thinking = message_text(content)
-    thinking = thinking or text_of(at(choice, "message.reasoning"), "reasoning")  # where logs of early 2025 have it
-    end, reason = end_of(at(choice, "stop_reason"))
+def _response(sample: Row, choice: Choice, task: str | None) -> LogRow:
     target = at(sample, "target")
-    tokens = count_of(at(sample, "output.usage.output_tokens"), "output_tokens")
-    thought = count_of(at(sample, "output.usage.reasoning_tokens"), "reasoning_tokens")
+    several = isinstance(target, list) and len(target) > 1
     epoch = sample_of(at(sample, "epoch"), "epoch")
     return LogRow(
-        response=text,
+        response=choice.text,
         answer=target[0] if isinstance(target, list) and len(target) == 1 else target,
-        any_of=isinstance(target, list) and len(target) > 1,
-        reasoning=thinking,
-        num_tokens=tokens if choices == 1 else None,
-        reasoning_tokens=thought if choices == 1 else None,
-        shared_tokens=tokens if choices > 1 else None,
-        end=end,
-        finish_reason=reason,
+        any_of=several,
+        reasoning=choice.thinking,
+        num_tokens=choice.num_tokens,
+        reasoning_tokens=choice.reasoning_tokens,
+        shared_tokens=choice.shared,
+        end=choice.end,
+        finish_reason=choice.reason,
         problem_id="/".join(part for part in (task, label_of(at(sample, "id"), "id")) if part) or None,
-        problem=asked_in(_whole(at(sample, "input"), attachments)),
-        sample=epoch if choices == 1 else f"{epoch}.{place}",
+        problem=asked_in(_whole(at(sample, "input"), mapping_at(sample, "attachments"))),
+        sample=epoch if choice.place == 0 else f"{epoch}.{choice.place}",
         category=task or None,
-        verdicts=_verdicts(sample) if choices == 1 or place == 0 else {},
-        notes=tuple(_notes(sample, content)),
+        verdicts=_verdicts(sample) if choice.place == 0 else {},  # scorers read the first
+        notes=(*choice.notes, *_notes(sample)),
     )
 
 
@@ -208,8 +199,9 @@ def _verdicts(sample: Row) -> dict[str, float]:
     return found
 
 
-def _notes(sample: Row, content: object) -> Iterator[str]:
-    if any(at(part, "redacted") is True for part in content) if isinstance(content, list) else False:
+def _notes(sample: Row) -> Iterator[str]:
+    parts = list_at(sample, "output.choices.0.message.content")
+    if any(at(part, "redacted") is True for part in parts):
         yield "the thinking is hidden; its summary is read"
     calls = sum(at(one, "role") == "assistant" for one in list_at(sample, "messages"))
     if calls > 1:
