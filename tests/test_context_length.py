@@ -147,7 +147,7 @@ def test_beyond_its_reach_a_folder_is_still_refused(tmp_path, base, data, monkey
         ["generate", tmp_path / "model", "--prompt", "x" * 250, "--cap", 7],
         ["evaluate", tmp_path / "model", "--data", data, "--preset", "lab", "--cap", 250, "--out", tmp_path / "run"],
         ["shorten", tmp_path / "model", *run_out],
-        ["export", "trl", "--model", tmp_path / "model", "--data", data, "--preset", "lab", "--cap", 250,
+        ["export", "trl", tmp_path / "model", "--data", data, "--preset", "lab", "--cap", 250,
          "--out", tmp_path / "run"],
     ):  # fmt: skip
         monkeypatch.setattr(sys, "argv", ["lengthwise", *map(str, words)])

@@ -134,8 +134,8 @@ def commands(folder: Path, data: Path, tiny: Path) -> dict[str, list[object]]:
         "extend": ["extend", LAB, "--scheme", "yarn", "--factor", 2, "--out", folder],
         "merge": ["merge", LAB, "lab:terse", "--method", "linear", "--out", folder],
         "repair": ["repair", LAB, "--harmful", data.with_name("harmful.jsonl"), "--out", folder],
-        "export trl": ["export", "trl", "--model", LAB, *rows, "--cap", 20],
-        "export verl": ["export", "verl", "--model", LAB, *rows, "--cap", 20],
+        "export trl": ["export", "trl", LAB, *rows, "--cap", 20],
+        "export verl": ["export", "verl", LAB, *rows, "--cap", 20],
     }  # fmt: skip
 
 

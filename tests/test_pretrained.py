@@ -74,7 +74,7 @@ def commands(model: Path, data: Path, out: Path) -> dict[str, list[object]]:
         "compare --dry-run": ["compare", model, *lab, "--methods", "grpo", "--dry-run"],
         "extend": ["extend", model, "--scheme", "yarn", "--factor", "2", "--out", out],
         "repair": ["repair", model, "--harmful", out.parent / "harmful.jsonl", "--out", out],
-        "export trl": ["export", "trl", "--model", model, *lab, "--cap", "8"],
+        "export trl": ["export", "trl", model, *lab, "--cap", "8"],
         "grade": ["grade", log, "--tokenizer", model, "--preset", "lab"],
     }  # fmt: skip
 

@@ -330,7 +330,7 @@ def test_what_it_raises_in_a_run_is_one_line_and_exit_code_2(
     (here / "rows.jsonl").write_text("\n".join(rows))
     words = ["shorten", str(shipped_reasoner()), "--data", "rows.jsonl", "--eval-data", "rows.jsonl", "--out", "run"]
     words += ["--preset", "lab", "--cap", "30", "--eval-cap", "30", "--steps", "1", "--prompts", "2", "--updates", "1"]
-    words += ["--eval-problems", "2", "--method", written(here, text), *more]
+    words += ["--eval-limit", "2", "--method", written(here, text), *more]
     monkeypatch.setattr(sys, "argv", ["lengthwise", *words])
     with pytest.raises(SystemExit) as stopped:
         main()

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "DemoSettings": "lengthwise.config.commands",
     "Job": "lengthwise.runs",
     "Method": "lengthwise.engine",
     "Record": "lengthwise.statistics",
     "Sampling": "lengthwise.config.groups.sampling",
+    "ShortenSettings": "lengthwise.config.commands",
     "Training": "lengthwise.config.groups.training",
     "build_method": "lengthwise.methods",
     "build_report": "lengthwise.reporting.run_report",
@@ -27,9 +29,12 @@ _WHERE = {
     "preset": "lengthwise.grading",
     "read_rows": "lengthwise.data",
     "shorten": "lengthwise.runs",
+    "shorten_by": "lengthwise.runs",
 }
 
 if TYPE_CHECKING:
+    from lengthwise.config.commands import DemoSettings as DemoSettings
+    from lengthwise.config.commands import ShortenSettings as ShortenSettings
     from lengthwise.config.groups.sampling import Sampling as Sampling
     from lengthwise.config.groups.training import Training as Training
     from lengthwise.data import read_rows as read_rows
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
     from lengthwise.reporting.run_report import build_report as build_report
     from lengthwise.runs import Job as Job
     from lengthwise.runs.demo import demo as demo
+    from lengthwise.runs.shorten.resolve import shorten_by as shorten_by
     from lengthwise.runs.shorten.shorten import shorten as shorten
     from lengthwise.statistics import Record as Record
     from lengthwise.statistics import compare as compare

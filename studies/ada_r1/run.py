@@ -23,8 +23,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from lengthwise.config.groups.model import TrainingRuntime
 from lengthwise.config.groups.sampling import Sampling
-from lengthwise.config.groups.training import Training
+from lengthwise.config.groups.training import Adaptation, Training
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.model_folders import load_policy
 from lengthwise.files import write_folder
@@ -32,7 +33,6 @@ from lengthwise.generation.sampling import ROWS_AT_ONCE, evaluate
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods.papers.ada_r1 import AdaR1, ada_r1
-from lengthwise.runs.ada_r1.dpo import Machine
 from lengthwise.runs.ada_r1.stages import DPO, PAIRS, SAMPLE, with_stages
 from lengthwise.runs.demo import COMMON_LEVELS, EVAL_CAP, chain_problems, held_out, oracle_mean
 from lengthwise.runs.shorten.stages import FACTS, FOLDER, run_stages, stage_facts
@@ -81,6 +81,10 @@ def method_of(**options: Any) -> AdaR1:
     return ada_r1(cap=EVAL_CAP, short_model=SHORT, **options)
 
 
+def on(device: str) -> TrainingRuntime:
+    return TrainingRuntime(device=device)
+
+
 def chosen(place: Place) -> str:
     """The pilot's setting by the registered rule: fewest tokens among those that are right often enough."""
     found = {name: place.result(f"pilot-{name}") for name in ("long", *PILOTS)}
@@ -111,7 +115,7 @@ def shared_samples(seed: int, count: int, folder: Path, device: str) -> Path:
 
     Processes side by side wait for the one that draws.
     """
-    method = with_stages(method_of(), shipped_reasoner(), Machine(device), train_here=False)
+    method = with_stages(method_of(), shipped_reasoner(), on(device), Adaptation(), train_here=False)
     stages = [stage for stage in method.finish if stage.name == SAMPLE]
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
@@ -121,7 +125,7 @@ def shared_samples(seed: int, count: int, folder: Path, device: str) -> Path:
 
 def trained(method: AdaR1, seed: int, count: int, folder: Path, samples: Path, device: str) -> Path:
     """Run all stages on shared samples; the folder of the model."""
-    method = with_stages(method, shipped_reasoner(), Machine(device))
+    method = with_stages(method, shipped_reasoner(), on(device), Adaptation())
     if not (folder / FOLDER / SAMPLE / FACTS).is_file():
         write_folder(folder / FOLDER / SAMPLE, partial(copied, samples))
     given = stage_inputs(folder.name, seed, count, device)
@@ -166,7 +170,7 @@ def model_of(prefix: str, arm: str, seed: int, count: int, place: Place) -> tupl
     if arm in ("long", "short"):
         return shipped_reasoner("chains" if arm == "long" else "terse"), {}
     if arm not in TRAINED:
-        method = with_stages(method_of(**ARMS[arm]), shipped_reasoner(), Machine(device), train_here=False)
+        method = with_stages(method_of(**ARMS[arm]), shipped_reasoner(), on(device), Adaptation(), train_here=False)
         given = stage_inputs(arm, seed, 1, device)
         return run_stages(method.prepare, shipped_reasoner(), folder, given), {"options": dict(method.options)}
     setting = chosen(place)

@@ -31,10 +31,10 @@ from lengthwise.runs.demo import (
     EVAL_CAP,
     TRAIN_PROBLEMS,
     chain_problems,
-    demo,
-    demo_config,
+    demo_training,
     held_out,
     oracle_mean,
+    shorten_chains,
 )
 from lengthwise.statistics.metrics import removable_share
 from lengthwise.statistics.records import compare
@@ -88,15 +88,15 @@ def random_method() -> Method:
 
 def run_rl(arm: str, seed: int, place: Place, folder: Path) -> Numbers:
     problems = place.options["problems"]
-    config = demo_config(seed=seed, steps=place.options["steps"])
+    training = demo_training(seed=seed, steps=place.options["steps"])
     if arm == "dler":
-        return demo(folder, seed=seed, problems=problems, config=config)
+        return shorten_chains(folder, training, limit=problems)
     if arm == "random":
-        return demo(folder, seed=seed, problems=problems, config=config, method=random_method())
+        return shorten_chains(folder, training, limit=problems, method=random_method())
     if arm == "high-lr":
-        return demo(folder, seed=seed, problems=problems, config=config.replace(lr=HIGH_LR, steps=60))
-    config = config.replace(steps=1000, token_budget=dler_tokens(seed, place))
-    return demo(folder, seed=seed, problems=problems, config=config, method="grpo", cap=EVAL_CAP)
+        return shorten_chains(folder, training.replace(lr=HIGH_LR, steps=60), limit=problems)
+    training = training.replace(steps=1000, token_budget=dler_tokens(seed, place))
+    return shorten_chains(folder, training, limit=problems, method="grpo", cap=EVAL_CAP)
 
 
 def dler_tokens(seed: int, place: Place) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from lengthwise.config.commands import DemoSettings
 from lengthwise.config.groups.sampling import Sampling
 from lengthwise.engine import load_policy
 from lengthwise.generation.sampling import ROWS_AT_ONCE, evaluate
@@ -127,7 +128,7 @@ def model_of(seed: int, place: Place) -> Path:
 
 def train(seed: int, place: Place) -> Numbers:
     folder, steps = place.scratch(f"dler-{seed}"), place.options["steps"]
-    outcome = demo(folder, seed=seed, problems=200, steps=steps)
+    outcome = demo(DemoSettings(out=folder, seed=seed, limit=200, steps=steps))
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     kept = pick(outcome, "tokens_saved", "sampled_tokens", "train_seconds", "weights_sha_after")
     summary = {when: pick(outcome[when], "accuracy", "mean_tokens") for when in ("before", "after")}

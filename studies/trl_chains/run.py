@@ -24,7 +24,7 @@ from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import dler
 from lengthwise.pretrained import copy_tokenizer
-from lengthwise.runs.demo import CAP, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, demo_config, held_out, oracle_mean
+from lengthwise.runs.demo import CAP, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, demo_training, held_out, oracle_mean
 from lengthwise.statistics.records import Record
 from studies.running import Place, Run
 from studies.summary import Numbers
@@ -48,7 +48,7 @@ def practice(seed: int) -> Any:
 
 def train_engine(seed: int, folder: Path, steps: int) -> Numbers:
     policy, reference = load_policy(shipped_reasoner()), load_policy(shipped_reasoner()).model
-    problems, config = practice(seed), demo_config(seed=seed, steps=steps)
+    problems, config = practice(seed), demo_training(seed=seed, steps=steps)
     Trainer(
         policy.model, method=dler(cap=CAP), task=problems.task(), config=config, folder=folder / "run",
         eos_ids=list(problems.contract.eos_ids), pad_id=policy.pad_id, reference=reference,
@@ -63,7 +63,7 @@ def train_trl(seed: int, folder: Path, steps: int, processes: int) -> Numbers:
 
     from lengthwise.adapters.trl import LengthwiseGRPOTrainer
 
-    config = demo_config(seed=seed, steps=steps)
+    config = demo_training(seed=seed, steps=steps)
     rows = config.prompts * config.group_size // config.updates
     args = GRPOConfig(
         output_dir=str(folder / "run"), per_device_train_batch_size=rows // processes, gradient_accumulation_steps=1,

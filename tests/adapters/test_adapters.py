@@ -15,12 +15,12 @@ from adapter_rows import CAP, batch, method, scores_of, switching, with_empty
 
 from lengthwise.adapters import engine_names, method_support, verl
 from lengthwise.adapters.batch_split import Batch, credited, deal, join_batches, part_loss, verdicts_of
-from lengthwise.adapters.export_plan import Cluster, plan
+from lengthwise.adapters.export_plan import plan
 from lengthwise.adapters.export_trl import write_trl
-from lengthwise.adapters.export_verl import problem_rows, settings, write_verl
+from lengthwise.adapters.export_verl import problem_rows, verl_settings, write_verl
 from lengthwise.adapters.verdicts import prompt_rows, stable_id, verdict_function
-from lengthwise.config.groups.prompts import PromptOptions
-from lengthwise.config.groups.training import Training
+from lengthwise.config.commands import ExportSettings
+from lengthwise.config.files import load, merged
 from lengthwise.engine.method import LossInputs, Method
 from lengthwise.errors import (
     ConfigError,
@@ -34,7 +34,6 @@ from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import METHODS, build_method
 from lengthwise.objectives.losses import AGGREGATES
-from lengthwise.runs.shorten.request import Request
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -341,13 +340,12 @@ def asked(tmp_path):
     rows = chains.problems(20, split="train", seed=0)
     data.write_text("\n".join(json.dumps(chain.row) for chain in rows) + "\n")
 
-    def make(engine="trl", cluster=None, **changes):
+    def make(engine="trl", **changes):
         given = {
-            "model": str(shipped_reasoner()), "data": str(data), "out": tmp_path / "out", "cap": "50",
-            "train": Training(steps=3, prompts=8, group_size=4, updates=2), "method": "dler",
-            "contract": PromptOptions(preset="lab"),
+            "engine": engine, "model": str(shipped_reasoner()), "data": str(data), "out": tmp_path / "out", "cap": 50,
+            "steps": 3, "prompts": 8, "group_size": 4, "updates": 2, "preset": "lab",
         }  # fmt: skip
-        return plan(engine, Request(**(given | changes)), cluster or Cluster())
+        return plan(ExportSettings.from_dict(given | changes))
 
     return make
 
@@ -377,38 +375,39 @@ def test_verdicts_read_tokens_and_names_stay(asked):
 
 
 def test_an_exported_script_compiles_and_says_the_sizes(asked, tmp_path):
-    made = asked(cluster=Cluster(devices=2, micro_rows=4), lora=8)
-    files = write_trl(made, tmp_path / "x", vllm=True, sharding="zero3")
+    sized = {"devices": 2, "micro_batch_rows": 4, "lora": 8, "vllm": True, "sharding": "zero3"}
+    made = asked(out=tmp_path / "x", **sized)
+    files = write_trl(made)
     text = files[0].read_text()
     compile(text, "train.py", "exec")
     for line in ("per_device_train_batch_size=4", "gradient_accumulation_steps=2", "steps_per_generation=4",
                  "max_steps=6", "num_generations=4", "LoraConfig(r=8", "use_vllm=True"):  # fmt: skip
         assert line in text, line
     assert "zero_stage: 3" in files[1].read_text() and 'mixed_precision: "no"' in files[1].read_text()
+    assert merged(ExportSettings, load(tmp_path / "x"), {"out": tmp_path / "x"}) == made.settings
     with pytest.raises(ConfigError, match="already holds train.py, accelerate.yaml"):
-        write_trl(made, tmp_path / "x", vllm=True, sharding="zero3")
+        write_trl(made)
     with pytest.raises(ConfigError, match="sharding is 'zero4'; choose one of"):
-        write_trl(made, tmp_path / "y", vllm=True, sharding="zero4")
+        asked(**sized | {"sharding": "zero4"})
     with pytest.raises(ConfigError, match="on one device"):
-        write_trl(asked(), tmp_path / "y", vllm=True, sharding="fsdp")
-    assert not (tmp_path / "y").exists()
+        asked(sharding="fsdp")
 
 
 def test_an_exported_verl_run_says_the_methods_own_settings(asked, tmp_path):
-    made = asked("verl", method="dr-grpo")
-    said = settings(made, tmp_path, 1)
+    made = asked("verl", method="dr-grpo", out=tmp_path / "v")
+    said = verl_settings(made)
     actor = said["actor_rollout_ref"]["actor"]
     assert actor["loss_agg_mode"] == "seq-mean-token-sum-norm" and actor["loss_scale_factor"] == 50
     assert actor["clip_ratio_c"] > 1e8 and actor["use_kl_loss"] is False and actor["ppo_mini_batch_size"] == 4
     assert said["algorithm"]["filter_groups"]["enable"] is False
     assert said["actor_rollout_ref"]["rollout"]["n"] == 4 and said["data"]["max_response_length"] == 50
-    kl = settings(asked("verl"), tmp_path, 1)["actor_rollout_ref"]["actor"]
+    kl = verl_settings(asked("verl"))["actor_rollout_ref"]["actor"]
     assert (kl["kl_loss_type"], kl["kl_loss_coef"], kl["clip_ratio_high"]) == ("mse", 5e-4, 0.28)
-    files = write_verl(made, tmp_path / "v", tensor_parallel=1)
+    files = write_verl(made)
     assert subprocess.run(["bash", "-n", str(files[2])], check=False).returncode == 0
     assert len(files[1].read_text().splitlines()) == 20
     with pytest.raises(ConfigError, match="no divisor of the 1 devices"):
-        write_verl(made, tmp_path / "w", tensor_parallel=2)
+        asked("verl", tensor_parallel=2)
 
 
 OWN = """from __future__ import annotations
@@ -425,40 +424,40 @@ def method(*, cap: int, alpha: float, own_loss: bool = False):
 def test_an_export_names_a_method_of_ones_own_so_that_it_is_found_from_its_folder(asked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(OWN)
-    given = {"method": "mine.py", "options": ("alpha=0.5",)}
-    text = write_trl(asked(**given), tmp_path / "x", vllm=False, sharding="none")[0].read_text()
+    given = {"method": "mine.py", "option": ("alpha=0.5",)}
+    text = write_trl(asked(**given, out=tmp_path / "x"))[0].read_text()
     assert f"METHOD, OPTIONS = {str(tmp_path / 'mine.py')!r}, {{'alpha': 0.5}}" in text
     made = asked("verl", **given)
-    said = settings(made, tmp_path, 1)
+    said = verl_settings(made)
     assert said["algorithm"]["lengthwise"] == {
         "method": str(tmp_path / "mine.py"), "cap": 50, "options": {"alpha": 0.5}
     }  # fmt: skip
     assert said["actor_rollout_ref"]["actor"]["clip_ratio_high"] == 0.4  # its loss says it, its options do not
     with pytest.raises(ConfigError, match="method 'mine' does not run inside verl: its loss is its own"):
-        asked("verl", **(given | {"options": ("alpha=0.5", "own_loss=true")}))
+        asked("verl", **(given | {"option": ("alpha=0.5", "own_loss=true")}))
     # A module is found by imports alone, which look in the folder it was found in.
     (tmp_path / "grader_for_an_export.py").write_text("def exact(response, answer):\n    return response == answer\n")
-    given = {"contract": PromptOptions(preset="lab", grader="grader_for_an_export:exact")}
-    text = write_trl(asked(**given), tmp_path / "y", vllm=False, sharding="none")[0].read_text()
+    given = {"grader": "grader_for_an_export:exact"}
+    text = write_trl(asked(**given, out=tmp_path / "y"))[0].read_text()
     assert "import sys\nfrom pathlib" in text and f"sys.path.append({str(tmp_path)!r})" in text
     compile(text, "train.py", "exec")
-    launch = write_verl(asked("verl", **given), tmp_path / "z", tensor_parallel=1)[2]
+    launch = write_verl(asked("verl", **given, out=tmp_path / "z"))[2]
     assert f'export PYTHONPATH={tmp_path}:"${{PYTHONPATH:-}}"' in launch.read_text()
     assert subprocess.run(["bash", "-n", str(launch)], check=False).returncode == 0
 
 
 def test_sizes_that_do_not_divide_are_refused_before_anything_is_written(asked, tmp_path):
     with pytest.raises(ConfigError, match=r"8 x group_size 4 = 32 responses .* make them a multiple of 6"):
-        asked(cluster=Cluster(devices=3))
-    with pytest.raises(ConfigError, match="micro_rows is 5, but an update has 16 responses a device"):
-        asked(cluster=Cluster(micro_rows=5))
+        asked(devices=3)
+    with pytest.raises(ConfigError, match="micro_batch_rows is 5, but an update has 16 responses a device"):
+        asked(micro_batch_rows=5)
     with pytest.raises(ConfigError, match="cap is 'auto'"):
         asked(cap="auto")
     with pytest.raises(ConfigError, match="does not run inside verl"):
         asked("verl", method="drpo")
-    for cluster in ({"devices": 0}, {"nodes": 0}, {"micro_rows": 0}):
-        with pytest.raises(ConfigError, match=f"{next(iter(cluster))} is 0"):
-            Cluster(**cluster)
+    for name in ("devices", "nodes", "micro_batch_rows"):
+        with pytest.raises(ConfigError, match=f"{name} is 0"):
+            asked(**{name: 0})
     assert not (tmp_path / "out").exists()
 
 

@@ -26,18 +26,16 @@ from verl.trainer.ppo.ray_trainer import compute_advantage
 from verl.utils.config import omega_conf_to_dataclass
 
 from lengthwise.adapters import engine_names, verl
-from lengthwise.adapters.export_plan import Cluster, plan
+from lengthwise.adapters.export_plan import plan
 from lengthwise.adapters.export_verl import write_verl
 from lengthwise.adapters.method_support import why_not
 from lengthwise.adapters.verl_config_check import check_config
-from lengthwise.config.groups.prompts import PromptOptions
-from lengthwise.config.groups.training import Training
+from lengthwise.config.commands import ExportSettings
 from lengthwise.errors import ConfigError, LengthwiseWarning, UnsupportedModelError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import METHODS, build_method
 from lengthwise.objectives import clipped_surrogate
-from lengthwise.runs.shorten.request import Request
 
 CARRIED = [name for name in METHODS if why_not("verl", build_method(name, cap=CAP)) is None]
 
@@ -99,11 +97,11 @@ def exported(tmp_path_factory):
         data = folder / "chains.jsonl"
         rows = chains.problems(40, split="train", seed=0)
         data.write_text("\n".join(json.dumps(chain.row) for chain in rows) + "\n")
-        request = Request(
-            model=str(shipped_reasoner()), data=str(data), out=folder, method=name, cap=str(CAP), options=options,
-            train=Training(steps=2, prompts=8, group_size=4, updates=2), contract=PromptOptions(preset="lab"),
-        )  # fmt: skip
-        write_verl(plan("verl", request, Cluster()), folder, tensor_parallel=1)
+        given = {
+            "engine": "verl", "model": str(shipped_reasoner()), "data": str(data), "out": folder, "method": name,
+            "cap": CAP, "option": options, "steps": 2, "prompts": 8, "group_size": 4, "updates": 2, "preset": "lab",
+        }  # fmt: skip
+        write_verl(plan(ExportSettings.from_dict(given)))
         return folder
 
     return write

@@ -31,7 +31,10 @@ FLAGS = {
         "--allow", "--config", "--json", "--no-json", "--no-recut", "--out", "--print-config", "--recut",
         "--score-weights", "--seed", "RECORD...",
     ],
-    "demo": ["--json", "--out", "--overwrite", "--problems", "--seed", "--steps", "--threads"],
+    "demo": [
+        "--config", "--json", "--limit", "--no-json", "--no-overwrite", "--out", "--overwrite", "--print-config",
+        "--seed", "--steps", "--threads",
+    ],
     "evaluate": [
         "--answer-column", "--answer-pattern", "--answer-prompt", "--answer-tokens", "--answers", "--api-key-env",
         "--baseline", "--budget", "--cap", "--chat-template", "--concise", "--concurrency", "--config", "--data",
@@ -49,12 +52,13 @@ FLAGS = {
         "--tokenizer", "--trust-remote-code", "MODEL...",
     ],
     "export": [
-        "--answer-column", "--answer-pattern", "--answers", "--cap", "--chat-template", "--checkpoint-every", "--data",
-        "--devices", "--grader", "--gradient-checkpointing", "--group-size", "--json", "--lora", "--lr", "--max-draws",
-        "--method", "--micro-rows", "--model", "--no-chat-template", "--no-think", "--nodes", "--option", "--out",
-        "--overwrite", "--preset", "--problem-column", "--prompt-template", "--prompts", "--seed", "--sharding",
-        "--steps", "--system-prompt", "--temperature", "--tensor-parallel", "--think", "--trust-remote-code",
-        "--updates", "--vllm", "--warmup-steps", "ENGINE",
+        "--answer-column", "--answer-pattern", "--answers", "--cap", "--chat-template", "--checkpoint-every",
+        "--config", "--data", "--devices", "--grad-clip", "--grader", "--gradient-checkpointing", "--group-size",
+        "--json", "--lora", "--lr", "--max-draws", "--method", "--micro-batch-rows", "--no-chat-template",
+        "--no-gradient-checkpointing", "--no-json", "--no-overwrite", "--no-trust-remote-code", "--no-vllm", "--nodes",
+        "--option", "--out", "--overwrite", "--preset", "--print-config", "--problem-column", "--prompt-template",
+        "--prompts", "--seed", "--sharding", "--steps", "--system-prompt", "--temperature", "--tensor-parallel",
+        "--think", "--trust-remote-code", "--updates", "--vllm", "--warmup-steps", "--weight-decay", "ENGINE", "MODEL",
     ],
     "extend": [
         "--batch-rows", "--chunk", "--config", "--data", "--dtype", "--epochs", "--eval-factor", "--factor", "--json",
@@ -94,13 +98,15 @@ FLAGS = {
     "report": ["--config", "--out", "--print-config", "RUN..."],
     "shorten": [
         "--answer-column", "--answer-pattern", "--answers", "--cap", "--chat-template", "--checkpoint-every",
-        "--cycle", "--data", "--device", "--dry-run", "--dtype", "--eval-cap", "--eval-data", "--eval-problems",
-        "--eval-samples", "--grader", "--gradient-checkpointing", "--group-size", "--json", "--lambda", "--longest",
-        "--lora", "--lr", "--max-draws", "--merge-back", "--method", "--micro-batch-tokens", "--no-chat-template",
-        "--no-think", "--option", "--out", "--overwrite", "--preset", "--problem-column", "--prompt-template",
-        "--prompts", "--sample-rows", "--seed", "--short-model", "--shortest", "--stage", "--steps", "--stop-repeats",
-        "--system-prompt", "--temperature", "--think", "--threads", "--token-budget", "--top-p",
-        "--truncate-importance", "--trust-remote-code", "--updates", "--warmup-steps", "MODEL",
+        "--config", "--cycle", "--data", "--device", "--dry-run", "--dtype", "--eval-cap", "--eval-data",
+        "--eval-limit", "--eval-samples", "--grad-clip", "--grader", "--gradient-checkpointing", "--group-size",
+        "--json", "--longest", "--lora", "--lr", "--max-draws", "--merge-back", "--method", "--micro-batch-tokens",
+        "--no-chat-template", "--no-dry-run", "--no-gradient-checkpointing", "--no-json", "--no-overwrite",
+        "--no-stop-repeats", "--no-trust-remote-code", "--option", "--out", "--overwrite", "--preset", "--print-config",
+        "--problem-column", "--prompt-template", "--prompts", "--sample-rows", "--seed", "--short-model", "--shortest",
+        "--stage", "--steps", "--stop-repeats", "--system-prompt", "--temperature", "--think", "--threads",
+        "--token-budget", "--truncate-importance", "--trust-remote-code", "--updates", "--warmup-steps",
+        "--weight-decay", "MODEL",
     ],
 }  # fmt: skip
 
@@ -274,7 +280,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
     folder = tmp_path_factory.mktemp("runs") / "run"
     done = run(
         "shorten", shipped_reasoner(), "--data", data, "--out", folder, "--preset", "lab", "--cap", "auto",
-        "--steps", 2, "--prompts", 4, "--lr", "1e-4", "--eval-problems", 12, "--eval-cap", 200, "--json",
+        "--steps", 2, "--prompts", 4, "--lr", "1e-4", "--eval-limit", 12, "--eval-cap", 200, "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), folder
@@ -302,14 +308,14 @@ def test_the_same_command_again_changes_nothing_and_another_config_is_refused(
     outcome, folder = finished
     command = [
         "shorten", shipped_reasoner(), "--data", data, "--out", folder, "--preset", "lab", "--cap", "auto",
-        "--steps", 2, "--prompts", 4, "--eval-problems", 12, "--eval-cap", 200, "--json",
+        "--steps", 2, "--prompts", 4, "--eval-limit", 12, "--eval-cap", 200, "--json",
     ]  # fmt: skip
     again = run(*command, "--lr", "1e-4")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["after"] == outcome["after"]
     other = run(*command, "--lr", "2e-4")
     assert other.returncode == 2
-    assert "train.lr: 0.0001 there, 0.0002 now" in other.stderr
+    assert "lr: 0.0001 there, 0.0002 now" in other.stderr
 
 
 def test_report_is_rebuilt_from_files(finished: tuple[dict[str, object], Path]) -> None:
@@ -323,7 +329,7 @@ def test_report_is_rebuilt_from_files(finished: tuple[dict[str, object], Path]) 
 
 @pytest.mark.slow
 def test_demo_prints_one_json_object_with_the_promised_keys(tmp_path: Path) -> None:
-    done = run("demo", "--steps", 2, "--problems", 24, "--out", tmp_path / "demo", "--json")
+    done = run("demo", "--steps", 2, "--limit", 24, "--out", tmp_path / "demo", "--json")
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     for key in ("before", "after"):

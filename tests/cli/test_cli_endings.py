@@ -93,7 +93,7 @@ def test_an_unknown_method_comes_with_the_list_of_all(capsys, tmp_path, name) ->
         ["shorten", "lab:chains"],
         ["shorten", "lab:chains", "--dry-run"],
         ["compare", "lab:chains", "--methods", "grpo", "--preset", "lab"],
-        ["export", "trl", "--model", "lab:chains", "--cap", "40"],
+        ["export", "trl", "lab:chains", "--cap", "40"],
     ],
     ids=" ".join,
 )
@@ -187,7 +187,7 @@ main(['show'])
 
 
 def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
-    process = started("demo", "--steps", 1, "--problems", 8, "--out", tmp_path / "run", stdout=subprocess.PIPE)
+    process = started("demo", "--steps", 1, "--limit", 8, "--out", tmp_path / "run", stdout=subprocess.PIPE)
     assert process.stderr is not None
     process.stderr.readline()  # it has begun
     process.send_signal(signal.SIGINT)

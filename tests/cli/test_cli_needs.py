@@ -86,8 +86,8 @@ NOT_TWICE = [
     ([*CONTEXT, "--scheme", "linear"], "with factor 1 changes nothing"),
     ([*CONTEXT, "--tasks", "lines,passkey"], "a passkey prompt needs at least"),
     (["shorten", *BASES["shorten"], "--method", "grpo", "--max-draws", "3"], "keeps whatever it draws"),
-    (["shorten", *BASES["shorten"], "--stage", "dpo"], "--stage has no effect with a method that has no stages"),
-    (["shorten", *BASES["shorten"], "--stage", "dpo", "--dry-run"], "--stage has no effect"),
+    (["shorten", *BASES["shorten"], "--stage", "dpo"], "has no stages to run alone; leave it out"),
+    (["shorten", *BASES["shorten"], "--stage", "dpo", "--dry-run"], "has no stages to run alone"),
 ]
 
 

@@ -79,7 +79,7 @@ def test_comparisons_and_exports_say_it(
     compared = ["compare", models / name, "--data", data, *ASKED, "--methods", "grpo", "--out", tmp_path / "c"]
     shown = invoke(*compared, "--cap", 8, "--eval-cap", 16, "--settings", 1, "--dry-run")
     assert said in shown.stdout
-    shown = invoke("export", "trl", "--model", models / name, "--data", data, *ASKED, "--cap", 3, "--method", "grpo",
+    shown = invoke("export", "trl", models / name, "--data", data, *ASKED, "--cap", 3, "--method", "grpo",
                    "--out", tmp_path / "e", "--prompts", 4, "--updates", 1)  # fmt: skip
     assert said in shown.stderr
     script = (tmp_path / "e" / "train.py").read_text()

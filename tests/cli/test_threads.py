@@ -141,10 +141,11 @@ def test_shorten_as_a_library_takes_one_thread_and_gives_the_others_back(tmp_pat
         raise SeenError(torch.get_num_threads())
 
     monkeypatch.setattr(importlib.import_module("lengthwise.runs.shorten.shorten"), "load", load)
+    from lengthwise.config.commands import DemoSettings
     from lengthwise.runs.demo import demo
 
     with pytest.raises(SeenError, match="1"):
-        demo(tmp_path / "out", problems=4)
+        demo(DemoSettings(out=tmp_path / "out", limit=4))
 
 
 def test_every_command_that_computes_takes_threads_and_its_help_names_the_bound() -> None:

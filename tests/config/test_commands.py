@@ -204,8 +204,6 @@ def test_settings_that_exclude_each_other():
     )
     assert "merge_back is 0.25" in refusal("shorten", merge_back=[0.25])
     assert "give density,scale" in refusal("shorten", merge_back="a,b")
-    assert "tensor_parallel is verl's" in refusal("export", tensor_parallel=2, devices=2)
-    assert "vllm and sharding are TRL's" in refusal("export", engine="verl", vllm=True)
     assert "are the same file" in refusal("grade", out="a", record="a")
     assert "the log are the same file" in refusal("grade", report="log.jsonl")
     assert "give one of them" in refusal("generate", stream=True, json=True)

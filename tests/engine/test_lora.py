@@ -12,6 +12,7 @@ pytest.importorskip("peft", reason="LoRA comes with the extra trl")
 
 import tiny
 
+from lengthwise.config.commands import ShortenSettings
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.log_probabilities import Scorer
 from lengthwise.engine.metrics_log import read_metrics
@@ -21,7 +22,8 @@ from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method
 from lengthwise.runs.demo import chain_problems
-from lengthwise.runs.shorten.shorten import Job, shorten
+from lengthwise.runs.shorten.job import Job
+from lengthwise.runs.shorten.shorten import shorten
 
 pytestmark = pytest.mark.filterwarnings("ignore::lengthwise.errors.LengthwiseWarning")
 
@@ -83,11 +85,11 @@ def test_a_run_with_a_penalty_holds_the_base_once(tmp_path, monkeypatch):
     gc.collect()
     before = sum({p.data_ptr(): p.nbytes for p in gc.get_objects() if isinstance(p, torch.nn.Parameter)}.values())
     base = sum(p.nbytes for p in load_policy(shipped_reasoner(), device="cpu").model.parameters())
-    job = Job(
-        model="lab:chains", method="dler", cap=40, eval_cap=60, data="lab", eval_data="lab", out=tmp_path / "run",
-        train=Training(steps=1, prompts=2, group_size=2, updates=1), device="cpu", lora=2, lab=True,
+    settings = ShortenSettings.from_dict(
+        {"model": "lab:chains", "data": "lab", "out": tmp_path / "run", "device": "cpu", "lora": 2, "steps": 1,
+         "prompts": 2, "group_size": 2, "updates": 1}
     )  # fmt: skip
-    shorten(job, problems, problems)
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["lora"] == 2
+    shorten(Job(settings, 40, 60), problems, problems)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["job"]["lora"] == 2
     (during,) = held
     assert base < during - before < 1.2 * base  # with a second model it was above 2

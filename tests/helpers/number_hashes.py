@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 
+from lengthwise.config.commands import ShortenSettings
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.model_folders import weights_sha
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.lab.words import OPEN_LONG, OPEN_SHORT
-from lengthwise.runs.demo import chain_problems, demo
-from lengthwise.runs.shorten.shorten import Job, load
+from lengthwise.runs.demo import chain_problems, demo_training, shorten_chains
+from lengthwise.runs.shorten.job import Job, load
 
 MODES = {"long_opener": OPEN_LONG, "short_opener": OPEN_SHORT, "control": "opener", "switch_loss": "nll"}
 KNOWN = Path(__file__).with_name("number_hashes.json")
@@ -51,13 +52,13 @@ def _numbers(folder: Path) -> str:
 
 
 def _run(folder: Path, **asked: Any) -> str:
-    outcome = demo(folder, seed=0, **asked)
+    outcome = shorten_chains(folder, **asked)
     return hashlib.sha256(f"{_numbers(folder)}{outcome['weights_sha_after']}".encode()).hexdigest()
 
 
 def _short(method: str, **asked: Any) -> Callable[[Path], str]:
-    config = Training(steps=4, prompts=8, group_size=4, updates=2, lr=1e-4, seed=0)
-    return lambda folder: _run(folder, method=method, config=config, problems=10, **asked)
+    training = Training(steps=4, prompts=8, group_size=4, updates=2, lr=1e-4, seed=0)
+    return lambda folder: _run(folder, method=method, training=training, limit=10, **asked)
 
 
 def _ada_r1(folder: Path) -> str:
@@ -65,11 +66,17 @@ def _ada_r1(folder: Path) -> str:
     from lengthwise.runs.ada_r1.single_stage import run_one_stage
 
     rows = chain_problems(chains.problems(8, split="train", seed=0, levels=(2, 3)), shipped_reasoner())
-    job = Job(
-        model="lab:chains", method="ada-r1", cap=60, eval_cap=260, data="lab", eval_data="lab", out=folder,
-        train=Training(steps=200, checkpoint_every=1), device="cpu", lab=True,
-        method_options={"samples": 3, "batch": 4, "epochs": 1, "short_model": "lab:terse"},
-    )  # fmt: skip
+    settings = ShortenSettings.from_dict(
+        {
+            "model": "lab:chains",
+            "method": "ada-r1",
+            "data": "lab",
+            "out": folder,
+            "checkpoint_every": 1,
+            "device": "cpu",
+        }
+    )
+    job = Job(settings, 60, 260, {"samples": 3, "batch": 4, "epochs": 1, "short_model": "lab:terse"})
     for stage in ("merge", "sample", "pairs"):
         run_one_stage(job, stage, rows, rows)
     pairs = sorted(path for path in folder.rglob("*.jsonl") if "pairs" in str(path))
@@ -78,11 +85,11 @@ def _ada_r1(folder: Path) -> str:
 
 
 RUNS: dict[str, Callable[[Path], str]] = {
-    "the demo's first 20 steps": lambda folder: _run(folder, steps=20, problems=50),
+    "the demo's first 20 steps": lambda folder: _run(folder, training=demo_training(seed=0, steps=20), limit=50),
     "dler": _short("dler"),
     "drpo": _short("drpo"),
-    "t-ppo": _short("t-ppo", method_options={"window": 24}),
-    "adaptive": _short("adaptive", model=shipped_reasoner("chains-modes"), method_options=MODES),
+    "t-ppo": _short("t-ppo", options={"window": 24}),
+    "adaptive": _short("adaptive", model=shipped_reasoner("chains-modes"), options=MODES),
     "ada-r1": _ada_r1,
 }
 

@@ -29,19 +29,7 @@ BASES: dict[str, list[str]] = {
     "evaluate-context": ["lab:reader", "--lengths", "48", "--tasks", "lines", "--out", "new"],
     "merge": ["lab:terse", "--base", "lab:chains", "--method", "task-arithmetic", "--out", "new"],
     "repair": ["lab:chains", "--harmful", "harmful.jsonl", "--out", "new"],
-    "export": [
-        "trl",
-        "--model",
-        "lab:chains",
-        "--data",
-        "rows.jsonl",
-        "--preset",
-        "lab",
-        "--cap",
-        "40",
-        "--out",
-        "new",
-    ],
+    "export": ["trl", "lab:chains", "--data", "rows.jsonl", "--preset", "lab", "--cap", "40", "--out", "new"],
     "report": ["run"],
     "compare-records": ["a=record.json", "b=other.json"],
 }
@@ -101,7 +89,7 @@ WRONG: dict[type | str, list[str]] = {
     **_each(("--data", "--eval-data", "--test-data", "--judge-data", "LOG", "--harmful"), FILES),
     **_each(("--prompt-file", "--text", "--lines", "--baseline", "RECORD...", "--mask"), FILES),
     **_each(("MODEL", "MODEL...", "--base", "--reference", "--short-model"), FOLDERS),
-    **_each(("--files-from", "--tokenizer", "export --model"), FOLDERS),
+    **_each(("--files-from", "--tokenizer"), FOLDERS),
     "RUN...": [folder for folder in FOLDERS if folder != "run"],
     **_each(("grade --out", "--record", "--report"), [*OUT_FILES, "/dev/null"]),
     **_each(("report --out", "compare-records --out"), [*OUT_FILES, "/dev/null", "x.png", "folder.html"]),
@@ -129,7 +117,7 @@ WRONG: dict[type | str, list[str]] = {
 }  # fmt: skip
 """By type, word, or command and word; the last that fits counts. An empty list: any text is right."""
 RIGHT: dict[str, list[str]] = {
-    **_each(("--seed", "--warmup-steps", "--lora", "--sample-rows", "--margin", "--steps"), ["0"]),
+    **_each(("--seed", "--warmup-steps", "--lora", "--sample-rows", "--margin", "--steps", "--weight-decay"), ["0"]),
     **_each(("evaluate --sample-rows", "demo --steps", "shorten --steps", "compare --steps", "export --steps"), []),
     **_each(("--temperature", "--retries", "--price", "generate --cap", "--t", "--judge-threshold"), ["0"]),
     **_each(("shorten --temperature", "compare --temperature", "export --temperature"), []),
@@ -161,10 +149,13 @@ def words(one: Taken, value: str) -> list[str]:
     for flag, given in zip(beside[::2], [*beside[1::2], ""], strict=False):
         _put(base, flag, given)
     if one.argument:
-        base[0] = value
+        base[ARGUMENTS[one.command].index(one)] = value
     else:
         _put(base, one.word, value)
     return [one.command, *base]
+
+
+ARGUMENTS = {command: [one for one in EVERYTHING if one.command == command and one.argument] for command in BASES}
 
 
 def _put(base: list[str], flag: str, value: str) -> None:

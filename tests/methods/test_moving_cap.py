@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import tiny
 import torch
 
-from lengthwise.config.groups.training import Training
+from lengthwise.config.commands import ShortenSettings
+from lengthwise.config.groups.training import MovingCap
 from lengthwise.engine.method import Recipe
 from lengthwise.errors import ConfigError, InputError, LengthwiseWarning
 from lengthwise.methods import METHODS, build_method, options_of
 from lengthwise.methods.moving_cap import under_schedule
 from lengthwise.objectives import cosine_cap, stair_cap, stair_cosine_cap
-from lengthwise.runs.shorten.request import Request
+from lengthwise.runs.shorten.resolve import method_options
 
 NEEDS_ONE_CAP = [name for name, declared in METHODS.items() if declared.one_cap is not None]
 SHAPES = {"cosine": cosine_cap, "stair": stair_cap, "stair-cosine": stair_cosine_cap}
@@ -38,9 +38,8 @@ def method(*, cap, bonus=0.5):
 '''
 
 
-def asked(**changes: object) -> Request:
-    plain = {"model": "lab:chains", "data": "d", "out": Path("o"), "train": Training(steps=1), "cap": "40"}
-    return Request(**{**plain, **changes})  # type: ignore[arg-type]
+def asked(**changes: object) -> ShortenSettings:
+    return ShortenSettings.from_dict({"model": "lab:chains", "data": "d", "out": "o", "cap": 40, **changes})
 
 
 # ------------------------------------------------------------------------------------------------- moving caps
@@ -92,10 +91,10 @@ def test_a_recipe_without_a_loop_has_no_cap_to_move():
         ({"cap": "cosine"}, "longest cap is not given; add --longest"),
         ({"cap": "cosine", "longest": 0}, "longest is 0; give at least 1"),
         ({"cap": "stair", "longest": 9, "cycle": 0}, "cycle is 0; give at least 1"),
-        ({"shortest": 20}, "shortest is 20 but the cap is '40', which does not move"),
+        ({"shortest": 20}, "shortest is 20 but the cap is 40, which does not move"),
         ({"cap": "auto", "longest": 20}, "longest is 20 but the cap is 'auto'"),
         ({"cap": "saw"}, "give a whole number of tokens, auto, or cosine, stair, stair-cosine"),
-        ({"merge_back": "0.25"}, "give density,scale, for example 0.25,0.7"),
+        ({"merge_back": "0.25"}, "merge_back is 0.25; give the share of changes that is kept, above 0"),
         ({"merge_back": "0,0.7"}, "merge_back is 0,0.7; give the share"),
         ({"merge_back": "0.25,-1"}, "a positive factor"),
     ],
@@ -107,19 +106,20 @@ def test_impossible_words_are_refused_at_once(changes, says):
 
 def test_a_mix_is_checked_before_any_long_work():
     with pytest.raises(ConfigError, match="does not go with a moving cap"):
-        asked(method="da-dler", cap="cosine", longest=90).method_options()
+        method_options(asked(method="da-dler", cap="cosine", longest=90))
     with pytest.raises(ConfigError, match="shortest is 95 but longest is 90"):
-        asked(method="drpo", cap="cosine", longest=90, shortest=95).method_options()
+        method_options(asked(method="drpo", cap="cosine", longest=90, shortest=95))
     with pytest.raises(ConfigError, match="did you mean drpo"):
-        asked(method="drop").method_options()
+        method_options(asked(method="drop"))
 
 
 def test_the_words_become_a_schedule():
-    words = asked(method="drpo", cap="stair-cosine", longest=91, cycle=8)
-    assert words.cap_number() == 91
-    assert words.schedule() == {"shape": "stair-cosine", "shortest": 46, "cycle": 8}
-    assert asked(cap="cosine", longest=91).schedule()["cycle"] == 640
-    assert asked().schedule() is None and asked(merge_back="0.25,0.7").merging() == (0.25, 0.7)
+    words = asked(method="drpo", cap="stair-cosine", longest=91, cycle=8).schedule
+    assert (words.number, words.moving) == (91, MovingCap("stair-cosine", shortest=46, cycle=8))
+    moving = asked(cap="cosine", longest=91).schedule.moving
+    assert moving is not None and moving.cycle == 640
+    assert asked().schedule.moving is None and asked(cap="auto").schedule.number is None
+    assert asked(merge_back="0.25,0.7").merge_back == (0.25, 0.7)
 
 
 def test_a_schedule_longer_than_the_run_is_said(tmp_path):

@@ -12,16 +12,20 @@ from typing import Any
 import pytest
 import torch
 
+from lengthwise.config.groups.model import TrainingRuntime
+from lengthwise.config.groups.training import Adaptation, Training
 from lengthwise.errors import CheckpointError, ConfigError, InputError
 from lengthwise.grading.problems import Problems
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import linear_merge
 from lengthwise.methods.papers.ada_r1 import BiLevel, ada_r1
-from lengthwise.runs.ada_r1.dpo import Machine, micro_batch, pair_tokens, train_on_pairs
+from lengthwise.runs.ada_r1.dpo import micro_batch, pair_tokens, train_on_pairs
 from lengthwise.runs.ada_r1.pairs import graded_samples, problem_pairs, read_pairs, write_pairs
 from lengthwise.runs.ada_r1.stages import short_folder, with_stages
 from lengthwise.runs.demo import chain_problems
+
+HERE = (TrainingRuntime(), Adaptation())
 
 
 def settings(**changes: Any) -> BiLevel:
@@ -236,10 +240,8 @@ def test_micro_batches_divide_the_batch() -> None:
 
 
 def test_an_empty_list_of_pairs_is_refused_before_training(tmp_path: Path) -> None:
-    from lengthwise.config.groups.training import Training
-
     with pytest.raises(InputError, match="no pair to train on"):
-        train_on_pairs(shipped_reasoner(), tmp_path / "out", tmp_path, [], settings(), Training(steps=1), Machine())
+        train_on_pairs(shipped_reasoner(), tmp_path / "out", tmp_path, [], settings(), Training(steps=1), *HERE)
     assert not (tmp_path / "out").exists()
 
 
@@ -277,4 +279,4 @@ def test_a_short_model_must_be_named_and_fit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         short_folder(ada_r1(cap=40, short_model=str(tmp_path / "none")).settings)
     with pytest.raises(ConfigError, match="cannot be merged with the long one"):
-        with_stages(ada_r1(cap=40, short_model="lab:witnesses"), shipped_reasoner(), Machine(), train_here=False)
+        with_stages(ada_r1(cap=40, short_model="lab:witnesses"), shipped_reasoner(), *HERE, train_here=False)

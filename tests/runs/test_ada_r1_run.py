@@ -16,7 +16,9 @@ import pytest
 import torch
 
 from lengthwise.cli import main
-from lengthwise.config.groups.training import Training
+from lengthwise.config.commands import ShortenSettings
+from lengthwise.config.groups.model import TrainingRuntime
+from lengthwise.config.groups.training import Adaptation, Training
 from lengthwise.engine.model_folders import load_policy, weights_sha
 from lengthwise.errors import ConfigError, MissingExtraError, TrainingError
 from lengthwise.lab import chains
@@ -24,11 +26,12 @@ from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods.papers.ada_r1 import ada_r1
 from lengthwise.optional_imports import importing
 from lengthwise.runs.ada_r1 import dpo
-from lengthwise.runs.ada_r1.dpo import Machine, check_trl, pair_tokens, train_on_pairs
+from lengthwise.runs.ada_r1.dpo import check_trl, pair_tokens, train_on_pairs
 from lengthwise.runs.ada_r1.pairs import read_pairs
 from lengthwise.runs.demo import chain_problems
-from lengthwise.runs.shorten.request import Request, carry_out
+from lengthwise.runs.shorten.resolve import method_options, shorten_by
 
+HERE = (TrainingRuntime(device="cpu"), Adaptation())
 LEARNING = ("samples=3", "lr=1e-4", "batch=4", "epochs=1")
 
 
@@ -38,20 +41,17 @@ def write_rows(path: Path, count: int, split: Any) -> str:
     return str(path)
 
 
-def request(folder: Path, **changes: Any) -> Request:
-    from lengthwise.config.groups.prompts import PromptOptions
-
-    asked = {
+def asked(folder: Path, **changes: Any) -> ShortenSettings:
+    given = {
         "model": "lab:chains", "data": write_rows(folder / "train.jsonl", 6, "train"), "method": "ada-r1",
-        "eval_data": write_rows(folder / "test.jsonl", 6, "test"), "out": folder / "run", "cap": "60", "eval_cap": 60,
-        "contract": PromptOptions(preset="lab"), "options": LEARNING, "short_model": "lab:terse",
-        "train": Training(steps=200, checkpoint_every=1), "device": "cpu",
+        "eval_data": write_rows(folder / "test.jsonl", 6, "test"), "out": folder / "run", "cap": 60, "eval_cap": 60,
+        "preset": "lab", "option": LEARNING, "short_model": "lab:terse", "checkpoint_every": 1, "device": "cpu",
     }  # fmt: skip
-    return Request(**{**asked, **changes})
+    return ShortenSettings.from_dict({**given, **changes})
 
 
 def stage_of(name: str, folder: Path) -> dict[str, Any]:
-    return carry_out(request(folder, stage=name))
+    return shorten_by(asked(folder, stage=name))
 
 
 # --- without TRL --------------------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_stages_alone_up_to_the_pairs(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(MissingExtraError, match=r'ada-r1 needs trl; .*pip install "lengthwise\[trl\]"'):
         stage_of("dpo", tmp_path)
     with pytest.raises(ConfigError, match="holds a run with another config"):
-        carry_out(request(tmp_path, stage="merge", options=(*LEARNING, "alpha=0.5")))
+        shorten_by(asked(tmp_path, stage="merge", option=(*LEARNING, "alpha=0.5")))
 
 
 def _no_trl() -> None:
@@ -102,24 +102,24 @@ def test_samples_that_a_kill_interrupted_are_drawn_on(tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"stage": "sft"}, "stage is 'sft'; choose one of merge, sample, pairs, dpo, evaluate"),
-        ({"method": "dler", "short_model": None, "options": (), "stage": "merge"}, "has no stages to run alone"),
-        ({"method": "dler", "options": ()}, "short_model is for ada-r1, but method is 'dler'"),
+        ({"method": "dler", "short_model": None, "option": (), "stage": "merge"}, "has no stages to run alone"),
+        ({"method": "dler", "option": ()}, "short_model is for ada-r1, but method is 'dler'"),
         ({"short_model": None}, "needs a short model beside MODEL"),
         ({"lora": 4}, "ada-r1 trains the merged weights themselves"),
-        ({"train": Training(steps=200, lr=1e-5)}, "lr is 1e-05, but method 'ada-r1' has no training loop"),
-        ({"train": Training(steps=7)}, "steps is 7, but method 'ada-r1' has no training loop"),
-        ({"options": ("samples=many",)}, "option samples is 'many'; give a whole number"),
+        ({"lr": 1e-5}, "lr is 1e-05, but method 'ada-r1' has no training loop"),
+        ({"steps": 7}, "steps is 7, but method 'ada-r1' has no training loop"),
+        ({"option": ("samples=many",)}, "option samples is 'many'; give a whole number"),
     ],
 )
 def test_wrong_words_are_refused_and_nothing_is_written(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        carry_out(request(tmp_path, **{"stage": "merge", **changes}))
+        shorten_by(asked(tmp_path, **{"stage": "merge", **changes}))
     assert not (tmp_path / "run").exists()
 
 
 def test_epsilon_may_be_a_share_or_none(tmp_path: Path) -> None:
-    assert request(tmp_path, options=("epsilon=0.25",)).method_options()["epsilon"] == 0.25
-    assert request(tmp_path, options=("epsilon=none",)).method_options()["epsilon"] is None
+    assert method_options(asked(tmp_path, option=("epsilon=0.25",)))["epsilon"] == 0.25
+    assert method_options(asked(tmp_path, option=("epsilon=none",)))["epsilon"] is None
 
 
 # --- DPO by TRL ---------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     """A whole run, without --stage."""
     _needs_trl()
     folder = tmp_path_factory.mktemp("ada")
-    return carry_out(request(folder)), folder
+    return shorten_by(asked(folder)), folder
 
 
 def _needs_trl() -> None:
@@ -151,7 +151,7 @@ def test_a_whole_run_leaves_what_every_method_leaves(finished: tuple[dict[str, A
     assert not (run / "stages" / "dpo" / "work" / "checkpoints").exists()
     after = load_policy(run / "model", device="cpu")
     assert weights_sha(after.model) == outcome["weights_sha_after"]
-    assert carry_out(request(folder))["after"] == outcome["after"]
+    assert shorten_by(asked(folder))["after"] == outcome["after"]
     for name in ("tokenizer.json", "tokenizer_config.json"):  # the base's own, over merge and DPO
         assert (run / "model" / name).read_bytes() == (shipped_reasoner() / name).read_bytes()
 
@@ -163,7 +163,7 @@ def test_ada_r1_row10_and_resume(finished: tuple[dict[str, Any], Path], tmp_path
     problems = chain_problems(chains.problems(6, split="train", seed=0, levels=(2, 3)), shipped_reasoner())
     rows, _ = pair_tokens(read_pairs(stages / "pairs" / "work" / "pairs.jsonl"), problems)
     settings = ada_r1(cap=60, short_model="lab:terse", samples=3, lr=1e-4, batch=4, epochs=1).settings
-    train, machine = Training(steps=200, checkpoint_every=1), Machine(device="cpu")
+    train = Training(steps=200, checkpoint_every=1)
     work = tmp_path / "work"
     made = dpo._trainer
 
@@ -182,11 +182,11 @@ def test_ada_r1_row10_and_resume(finished: tuple[dict[str, Any], Path], tmp_path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dpo, "_trainer", dies)
         with pytest.raises(KeyboardInterrupt):
-            train_on_pairs(stages / "merge" / "model", tmp_path / "out", work, rows, settings, train, machine)
+            train_on_pairs(stages / "merge" / "model", tmp_path / "out", work, rows, settings, train, *HERE)
     assert not (tmp_path / "out").exists()
     torn = work / "checkpoints" / "checkpoint-3"
     (torn / "trainer_state.json").unlink()  # as if the kill had hit while it was written
-    facts = train_on_pairs(stages / "merge" / "model", tmp_path / "out", work, rows, settings, train, machine)
+    facts = train_on_pairs(stages / "merge" / "model", tmp_path / "out", work, rows, settings, train, *HERE)
     assert facts == {name: outcome["stages"]["dpo"][name] for name in facts}
     assert weights_sha(load_policy(tmp_path / "out", device="cpu").model) == outcome["weights_sha_after"]
 
@@ -197,9 +197,7 @@ def test_a_loss_that_is_no_number_is_not_saved(tmp_path: Path) -> None:
     rows = [{"prompt_ids": [9, 3, 9, 2], "chosen_ids": [9, 10, 1], "rejected_ids": [11, 12, 13, 1]}] * 3
     settings = ada_r1(cap=60, batch=1, epochs=1, lr=1e38, grad_clip=1e30, warmup=0).settings
     with pytest.raises(TrainingError, match="loss of DPO is not finite"):
-        train_on_pairs(
-            shipped_reasoner(), tmp_path / "out", tmp_path, rows, settings, Training(steps=9), Machine(device="cpu")
-        )
+        train_on_pairs(shipped_reasoner(), tmp_path / "out", tmp_path, rows, settings, Training(steps=9), *HERE)
     assert not (tmp_path / "out").exists()
 
 
@@ -209,9 +207,7 @@ def trainer_on_one_pair(tmp_path: Path, shift: tuple[float, float], beta: float)
     rows = [{"prompt_ids": [9, 3, 9, 2], "chosen_ids": [9, 10, 1], "rejected_ids": [11, 12, 13, 1]}]
     settings = ada_r1(cap=60, batch=1, beta=max(beta, 1e-9)).settings
     policies = [load_policy(base, device="cpu") for _ in range(2)]
-    trainer = dpo._trainer(
-        *policies, rows, settings, Training(steps=1), Machine(device="cpu"), tmp_path / "checkpoints"
-    )
+    trainer = dpo._trainer(*policies, rows, settings, Training(steps=1), *HERE, tmp_path / "checkpoints")
     trainer.beta = beta
     frozen = trainer.ref_model
 
@@ -290,5 +286,5 @@ def test_the_device_must_be_one_that_trl_takes(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(dpo, "import_trl", lambda: None)
     monkeypatch.setattr(dpo, "resolve_device", lambda device: torch.device(device))
     with pytest.raises(ConfigError, match="set CUDA_VISIBLE_DEVICES to one device"):
-        check_trl(Machine(device="cuda:1"))
-    check_trl(Machine(device="cpu"))
+        check_trl("cuda:1")
+    check_trl("cpu")

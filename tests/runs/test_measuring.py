@@ -14,16 +14,14 @@ from remote import change
 from typer.testing import CliRunner
 
 from lengthwise.cli import app, main
-from lengthwise.config.commands import EvaluateSettings
-from lengthwise.config.groups.prompts import PromptOptions
+from lengthwise.config.commands import EvaluateSettings, ShortenSettings
 from lengthwise.config.groups.sampling import Sampling
-from lengthwise.config.groups.training import Training
 from lengthwise.engine.repeating import WINDOW
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.pretrained import read_config
 from lengthwise.runs.measuring import cap_words, room, usual_cap
 from lengthwise.runs.resource_estimate import BYTES, machine_speed, measuring, parameter_counts
-from lengthwise.runs.shorten.request import Request, carry_out
+from lengthwise.runs.shorten.resolve import shorten_by
 from lengthwise.statistics.records import Record, check_comparable
 
 
@@ -122,12 +120,12 @@ def test_a_refusal_of_the_folder_stands_alone(model, data, monkeypatch, capsys):
 def test_the_first_line_of_shorten(tmp_path, model, data, monkeypatch):
     heard: list[str] = []
     monkeypatch.setattr(sys.modules["lengthwise.runs.shorten.shorten"], "evaluate", lambda *a, **o: 1 / 0)
-    asked = Request(
-        model=str(model), data=str(data), out=tmp_path / "run", train=Training(steps=1), eval_data=str(data),
-        cap="48", contract=PromptOptions(preset="lab"),
+    asked = ShortenSettings.from_dict(
+        {"model": str(model), "data": str(data), "out": tmp_path / "run", "eval_data": str(data), "cap": 48,
+         "preset": "lab"}
     )  # fmt: skip
     with pytest.raises(ZeroDivisionError):
-        carry_out(asked, listener=lambda event, facts: heard.append(facts["name"]))
+        shorten_by(asked, listener=lambda event, facts: heard.append(facts["name"]))
     assert heard == [
         "evaluation: at most 512 response tokens, the default (--eval-cap raises it, up to 8,188)",
         "measuring before-sampling",

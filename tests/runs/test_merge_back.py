@@ -9,28 +9,27 @@ from typing import Any
 import pytest
 import torch
 
-from lengthwise.config.groups.prompts import PromptOptions
-from lengthwise.config.groups.training import Training
+from lengthwise.config.commands import ShortenSettings
 from lengthwise.engine.model_folders import load_policy
 from lengthwise.errors import ConfigError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import update_selective_merge
-from lengthwise.runs.shorten.request import Request, carry_out
+from lengthwise.runs.shorten.resolve import shorten_by
 
 
-def request(folder: Path, **changes: Any) -> Request:
+def asked(folder: Path, **changes: Any) -> ShortenSettings:
     paths = {}
     for split in ("train", "test"):
         paths[split] = folder / f"{split}.jsonl"
         rows = [chain.row for chain in chains.problems(12, split=split, seed=0, levels=(2, 3))]  # type: ignore[arg-type]
         paths[split].write_text("".join(json.dumps(row) + "\n" for row in rows))
-    asked = {
+    given = {
         "model": "lab:chains", "data": str(paths["train"]), "eval_data": str(paths["test"]), "out": folder / "run",
-        "method": "grpo", "cap": "60", "eval_cap": 60, "contract": PromptOptions(preset="lab"), "device": "cpu",
-        "train": Training(steps=2, prompts=4, group_size=4, updates=1, lr=1e-3), "merge_back": "0.25,0.7",
+        "method": "grpo", "cap": 60, "eval_cap": 60, "preset": "lab", "device": "cpu", "steps": 2, "prompts": 4,
+        "group_size": 4, "updates": 1, "lr": 1e-3, "merge_back": (0.25, 0.7),
     }  # fmt: skip
-    return Request(**{**asked, **changes})
+    return ShortenSettings.from_dict({**given, **changes})
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -40,7 +39,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     folder = tmp_path_factory.mktemp("merge-back")
-    return carry_out(request(folder)), folder
+    return shorten_by(asked(folder)), folder
 
 
 def test_the_model_is_the_merge_of_untouched_and_trained(finished: tuple[dict[str, Any], Path]) -> None:
@@ -62,7 +61,7 @@ def test_the_run_says_what_was_kept(finished: tuple[dict[str, Any], Path]) -> No
     assert (facts["density"], facts["scale"]) == (0.25, 0.7)
     assert facts["changed"]["models"][0]["kept"] == pytest.approx(0.25, abs=1e-4)
     assert outcome["weights_sha_after"] != outcome["weights_sha_before"]
-    assert json.loads((folder / "run" / "config.json").read_text())["merge_back"] == [0.25, 0.7]
+    assert json.loads((folder / "run" / "config.json").read_text())["settings"]["merge_back"] == [0.25, 0.7]
     card = (folder / "run" / "stages" / "merge-back" / "model" / "README.md").read_text()
     assert "update-selective" in card
 
@@ -71,6 +70,6 @@ def test_a_finished_run_is_not_merged_again_and_another_merge_is_another_run(
     finished: tuple[dict[str, Any], Path],
 ) -> None:
     outcome, folder = finished
-    assert carry_out(request(folder))["after"] == outcome["after"]
+    assert shorten_by(asked(folder))["after"] == outcome["after"]
     with pytest.raises(ConfigError, match="another config.*merge_back"):
-        carry_out(request(folder, merge_back="0.5,0.7"))
+        shorten_by(asked(folder, merge_back=(0.5, 0.7)))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from lengthwise.config.commands import ShortenSettings
 from lengthwise.config.groups.sampling import Sampling
 from lengthwise.config.groups.training import Training
 from lengthwise.engine import load_policy
@@ -19,12 +20,11 @@ from lengthwise.pretrained import read_config
 from lengthwise.runs.demo import EVAL_CAP, first_pass, held_out, oracle_mean
 from lengthwise.runs.resource_estimate import Estimate, device_name, estimate
 from lengthwise.runs.shorten.auto_cap import choose_cap
-from lengthwise.runs.shorten.request import Request
+from lengthwise.runs.shorten.resolve import method_options
 
 
-def request(tmp_path: Path, **changes: object) -> Request:
-    asked = {"model": "lab:chains", "data": "d", "out": tmp_path, "train": Training(steps=1), "cap": "40"} | changes
-    return Request(**asked)  # type: ignore[arg-type]
+def asked(tmp_path: Path, **changes: object) -> ShortenSettings:
+    return ShortenSettings.from_dict({"model": "lab:chains", "data": "d", "out": tmp_path, "cap": 40} | changes)
 
 
 def test_estimate_by_hand() -> None:
@@ -94,14 +94,14 @@ def test_speed_is_measured_on_the_device_that_trains(monkeypatch: pytest.MonkeyP
 
 
 def test_options_take_the_types_of_the_methods_defaults(tmp_path: Path) -> None:
-    asked = request(tmp_path, options=("clip_high=0.36", "dual_clip=none", "dynamic_sampling=false"))
-    assert asked.method_options() == {"clip_high": 0.36, "dual_clip": None, "dynamic_sampling": False}
+    settings = asked(tmp_path, option=("clip_high=0.36", "dual_clip=none", "dynamic_sampling=false"))
+    assert method_options(settings) == {"clip_high": 0.36, "dual_clip": None, "dynamic_sampling": False}
 
 
 @pytest.mark.parametrize(("option", "says"), [("clip_high", "name=value"), ("cap=3", "--cap")])
 def test_bad_options_are_refused(tmp_path: Path, option: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        request(tmp_path, options=(option,)).method_options()
+        method_options(asked(tmp_path, option=(option,)))
 
 
 def test_the_first_pass_control_costs_the_oracle_length() -> None:

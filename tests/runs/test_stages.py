@@ -16,7 +16,7 @@ import torch
 import windows
 from safetensors.torch import load_file
 
-from lengthwise.config.groups.training import Training
+from lengthwise.config.groups.training import MovingCap, Training
 from lengthwise.engine import load_policy
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.metrics_log import read_metrics
@@ -113,15 +113,15 @@ def before(lengths, right):
     return SimpleNamespace(num_tokens=[[n] for n in lengths], correct=[[ok] for ok in right])
 
 
-@pytest.mark.parametrize(("cap", "schedule"), [(11, None), (20, {"shortest": 11})])
-def test_a_cap_below_the_shortest_right_answer_is_said_before_the_training(cap, schedule):
-    job = SimpleNamespace(cap=cap, schedule=schedule)
+@pytest.mark.parametrize(("cap", "moving"), [(11, None), (20, MovingCap("cosine", 11, 9))])
+def test_a_cap_below_the_shortest_right_answer_is_said_before_the_training(cap, moving):
+    job = SimpleNamespace(cap=cap, moving=moving)
     with pytest.warns(LengthwiseWarning, match=r"cap is 11 tokens, below the shortest of the 2 right answers.*\(12\)"):
         _forewarn(job, before([12, 15, 3], [True, True, False]))
 
 
 def test_a_cap_that_an_answer_meets_and_a_model_without_right_answers_are_no_news():
-    job = SimpleNamespace(cap=12, schedule=None)
+    job = SimpleNamespace(cap=12, moving=None)
     _forewarn(job, before([12, 15], [True, True]))
     _forewarn(job, before([30, 40], [False, False]))
 
@@ -132,7 +132,7 @@ def test_a_cap_that_an_answer_meets_and_a_model_without_right_answers_are_no_new
 def start(folder: Path, data: Path) -> subprocess.Popen[str]:
     words = [
         "shorten", "lab:chains", "--method", "t-ppo", "--data", data, "--preset", "lab", "--cap", 24, "--eval-cap", 60,
-        "--eval-problems", 6, "--steps", 5, "--prompts", 2, "--group-size", 2, "--checkpoint-every", 1, "--option",
+        "--eval-limit", 6, "--steps", 5, "--prompts", 2, "--group-size", 2, "--checkpoint-every", 1, "--option",
         "critic_warmup=1", "--lr", "1e-5", "--merge-back", "0.25,0.7", "--out", folder, "--device", "cpu", "--json",
     ]  # fmt: skip
     command = [sys.executable, "-c", "from lengthwise.cli import main; main()", *map(str, words)]

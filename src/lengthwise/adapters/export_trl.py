@@ -10,13 +10,12 @@ from typing import Any
 
 from lengthwise.adapters.engine_names import tested
 from lengthwise.adapters.export_plan import Plan, prepare_folder
-from lengthwise.errors import ConfigError
+from lengthwise.config.groups.training import Cluster
 from lengthwise.files import atomic_write_text
 from lengthwise.folder_lock import writes
 from lengthwise.methods.user_method import from_anywhere
 
 FILES = ("train.py", "accelerate.yaml")
-SHARDINGS = ("none", "zero2", "zero3", "fsdp")
 """How weights, gradients and optimizer are spread over devices."""
 
 SCRIPT = Template('''"""$name inside TRL: $summary.
@@ -110,49 +109,47 @@ LORA = """,
    """
 
 
-@writes("out")
-def write_trl(plan: Plan, out: Path, *, vllm: bool, sharding: str, overwrite: bool = False) -> list[Path]:
+@writes("plan.out")
+def write_trl(plan: Plan) -> list[Path]:
     """Write the script and the config; returns their paths.
 
     Raises:
-        ConfigError: an unknown sharding, sharding on one device, or files that are there already.
+        ConfigError: files that are there already.
     """
-    if sharding not in SHARDINGS:
-        raise ConfigError(f"sharding is {sharding!r}; choose one of {', '.join(SHARDINGS)}")
-    if sharding != "none" and plan.cluster.processes == 1:
-        raise ConfigError(f"sharding is {sharding!r} on one device; give --devices, or leave sharding at none")
-    prepare_folder(out, FILES, overwrite=overwrite)
-    atomic_write_text(out / "train.py", script(plan, vllm=vllm))
-    atomic_write_text(out / "accelerate.yaml", accelerate_config(plan, sharding))
+    out = prepare_folder(plan.settings, FILES)
+    atomic_write_text(out / "train.py", script(plan))
+    atomic_write_text(out / "accelerate.yaml", accelerate_config(plan.settings.cluster))
     return [out / name for name in FILES]
 
 
-def script(plan: Plan, *, vllm: bool) -> str:
+def script(plan: Plan) -> str:
     """The text of the training script."""
-    train, request = plan.request.train, plan.request
-    lora = Template(LORA).substitute(rank=request.lora, alpha=2 * request.lora) if request.lora else ""
+    asked, train = plan.settings, plan.settings.training
+    rank, cluster = asked.adaptation.lora, asked.cluster
+    lora = Template(LORA).substitute(rank=rank, alpha=2 * rank) if rank else ""
     folder = plan.own_folder
     own = "" if folder is None else f"sys.path.append({str(folder)!r})  # where the module of your own lies\n"
     return SCRIPT.substitute(
         standard="import sys\n" if own else "", own=own,
         imports="from peft import LoraConfig\n" if lora else "", name=plan.method.name,
         summary=plan.method.summary, tested=tested("trl"),
-        model=repr(str(plan.model)), data=repr(_data(request.data)), grader=repr(request.contract.grader),
-        method=repr(from_anywhere(request.method)), options=_literal(plan.options), cap=plan.cap,
+        model=repr(str(plan.model)), data=repr(_data(asked.data)), grader=repr(asked.contract.grader),
+        method=repr(from_anywhere(asked.method)), options=_literal(plan.options), cap=plan.cap,
         contract=_literal(plan.problems.contract.to_dict()), prompts=train.prompts, group=train.group_size,
-        updates=train.updates, processes=plan.cluster.processes, micro=plan.micro_rows, accumulate=plan.accumulate,
+        updates=train.updates, processes=cluster.processes, micro=plan.micro_batch_rows, accumulate=plan.accumulate,
         generation=plan.accumulate * train.updates, steps=train.steps * train.updates,
         temperature=train.temperature, lr=train.lr, warmup=train.warmup_steps * train.updates,
-        decay=train.weight_decay, clip=train.grad_clip, checkpointing=request.gradient_checkpointing, vllm=vllm,
-        correction=vllm and plan.method.takes_advantages, save=train.checkpoint_every * train.updates,
-        seed=train.seed, draws=train.max_draws, lora=lora, trusted=request.trust_remote_code,
+        decay=train.weight_decay, clip=train.grad_clip, checkpointing=asked.adaptation.gradient_checkpointing,
+        vllm=cluster.vllm, correction=cluster.vllm and plan.method.takes_advantages,
+        save=train.checkpoint_every * train.updates,
+        seed=train.seed, draws=train.max_draws, lora=lora, trusted=asked.trust_remote_code,
         save_model=SAVE_LORA if lora else SAVE,
     )  # fmt: skip
 
 
-def accelerate_config(plan: Plan, sharding: str) -> str:
+def accelerate_config(cluster: Cluster) -> str:
     """The text of the accelerate config: plain, DeepSpeed or FSDP."""
-    processes = plan.cluster.processes
+    processes, sharding = cluster.processes, cluster.sharding
     kind = {"zero2": "DEEPSPEED", "zero3": "DEEPSPEED", "fsdp": "FSDP"}.get(sharding, "MULTI_GPU")
     fields: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
@@ -162,7 +159,7 @@ def accelerate_config(plan: Plan, sharding: str) -> str:
         "machine_rank": 0,
         "main_training_function": "main",
         "mixed_precision": "no",
-        "num_machines": plan.cluster.nodes,
+        "num_machines": cluster.nodes,
         "num_processes": processes,
         "rdzv_backend": "static",
         "same_network": True,

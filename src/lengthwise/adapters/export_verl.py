@@ -25,21 +25,17 @@ NO_DUAL_CLIP = 1e9
 KL_KINDS = {"k1": "kl", "k2": "mse", "k3": "low_var_kl"}
 
 
-@writes("out")
-def write_verl(plan: Plan, out: Path, *, tensor_parallel: int, overwrite: bool = False) -> list[Path]:
+@writes("plan.out")
+def write_verl(plan: Plan) -> list[Path]:
     """Write config, problems and launch script; returns their paths.
 
     Raises:
-        ConfigError: devices that tensor_parallel does not divide, or files that are there already.
+        ConfigError: files that are there already.
     """
-    if tensor_parallel < 1 or plan.cluster.devices % tensor_parallel:
-        raise ConfigError(
-            f"tensor_parallel is {tensor_parallel}, no divisor of the {plan.cluster.devices} devices of a node"
-        )
     rows = [json.dumps(row, ensure_ascii=False) for row in problem_rows(plan)]
-    prepare_folder(out, FILES, overwrite=overwrite)
+    out = prepare_folder(plan.settings, FILES)
     atomic_write_text(out / "problems.jsonl", "\n".join(rows) + "\n")
-    atomic_write_text(out / "config.yaml", config_text(plan, out.resolve(), tensor_parallel))
+    atomic_write_text(out / "config.yaml", config_text(plan))
     atomic_write_text(out / "launch.sh", launch_text(plan))
     (out / "launch.sh").chmod(0o755)
     return [out / name for name in FILES]
@@ -70,18 +66,21 @@ def problem_rows(plan: Plan) -> list[dict[str, Any]]:
     return rows
 
 
-def settings(plan: Plan, out: Path, tensor_parallel: int) -> dict[str, Any]:
+def verl_settings(plan: Plan) -> dict[str, Any]:
     """What the run says in verl's words; everything else is verl's default."""
-    train, method, options = plan.request.train, plan.method, surrogate_settings(plan.method)
+    asked, train, method, options = plan.settings, plan.settings.training, plan.method, surrogate_settings(plan.method)
+    out = plan.out.resolve()
+    rows = str(out / "problems.jsonl")
     assert options is not None, "verl was refused another loss"
     contract = plan.problems.contract.to_dict()
     room = plan.longest_prompt + plan.cap
+    scored = 2 * plan.micro_batch_rows * room
     dual = options.get("dual_clip") or NO_DUAL_CLIP
     actor: dict[str, Any] = {
         "strategy": "fsdp",
         "ppo_mini_batch_size": train.prompts // train.updates,
         "use_dynamic_bsz": True,
-        "ppo_max_token_len_per_gpu": plan.micro_rows * room,
+        "ppo_max_token_len_per_gpu": plan.micro_batch_rows * room,
         "clip_ratio": options["clip_low"],
         "clip_ratio_low": options["clip_low"],
         "clip_ratio_high": options["clip_high"],
@@ -101,38 +100,38 @@ def settings(plan: Plan, out: Path, tensor_parallel: int) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "data": {
-            "train_files": [str(out / "problems.jsonl")], "val_files": [str(out / "problems.jsonl")],
+            "train_files": [rows], "val_files": [rows],
             "train_batch_size": train.prompts, "max_prompt_length": plan.longest_prompt,
             "max_response_length": plan.cap, "truncation": "error", "seed": train.seed,
-            "trust_remote_code": plan.request.trust_remote_code,
+            "trust_remote_code": asked.trust_remote_code,
         },
         "algorithm": {
             "adv_estimator": NAME,
-            NAME: {"method": from_anywhere(plan.request.method), "cap": plan.cap, "options": plan.options},
+            NAME: {"method": from_anywhere(asked.method), "cap": plan.cap, "options": plan.options},
             "use_kl_in_reward": False,
             "filter_groups": {"enable": method.keep is not None, "metric": "acc" if method.keep else "reward"},
         },
         "reward": {
             "reward_manager": {"source": "register", "name": NAME},
-            NAME: {"contract": contract, "grader": plan.request.contract.grader},
+            NAME: {"contract": contract, "grader": asked.contract.grader},
         },
         "actor_rollout_ref": {
             "model": {
-                "path": str(plan.model), "custom_chat_template": VERBATIM, "lora_rank": plan.request.lora,
-                "enable_gradient_checkpointing": plan.request.gradient_checkpointing,
-                "trust_remote_code": plan.request.trust_remote_code,
+                "path": str(plan.model), "custom_chat_template": VERBATIM, "lora_rank": asked.adaptation.lora,
+                "enable_gradient_checkpointing": asked.adaptation.gradient_checkpointing,
+                "trust_remote_code": asked.trust_remote_code,
             },
             "actor": actor,
-            "ref": {"log_prob_use_dynamic_bsz": True, "log_prob_max_token_len_per_gpu": 2 * plan.micro_rows * room},
+            "ref": {"log_prob_use_dynamic_bsz": True, "log_prob_max_token_len_per_gpu": scored},
             "rollout": {
                 "name": "vllm", "n": train.group_size, "temperature": train.temperature, "top_p": 1.0, "top_k": -1,
-                "tensor_model_parallel_size": tensor_parallel, "max_model_len": room,
-                "log_prob_use_dynamic_bsz": True, "log_prob_max_token_len_per_gpu": 2 * plan.micro_rows * room,
+                "tensor_model_parallel_size": asked.cluster.tensor_parallel, "max_model_len": room,
+                "log_prob_use_dynamic_bsz": True, "log_prob_max_token_len_per_gpu": scored,
                 "calculate_log_probs": True,
             },
         },
         "trainer": {
-            "nnodes": plan.cluster.nodes, "n_gpus_per_node": plan.cluster.devices, "use_v1": True,
+            "nnodes": asked.cluster.nodes, "n_gpus_per_node": asked.cluster.devices, "use_v1": True,
             "total_training_steps": train.steps, "total_epochs": 1_000, "save_freq": train.checkpoint_every,
             "test_freq": -1, "val_before_train": False, "logger": ["console", "tensorboard"],
             "project_name": NAME, "experiment_name": method.name, "default_local_dir": str(out / "run"),
@@ -141,14 +140,14 @@ def settings(plan: Plan, out: Path, tensor_parallel: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def config_text(plan: Plan, out: Path, tensor_parallel: int) -> str:
+def config_text(plan: Plan) -> str:
     """The hydra config: verl's own, with what the run says on top."""
     head = (
         f"# {plan.method.name} inside verl ({tested('verl')}), written by `lengthwise export verl`; "
         "launch.sh starts it.\n"
         "hydra:\n  searchpath: [pkg://verl.trainer.config]\n\ndefaults:\n  - ppo_trainer\n  - _self_\n\n"
     )
-    return head + _yaml(settings(plan, out, tensor_parallel), 0)
+    return head + _yaml(verl_settings(plan), 0)
 
 
 def _yaml(value: dict[str, Any], depth: int) -> str:

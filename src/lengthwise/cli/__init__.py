@@ -61,8 +61,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare-records": compare_records.compare_records,
 }
 BY_HAND = {
-    "grade", "demo", "shorten", "compare",
-    "export",
+    "grade", "compare",
 }  # fmt: skip
 """Commands that spell their flags out themselves still; the others take their settings as one value."""
 for _name, _function in COMMANDS.items():

@@ -90,16 +90,6 @@ class ContractFlags:
         return PromptOptions(**given | {"think": think_mode(self.think, self.no_think)})
 
 
-def refuse_lambda(given: bool, reason: str) -> None:
-    """Say why a command does not take --lambda, rather than that there is no such flag.
-
-    Raises:
-        ConfigError: it was given.
-    """
-    if given:
-        raise ConfigError(f"--lambda {reason}")
-
-
 @dataclass(frozen=True)
 class MachineFlags:
     """What the model runs on."""

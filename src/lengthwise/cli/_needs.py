@@ -34,33 +34,14 @@ def check_needs(command: str, given: Given, typed: Mapping[str, str]) -> None:
                 raise ConfigError(f"{typed[name]} has no effect {need.otherwise}; leave it out, or change that")
 
 
-def _placed(given: Given) -> bool:
-    return given["folder"] is not None
-
-
 def _in_a_lab_world(given: Given) -> bool:
     return (given["model"] if given["data"] is None else given["data"]).startswith("lab:")
 
 
-def _staged(given: Given) -> bool:
-    from lengthwise.methods import METHODS, build_method
-
-    return given["method"] not in METHODS or build_method(given["method"], cap=4_000).loop is None
-
-
 CONTRACT = tuple(field.name for field in fields(ContractFlags))
 NEEDS: dict[str, tuple[Need, ...]] = {
-    "demo": (Need(("overwrite",), _placed, "without --out: the folder is a new one"),),
     "compare": (
         Need(CONTRACT, lambda given: not _in_a_lab_world(given), "in a world of the lab, which asks in its own way"),
-    ),
-    "shorten": (
-        Need(("stage",), _staged, "with a method that has no stages"),
-    ),
-    "export": (
-        Need(("max_draws",), lambda given: given["engine"] != "verl", "in verl, which draws as its own config says"),
-        Need(("vllm", "sharding"), lambda given: given["engine"] != "verl", "in verl, which has vLLM and FSDP always"),
-        Need(("tensor_parallel",), lambda given: given["engine"] != "trl", "in TRL, whose vLLM is one copy a device"),
     ),
 }  # fmt: skip
 """By command; a library function that is given what it does not use is another matter."""

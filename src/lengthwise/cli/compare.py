@@ -16,10 +16,33 @@ from lengthwise.cli._console import complain, out, print_json
 from lengthwise.cli._flags import ContractFlags, Flag, MachineFlags, with_groups
 from lengthwise.cli._progress import working
 from lengthwise.cli._targets import run_folder
-from lengthwise.cli.shorten import TrainFlags
 from lengthwise.threads import threads_for
 
 LAB_LR, OTHER_LR = 1e-4, 1e-6
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """Fields of `Training`."""
+
+    steps: Annotated[int, Flag(help="Training steps (batches).")] = 200
+    prompts: Annotated[int, Flag(help="Problems per step.")] = 16
+    group_size: Annotated[int, Flag(help="Rollouts per problem.")] = 8
+    updates: Annotated[int, Flag(help="Optimizer steps per batch.")] = 2
+    lr: Annotated[float, Flag(help="Learning rate (AdamW).")] = 1e-6
+    warmup_steps: Annotated[int, Flag(help="Steps of linear warm-up.")] = 0
+    temperature: Annotated[float, Flag(help="Sampling temperature in training.")] = 1.0
+    truncate_importance: Annotated[
+        float | None, Flag(help="Bound of importance weights between sampler and trainer. Default: off.")
+    ] = None
+    max_draws: Annotated[int, Flag(help="Draws of dynamic sampling before a smaller batch is taken.")] = 8
+    micro_batch_tokens: Annotated[int, Flag(help="Padded tokens of one forward and backward.")] = 4_096
+    sample_rows: Annotated[int, Flag(help="Rows in flight while sampling; 0: all.")] = 0
+    token_budget: Annotated[
+        int | None, Flag(help="End training once so many tokens were sampled. Default: no bound.")
+    ] = None
+    checkpoint_every: Annotated[int, Flag(help="Steps between checkpoints.")] = 20
+    seed: Annotated[int, Flag(help="Seed of the run.")] = 0
 
 
 @dataclass(frozen=True)

@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from lengthwise.cli._console import out, outcome_lines, outcome_table, print_json
-from lengthwise.cli._flags import Threads
 from lengthwise.cli._progress import progress
-from lengthwise.cli._targets import run_folder
-from lengthwise.threads import threads_for
+from lengthwise.config.commands import DemoSettings
 
 
-def demo(
-    seed: Annotated[int, typer.Option(min=0, help="Seed of training and sampling.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 120,
-    problems: Annotated[int, typer.Option(min=2, help="Held-out problems to measure on.")] = 500,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", callback=run_folder, help="Run folder; the same command continues it. Default: a new one."
-        ),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that folder.")] = False,
-    threads: Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead.")] = False,
-) -> None:
-    """Shorten the shipped verbose reasoner with DLER on this machine's CPU, and report what changed."""
+def demo(settings: DemoSettings) -> None:
+    """Run the demo, in a new folder unless one is given, and show what came of it."""
     from lengthwise.runs.demo import demo as run
 
-    where = folder or Path(tempfile.mkdtemp(prefix="lengthwise-demo-"))
-    with progress() as listener, threads_for(wanted=threads):
-        outcome = run(where, seed=seed, steps=steps, problems=problems, overwrite=overwrite, listener=listener)
-    if as_json:
+    if settings.out is None:
+        settings = settings.replace(out=tempfile.mkdtemp(prefix="lengthwise-demo-"))
+    with progress() as listener:
+        outcome = run(settings, listener=listener)
+    if settings.json_:
         print_json(outcome)
         return
     out.print(outcome_table(outcome))

@@ -142,7 +142,8 @@ def _checked(path: Path, text: str, found: dict[str, object]) -> ConfigFile:
     settings = found.get(SETTINGS)
     if path.name == CONFIG and not isinstance(settings, dict):
         raise ConfigError(
-            f"{path} holds no settings: it is a model's, or a run's of an older version; give a run's folder, or a file"
+            f"{path} holds no settings: it is a model's, a run's inside of a comparison, or one of an older version; "
+            "give a run's folder, or a file"
         )
     values = settings if isinstance(settings, dict) else {name: found[name] for name in found if name != COMMAND}
     return ConfigFile(path, text, command, values)

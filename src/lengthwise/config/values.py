@@ -70,7 +70,8 @@ def from_text(text: str, annotation: object, facts: Facts) -> object:
     entries = entry_type(annotation)
     if entries is not None:
         found = [part.strip() for part in text.split(",")] if facts.commas else [text]
-        return tuple(_one(part, entries) for part in found if part or not facts.commas)
+        kept = [part for part in found if part or not facts.commas or _counts(entries)]  # 1,,2 lacks a number
+        return tuple(_one(part, entries) for part in kept)
     return _one(text, annotation)
 
 
@@ -109,10 +110,15 @@ def from_value(value: object, annotation: object, facts: Facts) -> object:
     return Path(value) if isinstance(value, str) and Path in parts(annotation) else value
 
 
+def _counts(annotation: object) -> bool:
+    """Whether numbers are among the values."""
+    kinds = parts(annotation)
+    return int in kinds or float in kinds
+
+
 def _text_and_more(annotation: object) -> bool:
     """Whether texts and numbers are both values, so that the text of a number is one."""
-    kinds = parts(annotation)
-    return len(kinds) > 1 and (int in kinds or float in kinds)
+    return len(parts(annotation)) > 1 and _counts(annotation)
 
 
 def to_json(value: object) -> object:

@@ -112,7 +112,7 @@ def _progress(run: Run) -> str:
     """How far an unfinished run is; empty for a finished one."""
     if run.outcome:
         return ""
-    done, wanted = (run.metrics[-1]["step"] if run.metrics else 0), run.config.get("train", {}).get("steps")
+    done, wanted = (run.metrics[-1]["step"] if run.metrics else 0), run.config.get("steps")
     return f"This run is not finished: {done}{f' of {wanted}' if wanted else ''} training steps are done."
 
 

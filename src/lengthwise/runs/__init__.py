@@ -5,7 +5,17 @@ from lengthwise.runs.compare.compare_methods import compare_methods as compare_m
 from lengthwise.runs.compare.request import Comparison as Comparison
 from lengthwise.runs.demo import demo as demo
 from lengthwise.runs.evaluate import evaluate_model as evaluate_model
-from lengthwise.runs.shorten.shorten import Job as Job
+from lengthwise.runs.shorten.job import Job as Job
+from lengthwise.runs.shorten.resolve import shorten_by as shorten_by
 from lengthwise.runs.shorten.shorten import shorten as shorten
 
-__all__ = ["Arm", "Comparison", "Job", "compare_methods", "demo", "evaluate_model", "shorten"]
+__all__ = [
+    "Arm",
+    "Comparison",
+    "Job",
+    "compare_methods",
+    "demo",
+    "evaluate_model",
+    "shorten",
+    "shorten_by",
+]

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lengthwise.config.groups.sampling import Sampling
-from lengthwise.config.groups.training import Training
+from lengthwise.config.commands import DemoSettings, ShortenSettings
+from lengthwise.config.groups.prompts import PromptOptions
+from lengthwise.config.groups.sampling import Measuring, Sampling
+from lengthwise.config.groups.training import CapSchedule, Training
 from lengthwise.engine.backends.transformers_sampler import World
 from lengthwise.engine.method import Method
 from lengthwise.engine.model_folders import Policy
-from lengthwise.folder_lock import writes
+from lengthwise.errors import ConfigError
 from lengthwise.generation.sampling import ROWS_AT_ONCE, record_of, sample_answers
 from lengthwise.grading.problems import Problems, prepare
 from lengthwise.grading.prompt_contract import preset, resolve
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.pretrained import load_tokenizer
-from lengthwise.runs.shorten.shorten import Job, Listener, shorten
+from lengthwise.runs.shorten.job import Job, Listener
+from lengthwise.runs.shorten.shorten import shorten
 from lengthwise.statistics.records import Record
+from lengthwise.threads import threads_for
 
 CAP, EVAL_CAP = 50, 260
 TRAIN_PROBLEMS, TEST_PROBLEMS = 4000, 500
@@ -30,7 +34,7 @@ COMMON_LEVELS = tuple(n for n in chains.LEVELS if chains.distinct_problems(n) >=
 RARE_LEVELS = tuple(n for n in chains.LEVELS if n not in COMMON_LEVELS)
 
 
-def demo_config(*, seed: int, steps: int) -> Training:
+def demo_training(*, seed: int, steps: int) -> Training:
     """How the demo trains: 16 problems x 8 rollouts, two updates a batch."""
     return Training(steps=steps, prompts=16, group_size=8, updates=2, lr=1e-4, seed=seed)
 
@@ -79,46 +83,49 @@ def first_pass(policy: Policy, problems: Problems, before: Record) -> Record:
     return record_of(rollouts, problems, sampling, name=name, model=context["model"], data=context["data"])
 
 
-@writes("out")
-def demo(
+def demo(settings: DemoSettings, *, listener: Listener | None = None) -> dict[str, Any]:
+    """Run the main job on the shipped reasoner and its world; returns the outcome of `shorten`.
+
+    `limit` held-out problems are measured before and after, beside two controls on the same problems: the base cut at
+    the new mean length, and the base made to answer after its first pass.
+
+    Raises:
+        ConfigError: no folder to write to is given, or it holds something else.
+    """
+    if settings.out is None:
+        raise ConfigError("out is not given; name the folder to write")
+    with threads_for(shipped_reasoner(), wanted=settings.threads):
+        return shorten_chains(
+            settings.out, demo_training(seed=settings.seed, steps=settings.steps), limit=settings.limit,
+            command=settings, overwrite=settings.overwrite, listener=listener,
+        )  # fmt: skip
+
+
+def shorten_chains(
     out: Path,
+    training: Training,
     *,
-    seed: int = 0,
-    steps: int = 120,
-    problems: int = TEST_PROBLEMS,
-    eval_samples: int = 1,
+    limit: int = TEST_PROBLEMS,
     cap: int = CAP,
     method: str | Method = "dler",
-    method_options: dict[str, Any] | None = None,
-    config: Training | None = None,
+    options: Mapping[str, Any] | None = None,
     model: Path | None = None,
+    command: DemoSettings | None = None,
     overwrite: bool = False,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
-    """Run the main job on the shipped reasoner and its world; returns the outcome of `shorten`.
-
-    `problems` held-out problems are measured before and after, beside two controls on the same problems: the
-    base cut at the new mean length, and the base made to answer after its first pass. The defaults are the demo's;
-    the study varies method, cap and config.
-    """
+    """The demo with another method, cap or training, as studies vary it; returns the outcome of `shorten`."""
     folder = model or shipped_reasoner()
-    test, rare = held_out(problems, folder)
-    rows = chains.problems(TRAIN_PROBLEMS, split="train", seed=seed)
-    job = Job(
-        model=str(model or SHIPPED),
-        method=method if isinstance(method, str) else method.name,
-        cap=cap,
-        eval_cap=EVAL_CAP,
-        data=DATA,
-        eval_data=DATA,
-        out=out,
-        train=config or demo_config(seed=seed, steps=steps),
-        method_options=method_options or {},
-        eval_samples=eval_samples,
-        lab=True,
-    )
+    test, rare = held_out(limit, folder)
+    rows = chains.problems(TRAIN_PROBLEMS, split="train", seed=training.seed)
+    name = method if isinstance(method, str) else method.name
+    settings = ShortenSettings(
+        model=str(model or SHIPPED), data=DATA, contract=PromptOptions(preset="lab"), method=name,
+        schedule=CapSchedule(cap=cap), training=training, measuring=Measuring(eval_cap=EVAL_CAP), out=out,
+        overwrite=overwrite,
+    )  # fmt: skip
     return shorten(
-        job,
+        Job(settings, cap, EVAL_CAP, options or {}, command=command),
         chain_problems(rows, folder),
         test,
         method=None if isinstance(method, str) else method,
@@ -126,6 +133,5 @@ def demo(
         extra_sets={"rare-levels": rare},
         oracle_tokens=oracle_mean(test),
         levels_apart=[str(level) for level in RARE_LEVELS],
-        overwrite=overwrite,
         listener=listener,
     )

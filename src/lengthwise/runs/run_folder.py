@@ -11,13 +11,17 @@ from typing import Any
 
 import torch
 
-from lengthwise.config.files import COMMAND
+from lengthwise.config.files import COMMAND, SETTINGS
 from lengthwise.errors import ConfigError
 from lengthwise.files import PARTIAL, atomic_write_json, clear_partials, read_json
 from lengthwise.folder_lock import is_lock
 
 CONFIG, OUTCOME, RECORDS, TEXTS, MODEL = "config.json", "outcome.json", "records", "texts", "model"
 ENVIRONMENT = "environment"
+OTHER = "another command, or of an older version of lengthwise"
+"""What a run's config without the name of a command is of."""
+PART = "job"
+"""Where the config of a run that is a part of something else keeps its settings, so that no `--config` takes them."""
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -59,8 +63,7 @@ def open_run(
         there = read_json(folder / name)
         if there.get(COMMAND) != config.get(COMMAND):
             raise ConfigError(
-                f"out is {str(folder)!r}, which holds a run of {there.get(COMMAND) or 'another command'}; name another "
-                "folder"
+                f"out is {str(folder)!r}, which holds a run of {there.get(COMMAND) or OTHER}; name another folder"
             )
         if not overwrite:
             wanted = config if compared is None else compared
@@ -86,14 +89,15 @@ def check_run_folder(folder: Path, *, name: str = CONFIG) -> bool:
 
 def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
     wanted = json.loads(json.dumps(wanted))
-    differing = [
-        f"{path}: {old!r} there, {new!r} now"
+    found = {  # a setting and what was resolved from it have one name, and are told once
+        path.removeprefix(f"{SETTINGS}.").removeprefix(f"{PART}."): f"{old!r} there, {new!r} now"
         for path, old, new in _differences(there, wanted)
         if not path.startswith(ENVIRONMENT)
-    ]
-    if differing:
+    }
+    if found:
+        differing = "; ".join(f"{path}: {values}" for path, values in found.items())
         raise ConfigError(
-            f"out is {str(folder)!r}, which holds a run with another config ({'; '.join(differing)}); "
+            f"out is {str(folder)!r}, which holds a run with another config ({differing}); "
             "give the same options to continue it, name another folder, or add --overwrite"
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from lengthwise.config.command import Command
+from lengthwise.config.command import Command, Need
 from lengthwise.config.definition import again, group, setting
 from lengthwise.config.groups.common import Common
 from lengthwise.config.groups.model import Runtime, TrainingDevice, TrainingRuntime
@@ -181,6 +181,11 @@ class ExportSettings(Command):
         "lengthwise export trl Qwen3-1.7B --data train.jsonl --cap 4000 --devices 8 --sharding zero2 --out runs/trl",
         "lengthwise export verl Qwen3-1.7B --data train.jsonl --cap 4000 --devices 8 --nodes 2 --out runs/verl",
     )
+    needs = (
+        Need(("max_draws",), lambda given: given["engine"] != "verl", "in verl, which draws as its own config says"),
+        Need(("vllm", "sharding"), lambda given: given["engine"] != "verl", "in verl, which has vLLM and FSDP always"),
+        Need(("tensor_parallel",), lambda given: given["engine"] != "trl", "in TRL, whose vLLM is one copy a device"),
+    )
 
     engine: Literal["trl", "verl"] = setting(help="trl or verl.", positional=True, metavar="ENGINE", panel="Model")
     model: str = again(Common, "model")
@@ -200,20 +205,13 @@ class ExportSettings(Command):
     overwrite: bool = again(Common, "overwrite", help="Replace an export in the folder.")
     json_: bool = again(Common, "json_")
 
-    def check(self) -> None:
-        """An engine's own settings only with that engine."""
-        super().check()
-        if self.engine == "trl" and self.cluster.tensor_parallel != 1:
-            raise ConfigError("tensor_parallel is verl's; TRL's vLLM runs one copy a device here")
-        if self.engine == "verl" and (self.cluster.vllm or self.cluster.sharding != "none"):
-            raise ConfigError("vllm and sharding are TRL's; verl always samples with vLLM and shards with FSDP")
-
 
 class DemoSettings(Command):
     """Shorten the shipped verbose reasoner with DLER on this machine's CPU, and report what changed."""
 
     command = "demo"
     examples = ("lengthwise demo", "lengthwise demo --steps 40 --limit 100 --seed 3 --out runs/demo")
+    needs = (Need(("overwrite",), lambda given: given["out"] is not None, "without --out: the folder is a new one"),)
 
     steps: int = again(Training, "steps", 120)
     seed: int = again(Training, "seed", help="Seed of training and sampling.")

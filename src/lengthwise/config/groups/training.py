@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 from lengthwise.config.definition import again, setting
@@ -95,6 +96,15 @@ class Adaptation(Settings):
     gradient_checkpointing: bool = setting(False, help="Recompute activations: less memory, slower.")
 
 
+@dataclass(frozen=True)
+class MovingCap:
+    """How a cap moves: `shape` is one of `SCHEDULES`, `cycle` in steps; the longest cap is the run's own."""
+
+    shape: str
+    shortest: int
+    cycle: int
+
+
 class CapSchedule(Settings):
     """The cap on responses in training, and how it moves."""
 
@@ -125,6 +135,18 @@ class CapSchedule(Settings):
                     f"{name} is {getattr(self, name)} but the cap is {self.cap!r}, which does not move; give --cap "
                     f"{', '.join(SCHEDULES)}, or leave --{name} out"
                 )
+
+    @property
+    def number(self) -> int | None:
+        """The cap as a number, the longest one of a schedule; None where it is chosen by auto."""
+        return self.longest if self.cap in SCHEDULES else self.cap if isinstance(self.cap, int) else None
+
+    @property
+    def moving(self) -> MovingCap | None:
+        """How the cap moves; None where it does not."""
+        if self.longest is None:
+            return None
+        return MovingCap(str(self.cap), self.shortest or -(-self.longest // 2), self.cycle or CYCLE)
 
 
 class RelativeCap(Settings):

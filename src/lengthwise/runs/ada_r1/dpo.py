@@ -7,11 +7,11 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lengthwise.config.groups.training import Training
+from lengthwise.config.groups.model import TrainingRuntime
+from lengthwise.config.groups.training import Adaptation, Training
 from lengthwise.engine.model_folders import Policy, load_policy, resolve_device, save_policy
 from lengthwise.engine.rotary_switch import check_shared
 from lengthwise.errors import ConfigError, InputError, TrainingError
@@ -24,17 +24,7 @@ CHECKPOINTS, LOG = "checkpoints", "dpo.jsonl"
 _COMPLETE = "trainer_state.json"  # the last file that transformers writes into a checkpoint
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What DPO runs on; see `engine.models.load_policy`."""
-
-    device: str = "auto"
-    dtype: str = "float32"
-    gradient_checkpointing: bool = False
-    trust_remote_code: bool = False
-
-
-def check_trl(machine: Machine) -> None:
+def check_trl(device: str) -> None:
     """See before any long work that TRL is there and can use the device.
 
     Raises:
@@ -44,10 +34,10 @@ def check_trl(machine: Machine) -> None:
     import_trl()
     import torch
 
-    where = resolve_device(machine.device)
+    where = resolve_device(device)
     if where.type == "cuda" and (where.index not in (None, 0) or torch.cuda.device_count() > 1):
         raise ConfigError(
-            f"device is {machine.device!r}, but TRL's trainer takes the first device that it sees and wants only one; "
+            f"device is {device!r}, but TRL's trainer takes the first device that it sees and wants only one; "
             "set CUDA_VISIBLE_DEVICES to one device and leave --device out"
         )
 
@@ -99,7 +89,8 @@ def train_on_pairs(
     rows: Sequence[Mapping[str, Sequence[int]]],
     settings: BiLevel,
     train: Training,
-    machine: Machine,
+    runtime: TrainingRuntime,
+    adaptation: Adaptation,
 ) -> dict[str, Any]:
     """Train a model on pairs against itself and save it to `out`; returns what training says.
 
@@ -116,11 +107,11 @@ def train_on_pairs(
             "there is no pair to train on: no problem has a right response, or all responses to each are equal; draw "
             "more samples, raise --cap, or take easier problems"
         )
-    policy, reference = (_load(model, machine) for _ in range(2))
+    policy, reference = (_load(model, runtime) for _ in range(2))
     reference.model.requires_grad_(False)
     longest = max(len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows)
     check_shared(policy.model.config, min(longest, settings.max_length), "TRL", ours=False)
-    trainer = _trainer(policy, reference, rows, settings, train, machine, work / CHECKPOINTS)
+    trainer = _trainer(policy, reference, rows, settings, train, runtime, adaptation, work / CHECKPOINTS)
     trainer.train(resume_from_checkpoint=_newest(work / CHECKPOINTS))
     history = [row for row in trainer.state.log_history if "loss" in row]
     if not all(math.isfinite(row["loss"]) for row in history):
@@ -140,9 +131,9 @@ def train_on_pairs(
     }
 
 
-def _load(model: Path, machine: Machine) -> Policy:
+def _load(model: Path, runtime: TrainingRuntime) -> Policy:
     return load_policy(
-        model, device=machine.device, dtype=machine.dtype, trust_remote_code=machine.trust_remote_code
+        model, device=runtime.device, dtype=runtime.dtype, trust_remote_code=runtime.trust_remote_code
     )  # fmt: skip
 
 
@@ -152,7 +143,8 @@ def _trainer(
     rows: Sequence[Mapping[str, Sequence[int]]],
     settings: BiLevel,
     train: Training,
-    machine: Machine,
+    runtime: TrainingRuntime,
+    adaptation: Adaptation,
     folder: Path,
 ) -> Any:
     config, base, data_set = import_trl()
@@ -176,9 +168,9 @@ def _trainer(
         lr_scheduler_type={"constant": "constant_with_warmup", "cosine": "cosine"}[settings.schedule],
         warmup_steps=settings.warmup if settings.warmup < 1 else 0.999,
         max_grad_norm=settings.grad_clip,
-        gradient_checkpointing=machine.gradient_checkpointing,
-        bf16=machine.dtype == "bfloat16",
-        fp16=machine.dtype == "float16",
+        gradient_checkpointing=adaptation.gradient_checkpointing,
+        bf16=runtime.dtype == "bfloat16",
+        fp16=runtime.dtype == "float16",
         use_cpu=policy.device.type == "cpu",
         seed=train.seed,
         data_seed=train.seed,

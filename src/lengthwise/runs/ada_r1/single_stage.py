@@ -10,7 +10,8 @@ from lengthwise.grading.problems import Problems
 from lengthwise.methods.papers.ada_r1 import AdaR1
 from lengthwise.runs.ada_r1.stages import DPO, NEEDS
 from lengthwise.runs.run_folder import open_run
-from lengthwise.runs.shorten.shorten import Job, Listener, load, resolve_method, run_config, shorten, stage_inputs
+from lengthwise.runs.shorten.job import Job, Listener, config_of, load, resolve_method, stage_inputs
+from lengthwise.runs.shorten.shorten import shorten
 from lengthwise.runs.shorten.stages import run_stages, stage_facts
 from lengthwise.threads import on_few_threads
 
@@ -26,7 +27,6 @@ def run_one_stage(
     train_problems: Problems,
     eval_problems: Problems,
     *,
-    overwrite: bool = False,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Run a stage and return what it found, or what it found before if it is finished.
@@ -41,11 +41,13 @@ def run_one_stage(
         raise ConfigError(f"stage is {name!r}; choose one of {', '.join(STAGES)}")
     method = resolve_method(job, train_pairs=name == DPO)
     if not isinstance(method, AdaR1):
-        raise ConfigError(f"stage is {name!r}, but method {job.method!r} has no stages to run alone; leave it out")
+        raise ConfigError(
+            f"stage is {name!r}, but method {job.settings.method!r} has no stages to run alone; leave it out"
+        )
     stages = {stage.name: stage for stage in (*method.prepare, *method.finish)}
     needed = tuple(NEEDS) if name == EVALUATE else NEEDS[name]
     policy = load(job)
-    open_run(job.out, run_config(job, method, policy, train_problems, eval_problems), overwrite=overwrite)
+    open_run(job.out, config_of(job, method, policy, train_problems, eval_problems), overwrite=job.settings.overwrite)
     done = stage_facts([stages[need] for need in needed], job.out)
     missing = [need for need in needed if need not in done]
     if missing:

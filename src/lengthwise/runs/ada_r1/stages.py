@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.config.commands import MergeSettings
+from lengthwise.config.groups.model import TrainingRuntime
 from lengthwise.config.groups.sampling import Intervention, Sampling
+from lengthwise.config.groups.training import Adaptation
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.model_folders import Policy, load_policy
 from lengthwise.errors import ConfigError
@@ -23,7 +25,7 @@ from lengthwise.lab.shipped_models import model_folder
 from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.merge_plan import Plan, preflight
 from lengthwise.methods.papers.ada_r1 import AdaR1, BiLevel
-from lengthwise.runs.ada_r1.dpo import Machine, check_trl, pair_tokens, train_on_pairs
+from lengthwise.runs.ada_r1.dpo import check_trl, pair_tokens, train_on_pairs
 from lengthwise.runs.ada_r1.pairs import graded_samples, read_pairs, write_pairs
 from lengthwise.statistics.records import Record
 
@@ -48,7 +50,9 @@ def short_folder(settings: BiLevel) -> Path:
     return model_folder(name, in_its_world=True)  # what cannot be merged is said by the merge
 
 
-def with_stages(method: AdaR1, base: Path, machine: Machine, *, train_here: bool = True) -> AdaR1:
+def with_stages(
+    method: AdaR1, base: Path, runtime: TrainingRuntime, adaptation: Adaptation, *, train_here: bool = True
+) -> AdaR1:
     """The method with its stages, after a look at what they need: both models fit, and TRL is there.
 
     The merge comes before what is measured as "prepared", the others after it. Without `train_here` TRL may be missing.
@@ -60,7 +64,7 @@ def with_stages(method: AdaR1, base: Path, machine: Machine, *, train_here: bool
     short, settings = short_folder(method.settings), method.settings
     _merge_plan(_merge_settings(settings, base, short, base / "nothing"))
     if train_here:
-        check_trl(machine)
+        check_trl(runtime.device)
 
     def merge(inputs: StageInputs) -> Mapping[str, Any]:
         asked = _merge_settings(settings, inputs.base, short, inputs.out)
@@ -69,7 +73,7 @@ def with_stages(method: AdaR1, base: Path, machine: Machine, *, train_here: bool
 
     def sample(inputs: StageInputs) -> Mapping[str, Any]:
         models = {"long": inputs.base, "short": short}
-        found = {name: _sample(name, folder, inputs, settings, machine) for name, folder in models.items()}
+        found = {name: _sample(name, folder, inputs, settings, runtime) for name, folder in models.items()}
         return {**found, "sampled_tokens": sum(facts["tokens"] for facts in found.values())}
 
     def pairs(inputs: StageInputs) -> Mapping[str, Any]:
@@ -80,7 +84,7 @@ def with_stages(method: AdaR1, base: Path, machine: Machine, *, train_here: bool
         path = inputs.work.parent.parent / PAIRS / "work" / PAIRS_FILE
         rows, changed = pair_tokens(read_pairs(path), inputs.problems)
         inputs.tell(f"DPO on {len(rows)} pairs")
-        found = train_on_pairs(inputs.model, inputs.out, inputs.work, rows, settings, inputs.train, machine)
+        found = train_on_pairs(inputs.model, inputs.out, inputs.work, rows, settings, inputs.train, runtime, adaptation)
         return {**found, "retokenised_unlike": changed}
 
     later = (Stage(SAMPLE, sample), Stage(PAIRS, pairs), Stage(DPO, dpo))
@@ -106,7 +110,9 @@ def _log(folder: Path, name: str) -> Path:
     return folder / f"{name}.jsonl"
 
 
-def _sample(name: str, folder: Path, inputs: StageInputs, settings: BiLevel, machine: Machine) -> dict[str, Any]:
+def _sample(
+    name: str, folder: Path, inputs: StageInputs, settings: BiLevel, runtime: TrainingRuntime
+) -> dict[str, Any]:
     """Draw what the log of one model lacks; the accuracy and tokens of all of it."""
     problems: Problems = inputs.problems
     sampling = Sampling(
@@ -118,7 +124,7 @@ def _sample(name: str, folder: Path, inputs: StageInputs, settings: BiLevel, mac
     with ResponseLog(path) as log:
         if log.missing(problems, sampling.samples):
             policy = load_policy(
-                folder, device=machine.device, dtype=machine.dtype, trust_remote_code=machine.trust_remote_code
+                folder, device=runtime.device, dtype=runtime.dtype, trust_remote_code=runtime.trust_remote_code
             )
             complete_all(policy, problems, sampling, log, intervention=Intervention(), tell=lambda found: None)
     rows = [row for found in graded_samples(path, problems, sampling.samples).values() for row in found]
@@ -127,13 +133,13 @@ def _sample(name: str, folder: Path, inputs: StageInputs, settings: BiLevel, mac
     return {"accuracy": right / len(rows), "mean_tokens": tokens / len(rows), "tokens": tokens}
 
 
-def measure_short(settings: BiLevel, machine: Machine) -> Callable[[Policy, Problems, Record], Record]:
+def measure_short(settings: BiLevel, runtime: TrainingRuntime) -> Callable[[Policy, Problems, Record], Record]:
     """A control of a run: the short model, measured as the long one was before."""
 
     def control(policy: Policy, problems: Problems, before: Record) -> Record:
         short = load_policy(
-            short_folder(settings), device=machine.device, dtype=machine.dtype,
-            trust_remote_code=machine.trust_remote_code,
+            short_folder(settings), device=runtime.device, dtype=runtime.dtype,
+            trust_remote_code=runtime.trust_remote_code,
         )  # fmt: skip
         context = before.context
         sampling = Sampling.of(context, sample_rows=ROWS_AT_ONCE)

@@ -25,7 +25,7 @@ from lengthwise.runs.compare.free_baselines import AGREES, Baseline, baselines_f
 from lengthwise.runs.compare.request import LAB, Comparison
 from lengthwise.runs.demo import COMMON_LEVELS, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, first_pass, oracle_mean
 from lengthwise.runs.measuring import room, usual_cap
-from lengthwise.runs.shorten.request import HELD_OUT_SHARE, share_of
+from lengthwise.runs.shorten.resolve import HELD_OUT_SHARE, share_of
 
 T = TypeVar("T")
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.commands import ShortenSettings
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.errors import LengthwiseError, TrainingError
 from lengthwise.files import atomic_write_json, clear_partials, read_json
@@ -23,7 +24,8 @@ from lengthwise.runs.compare.arenas import Arena, open_arena
 from lengthwise.runs.compare.folder import FAILED, PLAN, REQUEST, base_folder, baseline_file, run_folder
 from lengthwise.runs.compare.request import STEPS_AT_MOST, Comparison
 from lengthwise.runs.run_folder import RECORDS, TEXTS
-from lengthwise.runs.shorten.shorten import Job, load, measure, shorten
+from lengthwise.runs.shorten.job import Job, load
+from lengthwise.runs.shorten.shorten import measure, shorten
 from lengthwise.statistics.records import Record
 
 TEST = "test"
@@ -78,12 +80,15 @@ def _job(
     own = {name: value for name, value in options.items() if name != "cap"}
     steps = STEPS_AT_MOST * asked.train.steps
     train = asked.train.replace(seed=seed, steps=steps, token_budget=budget)
-    return Job(
-        model=str(arena.folder), method=method, cap=options["cap"], eval_cap=max(arena.eval_cap, options["cap"]),
-        data=asked.source, eval_data=arena.source, out=out, train=train, method_options=own,
-        eval_samples=asked.eval_samples, device=asked.device, dtype=asked.dtype, lora=asked.lora,
-        gradient_checkpointing=asked.gradient_checkpointing, trust_remote_code=asked.trust_remote_code, lab=arena.lab,
+    settings = ShortenSettings.from_dict(
+        {
+            "model": str(arena.folder), "data": asked.source, "eval_data": arena.source, "out": out, "method": method,
+            "cap": options["cap"], "contract": asked.contract, "training": train, "eval_samples": asked.eval_samples,
+            "device": asked.device, "dtype": asked.dtype, "trust_remote_code": asked.trust_remote_code,
+            "lora": asked.lora, "gradient_checkpointing": asked.gradient_checkpointing,
+        }
     )  # fmt: skip
+    return Job(settings, options["cap"], max(arena.eval_cap, options["cap"]), own)
 
 
 def _end_with_parent() -> None:

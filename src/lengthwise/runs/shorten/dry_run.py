@@ -8,90 +8,95 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from lengthwise.context_length import reach
+from lengthwise.config.commands import ShortenSettings
+from lengthwise.engine.method import Recipe
 from lengthwise.engine.model_folders import resolve_device
 from lengthwise.engine.rotary_switch import check_learnable
 from lengthwise.engine.trainer import check_method
 from lengthwise.grading.answer_extraction.readers import final, pattern_reader
-from lengthwise.grading.contract_choice import chosen_contract, contract_for_model
 from lengthwise.grading.gold_answers import alternatives
 from lengthwise.grading.graders import Grader, grade
 from lengthwise.grading.pattern_samples import texts_with
-from lengthwise.grading.problems import prepare
 from lengthwise.grading.prompt_contract import PromptContract, split_response
 from lengthwise.grading.worker_pool import SafeGrader
+from lengthwise.lab.shipped_models import model_folder
 from lengthwise.methods import build_method
-from lengthwise.pretrained import read_words
-from lengthwise.runs.measuring import cap_words, room, usual_cap
 from lengthwise.runs.resource_estimate import device_name, estimate, measuring, parameter_counts
 from lengthwise.runs.run_folder import check_run_folder
-from lengthwise.runs.shorten.request import Request, read_problems
-from lengthwise.threads import on_few_threads
+from lengthwise.runs.shorten.resolve import Prepared, prepared
+from lengthwise.threads import threads_for
 
 TEXTS = 20
 """Texts of an answer pattern that are looked at, the plainest first."""
 
 
-@on_few_threads("asked.folders")
-def dry_run(asked: Request) -> dict[str, Any]:
+def dry_run(settings: ShortenSettings) -> dict[str, Any]:
     """One rendered prompt, its gold answer given back and graded, and an estimate; no weights are read."""
-    check_run_folder(asked.out)
-    options, folder = asked.method_options(), asked.folder
-    trusted = asked.trust_remote_code
-    rows, held = read_problems(asked, chosen_contract(asked.contract))
-    config, tokenizer = read_words(folder, trust_remote_code=trusted)
-    contract = contract_for_model(asked.contract, folder, tokenizer)
-    positions = reach(config)
-    cap = asked.cap_number()
-    own = asked.contract.grader
-    train = prepare(rows, contract, tokenizer, cap=cap or 1, positions=positions, source=asked.data, grader=own)
-    source = asked.eval_data or asked.data
-    held_out = prepare(held, contract, tokenizer, cap=1, positions=positions, source=source, grader=own)
-    longest = max(len(prompt) for prompt in (*train.prompts, *held_out.prompts))
-    most = room(longest, positions)
-    eval_cap = asked.eval_cap or usual_cap(most, cap)
-    shown_cap = cap or eval_cap
-    sample = _gold_response(contract, alternatives(train.answers[0])[0])
-    judge: Grader = SafeGrader(contract, grader=own) if own else functools.partial(grade, contract=contract)
-    verdict = None if sample is None else judge(sample, train.answers[0])
-    counts = parameter_counts(config, trust_remote_code=trusted)
-    method, device = build_method(asked.method, cap=shown_cap, **options), resolve_device(asked.device)
-    cost = estimate(
-        config, asked.train, cap=shown_cap, prompt_tokens=longest, dtype=asked.dtype,
-        lora=asked.lora, gradient_checkpointing=asked.gradient_checkpointing, method=method, device=device,
-        counts=counts,
-    )  # fmt: skip
-    sampled, greedy = len(held) * asked.eval_samples, len(held)
-    measured = measuring(
-        config, [sampled, greedy] * 2, cap=eval_cap, prompt_tokens=longest, dtype=asked.dtype, device=device,
-        counts=counts,
-    )  # fmt: skip
-    if method.loop is not None:
-        check_method(method.loop, asked.train)
-        check_learnable(config, longest + shown_cap)
+    with threads_for(model_folder(settings.model), wanted=settings.runtime.threads):
+        check_run_folder(settings.out)
+        given = prepared(settings)
+        return {**_sample(given), **_plan(given)}
+
+
+def _sample(given: Prepared) -> dict[str, Any]:
+    """A prompt, and its gold answer as a response that was graded."""
+    contract, grader = given.contract, given.settings.contract.grader
+    gold = given.train.answers[0]
+    sample = _gold_response(contract, alternatives(gold)[0])
+    judge: Grader = SafeGrader(contract, grader=grader) if grader else functools.partial(grade, contract=contract)
+    verdict = None if sample is None else judge(sample, gold)
     return {
-        "prompt": train.texts[0],
-        "prompt_tokens": len(train.prompts[0]),
+        "prompt": given.train.texts[0],
+        "prompt_tokens": len(given.train.prompts[0]),
         "eos_ids": list(contract.eos_ids),
         "thinking": contract.think_reason,
-        "gold": train.answers[0],
+        "gold": gold,
         "sample": sample,
         "verdict": None if verdict is None else dataclasses.asdict(verdict),
-        "grader": own,
-        "method": asked.method,
-        "options": options,
-        "cap": cap if cap is not None else "auto",
-        "schedule": asked.schedule(),
-        "train_problems": len(rows),
-        "eval_problems": len(held),
-        "estimate": {
-            **dataclasses.asdict(cost), "cap": shown_cap,
-            "total": cost.total + max(0, measured.kv_cache - max(cost.kv_cache, cost.activations)),
-            "seconds": cost.seconds_per_step * asked.train.steps if method.loop is not None else None,
-            "device": device_name(device),
-            "measuring": dataclasses.asdict(measured),
-        },
-        "evaluation": cap_words(eval_cap, asked.eval_cap, most, "--eval-cap"),
+        "grader": grader,
+    }
+
+
+def _plan(given: Prepared) -> dict[str, Any]:
+    """What will be trained and measured, and what it will take."""
+    settings, number, moving = given.settings, given.settings.schedule.number, given.settings.schedule.moving
+    cap = number or given.eval_cap
+    method = build_method(settings.method, cap=cap, **given.options)
+    estimated = _estimate(given, method, cap)
+    if method.loop is not None:
+        check_method(method.loop, settings.training)
+        check_learnable(given.config, given.longest_prompt + cap)
+    return {
+        "method": settings.method,
+        "options": given.options,
+        "cap": "auto" if number is None else number,
+        "schedule": None if moving is None else dataclasses.asdict(moving),
+        "train_problems": len(given.rows),
+        "eval_problems": len(given.held_rows),
+        "estimate": estimated,
+        "evaluation": given.evaluation,
+    }
+
+
+def _estimate(given: Prepared, method: Recipe, cap: int) -> dict[str, Any]:
+    settings, device = given.settings, resolve_device(given.settings.runtime.device)
+    counts = parameter_counts(given.config, trust_remote_code=settings.runtime.trust_remote_code)
+    cost = estimate(
+        given.config, settings.training, cap=cap, prompt_tokens=given.longest_prompt, dtype=settings.runtime.dtype,
+        lora=settings.adaptation.lora, gradient_checkpointing=settings.adaptation.gradient_checkpointing,
+        method=method, device=device, counts=counts,
+    )  # fmt: skip
+    sampled, greedy = len(given.held_rows) * settings.measuring.eval_samples, len(given.held_rows)
+    measured = measuring(
+        given.config, [sampled, greedy] * 2, cap=given.eval_cap, prompt_tokens=given.longest_prompt,
+        dtype=settings.runtime.dtype, device=device, counts=counts,
+    )  # fmt: skip
+    return {
+        **dataclasses.asdict(cost), "cap": cap,
+        "total": cost.total + max(0, measured.kv_cache - max(cost.kv_cache, cost.activations)),
+        "seconds": cost.seconds_per_step * settings.training.steps if method.loop is not None else None,
+        "device": device_name(device),
+        "measuring": dataclasses.asdict(measured),
     }  # fmt: skip
 
 

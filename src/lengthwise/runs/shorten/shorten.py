@@ -7,91 +7,37 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lengthwise.config.groups.sampling import Sampling
-from lengthwise.config.groups.training import Training
-from lengthwise.engine.method import Method, Recipe, Stage, StageInputs
+from lengthwise.engine.method import Method, Recipe
 from lengthwise.engine.metrics_log import read_metrics
-from lengthwise.engine.model_folders import Policy, load_policy, save_policy, weights_sha
+from lengthwise.engine.model_folders import Policy, save_policy, weights_sha
 from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.rotary_switch import check_learnable
-from lengthwise.engine.trainer import Trainer, check_method
-from lengthwise.errors import ConfigError, LengthwiseWarning
-from lengthwise.files import atomic_write_json, atomic_write_text, read_json, sha256_file
+from lengthwise.engine.trainer import Trainer
+from lengthwise.errors import LengthwiseWarning
+from lengthwise.files import atomic_write_json, atomic_write_text, read_json
 from lengthwise.folder_lock import writes
 from lengthwise.generation.sampling import ROWS_AT_ONCE, evaluate, source_name
 from lengthwise.grading.problems import Problems
-from lengthwise.lab.shipped_models import model_folder
-from lengthwise.methods import build_method
-from lengthwise.methods.moving_cap import under_schedule
 from lengthwise.methods.papers.ada_r1 import AdaR1
-from lengthwise.methods.user_method import source_of
 from lengthwise.reporting.run_report import build_report
-from lengthwise.runs.ada_r1.dpo import Machine
-from lengthwise.runs.ada_r1.stages import DPO, measure_short, with_stages
-from lengthwise.runs.run_folder import MODEL, OUTCOME, RECORDS, TEXTS, environment, open_run
+from lengthwise.runs.ada_r1.stages import measure_short
+from lengthwise.runs.run_folder import MODEL, OUTCOME, RECORDS, TEXTS, open_run
+from lengthwise.runs.shorten.job import Job, Listener, config_of, load, resolve_method, stage_inputs
 from lengthwise.runs.shorten.outcome import summarise
-from lengthwise.runs.shorten.stages import FOLDER, check_names, merge_back, run_stages, stage_facts
+from lengthwise.runs.shorten.stages import FOLDER, run_stages, stage_facts
 from lengthwise.statistics.records import Record
 from lengthwise.threads import on_few_threads
 
 KEPT_TEXTS = 40
 SAMPLING, GREEDY = "", "-greedy"
 TRAINED = "trained"
-Listener = Callable[[str, Mapping[str, Any]], None]
-"""Told of progress: (event, facts). Events: phase, step, said (text)."""
 Control = Callable[[Policy, Problems, Record], Record]
 """An extra measurement of the untouched model: (policy, problems, its record before) -> record."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What `shorten` is asked to do; every field is written to the run's config.json.
-
-    `cap` is the response cap in training, `eval_cap` in every evaluation. `data` and `eval_data` only name the
-    sources; the problems themselves are passed beside. `merge_back` (density, scale) ends the run with an
-    update-selective merge into the untouched model. `schedule` moves the cap: the options of
-    `methods.mixing.under_schedule`, whose longest cap is `cap`. `lab` marks runs on the shipped tiny models.
-    `stop_repeats` cuts responses that go round in a circle, in every evaluation (see `engine.repeating`).
-    """
-
-    model: str
-    method: str
-    cap: int
-    eval_cap: int
-    data: str
-    eval_data: str
-    out: Path
-    train: Training
-    method_options: Mapping[str, Any] = field(default_factory=dict)
-    eval_samples: int = 1
-    device: str = "auto"
-    dtype: str = "float32"
-    lora: int = 0
-    gradient_checkpointing: bool = False
-    trust_remote_code: bool = False
-    merge_back: tuple[float, float] | None = None
-    schedule: Mapping[str, Any] | None = None
-    lab: bool = False
-    stop_repeats: bool = False
-
-    @property
-    def folders(self) -> list[Path]:
-        """The folders of the models that it computes with."""
-        return [_folder(self)]
-
-    def __post_init__(self) -> None:
-        if self.cap < 1:
-            raise ConfigError(f"cap is {self.cap}; a response has at least 1 token")
-        if self.eval_cap < self.cap:
-            raise ConfigError(
-                f"eval_cap is {self.eval_cap}, below the training cap {self.cap}; give at least the training cap, "
-                "or answers that training allows are cut in evaluation"
-            )
 
 
 @on_few_threads("job.folders")
@@ -107,7 +53,6 @@ def shorten(
     oracle_tokens: float | None = None,
     levels_apart: list[str] | None = None,
     measured: Path | None = None,
-    overwrite: bool = False,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Shorten a model and return the outcome: the numbers before, after and of the controls, and the report.
@@ -129,7 +74,7 @@ def shorten(
     policy = load(job)
     if chosen.loop is not None:
         check_learnable(policy.model.config, max(map(len, train_problems.prompts)) + job.cap)
-    open_run(job.out, run_config(job, chosen, policy, train_problems, eval_problems), overwrite=overwrite)
+    open_run(job.out, config_of(job, chosen, policy, train_problems, eval_problems), overwrite=job.settings.overwrite)
     if measured is not None:
         _take_over(measured, job.out)
     sets = {"": eval_problems, **{f"-{name}": problems for name, problems in (extra_sets or {}).items()}}
@@ -139,7 +84,7 @@ def shorten(
     for name, control in {**_own_controls(job, chosen), **(controls or {})}.items():
         path = job.out / RECORDS / f"control-{name}.json"
         if not path.is_file():
-            responses = len(eval_problems) * job.eval_samples
+            responses = len(eval_problems) * job.settings.measuring.eval_samples
             tell("phase", {"name": f"control: {name}", "steps": responses, "ends": True})
             control(policy, eval_problems, before[""]).save(path)
     policy = _carry_out(job, chosen, policy, train_problems, eval_problems, tell)
@@ -183,101 +128,12 @@ def _carry_out(
         if not trained.is_dir():
             save_policy(policy, trained)
         # An adapter was merged when the model was saved.
-        policy = load(replace(job, lora=0), run_stages(chosen.finish, trained, job.out, given))
+        policy = load(job, run_stages(chosen.finish, trained, job.out, given), merged=True)
     return policy
 
 
-def resolve_method(job: Job, method: Recipe | None = None, *, train_pairs: bool | None = None) -> Recipe:
-    """The job's method, or one of your own, with all its stages.
-
-    `train_pairs` False: Ada-R1's pairs are not trained on now, so TRL need not be there; by default it must unless
-    that stage is finished.
-
-    Raises:
-        ConfigError: options that exclude each other, or stages that share a name; importance weights that the loss
-            would leave out.
-        MissingExtraError: a stage needs an extra.
-    """
-    chosen = method or build_method(job.method, cap=job.cap, **job.method_options)
-    if isinstance(chosen, AdaR1):
-        if job.lora:
-            raise ConfigError(f"lora is {job.lora}, but ada-r1 trains the merged weights themselves; leave it at 0")
-        trains = stage_facts((Stage(DPO, lambda _: {}),), job.out) == {} if train_pairs is None else train_pairs
-        chosen = with_stages(chosen, _folder(job), _machine(job), train_here=trains)
-    if job.schedule is not None:
-        chosen = under_schedule(chosen, longest=job.cap, **job.schedule)
-    if job.merge_back is not None:
-        chosen = replace(chosen, finish=(*chosen.finish, merge_back(*job.merge_back)))
-    check_names((*chosen.prepare, *chosen.finish))
-    if chosen.loop is not None:
-        check_method(chosen.loop, job.train)
-    return chosen
-
-
-def stage_inputs(job: Job, base: Path, problems: Problems, tell: Listener) -> Callable[[Path, Path, Path], StageInputs]:
-    """What makes the inputs of a job's stages, from the model so far, where the new one goes, and a work folder."""
-
-    def given(model: Path, out: Path, work: Path) -> StageInputs:
-        return StageInputs(
-            base=base, model=model, out=out, work=work, problems=problems, cap=job.cap, train=job.train,
-            device=job.device, dtype=job.dtype, tell=lambda text: tell("phase", {"name": text}),
-            trust_remote_code=job.trust_remote_code,
-        )  # fmt: skip
-
-    return given
-
-
-def _machine(job: Job) -> Machine:
-    return Machine(job.device, job.dtype, job.gradient_checkpointing, job.trust_remote_code)
-
-
 def _own_controls(job: Job, chosen: Recipe) -> dict[str, Control]:
-    return {"short": measure_short(chosen.settings, _machine(job))} if isinstance(chosen, AdaR1) else {}
-
-
-def _folder(job: Job) -> Path:
-    return model_folder(job.model, in_its_world=True)
-
-
-def load(job: Job, folder: Path | None = None) -> Policy:
-    """The job's starting weights, or those in another folder, as the job wants them."""
-    return load_policy(
-        folder or _folder(job),
-        device=job.device,
-        dtype=job.dtype,
-        lora_rank=job.lora,
-        gradient_checkpointing=job.gradient_checkpointing,
-        trust_remote_code=job.trust_remote_code,
-        seed=job.train.seed,
-    )
-
-
-def run_config(
-    job: Job, method: Any, policy: Policy, train_problems: Problems, eval_problems: Problems
-) -> dict[str, Any]:
-    """What the run's config.json says."""
-    fields = asdict(job) | {"out": str(job.out), "train": job.train.to_dict()}
-    del fields["method_options"], fields["out"]
-    return {
-        **fields,
-        "method": {
-            "name": method.name,
-            "paper": method.paper,
-            "summary": method.summary,
-            "options": dict(method.options),
-            **_own_source(job.method),
-        },
-        "contract": train_problems.contract.to_dict(),
-        "problems": {"train": len(train_problems), "eval": len(eval_problems)},
-        "seed": job.train.seed,
-        "environment": environment(str(policy.device)),
-    }
-
-
-def _own_source(name: str) -> dict[str, str]:
-    """What a method of one's own was when the run began: with another one it is another run."""
-    path = source_of(name)
-    return {} if path is None else {"source_sha256": sha256_file(path)}
+    return {"short": measure_short(chosen.settings, job.settings.runtime)} if isinstance(chosen, AdaR1) else {}
 
 
 def measure(job: Job, policy: Policy, sets: Mapping[str, Problems], when: str, tell: Listener) -> dict[str, Record]:
@@ -299,12 +155,12 @@ def _measure(
     path = job.out / RECORDS / f"{name}.json"
     if path.is_file():
         return Record.load(path)
-    samples = 1 if temperature == 0 else job.eval_samples
+    samples = 1 if temperature == 0 else job.settings.measuring.eval_samples
     steps = len(problems) * samples
     tell("phase", {"name": f"measuring {name}{'-sampling' if texts else ''}", "steps": steps, "ends": True})
     sampling = Sampling(
         cap=job.eval_cap, temperature=temperature, samples=samples, seed=job.train.seed, sample_rows=ROWS_AT_ONCE,
-        stop_repeats=job.stop_repeats,
+        stop_repeats=job.settings.measuring.stop_repeats,
     )  # fmt: skip
     record, rollouts = evaluate(policy, problems, sampling, name=name, data=source_name(job.eval_data))
     if texts:
@@ -317,7 +173,7 @@ def _forewarn(job: Job, before: Record) -> None:
     """Say before the training that no answer may be right within the cap."""
     rows = zip(before.num_tokens, before.correct, strict=True)
     lengths = [n for row, right in rows for n, ok in zip(row, right, strict=True) if ok]
-    cap = min(job.cap, int((job.schedule or {}).get("shortest", job.cap)))
+    cap = job.cap if job.moving is None else job.moving.shortest
     if lengths and cap < min(lengths):
         warnings.warn(
             f"the cap is {cap} tokens, below the shortest of the {len(lengths)} right answers of the untouched model "
@@ -337,7 +193,7 @@ def _take_over(measured: Path, out: Path) -> None:
 
 def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: Listener) -> None:
     reference = None
-    if method.kl_coef > 0 and not job.lora:
+    if method.kl_coef > 0 and not job.settings.adaptation.lora:
         # With LoRA the starting weights are the policy's own, its adapter switched off. Without, the run continues from
         # checkpoints, so the reference is always loaded anew from the starting weights.
         reference = load(job, policy.folder).model
