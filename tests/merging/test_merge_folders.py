@@ -85,7 +85,7 @@ def test_merging_10_1_whatever_blocks_and_shards(
 
 
 def test_merging_10_8_names_sizes_and_loading(folders: dict[str, list[Path]], tmp_path: Path) -> None:
-    report = merge_folders(job(folders["bfloat16"], tmp_path / "out"), shard_bytes=400_000)
+    report = merge_folders(job(folders["bfloat16"], tmp_path / "out"), shard_bytes=400_000).to_dict()
     index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
     base = read_model(folders["bfloat16"][0])
     assert index["weight_map"].keys() == base.keys()
@@ -122,7 +122,7 @@ def test_the_card_says_what_made_it(folders: dict[str, list[Path]], tmp_path: Pa
 def test_statistics_against_plain_arithmetic(
     folders: dict[str, list[Path]], models: list[Tensors], tmp_path: Path
 ) -> None:
-    report = merge_folders(job(folders["float32"], tmp_path / "out", "ties"), elements=5000)
+    report = merge_folders(job(folders["float32"], tmp_path / "out", "ties"), elements=5000).to_dict()
     name = "model.layers.1.mlp.up_proj.weight"
     changes = [model[name].double() - models[0][name].double() for model in models[1:]]
     row = report["tensors"][name]
@@ -148,7 +148,7 @@ def test_small_updates_that_rounding_undoes_are_reported(tmp_path: Path) -> None
     config = {"num_hidden_layers": 0}
     base = write_model(tmp_path / "a", {"w": torch.ones(8).bfloat16()}, config=config)
     tuned = write_model(tmp_path / "b", {"w": torch.full((8,), 1 + 2**-7).bfloat16()}, config=config)
-    report = merge_folders(job([base, tuned], tmp_path / "out", "update-selective", density=1.0, scale=0.3))
+    report = merge_folders(job([base, tuned], tmp_path / "out", "update-selective", density=1.0, scale=0.3)).to_dict()
     assert report["total"]["moved"] == 1
     assert report["total"]["lost"] == 1
     assert any("undoes 100%" in note for note in report["notes"])
@@ -158,10 +158,10 @@ def test_no_difference_is_said(folders: dict[str, list[Path]], tmp_path: Path) -
     base, first, _ = folders["float32"]
     twin = tmp_path / "twin"
     shutil.copytree(base, twin)
-    report = merge_folders(job([base, twin, twin], tmp_path / "out"))
+    report = merge_folders(job([base, twin, twin], tmp_path / "out")).to_dict()
     assert "no difference: every model equals the base in all merged tensors" in report["notes"]
     assert same_bits(read_model(tmp_path / "out"), read_model(base))
-    report = merge_folders(job([base, first, twin], tmp_path / "other"))
+    report = merge_folders(job([base, first, twin], tmp_path / "other")).to_dict()
     assert "no difference between twin and the base in all merged tensors" in report["notes"]
 
 
@@ -169,7 +169,7 @@ def test_tensors_that_a_global_cut_leaves_out_are_listed(tmp_path: Path) -> None
     base = {"a": torch.zeros(4), "b": torch.zeros(4)}
     tuned = {"a": torch.full((4,), 9.0), "b": torch.ones(4)}
     paths = [write_model(tmp_path / n, m) for n, m in (("x", base), ("y", tuned))]
-    report = merge_folders(job(paths, tmp_path / "out", "update-selective"))
+    report = merge_folders(job(paths, tmp_path / "out", "update-selective")).to_dict()
     assert report["tensors"]["b"]["models"][0]["kept"] == 0
     assert "nothing was kept in 1 of 2 tensors, first b" in report["notes"]
 
@@ -179,7 +179,7 @@ def test_tensors_that_a_global_cut_leaves_out_are_listed(tmp_path: Path) -> None
 
 def test_patterns_choose_tensors(folders: dict[str, list[Path]], tmp_path: Path) -> None:
     asked = job(folders["float32"], tmp_path / "out", include=("*mlp*", "*norm*"), exclude=("*layers.0.*",))
-    report = merge_folders(asked)
+    report = merge_folders(asked).to_dict()
     base, merged = read_model(folders["float32"][0]), read_model(tmp_path / "out")
     moved = {name for name in base if not torch.equal(base[name], merged[name])}
     assert (
@@ -310,7 +310,7 @@ def test_tokenizers_are_compared(models: list[Tensors], tmp_path: Path) -> None:
     plan = preflight(job(paths, tmp_path / "out", "update-selective"))
     assert not plan.errors
     assert "1 tokens are in the tokenizer of" in plan.warnings[0]
-    report = merge_folders(job(paths, tmp_path / "merged", "update-selective"), plan=plan)
+    report = merge_folders(job(paths, tmp_path / "merged", "update-selective"), plan=plan).to_dict()
     assert "1 tokens are in the tokenizer of 0 or 1 only" in report["notes"][0]
     edit_tokenizer(paths[1], {"added_tokens": added, "normalizer": {"type": "NFC"}})
     plan = preflight(job(paths, tmp_path / "out", "update-selective"))

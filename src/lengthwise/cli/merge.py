@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 from rich.table import Table
@@ -18,6 +19,7 @@ from lengthwise.errors import InputError
 if TYPE_CHECKING:
     from lengthwise.merging.folder_merge import Listener
     from lengthwise.merging.merge_plan import Plan
+    from lengthwise.merging.report import Differences
 
 CHANGES = {"change": "norm", "of base": "relative", "zero": "zeros"}
 TAKEN = {"kept": "kept", "energy": "kept_energy", "undone": "lost"}
@@ -37,10 +39,10 @@ def merge(settings: MergeSettings) -> None:
     with _progress() as listener:
         report = merge_folders(settings, plan=plan, listener=listener)
     if settings.json_:
-        print_json(report)
+        print_json(report.to_dict())
         return
     out.print(_layers(report, CHANGES | TAKEN))
-    for line in [*_cosines(report), *report["notes"], f"model: {settings.out}"]:
+    for line in [*_cosines(report), *report.notes, f"model: {settings.out}"]:
         out.print(line, soft_wrap=True, markup=False)
 
 
@@ -65,16 +67,16 @@ def _show_findings(plan: Plan) -> None:
     raise InputError(f"{len(plan.errors)} things do not fit, each named above; nothing was written")
 
 
-def _show_plan(plan: Plan, settings: MergeSettings, found: dict[str, Any]) -> None:
+def _show_plan(plan: Plan, settings: MergeSettings, found: Differences) -> None:
     from lengthwise.merging.merge_plan import summary_lines
 
     if settings.json_:
         shown = {"fits": True, "warnings": plan.warnings, "bytes": plan.nbytes, "tensors": len(plan.outputs)}
-        print_json({**shown, "changes": found})
+        print_json({**shown, "changes": found.to_dict()})
         return
     for line in summary_lines(plan, settings.out):
         out.print(line, soft_wrap=True, markup=False)
-    if found["models"]:
+    if found.models:
         out.print(_layers(found, CHANGES))
     for line in _cosines(found):
         out.print(line, soft_wrap=True, markup=False)
@@ -97,25 +99,25 @@ def _progress() -> Iterator[Listener]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _layers(report: dict[str, Any], columns: dict[str, str]) -> Table:
+def _layers(report: Differences, columns: dict[str, str]) -> Table:
     """What the models change, and what the merge takes of it, layer by layer."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("layer", "model"):
         table.add_column(name, no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
-    for layer, row in [*report["layers"].items(), ("all", report["total"])]:
-        for number, model in enumerate(row["models"]):
-            facts = {**model, "lost": None if number else row["lost"]}
+    for layer, row in [*report.layers.items(), ("all", report.total)]:
+        for number, model in enumerate(row.models):
+            facts = {**asdict(model), "lost": None if number else row.lost}
             cells = [f"{facts[key]:.4g}" if key == "norm" else _percent(facts[key]) for key in columns.values()]
-            table.add_row("" if number else layer, report["models"][number], *cells)
+            table.add_row("" if number else layer, report.models[number], *cells)
     return table
 
 
-def _cosines(report: dict[str, Any]) -> list[str]:
+def _cosines(report: Differences) -> list[str]:
     """How much the models' changes point the same way, pair by pair."""
-    names, cosines = report["models"], iter(report["total"]["cosines"])
-    pairs = [(first, second) for row, first in enumerate(names) for second in names[:row]]
+    cosines = iter(report.total.cosines)
+    pairs = [(first, second) for row, first in enumerate(report.models) for second in report.models[:row]]
     return [
         f"cosine of the changes of {second} and {first}: {'-' if value is None else f'{value:.3f}'}"
         for (first, second), value in zip(pairs, cosines, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from lengthwise.merging.blockwise_merge import Change
 
@@ -31,37 +31,67 @@ def _order(layer: str) -> tuple[int, str]:
     return (int(number), "") if number.isdigit() else (-1, layer)
 
 
-def facts(change: Change) -> dict[str, Any]:
-    """One row of the report.
+@dataclass(frozen=True)
+class ModelChange:
+    """One model's change D of the base B, as a merge takes it; None where a norm or a count is 0.
 
-    ``models`` has, for each model, ``norm`` ||D||, ``relative`` ||D||/||B||, ``zeros`` (share of entries that it
-    does not change), ``kept`` (share of entries that the merge takes of it) and ``kept_energy``
-    ||K o D||²/||D||². ``cosines`` are those of the changes, pair by pair; None where a norm is 0. ``moved`` is the
-    share of entries that the merge changes, ``lost`` the share of those that rounding to the output's format undoes.
+    ``norm`` ||D||, ``relative`` ||D||/||B||, ``zeros`` (share of entries that it does not change), ``kept`` (share of
+    entries that the merge takes of it), ``kept_energy`` ||K o D||²/||D||².
     """
-    squares = change.products.diagonal()
-    models = [
-        {
-            "norm": math.sqrt(square),
-            "relative": math.sqrt(square / change.base) if change.base else None,
-            "zeros": _share(change.zeros[row], change.size),
-            "kept": _share(change.kept[row], change.size),
-            "kept_energy": _share(change.kept_squares[row], square),
+
+    norm: float
+    relative: float | None
+    zeros: float | None
+    kept: float | None
+    kept_energy: float | None
+
+
+@dataclass(frozen=True)
+class ChangeSummary:
+    """One row of a report.
+
+    ``cosines`` are those of the models' changes, pair by pair; None where a norm is 0. ``moved`` is the share of
+    entries that the merge changes, ``lost`` the share of those that rounding to the output's format undoes.
+    """
+
+    entries: int
+    models: tuple[ModelChange, ...]
+    cosines: tuple[float | None, ...]
+    moved: float | None
+    lost: float | None
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON has it."""
+        return {
+            "entries": self.entries,
+            "models": [asdict(model) for model in self.models],
+            "cosines": list(self.cosines),
+            "moved": self.moved,
+            "lost": self.lost,
         }
+
+
+def summary_of(change: Change) -> ChangeSummary:
+    """The numbers of a change that can be read."""
+    squares = change.products.diagonal()
+    models = tuple(
+        ModelChange(
+            norm=math.sqrt(square),
+            relative=math.sqrt(square / change.base) if change.base else None,
+            zeros=_share(change.zeros[row], change.size),
+            kept=_share(change.kept[row], change.size),
+            kept_energy=_share(change.kept_squares[row], square),
+        )
         for row, square in enumerate(squares.tolist())
-    ]
-    cosines = [
+    )
+    cosines = tuple(
         _share(change.products[row, column], math.sqrt(squares[row] * squares[column]))
         for row in range(len(squares))
         for column in range(row)
-    ]
-    return {
-        "entries": change.size,
-        "models": models,
-        "cosines": cosines,
-        "moved": _share(change.moved, change.size),
-        "lost": _share(change.lost, change.moved),
-    }
+    )
+    return ChangeSummary(
+        change.size, models, cosines, _share(change.moved, change.size), _share(change.lost, change.moved)
+    )
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from lengthwise.config.commands import MergeSettings
 from lengthwise.config.files import BESIDE_A_MODEL, run_config
@@ -15,9 +14,10 @@ from lengthwise.errors import InputError
 from lengthwise.files import atomic_write_json
 from lengthwise.folder_lock import writes
 from lengthwise.merging.blockwise_merge import BLOCK, Change, measure, merge
-from lengthwise.merging.change_summary import by_layer, facts
+from lengthwise.merging.change_summary import ChangeSummary, ModelChange, by_layer, summary_of
 from lengthwise.merging.merge_methods import Merge
 from lengthwise.merging.merge_plan import Plan, preflight
+from lengthwise.merging.report import Differences, MergeReport
 from lengthwise.safetensors_io.model_card import copy_settings, write_card
 from lengthwise.safetensors_io.reader import CHECKSUMS
 from lengthwise.safetensors_io.tensor_sources import Models
@@ -37,7 +37,7 @@ def merge_folders(
     elements: int = BLOCK,
     shard_bytes: int | None = None,
     listener: Listener | None = None,
-) -> dict[str, Any]:
+) -> MergeReport:
     """Merge folders tensor by tensor; the output loads with transformers and carries a card and a report.
 
     Args:
@@ -49,7 +49,7 @@ def merge_folders(
 
     Returns:
         The report, also in the folder's ``merge.json``: method, options, models, statistics per layer and tensor
-        (`change_summary.facts`), notes. Paths in it are folder names. The settings, with the paths as they were given,
+        (`ChangeSummary`), notes. Paths in it are folder names. The settings, with the paths as they were given,
         stand in ``lengthwise.json``.
 
     Raises:
@@ -60,7 +60,7 @@ def merge_folders(
     plan = plan or preflight(settings)
     if plan.errors:
         raise InputError("; ".join(plan.errors))
-    report: dict[str, Any] = {}
+    made: list[MergeReport] = []
     most = settings.tensors.shard_mb * 1_000_000 if shard_bytes is None else shard_bytes
     base, *others = plan.sources
 
@@ -76,18 +76,18 @@ def merge_folders(
                     listener(written, plan.nbytes)
             writer.close()
         atomic_write_json(folder / CHECKSUMS, writer.sums)
-        report.update(_report(settings, plan, changes))
+        made.append(_report(settings, plan, changes))
         copy_settings(settings.tensors.files_from or base.path, folder, plan.config_changes)
-        _write_card(folder, plan.method, report)
-        atomic_write_json(folder / REPORT, report)
+        _write_card(folder, plan.method, made[0])
+        atomic_write_json(folder / REPORT, made[0].to_dict())
         atomic_write_json(folder / BESIDE_A_MODEL, run_config(settings))
         writer.publish()
 
     write_whole_folder(settings.out, fill, needed=plan.nbytes)
-    return report
+    return made[0]
 
 
-def differences(plan: Plan, *, elements: int = BLOCK) -> dict[str, Any]:
+def differences(plan: Plan, *, elements: int = BLOCK) -> Differences:
     """What the models of a merge change, per layer and in all, read once and merged nowhere; names as in the report.
 
     Raises:
@@ -98,13 +98,16 @@ def differences(plan: Plan, *, elements: int = BLOCK) -> dict[str, Any]:
     base, *others = plan.sources
     changes = dict(measure(Models(base, others, elements, plan.chosen)))
     labels = [folder.resolve().name for folder in plan.folders]
-    total = _total(changes, len(others))
-    return {
-        "base": labels[0],
-        "models": labels[1:],
-        "total": facts(total),
-        "layers": {name: facts(change) for name, change in by_layer(changes).items()},
-    }
+    return Differences(
+        base=labels[0],
+        models=tuple(labels[1:]),
+        total=summary_of(_total(changes, len(others))),
+        layers=_summaries(by_layer(changes)),
+    )
+
+
+def _summaries(changes: Mapping[str, Change]) -> dict[str, ChangeSummary]:
+    return {name: summary_of(change) for name, change in changes.items()}
 
 
 def _total(changes: dict[str, Change], models: int) -> Change:
@@ -114,20 +117,21 @@ def _total(changes: dict[str, Change], models: int) -> Change:
     return total
 
 
-def _report(settings: MergeSettings, plan: Plan, changes: dict[str, Change]) -> dict[str, Any]:
+def _report(settings: MergeSettings, plan: Plan, changes: dict[str, Change]) -> MergeReport:
     labels = [folder.resolve().name for folder in plan.folders]
     total = _total(changes, len(labels) - 1)
-    return {
-        "lengthwise": metadata.version("lengthwise"),
-        "method": plan.method.name,
-        "options": _options(plan.method, settings.tensors),
-        "base": labels[0],
-        "models": labels[1:],
-        "total": facts(total),
-        "layers": {name: facts(change) for name, change in by_layer(changes).items()},
-        "tensors": {name: facts(change) for name, change in changes.items()},
-        "notes": [*(_without_paths(text, plan.folders) for text in plan.warnings), *_notes(total, changes, labels[1:])],
-    }
+    warned = [_without_paths(text, plan.folders) for text in plan.warnings]
+    return MergeReport(
+        lengthwise=metadata.version("lengthwise"),
+        method=plan.method.name,
+        options=_options(plan.method, settings.tensors),
+        base=labels[0],
+        models=tuple(labels[1:]),
+        total=summary_of(total),
+        layers=_summaries(by_layer(changes)),
+        tensors=_summaries(changes),
+        notes=(*warned, *_notes(total, changes, labels[1:])),
+    )
 
 
 def _without_paths(text: str, folders: Sequence[Path]) -> str:
@@ -137,7 +141,7 @@ def _without_paths(text: str, folders: Sequence[Path]) -> str:
     return text
 
 
-def _options(method: Merge, asked: MergedTensors) -> dict[str, Any]:
+def _options(method: Merge, asked: MergedTensors) -> dict[str, object]:
     shared = {
         "include": asked.include, "exclude": asked.exclude, "allow_mixed_dtype": asked.mixed_dtype,
         "out_dtype": asked.out_dtype, "head": asked.head,
@@ -161,26 +165,26 @@ def _notes(total: Change, changes: dict[str, Change], models: list[str]) -> list
     return notes
 
 
-def _write_card(folder: Path, method: Merge, report: dict[str, Any]) -> None:
-    rows = zip(report["models"], report["total"]["models"], strict=True)
+def _write_card(folder: Path, method: Merge, report: MergeReport) -> None:
+    rows = zip(report.models, report.total.models, strict=True)
     write_card(
         folder,
         title=f"Merged by {method.name}",
         tag="merge",
         what=[
-            f"Made by `lengthwise merge --method {method.name}` (lengthwise {report['lengthwise']}) from the weights "
+            f"Made by `lengthwise merge --method {method.name}` (lengthwise {report.lengthwise}) from the weights "
             "alone; nothing was trained or evaluated here.",
             "",
             f"Formula: `{method.formula}`. Source: {method.source}.",
         ],
         models=[
-            f"| {'base' if method.needs_base else 'first'} | {report['base']} |",
+            f"| {'base' if method.needs_base else 'first'} | {report.base} |",
             *(f"| model {number} | {name}{_size(row)} |" for number, (name, row) in enumerate(rows, start=1)),
         ],
-        options=report["options"],
-        notes=report["notes"],
+        options=report.options,
+        notes=report.notes,
     )
 
 
-def _size(row: dict[str, Any]) -> str:
-    return "" if row["relative"] is None else f" (its change has {row['relative']:.3g} of the base's norm)"
+def _size(row: ModelChange) -> str:
+    return "" if row.relative is None else f" (its change has {row.relative:.3g} of the base's norm)"

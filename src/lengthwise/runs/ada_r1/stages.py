@@ -69,7 +69,7 @@ def with_stages(
     def merge(inputs: StageInputs) -> Mapping[str, Any]:
         asked = _merge_settings(settings, inputs.base, short, inputs.out)
         report = merge_folders(asked, plan=_merge_plan(asked))
-        return {"alpha": settings.alpha, "changed": report["total"], "notes": report["notes"]}
+        return {"alpha": settings.alpha, "changed": report.total.to_dict(), "notes": list(report.notes)}
 
     def sample(inputs: StageInputs) -> Mapping[str, Any]:
         models = {"long": inputs.base, "short": short}

@@ -71,7 +71,7 @@ def merge_back(density: float, scale: float) -> Stage:
         if plan.errors:
             raise ConfigError(f"merge_back cannot merge into the untouched model: {plan.errors[0]}")
         report = merge_folders(asked, plan=plan)
-        return {"density": density, "scale": scale, "changed": report["total"]}
+        return {"density": density, "scale": scale, "changed": report.total.to_dict()}
 
     return Stage("merge-back", run)
 
