@@ -28,6 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 from _bench import facts, write_json
 from lengthwise import objectives
 from lengthwise.objectives.decoupled import SCORES
+from lengthwise.objectives.distillation import DIVERGENCES, RESTS
 from lengthwise.objectives.likelihood import DIVISORS
 from lengthwise.objectives.losses import AGGREGATES, KL_KINDS
 
@@ -228,6 +229,34 @@ def loss_calls(b: Batch) -> dict[str, Call]:
     return table
 
 
+def distillation_calls(b: Batch) -> dict[str, Call]:
+    """Distillation, forward and backward. The vocabulary-wide forms have inputs of one buffer: fewer tokens."""
+    make = torch.Generator().manual_seed(2)
+    numbers = b.rows * b.tokens
+    mask = torch.ones(1, numbers // VOCABULARY, dtype=torch.bool)
+    wide = [torch.randn(1, numbers // VOCABULARY, VOCABULARY, generator=make) for _ in range(2)]
+    student, teacher = torch.log_softmax(wide[0], -1).requires_grad_(), torch.log_softmax(wide[1], -1)
+    states = torch.randn(1, numbers // VOCABULARY, 256, generator=make).requires_grad_()
+    head = torch.randn(VOCABULARY, 256, generator=make).div_(16).requires_grad_()
+    few = [(torch.log_softmax(x.view(1, -1, 64), -1) - 0.1) for x in wide]
+    top, every = few[0].requires_grad_(), torch.ones(1, numbers // 64, dtype=torch.bool)
+    table: dict[str, Call] = {
+        "reverse_kl sampled": lambda: gradient(objectives.reverse_kl(b.logp, b.old, b.mask, form="sampled"), b.logp),
+        "reverse_kl_of_states": lambda: torch.autograd.grad(
+            objectives.reverse_kl_of_states(states, states, mask, student_head=head, teacher_head=head), (states, head)
+        ),
+    }
+    for divergence in DIVERGENCES:
+        table[f"reverse_kl full {divergence}"] = lambda divergence=divergence: gradient(  # type: ignore[misc]
+            objectives.reverse_kl(student, teacher, mask, divergence=divergence), student
+        )
+    for rest in RESTS:
+        table[f"reverse_kl top-k {rest}"] = lambda rest=rest: gradient(  # type: ignore[misc]
+            objectives.reverse_kl(top, few[1], every, form="top-k", rest=rest), top
+        )
+    return table
+
+
 def peak_bytes(call: Call) -> int:
     """Return the highest sum of live allocations that the call makes."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
@@ -277,14 +306,8 @@ def main() -> int:
     print(f"{options.rows} x {options.tokens} float32, {options.threads} threads, torch {torch.__version__}")
     print(f"{'objective':<55}{'seconds':>9}{'processor':>11}{'buffers':>9}")
     rows: dict[str, dict[str, Any]] = {}
-    calls = (
-        reward_calls(batch)
-        | trainer_calls(batch)
-        | gate_calls(batch)
-        | budget_calls(batch)
-        | advantage_calls(batch)
-        | loss_calls(batch)
-    )
+    parts = (reward_calls, trainer_calls, gate_calls, budget_calls, advantage_calls, loss_calls, distillation_calls)
+    calls = {name: call for part in parts for name, call in part(batch).items()}
     for name, call in calls.items():
         if options.only and not any(word in name for word in options.only):
             continue

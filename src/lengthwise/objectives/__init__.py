@@ -27,6 +27,9 @@ from lengthwise.objectives.budgets import segment_credit as segment_credit
 from lengthwise.objectives.budgets import separated_truncation as separated_truncation
 from lengthwise.objectives.constrained import constrained_cost as constrained_cost
 from lengthwise.objectives.constrained import updated_multiplier as updated_multiplier
+from lengthwise.objectives.distillation import reverse_kl as reverse_kl
+from lengthwise.objectives.distillation import reverse_kl_of_states as reverse_kl_of_states
+from lengthwise.objectives.distillation import teacher_is_copied as teacher_is_copied
 from lengthwise.objectives.gates import gate as gate
 from lengthwise.objectives.gates import gate_metrics as gate_metrics
 from lengthwise.objectives.gates import guarded_product as guarded_product
@@ -146,6 +149,8 @@ __all__ = [
     "reference_ratio",
     "relative_length",
     "returns_to_go",
+    "reverse_kl",
+    "reverse_kl_of_states",
     "round_half_up",
     "segment_credit",
     "selective_length_penalty",
@@ -155,6 +160,7 @@ __all__ = [
     "stair_cap",
     "stair_cosine_cap",
     "step_bonus",
+    "teacher_is_copied",
     "tier_targets",
     "truncation",
     "updated_history",

@@ -183,6 +183,31 @@ def logits(name: str, value: Any) -> None:
     _tensor(name, value, (2,), _FLOATS, "float32 or float64 logits, one row per prompt, shape [P,V]")
 
 
+def vocabulary(name: str, value: Any, mask: torch.Tensor, entries: str) -> None:
+    """Accept float [B,T,V] (or k, by ``entries``) beside ``mask``; raise ShapeError otherwise."""
+    _tensor(name, value, (3,), _FLOATS, f"float32 or float64 log-probabilities, shape [B,T,{entries}]")
+    if value.shape[:2] != mask.shape or value.shape[2] == 0:
+        raise ShapeError(
+            f"{name} has shape {tuple(value.shape)} but mask has {tuple(mask.shape)}; pass [B,T,{entries}]"
+        )
+    same_rows(mask=mask, **{name: value})
+
+
+def output_layer(name: str, states: Any, head: Any, mask: torch.Tensor) -> None:
+    """Accept hidden states [B,T,H] beside ``mask`` and an output weight [V,H] of their dtype, half precision too."""
+    floats = (*_FLOATS, torch.bfloat16, torch.float16)
+    _tensor(f"{name}_states", states, (3,), floats, "hidden states, shape [B,T,H]")
+    _tensor(f"{name}_head", head, (2,), floats, "the output layer's weight, shape [V,H]")
+    if states.shape[:2] != mask.shape:
+        raise ShapeError(f"{name}_states has shape {tuple(states.shape)} but mask has {tuple(mask.shape)}")
+    if head.shape[1] != states.shape[2] or head.dtype != states.dtype or head.device != states.device:
+        raise ShapeError(
+            f"{name}_head is {head.dtype} {tuple(head.shape)} on {head.device} but {name}_states is {states.dtype} "
+            f"{tuple(states.shape)} on {states.device}; pass [V,H] in the dtype and on the device of the states"
+        )
+    same_rows(mask=mask, **{f"{name}_states": states})
+
+
 def credit(advantages: Any, mask: torch.Tensor) -> None:
     """Accept advantages as float [B] or [B,T] beside ``mask``; values are checked by the caller."""
     _tensor("advantages", advantages, (1, 2), _FLOATS, "float32 or float64 advantages, shape [B] or [B,T]")

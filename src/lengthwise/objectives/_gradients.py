@@ -30,6 +30,8 @@ class WithGradient(torch.autograd.Function):
 def log_difference(logp: torch.Tensor, other: torch.Tensor, other_name: str, padding: torch.Tensor) -> torch.Tensor:
     """Return logp − other, [B,T], with 0 in the padding; refuse what is not finite elsewhere."""
     difference = (logp - other).masked_fill_(padding, 0.0)
+    if difference.numel() == 0:
+        return difference
     # two numbers instead of a [B,T] test; both carry NaN
     low, high = torch.aminmax(difference)
     if not (torch.isfinite(low) and torch.isfinite(high)):
