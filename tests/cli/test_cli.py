@@ -74,10 +74,11 @@ FLAGS = {
         "--threads", "--top-p", "--trust-remote-code", "--window", "MODEL",
     ],
     "grade": [
-        "--answer-column", "--answer-pattern", "--answers", "--cap", "--category-column", "--finished-column",
-        "--grader", "--json", "--no-think", "--out", "--preset", "--price", "--problem-column", "--reasoning-column",
-        "--record", "--report", "--response-column", "--seconds", "--seed", "--strict", "--think", "--tokenizer",
-        "--tokens-column", "--trust-remote-code", "--workers", "LOG",
+        "--answer-column", "--answer-pattern", "--answers", "--cap", "--category-column", "--config",
+        "--finished-column", "--grader", "--json", "--no-json", "--no-strict", "--no-trust-remote-code", "--out",
+        "--preset", "--price", "--print-config", "--problem-column", "--reasoning-column", "--record", "--report",
+        "--response-column", "--seconds", "--seed", "--strict", "--think", "--tokenizer", "--tokens-column",
+        "--trust-remote-code", "--workers", "LOG",
     ],
     "merge": [
         "--base", "--config", "--density", "--dry-run", "--exclude", "--extrapolate", "--files-from", "--head",

@@ -15,8 +15,8 @@ from made_answers import broken, made
 from typer.testing import CliRunner
 from wordlog import HAND, word_tokenizer, write_log
 
+from grading import grade_file
 from lengthwise.cli import app, main
-from lengthwise.logs.log_grading import GradeOptions, grade_log
 from lengthwise.reporting.grade_report import build_report, headline, left_out_lines, text_page
 
 WORST = "<script>alert('x')</script>"
@@ -63,7 +63,7 @@ def test_a_log_of_changed_and_broken_answers_ends_with_exit_0(tmp_path: Path) ->
             )
             labels.append(label)
     done = invoke(
-        write_log(tmp_path / "log.jsonl", rows), "--preset", "math", "--no-think", "--json", "--out", tmp_path / "g"
+        write_log(tmp_path / "log.jsonl", rows), "--preset", "math", "--think", "no", "--json", "--out", tmp_path / "g"
     )
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
@@ -92,7 +92,7 @@ def test_json_is_one_object_with_the_promised_keys(log: Path) -> None:
     [
         (["nowhere.jsonl"], "no such file: nowhere.jsonl"),
         (["."], "is a folder"),
-        (["LOG", "--preset", "gsm8"], "did you mean gsm8k?"),
+        (["LOG", "--preset", "gsm8"], "choose one of auto, lab, gsm8k, math, aime"),
         (["LOG", "--strict"], "line 7: response is not text"),
         (["LOG", "--tokenizer", "nowhere"], "no such folder"),
         (["LOG", "--cap", "0"], "cap is 0"),
@@ -103,12 +103,12 @@ def test_json_is_one_object_with_the_promised_keys(log: Path) -> None:
         (["LOG", "--response-column", "text"], "first row has problem_id, sample, answer, response, num_tokens"),
         (["LOG", "--tokens-column", "n"], "no num_tokens, and no tokenizer to count with"),
         (["LOG", "--answer-column", ""], "answer_column is ''"),
-        (["LOG", "--out", "LOG"], "is the log itself"),
-        (["LOG", "--report", "LOG"], "is the log itself"),
+        (["LOG", "--out", "LOG"], "--out and the log are the same file"),
+        (["LOG", "--report", "LOG"], "--report and the log are the same file"),
         (["LOG", "--record", "."], "a folder"),
         (["LOG", "--seconds", "0"], "seconds"),
-        (["LOG", "--think=maybe"], "unknown think 'maybe'"),
-        (["LOG", "--think", "yes", "--no-think"], "exclude each other"),
+        (["LOG", "--think=maybe"], "think is 'maybe'; choose one of auto, yes, no"),
+        (["LOG", "--no-think"], "--no-think is now --think no"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -129,7 +129,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     [
         ((), 0.5),
         (("--think", "auto"), 0.5),
-        (("--no-think",), 1.0),
         (("--think", "no"), 1.0),
         (("--think",), 0.0),
         (("--think", "yes"), 0.0),
@@ -137,7 +136,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         (("--preset", "gsm8k", "--think=auto"), 0.5),
     ],
 )
-def test_think_and_no_think(tmp_path: Path, flags: tuple[str, ...], right: float) -> None:
+def test_think_says_how_responses_begin(tmp_path: Path, flags: tuple[str, ...], right: float) -> None:
     # The first has an opening mark and never closes; the second has no mark at all.
     texts = ["<think> The answer is 4", "The answer is 4"]
     rows = [{"response": text, "answer": 4, "num_tokens": 9, "problem_id": text} for text in texts]
@@ -164,7 +163,7 @@ def test_the_lab_is_graded_with_its_own_tokenizer(tmp_path: Path) -> None:
 def summary(tmp_path_factory: pytest.TempPathFactory, words: str) -> dict[str, Any]:
     rows = [row | {"category": WORST if row["category"] == "easy" else "hard"} for row in HAND]
     log = write_log(tmp_path_factory.mktemp("log") / "worst.jsonl", [*rows, {"response": WORST}])
-    return grade_log(log, GradeOptions(tokenizer=words, cap=20, price=1.0, workers=1))
+    return grade_file(log, tokenizer=words, cap=20, price=1.0)
 
 
 def test_the_report_is_one_file_that_asks_for_nothing(summary: dict[str, Any], tmp_path: Path) -> None:
@@ -183,7 +182,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(summary: dict[str, Any], t
 
 def test_the_report_leaves_out_what_is_not_known(tmp_path: Path) -> None:
     log = write_log(tmp_path / "log.jsonl", [{"response": "The answer is 5", "answer": 4, "num_tokens": 5}])
-    summary = grade_log(log, GradeOptions(workers=1))
+    summary = grade_file(log)
     page = build_report(summary, tmp_path / "r.html").read_text()
     assert "Where the tokens go" not in page
     assert "By category" not in page
@@ -196,7 +195,7 @@ def test_the_report_leaves_out_what_is_not_known(tmp_path: Path) -> None:
 def test_a_budget_is_named_where_no_tokens_can_be_told_apart(tmp_path: Path) -> None:
     # 19 of 20 right ones within 8 tokens, the last takes 100: 95 % are kept.
     rows = [{"response": "The answer is 4", "answer": 4, "num_tokens": 8 if i else 100} for i in range(20)]
-    found = grade_log(write_log(tmp_path / "log.jsonl", rows), GradeOptions(workers=1))
+    found = grade_file(write_log(tmp_path / "log.jsonl", rows))
     assert headline(found)[1] == "A budget of 8 tokens would keep 95.0% of them."
 
 

@@ -12,6 +12,7 @@ from lengthwise.config.commands import COMMANDS
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- options: written by tests/config/test_docs_tables.py -->\n", "<!-- end of options -->\n"
 WRITTEN = (
+    "grade",
     "demo",
     "shorten",
     "export",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from wordlog import word_tokenizer, write_log
 
+from grading import grade_file
 from lengthwise.grading.graders import grade
 from lengthwise.grading.prompt_contract import PromptContract, preset, split_response
 from lengthwise.grading.thinking_marks import (
@@ -20,7 +21,6 @@ from lengthwise.grading.thinking_marks import (
     thinking_sections,
     whole_response,
 )
-from lengthwise.logs.log_grading import GradeOptions, grade_log
 
 NO_CONTRACT = PromptContract("auto", think_marks=True)
 MARKED = [pytest.param(kind, id=kind.closes) for kind in KINDS]
@@ -34,7 +34,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> str:
 def graded(tmp_path: Path, rows: list[dict[str, Any]], **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     found: list[dict[str, Any]] = []
     log = write_log(tmp_path / "log.jsonl", rows)
-    return grade_log(log, GradeOptions(workers=1, **options), on_row=found.append), found
+    return grade_file(log, **options, on_row=found.append), found
 
 
 # ---- the kinds ----------------------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from wordlog import word_tokenizer, write_log
 
+from grading import grade_file
+from lengthwise.config.commands import GradeSettings
 from lengthwise.data import Defect
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.grading.prompt_contract import preset
 from lengthwise.logs.column_names import FINISHED, RESPONSE, THINKING, TOKENS, TwoReadingsError, given
-from lengthwise.logs.log_grading import GradeOptions, grade_log
-from lengthwise.logs.rows import Response, read_response
+from lengthwise.logs.log_contract import contract_of_log
+from lengthwise.logs.rows import LogReading, Response, read_response
 from lengthwise.logs.token_breakdown import Body
 
 GOOD = {"problem_id": "p", "response": "The answer is 4", "answer": 4, "num_tokens": 5}
@@ -24,14 +26,19 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(word_tokenizer(tmp_path_factory.mktemp("words")))
 
 
+def reading(contract: Any = None, **settings: Any) -> LogReading:
+    made = GradeSettings.from_dict({"log": "log.jsonl", **settings})
+    return LogReading(made, contract or contract_of_log(made.contract))
+
+
 def one(row: dict[str, Any], **options: Any) -> Response:
-    found = read_response(1, row, GradeOptions(**options))
+    found = read_response(1, row, reading(**options))
     assert isinstance(found, Response), found
     return found
 
 
 def graded(tmp_path: Path, rows: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
-    return grade_log(write_log(tmp_path / "log.jsonl", rows), GradeOptions(workers=1, **options))
+    return grade_file(write_log(tmp_path / "log.jsonl", rows), **options)
 
 
 # ---- thinking under other names ------------------------------------------------------------------------------
@@ -60,7 +67,7 @@ def test_a_flag_called_thinking_is_no_thinking(value: Any) -> None:
 
 
 def test_thinking_that_is_no_text_is_never_passed_over_in_silence() -> None:
-    found = read_response(1, GOOD | {"reasoning_content": [{"text": "so"}]}, GradeOptions())
+    found = read_response(1, GOOD | {"reasoning_content": [{"text": "so"}]}, reading())
     assert found == Defect("reasoning_content is not text", "it is a list")
 
 
@@ -113,7 +120,7 @@ def test_what_could_be_read_in_two_ways_is_refused_until_a_flag_decides(
 def test_the_refusal_names_the_line_and_nothing_is_written(tmp_path: Path) -> None:
     log = write_log(tmp_path / "log.jsonl", [GOOD, GOOD, GOOD | {"completion_tokens": 109}])
     with pytest.raises(TwoReadingsError) as raised:
-        grade_log(log, GradeOptions(workers=1), out=tmp_path / "graded.jsonl")
+        grade_file(log, out=tmp_path / "graded.jsonl")
     assert str(raised.value) == (
         f"{log}, line 3: columns 'num_tokens' and 'completion_tokens' could both be the tokens of the response, and "
         "they differ (5 and 109); name the one to read: --tokens-column num_tokens, or --tokens-column "
@@ -198,7 +205,7 @@ def test_counts_that_are_there_under_another_name_are_said(tmp_path: Path, words
 
 def test_an_empty_name_is_refused() -> None:
     with pytest.raises(ConfigError, match="tokens_column is ' '"):
-        GradeOptions(tokens_column=" ")
+        reading(tokens_column=" ")
 
 
 def test_values_are_found_in_objects_too() -> None:

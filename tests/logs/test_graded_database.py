@@ -164,11 +164,11 @@ def test_blocks_of_problems_give_the_interval_of_problems(monkeypatch: pytest.Mo
 
 GROWTH = """
 import json, resource, sys
-from lengthwise.logs.log_grading import GradeOptions, grade_log
-from lengthwise.grading.prompt_contract import preset
+from lengthwise.config.commands import GradeSettings
+from lengthwise.logs.log_grading import grade_log
 peaks = []
 for path in sys.argv[1:]:
-    grade_log(path, GradeOptions(contract=preset("lab")))
+    grade_log(GradeSettings.from_dict({"log": path, "preset": "lab"}))
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 print(json.dumps(peaks))
 """

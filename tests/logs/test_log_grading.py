@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 from wordlog import EOS, HAND, row, word_tokenizer, write_log
 
+from grading import grade_file
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.grading import equality
 from lengthwise.grading.prompt_contract import PromptContract, preset
 from lengthwise.logs import log_grading
-from lengthwise.logs.log_grading import GradeOptions, grade_log
 from lengthwise.statistics.records import Record
-
-ONE = {"workers": 1}
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +29,16 @@ def hand(words: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str
     folder = tmp_path_factory.mktemp("hand")
     log = write_log(folder / "hand.jsonl", HAND)
     rows: list[dict[str, Any]] = []
-    options = GradeOptions(tokenizer=words, cap=20, price=200_000, **ONE)
-    summary = grade_log(log, options, out=folder / "graded.jsonl", record=folder / "record.json", on_row=rows.append)
+    summary = grade_file(
+        log, tokenizer=words, cap=20, price=200_000.0, out=folder / "graded.jsonl", record=folder / "record.json",
+        on_row=rows.append,
+    )  # fmt: skip
     return summary, rows, folder
 
 
 def graded(tmp_path: Path, rows: list[dict[str, Any]], **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     found: list[dict[str, Any]] = []
-    summary = grade_log(write_log(tmp_path / "log.jsonl", rows), GradeOptions(**ONE | options), on_row=found.append)
+    summary = grade_file(write_log(tmp_path / "log.jsonl", rows), **options, on_row=found.append)
     return summary, found
 
 
@@ -145,7 +145,7 @@ def test_without_a_tokenizer_the_split_is_unknown_and_a_note_says_so(tmp_path: P
 def test_without_counts_and_tokenizer_the_error_asks_for_one(tmp_path: Path) -> None:
     log = write_log(tmp_path / "log.jsonl", [{"response": "The answer is 4", "answer": 4}] * 300)
     with pytest.raises(InputError, match=r"no num_tokens.*\(100 rows, first in line 1\); give --tokenizer FOLDER"):
-        grade_log(log, GradeOptions(**ONE))
+        grade_file(log)
 
 
 def test_tokens_are_counted_with_the_eos(tmp_path: Path, words: str) -> None:
@@ -205,7 +205,7 @@ def test_thinking_given_apart_is_thinking(tmp_path: Path, words: str) -> None:
         ({}, "phrase"),
         ({"contract": preset("gsm8k")}, "thinking never closed"),
         ({"contract": preset("gsm8k", think_prefix="", think_close=None)}, "phrase"),
-        ({"contract": PromptContract("auto", answer_pattern="is (.)"), "detect": True}, "answer pattern"),
+        ({"contract": PromptContract("auto", answer_pattern="is (.)", think_marks=True)}, "answer pattern"),
     ],
 )
 def test_the_contract_tells_how_a_response_is_read(tmp_path: Path, options: dict[str, Any], how: str) -> None:
@@ -309,7 +309,7 @@ def defective(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_defects_are_left_out_and_counted_with_their_first_line(defective: Path) -> None:
     rows: list[dict[str, Any]] = []
-    summary = grade_log(defective, GradeOptions(cap=100, **ONE), on_row=rows.append)
+    summary = grade_file(defective, cap=100, on_row=rows.append)
     assert [(r["line"], r["correct"]) for r in rows] == [(1, True), (len(BAD_LINES) + 3, True)]
     wanted: dict[str, tuple[int, int]] = {}
     for line, reason in [
@@ -329,7 +329,7 @@ def test_strict_makes_each_of_them_an_error(tmp_path: Path, line: bytes, reason:
     path = tmp_path / "bad.jsonl"
     path.write_bytes(b"\n".join([FIRST, line, b"not JSON either"]) + b"\n")
     with pytest.raises(InputError) as raised:
-        grade_log(path, GradeOptions(cap=100, strict=True, **ONE), out=tmp_path / "graded.jsonl")
+        grade_file(path, cap=100, strict=True, out=tmp_path / "graded.jsonl")
     assert f"line 2: {reason}" in str(raised.value)
     assert "\n" not in str(raised.value)
     assert list(tmp_path.iterdir()) == [path]  # nothing half-written
@@ -349,23 +349,23 @@ def test_strict_makes_each_of_them_an_error(tmp_path: Path, line: bytes, reason:
 def test_a_file_of_nothing_is_an_error(tmp_path: Path, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=says):
-        grade_log(tmp_path / name, GradeOptions(**ONE), out=tmp_path / "graded.jsonl")
+        grade_file(tmp_path / name, out=tmp_path / "graded.jsonl")
     assert not (tmp_path / "graded.jsonl").exists()
 
 
 def test_absent_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        grade_log(tmp_path / "nowhere.jsonl")
+        grade_file(tmp_path / "nowhere.jsonl")
     with pytest.raises(InputError, match="is a folder"):
-        grade_log(tmp_path)
+        grade_file(tmp_path)
 
 
 def test_outputs_never_replace_the_log_or_a_folder(tmp_path: Path) -> None:
     log = write_log(tmp_path / "log.jsonl", HAND)
-    with pytest.raises(ConfigError, match="out is the log itself"):
-        grade_log(log, out=tmp_path / "." / "log.jsonl")
+    with pytest.raises(ConfigError, match="--out and the log are the same file"):
+        grade_file(log, out=tmp_path / "." / "log.jsonl")
     with pytest.raises(ConfigError, match="a folder"):
-        grade_log(log, record=tmp_path)
+        grade_file(log, record=tmp_path)
     assert log.read_text().count("\n") == len(HAND)
 
 
@@ -395,12 +395,12 @@ def test_a_long_line_and_compression(tmp_path: Path) -> None:
     long = {**GOOD, "response": "word " * 2_000_000 + "The answer is 4"}
     path = tmp_path / "log.jsonl.gz"
     path.write_bytes(gzip.compress("\n".join(json.dumps(r) for r in (GOOD, long, GOOD)).encode()))
-    summary = grade_log(path, GradeOptions(seconds=60, **ONE))
+    summary = grade_file(path, seconds=60)
     assert (summary["responses"], summary["left_out"]["rows"]) == (3, 0)
     cut = tmp_path / "cut.jsonl.gz"
     whole = gzip.compress("".join(json.dumps({**GOOD, "problem_id": i * i}) + "\n" for i in range(2000)).encode())
     cut.write_bytes(whole[: len(whole) // 2])
-    summary = grade_log(cut, GradeOptions(**ONE))
+    summary = grade_file(cut)
     assert [entry["reason"] for entry in summary["left_out"]["reasons"]] == ["damaged compression"]
     assert 0 < summary["responses"] < 2000
 
@@ -463,6 +463,6 @@ def test_one_problem_has_no_interval_and_one_response_is_enough(tmp_path: Path) 
 def test_the_listener_hears_of_progress(tmp_path: Path) -> None:
     heard: list[Any] = []
     log = write_log(tmp_path / "log.jsonl", [GOOD] * 250)
-    grade_log(log, GradeOptions(contract=preset("lab"), **ONE), listener=lambda *facts: heard.append(facts))
+    grade_file(log, preset="lab", listener=lambda *facts: heard.append(facts))
     assert [facts["rows"] for _, facts in heard] == [100, 200]
     assert {"rows", "right", "tokens", "left_out"} <= heard[0][1].keys()

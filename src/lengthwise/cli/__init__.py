@@ -61,7 +61,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare-records": compare_records.compare_records,
 }
 BY_HAND = {
-    "grade", "compare",
+    "compare",
 }  # fmt: skip
 """Commands that spell their flags out themselves still; the others take their settings as one value."""
 for _name, _function in COMMANDS.items():

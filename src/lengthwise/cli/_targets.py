@@ -28,13 +28,6 @@ def check_targets(settings: Command) -> None:
             check_file_target(key, file)
 
 
-def file_target(param: typer.CallbackParam, value: Path | None) -> Path | None:
-    """A file that is written."""
-    if value is not None:
-        check_file_target(_name(param), value)
-    return value
-
-
 def run_folder(param: typer.CallbackParam, value: Path | None) -> Path | None:
     """A folder that a run is written into, file by file."""
     if value is not None:

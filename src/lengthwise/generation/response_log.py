@@ -18,7 +18,7 @@ OWN_COLUMNS: dict[str, Any] = {
     "response_column": "response", "answer_column": "answer", "reasoning_column": "reasoning",
     "tokens_column": "num_tokens", "finished_column": "finished",
 }  # fmt: skip
-"""What our own logs call things, for `log_grading.GradeOptions`: nothing in them is to be guessed."""
+"""What our own logs call things, for the settings `LogAnswers`: nothing in them is to be guessed."""
 
 
 @dataclass(frozen=True)

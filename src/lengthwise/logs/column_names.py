@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lengthwise.errors import ConfigError, InputError
+from lengthwise.errors import InputError
 from lengthwise.grading.answer_extraction.answer_text import answer_key
 from lengthwise.grading.gold_answers import read_gold
 from lengthwise.grading.thinking_marks import KINDS, opens_itself, same_thinking, split_thinking
@@ -224,13 +224,6 @@ def _finished(row: Mapping[str, Any], column: str) -> bool | None:
     if value not in (0, 1):
         raise UnusableError(f"{column} is neither true nor false", f"it is {str(value)[:_SHOWN]!r}")
     return bool(value)
-
-
-def check_names(columns: Columns) -> None:
-    """Refuse an empty name of a column."""
-    for option, name in columns.named().items():
-        if not name.strip():
-            raise ConfigError(f"{option} is {name!r}; name a column of the log")
 
 
 def _two(what: str, first: str, second: str, option: str, shown: str = "") -> TwoReadingsError:

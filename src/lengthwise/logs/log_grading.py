@@ -11,15 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lengthwise.config.commands.evaluation import GradeSettings
 from lengthwise.data import Defect, stream_rows
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.files import replacing
 from lengthwise.grading.graders import grader_name
+from lengthwise.grading.prompt_contract import PromptContract
 from lengthwise.grading.worker_pool import IsolatedPool, Stopped
 from lengthwise.logs.column_names import TwoReadingsError, columns_of, given
 from lengthwise.logs.graded_database import Ledger
-from lengthwise.logs.rows import NO_COUNT, Response, graded_row, read_response
-from lengthwise.logs.rows import GradeOptions as GradeOptions
+from lengthwise.logs.log_contract import contract_of_log
+from lengthwise.logs.rows import NO_COUNT, LogReading, Response, graded_row, read_response
 from lengthwise.logs.summary import record_of, summarise
 from lengthwise.logs.token_breakdown import Anatomist, Anatomy, Body, Counter, Words, load_words
 from lengthwise.output_paths import real
@@ -31,6 +33,7 @@ HOPELESS = 100
 SAID_EVERY = 100
 """Graded rows between two calls of the listener."""
 NO_BODY = Body("", None)
+LAB_TOKENIZER = "lab:chains"
 MISCOUNTED = 0.02
 """A tokenizer that disagrees with the log's counts by more is mentioned."""
 
@@ -88,11 +91,9 @@ class LeftOut:
 
 
 def grade_log(
-    path: str | Path,
-    options: GradeOptions | None = None,
+    settings: GradeSettings,
     *,
-    out: str | Path | None = None,
-    record: str | Path | None = None,
+    contract: PromptContract | None = None,
     on_row: Callable[[dict[str, Any]], None] | None = None,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
@@ -105,26 +106,25 @@ def grade_log(
     ``stopped_by``); so is one whose comparison with the reference raised an exception (``comparison_errors``, by
     name). Memory is bounded, whatever the size of the log.
 
-    ``out``: JSONL file of the graded rows, whole or not at all. ``record``: file for a `Record` of them, which
-    holds three numbers a response in memory. ``on_row`` gets every graded row, in order. ``listener`` hears
-    ``("rows", {"rows", "right", "tokens", "left_out"})`` now and then.
+    ``contract``: in place of the one that the settings choose. ``on_row`` gets every graded row, in order.
+    ``listener`` hears ``("rows", {"rows", "right", "tokens", "left_out"})`` now and then. What the settings name as
+    ``out`` and ``record`` is written whole or not at all; a record holds three numbers a response in memory.
 
     Raises:
         InputError: a file that is missing or holds no row that can be graded; a row that could be read in two ways
             (`column_names.TwoReadingsError`); with ``strict`` any unusable row.
         ConfigError: an output that is the log itself, or a folder.
     """
-    options, path = options or GradeOptions(), Path(path)
-    for name, target in (("out", out), ("record", record)):
-        check_target(name, target, path)
+    path = settings.log
+    for name in ("out", "record", "report"):
+        check_target(name, getattr(settings, name), path)
     rows = stream_rows(path)
-    words = None if options.tokenizer is None else load_words(
-        options.tokenizer, trust_remote_code=options.trust_remote_code
-    )  # fmt: skip
-    left_out, facts = LeftOut(str(path), options.strict, unseen=options.asked_columns), Tally[str]()
+    words = _words(settings)
+    reading = LogReading(settings, contract or contract_of_log(settings.contract))
+    left_out, facts = LeftOut(str(path), settings.strict, unseen=reading.asked_columns), Tally[str]()
     with Ledger() as ledger:
-        with _writer(out) as write:
-            for row in _graded_rows(rows, options, words, ledger, left_out, facts):
+        with _writer(settings.out) as write:
+            for row in _graded_rows(rows, reading, words, ledger, left_out, facts):
                 write(row)
                 if on_row is not None:
                     on_row(row)
@@ -132,16 +132,28 @@ def grade_log(
                     listener("rows", {**facts, "left_out": left_out.rows})
             if not facts["rows"]:
                 raise left_out.refusal()
-        summary = _summary(path, options, words, ledger, facts) | {"left_out": left_out.to_dict()}
+        summary = _summary(reading, words, ledger, facts) | {"left_out": left_out.to_dict()}
         summary["notes"] = [*left_out.notes(), *summary["notes"]]
-        if record is not None:
-            record_of(ledger, name=path.name, context=summary["context"]).save(record)
+        if settings.record is not None:
+            record_of(ledger, name=path.name, context=summary["context"]).save(settings.record)
     return summary
 
 
-def check_target(name: str, target: str | Path | None, log: Path) -> None:
+def _words(settings: GradeSettings) -> Words | None:
+    """The tokenizer that is named, if one is; ``lab:chains`` names the lab's."""
+    folder = settings.tokenizer
+    if folder is None:
+        return None
+    if folder == LAB_TOKENIZER:
+        from lengthwise.lab.reasoner import shipped_reasoner
+
+        folder = str(shipped_reasoner())
+    return load_words(folder, trust_remote_code=settings.trust_remote_code)
+
+
+def check_target(name: str, target: Path | None, log: Path) -> None:
     """Refuse to write over the log itself, or over a folder, before any row is graded."""
-    if target is not None and Path(target).is_dir():
+    if target is not None and target.is_dir():
         raise ConfigError(f"{name} is {str(target)!r}, a folder; name a file")
     if target is not None and real(target) == real(log):
         raise ConfigError(f"{name} is the log itself ({target}); name another file")
@@ -158,16 +170,16 @@ def _writer(out: str | Path | None) -> Iterator[Callable[[Mapping[str, Any]], No
 
 
 def _graded_rows(
-    rows: Rows, options: GradeOptions, words: Words | None, ledger: Ledger, left_out: LeftOut, facts: Tally[str]
+    rows: Rows, reading: LogReading, words: Words | None, ledger: Ledger, left_out: LeftOut, facts: Tally[str]
 ) -> Iterator[dict[str, Any]]:
     """Grade, enter into the ledger and tally; rows that cannot be used are counted on the way."""
-    anatomist = Anatomist(options.read_under, options.grader, words)
+    anatomist = Anatomist(reading.contract, reading.settings.contract.grader, words)
     counter = None if words is None else Counter(words)
     waiting: deque[tuple[int, Response | Defect]] = deque()
 
     def bodies() -> Iterator[Body | None]:
         for line, row in rows:
-            item = row if isinstance(row, Defect) else _read(line, row, options, left_out)
+            item = row if isinstance(row, Defect) else _read(line, row, reading, left_out)
             if isinstance(item, Defect):
                 waiting.append((line, item))
                 yield None
@@ -176,13 +188,13 @@ def _graded_rows(
             waiting.append((line, replace(item, body=NO_BODY) if item.num_tokens is not None else item))
             yield item.body
 
-    with IsolatedPool(anatomist, workers=options.workers, seconds=options.seconds) as pool:
+    with IsolatedPool(anatomist, workers=reading.settings.workers, seconds=reading.settings.seconds) as pool:
         for result in pool.map(bodies()):
             line, item = waiting.popleft()
             defect = item if isinstance(item, Defect) else result
             if isinstance(item, Response) and not isinstance(result, Defect):
                 found = result if isinstance(result, Anatomy) else None
-                row = _counted(item, found, counter, options.cap)
+                row = _counted(item, found, counter, reading.settings.cap)
                 defect = _enter(ledger, row, found)
                 if defect is None:
                     _tally(facts, item, found, row)
@@ -196,12 +208,12 @@ def _graded_rows(
                 raise left_out.refusal()
 
 
-def _read(line: int, row: Mapping[str, Any], options: GradeOptions, left_out: LeftOut) -> Response | Defect:
+def _read(line: int, row: Mapping[str, Any], reading: LogReading, left_out: LeftOut) -> Response | Defect:
     left_out.columns = left_out.columns or columns_of(row)
     if left_out.unseen:
         left_out.unseen = {option: name for option, name in left_out.unseen.items() if given(row, name) is None}
     try:
-        return read_response(line, row, options)
+        return read_response(line, row, reading)
     except TwoReadingsError as error:
         raise TwoReadingsError(f"{left_out.source}, line {line}: {error}") from error
 
@@ -240,34 +252,32 @@ def _tally(facts: Tally[str], response: Response, found: Anatomy | None, row: Ma
             facts["counted"] += found.tokens + (row["finished"] and not found.ended)
 
 
-def _summary(
-    path: Path, options: GradeOptions, words: Words | None, ledger: Ledger, facts: Tally[str]
-) -> dict[str, Any]:
+def _summary(reading: LogReading, words: Words | None, ledger: Ledger, facts: Tally[str]) -> dict[str, Any]:
+    settings, contract = reading.settings, reading.contract
     longest = ledger.sums(longest="max(num_tokens)")["longest"]
-    cap = options.cap or max(longest, 1)
-    contract = options.read_under
+    cap = settings.cap or max(longest, 1)
     context = {
         "model": None,
         "data": "a log of responses",
         "contract": contract.to_dict(),
         "template": contract.fingerprint(),
         "cap": cap,
-        "cap_from": "the longest response" if options.cap is None else "given",
+        "cap_from": "the longest response" if settings.cap is None else "given",
         "temperature": None,
         "top_p": None,
         "seed": None,
-        "grader": options.grader or grader_name(contract.answer_format),
+        "grader": settings.contract.grader or grader_name(contract.answer_format),
         "tokenizer": "the log's own counts" if words is None else words.name,
     }
-    numbers = summarise(ledger, cap=cap, seed=options.seed, price=options.price)
+    numbers = summarise(ledger, cap=cap, seed=settings.seed, price=settings.price)
     return {
-        "log": str(path),
+        "log": str(settings.log),
         **numbers,
         "problems_by": _kinds(facts, "problem by "),
         "finished_by": _kinds(facts, "finished by "),
         "stopped_by": _kinds(facts, "stopped by "),
         "context": context,
-        "notes": _notes(options, facts, numbers),
+        "notes": _notes(reading, facts, numbers),
     }
 
 
@@ -288,7 +298,7 @@ def _stopped_note(reasons: Mapping[str, int], seconds: float) -> str:
     return f"{rows} {'grading' if rows == 1 else 'gradings'} ended early ({listed}); those responses count as wrong"
 
 
-def _notes(options: GradeOptions, facts: Tally[str], numbers: Mapping[str, Any]) -> list[str]:
+def _notes(reading: LogReading, facts: Tally[str], numbers: Mapping[str, Any]) -> list[str]:
     """What a reader of the numbers must know, or could have for the asking."""
     unread = next(iter(_kinds(facts, "problem not read from ")), None)
     off = facts["counted"] / facts["given"] - 1 if facts["given"] else 0.0
@@ -305,7 +315,7 @@ def _notes(options: GradeOptions, facts: Tally[str], numbers: Mapping[str, Any])
             f"{facts['problem by row']} rows have neither problem_id nor problem; each counts as a problem of its own"
             + (f". --problem-column {unread} tells them apart" if unread else ""),
         ),
-        (numbers["timeouts"], _stopped_note(_kinds(facts, "stopped by "), options.seconds)),
+        (numbers["timeouts"], _stopped_note(_kinds(facts, "stopped by "), reading.settings.seconds)),
         (
             numbers["comparison_errors"],
             f"comparing raised an exception in {_listed(numbers['comparison_errors'])}; those responses count as wrong",
@@ -315,16 +325,16 @@ def _notes(options: GradeOptions, facts: Tally[str], numbers: Mapping[str, Any])
             f"the tokenizer counts {abs(off):.1%} {more} tokens than the log has; is it the model's own?",
         ),
         (
-            options.read_under.think_close is not None and not facts["thought"],
+            reading.contract.think_close is not None and not facts["thought"],
             "no response closes its thinking; for a model that answers without thinking give --think no",
         ),
         (
-            options.read_under.think_close is None and facts["thinks"] and facts["cut without thinking"],
+            reading.contract.think_close is None and facts["thinks"] and facts["cut without thinking"],
             f"{facts['cut without thinking']} cut responses show no thinking mark though others do; if all begin in "
             "their thinking give --think yes",
         ),
         (
-            options.tokenizer is None,
+            reading.settings.tokenizer is None,
             "--tokenizer FOLDER tells thinking from answer, and how many tokens come after the right answer",
         ),
     ]

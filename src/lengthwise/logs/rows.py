@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from lengthwise.config.commands.evaluation import GradeSettings
 from lengthwise.data import Defect
-from lengthwise.errors import ConfigError
 from lengthwise.grading.prompt_contract import PromptContract
 from lengthwise.grading.thinking_marks import THINK_CLOSE, same_thinking, whole_response
 from lengthwise.grading.worker_pool import stopped_verdict
@@ -21,7 +20,6 @@ from lengthwise.logs.column_names import (
     Columns,
     UnusableError,
     candidates,
-    check_names,
     clean,
     columns_of,
     given,
@@ -31,7 +29,7 @@ from lengthwise.logs.column_names import (
     read_thinking,
     read_tokens,
 )
-from lengthwise.logs.token_breakdown import AUTO, Anatomy, Body
+from lengthwise.logs.token_breakdown import Anatomy, Body
 
 NO_COUNT = "no num_tokens, and no tokenizer to count with"
 USUAL = ("response", "answer", "reasoning", "num_tokens", "finished", "problem", "category")
@@ -39,73 +37,34 @@ OTHER_ANSWER, CUT, UNCLOSED = "another answer", "cut", "thinking never closed"
 
 
 @dataclass(frozen=True)
-class GradeOptions:
-    """How a log is read and graded.
+class LogReading:
+    """How the rows of a log are read: the settings, and the contract that responses are read under."""
 
-    ``contract``: None for the ``auto`` answer format. ``detect``: a response's own marks tell its thinking, whatever
-    their kind (`PromptContract.think_marks`); None: as the contract has it. ``grader``: your own,
-    ``module:function``. ``tokenizer``: folder of the model's tokenizer; None: the log's own counts. ``cap``: most
-    tokens a response could have. ``price``: of a million output tokens. ``*_column``: names in the log; None: the
-    usual ones (see `log_columns`), and a log that could be read in two ways is refused. ``reasoning_column``:
-    ``"none"`` for none.
-    ``seconds``, ``workers``: time limit of one grading, and worker processes. ``strict``: the first row that
-    cannot be used is an error. ``seed``: the bootstrap's. ``trust_remote_code``: code
-    of the tokenizer's folder may run.
-
-    Raises:
-        ConfigError: a cap below 1, a price that is negative or not finite, or an empty name of a column.
-    """
-
-    contract: PromptContract | None = None
-    detect: bool | None = None
-    grader: str | None = None
-    tokenizer: str | None = None
-    cap: int | None = None
-    price: float | None = None
-    response_column: str | None = None
-    answer_column: str | None = None
-    reasoning_column: str | None = None
-    tokens_column: str | None = None
-    finished_column: str | None = None
-    problem_column: str | None = None
-    category_column: str = "category"
-    seconds: float = 5.0
-    workers: int = 2
-    strict: bool = False
-    seed: int = 0
-    trust_remote_code: bool = False
-
-    def __post_init__(self) -> None:
-        if self.cap is not None and self.cap < 1:
-            raise ConfigError(f"cap is {self.cap}; give the most tokens a response could have, at least 1")
-        if self.price is not None and not (math.isfinite(self.price) and self.price >= 0):
-            raise ConfigError(f"price is {self.price}; give the price of a million output tokens, at least 0")
-        check_names(self.columns)
+    settings: GradeSettings
+    contract: PromptContract
 
     @property
     def columns(self) -> Columns:
-        """The names that were given."""
+        """The names that were given; None: the usual ones (see `column_names`)."""
+        given = self.settings.contract
         return Columns(
-            self.response_column, self.answer_column, self.reasoning_column, self.tokens_column, self.finished_column
-        )
+            given.response_column, given.answer_column, given.reasoning_column, given.tokens_column,
+            given.finished_column,
+        )  # fmt: skip
 
     @property
     def asked_columns(self) -> dict[str, str]:
         """Names that were given and are not the usual ones, by option."""
-        more = {"problem_column": self.problem_column, "category_column": self.category_column}
+        given = self.settings.contract
+        more = {"problem_column": given.problem_column, "category_column": given.category_column}
         named = self.columns.named() | {option: name for option, name in more.items() if name is not None}
         return {option: name for option, name in named.items() if name not in USUAL}
 
     @property
-    def read_under(self) -> PromptContract:
-        """The contract, or the one that stands for none; with ``detect`` in it."""
-        contract = self.contract or AUTO
-        return contract if self.detect is None else replace(contract, think_marks=self.detect)
-
-    @property
     def problem_columns(self) -> tuple[str, ...]:
         """Where a problem's text may stand; the first that a row has counts."""
-        return ("problem", self.read_under.problem_column) if self.problem_column is None else (self.problem_column,)
+        named = self.settings.contract.problem_column
+        return ("problem", self.contract.problem_column) if named is None else (named,)
 
 
 @dataclass(frozen=True)
@@ -130,7 +89,7 @@ class Response:
     remarks: tuple[str, ...] = ()
 
 
-def read_response(line: int, row: Mapping[str, Any], options: GradeOptions) -> Response | Defect:
+def read_response(line: int, row: Mapping[str, Any], reading: LogReading) -> Response | Defect:
     """Read one row of a log, or say why it cannot be graded.
 
     None and NaN are missing values everywhere. Lone surrogates in text become U+FFFD.
@@ -138,15 +97,15 @@ def read_response(line: int, row: Mapping[str, Any], options: GradeOptions) -> R
     Raises:
         TwoReadingsError: two columns of the row say different things, and either could be meant.
     """
-    columns = options.columns
+    columns = reading.columns
     try:
-        problem_id, named_by = _problem(line, row, options)
-        category = given(row, options.category_column)
+        problem_id, named_by = _problem(line, row, reading)
+        category = given(row, reading.settings.contract.category_column)
         finished, told_by = read_finished(row, columns)
         thinking, apart = read_thinking(row, columns)
         text = read_text(row, columns, thinking, apart)
-        body = _body(text or "", thinking, row, options)
-        num_tokens = _num_tokens(row, options)
+        body = _body(text or "", thinking, row, reading)
+        num_tokens = _num_tokens(row, reading)
         return Response(
             line=line,
             body=body,
@@ -157,7 +116,7 @@ def read_response(line: int, row: Mapping[str, Any], options: GradeOptions) -> R
             category=None if category is None else clean(str(category)),
             num_tokens=num_tokens,
             finished=finished,
-            told_by=told_by or ("assumed" if options.cap is None else "cap"),
+            told_by=told_by or ("assumed" if reading.settings.cap is None else "cap"),
             remarks=tuple(_remarks(row, text, thinking, apart, named_by, num_tokens)),
         )
     except UnusableError as error:
@@ -215,20 +174,20 @@ def _abandoned(finished: bool, closed: bool) -> str:
     return UNCLOSED if not closed else OTHER_ANSWER if finished else CUT
 
 
-def _body(text: str, thinking: str | None, row: Mapping[str, Any], options: GradeOptions) -> Body:
-    contract = options.read_under
-    answer = read_answer(row, options.columns, contract.answer_format, contract.answers)
+def _body(text: str, thinking: str | None, row: Mapping[str, Any], reading: LogReading) -> Body:
+    contract = reading.contract
+    answer = read_answer(row, reading.columns, contract.answer_format, contract.answers)
     if thinking is None:
         return Body(text, answer)
     return Body(whole_response(thinking, text, contract.think_close or THINK_CLOSE), answer, thinks=True)
 
 
-def _num_tokens(row: Mapping[str, Any], options: GradeOptions) -> int | None:
-    count = read_tokens(row, options.columns)
-    if count is None and options.tokenizer is None:
+def _num_tokens(row: Mapping[str, Any], reading: LogReading) -> int | None:
+    count = read_tokens(row, reading.columns)
+    if count is None and reading.settings.tokenizer is None:
         raise UnusableError(NO_COUNT, f"it has {columns_of(row)}")
-    if count is not None and options.cap is not None and count > options.cap:
-        raise UnusableError("num_tokens above the cap", f"{count} with a cap of {options.cap}")
+    if count is not None and reading.settings.cap is not None and count > reading.settings.cap:
+        raise UnusableError("num_tokens above the cap", f"{count} with a cap of {reading.settings.cap}")
     return count
 
 
@@ -246,12 +205,12 @@ def _remarks(
         yield f"problem not read from {there[0]}"
 
 
-def _problem(line: int, row: Mapping[str, Any], options: GradeOptions) -> tuple[str, str]:
+def _problem(line: int, row: Mapping[str, Any], reading: LogReading) -> tuple[str, str]:
     """A name for the row's problem, and what it was made of."""
     named = _whole(row, "problem_id")
     if named not in (None, ""):
         return clean(str(named)), "problem_id"
-    for column in options.problem_columns:
+    for column in reading.problem_columns:
         problem = given(row, column)
         if problem not in (None, "", [], {}):
             text = problem if isinstance(problem, str) else json.dumps(problem, sort_keys=True)

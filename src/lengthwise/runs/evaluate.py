@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lengthwise.config.commands.evaluation import EvaluateSettings
+from lengthwise.config.commands.evaluation import EvaluateSettings, GradeSettings
 from lengthwise.config.files import run_config
 from lengthwise.config.groups.model import LambdaWindow
+from lengthwise.config.groups.prompts import LogAnswers
 from lengthwise.config.groups.sampling import Sampling
 from lengthwise.context_length import reach
 from lengthwise.data import read_rows
@@ -45,7 +46,7 @@ from lengthwise.grading.problems import Problems, Questions, prepare, read_quest
 from lengthwise.grading.prompt_contract import PromptContract
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.lab.shipped_models import model_folder
-from lengthwise.logs.log_grading import GradeOptions, grade_log
+from lengthwise.logs.log_grading import grade_log
 from lengthwise.logs.token_breakdown import load_words
 from lengthwise.pretrained import empty_model, load_tokenizer, read_words
 from lengthwise.reporting.grade_report import build_report
@@ -265,13 +266,14 @@ def _conclude(
 ) -> dict[str, Any]:
     """Grade all responses and write the summary, the record and the pages."""
     contract = plan.questions.contract
-    options = GradeOptions(
-        contract=contract, grader=settings.contract.grader, tokenizer=plan.tokenizer, cap=plan.sampling.cap,
-        trust_remote_code=settings.runtime.trust_remote_code, **OWN_COLUMNS,
+    grading = GradeSettings(
+        log=folder / RESPONSES, contract=LogAnswers(**OWN_COLUMNS, grader=settings.contract.grader),
+        tokenizer=plan.tokenizer, cap=plan.sampling.cap, out=folder / GRADED,
+        trust_remote_code=settings.runtime.trust_remote_code,
     )  # fmt: skip
     tell("phase", {"name": "grading", "steps": len(plan.questions) * plan.sampling.samples, "done": 0})
     rows: list[dict[str, Any]] = []
-    summary = grade_log(folder / RESPONSES, options, out=folder / GRADED, on_row=rows.append, listener=tell)
+    summary = grade_log(grading, contract=contract, on_row=rows.append, listener=tell)
     record = record_of_rows(plan.name, plan.questions, plan.context, rows)
     record.save(folder / RECORD)
     summary["context"] |= record.context

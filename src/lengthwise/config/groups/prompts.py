@@ -21,10 +21,6 @@ class AnswerOptions(Settings):
     """How answers are read out of responses."""
 
     panel = "Data and prompt"
-    think: Think = setting(
-        "auto",
-        help="Whether responses begin in their thinking; auto: template and vocabulary tell; marks: their own marks.",
-    )
     answers: Literal["all", "any"] = setting(
         "all", help="What a list as the right answer holds: all, parts of one answer, or any, alternatives."
     )
@@ -64,6 +60,10 @@ class PromptOptions(AnswerOptions):
     """How problems are asked and answers are read."""
 
     preset: Preset = setting("math", help="Prompt contract: how problems are asked and answers are written.")
+    think: Think = setting(
+        "auto",
+        help="Whether responses begin in their thinking; auto: template and vocabulary tell; marks: their own marks.",
+    )
     prompt_template: str | None = setting(
         None, help="Prompt with {problem} in it.", default_text="the preset's", metavar="text"
     )  # fmt: skip
@@ -83,9 +83,10 @@ class LogAnswers(AnswerOptions):
     """How answers are read out of responses that exist already; `auto` tells by their own marks."""
 
     preset: LogPreset = again(PromptOptions, "preset", "auto", help="How answers are written; auto: their marks tell.")
-    think: LogThink = again(
-        AnswerOptions, "think", help="Whether responses begin in their thinking; auto: their marks tell."
-    )
+    think: LogThink | None = again(
+        PromptOptions, "think", None, help="Whether responses begin in their thinking; auto: their marks tell.",
+        default_text="as the preset has it",
+    )  # fmt: skip
     problem_column: str | None = again(AnswerOptions, "problem_column", default_text="problem")
     answer_column: str | None = again(AnswerOptions, "answer_column", default_text="answer")
     response_column: str | None = setting(
@@ -102,3 +103,11 @@ class LogAnswers(AnswerOptions):
         None, help="Column that tells how the response ended.", default_text="finished, finish_reason", metavar="name"
     )
     category_column: str = setting("category", help="Column of the category.", metavar="name")
+
+    def check(self) -> None:
+        """Names of columns that are some."""
+        super().check()
+        for option in ("response_column", "answer_column", "reasoning_column", "tokens_column", "finished_column"):
+            name = getattr(self, option)
+            if name is not None and not name.strip():
+                raise ConfigError(f"{option} is {name!r}; name a column of the log")
