@@ -81,6 +81,7 @@ AMBIGUOUS: list[tuple[dict[str, Any], str]] = [
     ({"output": "it is 5"}, "'response' and 'output'.*--response-column response, or --response-column output"),
     ({"reasoning": "a", "reasoning_content": "b"}, "'reasoning' and 'reasoning_content'.*--reasoning-column"),
     ({"target": "5"}, "'answer' and 'target'.*--answer-column"),
+    ({"answer": 1234567, "target": 1234568}, "'answer' and 'target'"),
     ({"completion_tokens": 9}, r"'num_tokens' and 'completion_tokens'.*\(5 and 9\).*--tokens-column"),
     ({"usage": {"completion_tokens": 9}}, "'num_tokens' and 'usage.completion_tokens'"),
     ({"finished": True, "finish_reason": "length"}, r"'finished' and 'finish_reason'.*\(True and 'length'\)"),

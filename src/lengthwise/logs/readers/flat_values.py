@@ -7,6 +7,7 @@ else, no reading is the right one: an error names both, and the flags that decid
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 
 from lengthwise.logs.readers.given_fields import Fields
 from lengthwise.logs.readers.log_row import Row, TwoReadingsError, UnusableError
@@ -108,16 +109,23 @@ def read_answer(row: Row, fields: Fields) -> tuple[object, list[str]]:
 
 def _same_gold(one: object, other: object) -> bool:
     first, second = _gold_words(one), _gold_words(other)
-    return first == second or first.endswith(f"#### {second}") or second.endswith(f"#### {first}")
+    if first.endswith(f"#### {second}") or second.endswith(f"#### {first}") or first == second:
+        return True
+    numbers = (_number(first), _number(second))
+    return None not in numbers and numbers[0] == numbers[1]
 
 
 def _gold_words(value: object) -> str:
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:g}"
-    words = _words(str(value))
-    return f"{float(words):g}" if words.replace(".", "", 1).lstrip("-").isdecimal() else words
+    return _words(str(value[0] if isinstance(value, list) and len(value) == 1 else value))
+
+
+def _number(words: str) -> Decimal | None:
+    """The number that a text is, of any length; exact, so that 1234567 and 1234568 stay two."""
+    try:
+        number = Decimal(words)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
 
 
 def read_counts(row: Row, fields: Fields) -> tuple[int | None, int | None]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from lengthwise.logs.readers.row_values import clean
+
 
 class JoinedRows:
     """Values by two texts, in a temporary database that is gone when it is closed.
@@ -30,13 +32,13 @@ class JoinedRows:
 
     def add(self, key: str, part: str, value: object) -> bool:
         """Keep a value; false, and nothing changes, where there is one already."""
-        text = json.dumps(value, default=str)
-        done = self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?, ?)", (key, part, text))
+        facts = (clean(key), clean(part), json.dumps(value, default=str))
+        done = self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?, ?)", facts)
         return done.rowcount == 1
 
     def of(self, key: str) -> Mapping[str, object]:
         """All values of a key by part, in the order of the parts."""
-        found = self._db.execute("SELECT part, value FROM facts WHERE key = ? ORDER BY part", (key,))
+        found = self._db.execute("SELECT part, value FROM facts WHERE key = ? ORDER BY part", (clean(key),))
         return {part: json.loads(value) for part, value in found}
 
     def parts(self) -> list[str]:

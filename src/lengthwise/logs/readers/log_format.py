@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lengthwise.data import Defect
@@ -50,12 +51,21 @@ def row_format(
     """A format whose rows are read one by one."""
 
     def fits(opening: Opening) -> bool:
-        return opening.form in forms and any(fits_row(row) for row in opening.first)
+        return opening.form in forms and fits_any(opening, fits_row)
 
     def read(openings: Sequence[Opening], fields: Fields) -> Reading:
         return Reading(samples_said(openings, read_row), lambda: read_rows(openings, fields, read_row))
 
     return LogFormat(name, title, needs, fits, read, general)
+
+
+def fits_any(opening: Opening, fits_row: Callable[[Row], bool]) -> bool:
+    """Whether one of the first rows is of a format; one that cannot be used may be, but does not tell."""
+    for row in opening.first:
+        with suppress(UnusableError):
+            if fits_row(row):
+                return True
+    return False
 
 
 def read_rows(openings: Sequence[Opening], fields: Fields, read_row: ReadRow) -> Items:

@@ -210,7 +210,7 @@ def _table_rows(source: Source) -> Iterator[tuple[int, object]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DamagedError(f"no whole Parquet file ({error})") from error
 
 

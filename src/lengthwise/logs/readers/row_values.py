@@ -83,6 +83,12 @@ def label_of(value: object, name: str) -> str | None:
     return clean(str(value))
 
 
+def step_of(row: Mapping[str, object]) -> str | None:
+    """The step of training that a row is of, as its category: the policy of another step is another one."""
+    step = label_of(row.get("step"), "step")
+    return None if step is None else f"step {step}"
+
+
 def sample_of(value: object, name: str = "sample") -> int | str | None:
     """Which of a problem's responses this is; text that is a whole number is that number."""
     label = label_of(value, name)
@@ -120,15 +126,16 @@ WORDS_OF_VERDICTS = {
 
 def verdict_of(value: object) -> float | None:
     """A verdict as a number; None for what is none."""
-    if isinstance(value, bool | int | float):
-        return None if math.isnan(value) else float(value)
-    if not isinstance(value, str):
+    if isinstance(value, str):
+        word = value.strip().casefold()
+        value = WORDS_OF_VERDICTS[word] if word in WORDS_OF_VERDICTS else _number(word)
+    if not isinstance(value, bool | int | float):
         return None
-    word = value.strip().casefold()
-    if word in WORDS_OF_VERDICTS:
-        return WORDS_OF_VERDICTS[word]
-    number = _number(word)
-    return number if isinstance(number, float) and not math.isnan(number) else None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
 
 
 def names_of(row: Mapping[str, object]) -> str:
@@ -178,4 +185,4 @@ def asked_in(messages: object) -> str | None:
 def verdicts_in(row: Mapping[str, object], but: Sequence[str]) -> dict[str, float]:
     """All columns that hold a number or a flag, by name, but the ones named."""
     numbers = {name: value for name, value in row.items() if name not in but and isinstance(value, bool | int | float)}
-    return {name: float(value) for name, value in numbers.items() if not math.isnan(value)}
+    return {name: verdict for name, value in numbers.items() if (verdict := verdict_of(value)) is not None}

@@ -24,10 +24,15 @@ KINDS = (".jsonl", ".json", ".parquet", ".eval", ".csv", ".tsv", ".ndjson")
 """What a folder is searched for, each also with ``.gz`` or ``.zst``."""
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 CHUNK = 1 << 18
+LONGEST = 200
+"""Characters of what a library says of a damaged file; pyarrow says paragraphs."""
 
 
 class DamagedError(Exception):
-    """A file that cannot be read on; the text says where it breaks."""
+    """A file that cannot be read on; the text says where it breaks, in one line."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(" ".join(text.split())[:LONGEST])
 
 
 @dataclass(frozen=True)

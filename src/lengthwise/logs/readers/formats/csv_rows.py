@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from lengthwise.logs.readers.formats.flat_rows import fits_row, read_flat_rows
-from lengthwise.logs.readers.log_format import LogFormat
+from lengthwise.logs.readers.log_format import LogFormat, fits_any
 from lengthwise.logs.readers.openings import Form, Opening
 
 
 def _fits(opening: Opening) -> bool:
-    return opening.form is Form.CSV and any(fits_row(row) for row in opening.first)
+    return opening.form is Form.CSV and fits_any(opening, fits_row)
 
 
 FORMAT = LogFormat(

@@ -49,8 +49,8 @@ def _fits(opening: Opening) -> bool:
 
 
 def _read(openings: Sequence[Opening], fields: Fields) -> Reading:
-    predictions = [one for one in openings if _is_prediction(one.first[0])]
-    reviews = [one for one in openings if not _is_prediction(one.first[0])]
+    predictions = [one for one in openings if any(_is_prediction(row) for row in one.first)]
+    reviews = [one for one in openings if one not in predictions]
     if not predictions:
         return Reading(("reviews alone: no token counts",), lambda: _rows(reviews, fields, None))
     _check_models(predictions)

@@ -14,7 +14,7 @@ from lengthwise.logs.readers.flat_values import (
     response_text,
 )
 from lengthwise.logs.readers.given_fields import Fields
-from lengthwise.logs.readers.log_format import ROW_FORMS, LogFormat, Reading, read_rows
+from lengthwise.logs.readers.log_format import ROW_FORMS, LogFormat, Reading, fits_any, read_rows
 from lengthwise.logs.readers.log_row import LogRow, Row
 from lengthwise.logs.readers.names import CATEGORY, ID, RESPONSE, ROW_ID, SAMPLE, THINKING, VERDICT, first_of, there
 from lengthwise.logs.readers.openings import Opening
@@ -22,7 +22,7 @@ from lengthwise.logs.readers.row_values import asked_in, at, label_of, sample_of
 
 
 def _fits(opening: Opening) -> bool:
-    return opening.form in ROW_FORMS and any(fits_row(row) for row in opening.first)
+    return opening.form in ROW_FORMS and fits_any(opening, fits_row)
 
 
 def fits_row(row: Row) -> bool:

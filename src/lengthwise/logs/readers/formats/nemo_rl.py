@@ -68,8 +68,8 @@ def _tokens(row: Row) -> int | None:
     """Tokens that the model wrote: the ones of the mask. ``input_lengths`` counts the prompt, too."""
     mask = list_at(row, "token_loss_mask")
     inner = mask[0] if len(mask) == 1 and isinstance(mask[0], list) else mask
-    flags = [one for one in inner if isinstance(one, int | float)] if isinstance(inner, list | tuple) else []
-    return int(sum(flags)) if flags else None
+    flags = [one for one in inner if one in (0, 1)] if isinstance(inner, list | tuple) else []
+    return sum(one == 1 for one in flags) if flags and len(flags) == len(inner) else None
 
 
 FORMAT = row_format("nemo-rl", "NeMo-RL step data", "content, and rewards or input_lengths", _fits, _read)

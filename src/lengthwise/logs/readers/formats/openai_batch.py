@@ -29,7 +29,7 @@ def _read(row: Row, _: Fields) -> Iterator[LogRow]:
     error = next((one for path in ERRORS if (one := at(row, path)) is not None), None)
     if not body or (isinstance(status, int) and status not in GOOD) or (error and "choices" not in body):
         raise UnusableError("a request that failed", str(error or f"status {status}")[:80])
-    named = label_of(row["custom_id"], "custom_id")
+    named = label_of(row.get("custom_id"), "custom_id")
     if "choices" in body:
         yield from of_completion(row, body, named)
     elif list_at(body, "output"):

@@ -20,7 +20,7 @@ def _fits(row: Row) -> bool:
 
 
 def _read(row: Row, _: Fields) -> Iterator[LogRow]:
-    prediction, gold, asked = row["prediction"], row.get("gold"), row["origin_prompt"]
+    prediction, gold, asked = row.get("prediction"), row.get("gold"), row.get("origin_prompt")
     rounds = isinstance(asked, list) and bool(asked) and isinstance(asked[0], list)
     if rounds and isinstance(prediction, list):
         last = [at(one, "-1") for one in (prediction, gold, asked)]

@@ -8,7 +8,7 @@ from lengthwise.logs.readers.given_fields import Fields
 from lengthwise.logs.readers.log_format import row_format
 from lengthwise.logs.readers.log_row import LogRow, Row, UnusableError
 from lengthwise.logs.readers.names import ANSWER, first_of
-from lengthwise.logs.readers.row_values import asked_in, at, label_of, message_text, text_of, verdicts_in
+from lengthwise.logs.readers.row_values import asked_in, at, message_text, step_of, text_of, verdicts_in
 
 OWN = ("step", "prompt", "completion", "advantage", *ANSWER)
 """Columns that are no reward."""
@@ -19,14 +19,14 @@ def _fits(row: Row) -> bool:
 
 
 def _read(row: Row, _: Fields) -> Iterator[LogRow]:
-    text, thinking = _completion(row["completion"])
+    text, thinking = _completion(row.get("completion"))
     gold = first_of(row, ANSWER)
     yield LogRow(
         response=text,
         answer=None if gold is None else row[gold],
         reasoning=thinking,
-        problem=asked_in(row["prompt"]),
-        category=f"step {label_of(row['step'], 'step')}",
+        problem=asked_in(row.get("prompt")),
+        category=step_of(row),
         verdicts=verdicts_in(row, OWN),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lengthwise.logs.readers.given_fields import Fields
 from lengthwise.logs.readers.log_format import row_format
 from lengthwise.logs.readers.log_row import LogRow, Row, UnusableError
-from lengthwise.logs.readers.row_values import label_of, text_of, verdicts_in
+from lengthwise.logs.readers.row_values import step_of, text_of, verdicts_in
 
 OWN = ("input", "output", "gts", "step", "request_id", "uid", "data_source")
 """Columns that are no verdict."""
@@ -19,14 +19,14 @@ def _fits(row: Row) -> bool:
 
 
 def _read(row: Row, _: Fields) -> Iterator[LogRow]:
-    output = text_of(row["output"], "output")
+    output = text_of(row.get("output"), "output")
     if output is None:
         raise UnusableError("no output", "it is null")
     yield LogRow(
         response=output,
         answer=row.get("gts"),
-        problem=text_of(row["input"], "input"),
-        category=f"step {label_of(row['step'], 'step')}",
+        problem=text_of(row.get("input"), "input"),
+        category=step_of(row),
         verdicts=verdicts_in(row, OWN),
         notes=() if "acc" in row else (SHAPED,),
     )
