@@ -220,6 +220,44 @@ def test_gates_6_what_wrong_answers_are_paid(name: str, wrong: list[float], spre
     assert float(alone.max() - alone.min()) == pytest.approx(spread, abs=5e-5)
 
 
+# rewards with the options of their methods' defaults, by the cap
+DEFAULTS: dict[str, Callable[[int, Rows], torch.Tensor]] = {
+    "l1-exact": lambda cap, r: o.budget_exact(r[0], r[1], cap // 2),
+    "shorter-better": lambda cap, r: o.shortest_correct(*r),
+    "linear-price": lambda cap, r: o.linear_price(r[0], r[1], price=1e-4),
+    "l1-max": lambda cap, r: o.budget_max(r[0], r[1], cap // 2),
+    "alp": lambda cap, r: o.adaptive_penalty(*r),
+    "hapo": lambda cap, r: o.history_length(r[0], r[1], torch.full_like(r[1], 400)),
+    "kimi": lambda cap, r: base_of(r[0]) + o.min_max_length(*r),
+    "cosine": lambda cap, r: o.cosine_length(r[0], r[1], limit=cap),
+    "laser-de": lambda cap, r: o.step_bonus(r[0], r[1], r[0] | True, target=cap // 2, repetitive=r[0] & False),
+    "grpo-lambda": lambda cap, r: o.selective_length_penalty(*r),
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_gates_6_a_reward_that_can_pay_wrong_more_than_right_is_found_before_the_run(name: str) -> None:
+    gaps = []
+    for cap in (1000, 16_000):
+        rows = o.probe_groups(cap=cap)
+        gaps.append(float(order_gap(DEFAULTS[name](cap, rows), rows[0], rows[2])))
+    assert gaps[0] > 0
+    # the page: three of them at a cap of 16,000, and l1-max ties
+    assert (gaps[1] < 0) is (name in ("l1-exact", "shorter-better", "linear-price"))
+    assert (gaps[1] == 0) is (name == "l1-max")
+
+
+def test_probe_groups_are_mixed_and_reach_the_ends() -> None:
+    correct, num_tokens, group_ids = o.probe_groups(cap=100, points=3)
+    # 3^2 groups of two and 2 * 3^3 of three
+    assert len(group_ids.unique()) == 63 and len(correct) == 18 + 162 and mixed_groups(correct, group_ids).all()
+    assert num_tokens.unique().tolist() == [1, 50, 100]
+    assert o.probe_groups(cap=2)[1].unique().tolist() == [1, 2] and o.probe_groups(cap=1)[1].unique().tolist() == [1]
+    for option in ("cap", "points"):
+        with pytest.raises(ConfigError, match=f"{option} is 0"):
+            o.probe_groups(**{"cap": 5, option: 0})  # type: ignore[arg-type]
+
+
 # ---- against a loop ---------------------------------------------------------------------------------------
 
 

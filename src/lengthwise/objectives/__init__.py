@@ -30,10 +30,13 @@ from lengthwise.objectives.constrained import updated_multiplier as updated_mult
 from lengthwise.objectives.distillation import reverse_kl as reverse_kl
 from lengthwise.objectives.distillation import reverse_kl_of_states as reverse_kl_of_states
 from lengthwise.objectives.distillation import teacher_is_copied as teacher_is_copied
+from lengthwise.objectives.exits import entropy_exit as entropy_exit
+from lengthwise.objectives.exits import trial_confidence as trial_confidence
 from lengthwise.objectives.gates import gate as gate
 from lengthwise.objectives.gates import gate_metrics as gate_metrics
 from lengthwise.objectives.gates import guarded_product as guarded_product
 from lengthwise.objectives.gates import order_gap as order_gap
+from lengthwise.objectives.gates import probe_groups as probe_groups
 from lengthwise.objectives.losses import clipped_surrogate as clipped_surrogate
 from lengthwise.objectives.losses import clipped_value as clipped_value
 from lengthwise.objectives.losses import drpo as drpo
@@ -113,6 +116,7 @@ __all__ = [
     "efficiency_bonus",
     "effort_reward",
     "egae",
+    "entropy_exit",
     "even_budgets",
     "explained_variance",
     "filtered_likelihood",
@@ -145,6 +149,7 @@ __all__ = [
     "positive_lm",
     "preferred_group",
     "preferred_mode",
+    "probe_groups",
     "quantile_slack",
     "reference_ratio",
     "relative_length",
@@ -162,6 +167,7 @@ __all__ = [
     "step_bonus",
     "teacher_is_copied",
     "tier_targets",
+    "trial_confidence",
     "truncation",
     "updated_history",
     "updated_multiplier",

@@ -142,6 +142,40 @@ def order_gap(rewards: torch.Tensor, correct: torch.Tensor, group_ids: torch.Ten
     return gap.min() if len(gap) else gap.new_full((), math.inf)
 
 
+def probe_groups(*, cap: int, points: int = 9) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mixed groups of every length up to a cap, on a grid: what to ask a reward before a run, with `order_gap`.
+
+    Groups of a right and a wrong row, of two right and a wrong one, and of a right and two wrong ones, each with all
+    combinations of ``points`` lengths spread evenly from 1 to the cap.
+
+    Ours. ``order_gap(reward(*probe_groups(cap=cap)), correct, group_ids)`` of 0 or less shows that the reward, with
+    its options, can pay a wrong answer as much as a right one or more. Above 0 it is no proof for lengths between.
+
+    Args:
+        cap: the longest response, at least 1.
+        points: lengths on the grid, at least 2; fewer where the cap has not so many.
+
+    Returns:
+        ``correct`` bool [B], ``num_tokens`` int64 [B] and ``group_ids`` int64 [B], on the CPU. No group of one,
+        all-correct or all-wrong group is among them.
+
+    Raises:
+        ConfigError: ``cap`` or ``points`` out of range.
+    """
+    checks.whole("cap", cap, low=1)
+    checks.whole("points", points, low=2)
+
+    grid = torch.linspace(1, cap, points, dtype=torch.float64).round().long().unique()
+    verdicts, lengths, sizes = [], [], []
+    for kinds in ((True, False), (True, True, False), (True, False, False)):
+        groups = torch.cartesian_prod(*[grid] * len(kinds))
+        lengths.append(groups.reshape(-1))
+        verdicts.append(torch.tensor(kinds).repeat(len(groups)))
+        sizes += [len(kinds)] * len(groups)
+    group_ids = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    return torch.cat(verdicts), torch.cat(lengths), group_ids
+
+
 def gate_metrics(
     base: torch.Tensor,
     shaped: torch.Tensor,
