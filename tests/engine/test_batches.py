@@ -161,6 +161,12 @@ def test_grading_sees_the_problem_and_the_response():
     )
     assert graded.answer_correct.tolist() == [False, False, True]
     assert seen == [(4, made.response(0)), (4, made.response(1)), (9, made.response(2))]
+    asked = []
+    whole = Task(
+        [[1]], lambda number, tokens: False, grade_all=lambda *batch: asked.append(batch) or [True, False, True]
+    )
+    assert grade_rollouts(made, whole).answer_correct.tolist() == [True, False, True]
+    assert asked == [([4, 4, 9], [made.response(row) for row in range(3)])]
 
 
 def test_a_task_without_problems_is_refused():

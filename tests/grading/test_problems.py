@@ -205,6 +205,24 @@ def test_a_hostile_response_cannot_hang_training(tmp_path, monkeypatch):
     quick.grader.close()
 
 
+def test_a_batch_is_graded_side_by_side_as_each_by_itself(tmp_path, monkeypatch):
+    (tmp_path / "hanging.py").write_text(
+        "def grade(response, answer):\n    while '13' in response: pass\n    return answer in response\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    made = problems(grader="hanging:grade")
+    grader = SafeGrader(made.contract, grader="hanging:grade", seconds=0.5, workers=2)
+    quick = dataclasses.replace(made, grader=grader)
+    responses = [ids(text) for text in ("A: 12 <eos>", "A: 13 <eos>", "A: 7 <eos>", "A: 7 <eos>")]
+    task = quick.task()
+    assert task.grade_all is not None
+    assert task.grade_all([0, 0, 1, 0], responses) == [True, False, True, False]
+    assert grader.timeouts == 1
+    grader.close()
+    plain = problems()  # the lab's comparison of texts, in this process
+    assert plain.responses_are_right([0, 0, 1, 0], responses) == [True, False, True, False]
+
+
 def test_a_task_has_the_same_prompts_and_verdicts():
     made = problems(stop_strings=("STOP",))
     task = made.task()

@@ -73,10 +73,7 @@ def verdict_function(problems: Problems) -> Callable[..., list[float]]:
     place = {name: number for number, name in enumerate(problems.ids)}
 
     def verdict(completion_ids: Sequence[Sequence[int]], problem_id: Sequence[str], **_: Any) -> list[float]:
-        return [
-            float(problems.is_right(place[name], list(tokens)))
-            for name, tokens in zip(problem_id, completion_ids, strict=True)
-        ]
+        return [float(right) for right in problems.responses_are_right([place[n] for n in problem_id], completion_ids)]
 
     return verdict
 

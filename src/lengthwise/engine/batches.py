@@ -27,7 +27,8 @@ class Task:
 
     `world`, if any, makes from the problem of every row, and a generator for what is left to chance, what may write
     tokens into the responses. `instruct(problem, words)` is the prompt with words before the problem, and
-    `token_id(text)` the one token that a text is: for methods that speak to the model.
+    `token_id(text)` the one token that a text is: for methods that speak to the model. `grade_all` is `grade` of a
+    whole batch, for graders that work side by side.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -35,6 +36,7 @@ class Task:
     world: TaskWorld | None = None
     instruct: Callable[[int, str], list[int]] | None = None
     token_id: Callable[[str], int] | None = None
+    grade_all: Callable[[Sequence[int], Sequence[list[int]]], Sequence[bool]] | None = None
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -76,9 +78,12 @@ def _epoch(epoch: int, count: int, seed: int) -> Tensor:
 
 def grade_rollouts(rollouts: Rollouts, task: Task) -> Rollouts:
     """Fill in `answer_correct` with the grader's verdicts."""
-    verdicts = [
-        task.grade(int(problem), rollouts.response(row)) for row, problem in enumerate(rollouts.problem_ids.tolist())
-    ]
+    problems: list[int] = rollouts.problem_ids.tolist()
+    responses = [rollouts.response(row) for row in range(len(rollouts))]
+    if task.grade_all is not None:
+        verdicts = list(task.grade_all(problems, responses))
+    else:
+        verdicts = [task.grade(problem, tokens) for problem, tokens in zip(problems, responses, strict=True)]
     return rollouts.with_fields(answer_correct=torch.tensor(verdicts, device=rollouts.finished.device))
 
 

@@ -73,8 +73,8 @@ def sample_answers(
 ) -> Rollouts:
     """`draw` responses and grade them."""
     rollouts = draw(policy, problems, sampling, world=world)
-    owners = rollouts.problem_ids.tolist()
-    verdicts = [problems.is_right(owner, rollouts.response(row)) for row, owner in enumerate(owners)]
+    responses = [rollouts.response(row) for row in range(len(rollouts))]
+    verdicts = problems.responses_are_right(rollouts.problem_ids.tolist(), responses)
     return rollouts.with_fields(answer_correct=torch.tensor(verdicts, device=policy.device))
 
 

@@ -17,6 +17,9 @@ from lengthwise.grading.graders import grader_name, load_grader
 from lengthwise.grading.prompt_contract import PROBLEM_SLOT, PromptContract, gold_answer, problem_text, render
 from lengthwise.grading.worker_pool import SafeGrader
 
+WORKERS = 2
+"""Processes that grade a batch."""
+
 
 @dataclass(frozen=True)
 class Questions:
@@ -81,9 +84,20 @@ class Problems(Questions):
         """The grader's verdict on one response, whether or not it was cut."""
         return bool(self.grader(self.response_text(tokens), self.answers[problem]))
 
+    def are_right(self, problems: Sequence[int], texts: Sequence[str]) -> list[bool]:
+        """The grader's verdicts on many responses, one text for each number of a problem; graded side by side."""
+        pairs = [(text, self.answers[problem]) for problem, text in zip(problems, texts, strict=True)]
+        if isinstance(self.grader, SafeGrader):
+            return [bool(verdict) for verdict in self.grader.grade_all(pairs)]
+        return [bool(self.grader(*pair)) for pair in pairs]
+
+    def responses_are_right(self, problems: Sequence[int], responses: Sequence[Sequence[int]]) -> list[bool]:
+        """`are_right` of responses as token ids."""
+        return self.are_right(problems, [self.response_text(tokens) for tokens in responses])
+
     def task(self) -> Task:
         """The same problems as something to train on."""
-        return Task(self.prompts, self.is_right, self.stops, self.instructed, self.token_id)
+        return Task(self.prompts, self.is_right, self.stops, self.instructed, self.token_id, self.responses_are_right)
 
     def instructed(self, problem: int, words: str) -> list[int]:
         """The prompt of a problem with words before the problem, as token ids."""
@@ -186,7 +200,7 @@ def prepare(
     """Render rows under a resolved contract and check that each fits the model with `cap` response tokens.
 
     ``grader``: your own in place of the contract's, as ``module:function`` or as a function. All but a function, and
-    the lab's comparison of texts, grade in a worker process under a time limit (see `worker_pool.SafeGrader`). The
+    the lab's comparison of texts, grade in worker processes under a time limit (see `worker_pool.SafeGrader`). The
     other options are those of `read_questions`.
 
     Raises:
@@ -214,7 +228,7 @@ def prepare(
         prompts.append(ids)
     if isinstance(grader, str):
         load_grader(grader)  # a wrong name is a complaint now, not of a worker later
-    own = _of_alternatives(grader) if callable(grader) else SafeGrader(contract, grader=grader)
+    own = _of_alternatives(grader) if callable(grader) else SafeGrader(contract, grader=grader, workers=WORKERS)
     name = getattr(grader, "__name__", "own grader") if callable(grader) else grader
     return Problems(
         **{field.name: getattr(read, field.name) for field in fields(Questions)},

@@ -28,7 +28,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection, wait
@@ -176,33 +176,38 @@ class IsolatedPool(Generic[T, R]):
 
 
 class SafeGrader:
-    """A grader in a worker process of its own: ``(response, answer) -> Verdict``, and nothing hangs or dies.
+    """A grader in worker processes of its own: ``(response, answer) -> Verdict``, and nothing hangs or dies.
 
     ``contract``: as for `graders.grade`. ``grader``: ``module:function`` of your own instead (`load_grader`).
     ``seconds``: the longest that one response may take. A stopped response is wrong, its ``how`` is `STOPPED`, and
-    ``timeouts`` counts them. The worker starts with the first response; calls from several threads take turns.
+    ``timeouts`` counts them. ``workers`` share the responses of `grade_all`; they start with the first response, and
+    calls from several threads take turns.
     The format ``lab`` without a pattern or a grader of your own compares text, and is graded in this process.
     """
 
-    def __init__(self, contract: PromptContract, *, grader: str | None = None, seconds: float = 5.0) -> None:
+    def __init__(
+        self, contract: PromptContract, *, grader: str | None = None, seconds: float = 5.0, workers: int = 1
+    ) -> None:
         self.timeouts = 0
         self._contract = contract
         self._in_process = contract.answer_format == "lab" and grader is None and contract.answer_pattern is None
         self._turn = threading.Lock()
         self._pool: IsolatedPool[tuple[str, Any], Verdict] = IsolatedPool(
-            functools.partial(make_grader, contract, grader), workers=1, seconds=seconds
+            functools.partial(make_grader, contract, grader), workers=workers, seconds=seconds
         )
 
     def __call__(self, response: str, answer: Any) -> Verdict:
         """Grade one response; errors of the grader are raised as they are."""
+        return self.grade_all([(response, answer)])[0]
+
+    def grade_all(self, pairs: Sequence[tuple[str, Any]]) -> list[Verdict]:
+        """Grade many pairs of response and answer, side by side; errors of the grader are raised as they are."""
         if self._in_process:
-            return grade(response, answer, contract=self._contract)
+            return [grade(response, answer, contract=self._contract) for response, answer in pairs]
         with self._turn:
-            [verdict] = self._pool.map([(response, answer)])
-            if isinstance(verdict, Stopped):
-                self.timeouts += 1
-                return stopped_verdict()
-            return verdict
+            found = list(self._pool.map(pairs))
+            self.timeouts += sum(isinstance(verdict, Stopped) for verdict in found)
+        return [stopped_verdict() if isinstance(verdict, Stopped) else verdict for verdict in found]
 
     def close(self) -> None:
         """End the worker; a later call starts another."""

@@ -34,12 +34,13 @@ def graded_samples(path: Path, problems: Problems, samples: int) -> dict[str, li
     Raises:
         CheckpointError: a problem has not all its samples.
     """
-    answers = dict(zip(problems.ids, problems.answers, strict=True))
-    found: dict[str, list[Sample]] = defaultdict(list)
+    places = {name: place for place, name in enumerate(problems.ids)}
     with path.open(encoding="utf-8") as file:
-        for row in map(json.loads, file):
-            right = row["finished"] and bool(problems.grader(row["response"], answers[row["problem_id"]]))
-            found[row["problem_id"]].append({**row, "correct": right})
+        rows = list(map(json.loads, file))
+    right = problems.are_right([places[row["problem_id"]] for row in rows], [row["response"] for row in rows])
+    found: dict[str, list[Sample]] = defaultdict(list)
+    for row, verdict in zip(rows, right, strict=True):
+        found[row["problem_id"]].append({**row, "correct": row["finished"] and verdict})
     for name in problems.ids:
         found[name].sort(key=lambda row: row["sample"])
         if [row["sample"] for row in found[name]] != list(range(samples)):
