@@ -31,7 +31,7 @@ def test_damage_is_told(tmp_path: Path, path: Path) -> None:
     if path.suffix in NEEDS:
         pytest.importorskip(NEEDS[path.suffix])
     rng = random.Random(path.name)
-    for attempt in range(20):
+    for attempt in range(10):
         data = damaged(path.read_bytes(), rng)
         if attempt % 5 == 0:
             data = damaged(gzip.compress(path.read_bytes()), rng)

@@ -30,6 +30,9 @@ class JoinedRows:
     ) -> None:
         self._db.close()
 
+    def __del__(self) -> None:
+        self._db.close()  # a log that is not read to its end keeps its facts as long as itself
+
     def add(self, key: str, part: str, value: object) -> bool:
         """Keep a value; false, and nothing changes, where there is one already."""
         facts = (clean(key), clean(part), json.dumps(value, default=str))

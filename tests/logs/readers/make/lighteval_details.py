@@ -6,7 +6,7 @@ Usage, from the repository's root: HF_HUB_OFFLINE=1 python tests/logs/readers/ma
 
 While lighteval reads its tables of tasks it asks the hub for a judge's model, by an option that the hub's client of
 today does not have, and fetches a table of tinyBenchmarks; none of it is used here. It hashes texts, which today's
-xxhash wants as bytes.
+xxhash wants as bytes. Several samples need a model whose generation_config.json says do_sample.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(model: str, out: str) -> None:
 
     settings = "dtype=float32,batch_size=1,generation_parameters={temperature:0.7,max_new_tokens:24}"
     where = ["--output-dir", out, "--save-details"]
-    app(["accelerate", f"model_name={model},{settings}", "sums", "--custom-tasks", TASK, *where])
+    app(["accelerate", f"model_name={model},{settings}", "sums,sums_sampled", "--custom-tasks", TASK, *where])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A task for lighteval_details.sh: three sums, two samples each, from a folder on this machine."""
+"""A task for lighteval_details.sh: three sums, once and in two samples each, from a folder on this machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def prompt(line: dict[str, Any], task_name: str | None = None) -> Doc:
     return Doc(task_name=task_name, query=f"Question: {line['question']}\nAnswer:", choices=[gold], gold_index=0)
 
 
-TASKS_TABLE = [
-    LightevalTaskConfig(
-        name="sums",
+def task(name: str, metrics: list[Any]) -> LightevalTaskConfig:
+    return LightevalTaskConfig(
+        name=name,
         prompt_function=prompt,
         hf_repo="tests/logs/readers/make/problems",
         hf_subset="default",
@@ -25,8 +25,12 @@ TASKS_TABLE = [
         few_shots_split=None,
         few_shots_select=None,
         generation_size=24,
-        metrics=[Metrics.expr_gold_metric, Metrics.exact_match],
-        num_samples=[2],
+        metrics=metrics,
         stop_sequence=["\nQuestion:"],
     )
+
+
+TASKS_TABLE = [
+    task("sums", [Metrics.expr_gold_metric, Metrics.exact_match]),
+    task("sums_sampled", [Metrics.avg_at_n_math(sample_params={"n": 2})]),
 ]

@@ -5,7 +5,7 @@ Its columns are ``doc``, ``model_response`` and ``metric``; with ``__`` around t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from lengthwise.logs.readers.given_fields import Fields
 from lengthwise.logs.readers.log_format import row_format
@@ -15,6 +15,23 @@ from lengthwise.logs.readers.row_values import asked_in, at, label_of, list_at, 
 
 TOGETHER = "lighteval's metric is of all samples of a document together; it is not used"
 CUT = "as many tokens as lighteval's generation_size: taken for cut"
+PADDED = "lighteval's ids end in padding, which is not counted: the response ended by itself"
+LONGEST_PIECE = 24
+
+
+def _without_padding(ids: Sequence[object], text: str) -> int:
+    """How many ids a response has, its EOS included.
+
+    The transformers backend fills all responses of a batch up to the longest with one id, mostly the EOS's. A run of
+    one id at the end is such padding, unless the text ends in as many equal pieces, too: a model that repeats itself.
+    """
+    run = 0
+    while run < len(ids) and ids[-1 - run] == ids[-1]:
+        run += 1
+    if run < 2:
+        return len(ids)
+    repeats = any(text.endswith(text[-size:] * run) for size in range(1, LONGEST_PIECE) if size * run <= len(text))
+    return len(ids) if repeats else len(ids) - run + 1
 
 
 def _part(row: Row, name: str) -> Mapping[str, object]:
@@ -34,22 +51,23 @@ def _read(row: Row, _: Fields) -> Iterator[LogRow]:
     named = label_of(at(doc, "id"), "id")
     gold, several = _gold(doc)
     for place, text in enumerate(texts):
-        ids = at(written, f"output_tokens.{place}")
-        tokens = len(ids) if isinstance(ids, list) and ids else None
-        cut = tokens is not None and tokens >= (_limit(doc) or tokens + 1)
+        ids, shown = list_at(written, f"output_tokens.{place}"), text_of(text, "text") or ""
+        tokens = _without_padding(ids, shown) or None
+        padded = tokens is not None and tokens < len(ids)
+        cut = tokens is not None and not padded and tokens >= (_limit(doc) or tokens + 1)
         yield LogRow(
-            response=text_of(text, "text") or "",
+            response=shown,
             answer=gold,
             any_of=several,
             reasoning=text_of(at(written, f"reasonings.{place}"), "reasonings"),
             num_tokens=tokens,
-            end=End.CUT if cut else End.UNKNOWN,
+            end=End.CUT if cut else End.FINISHED if padded else End.UNKNOWN,
             problem_id=None if named is None else "/".join(part for part in (task, named) if part),
             problem=asked_in(at(doc, "query")),
             sample=place,
             category=task,
             verdicts=verdicts_in(_part(row, "metric"), ()) if len(texts) == 1 else {},
-            notes=tuple(note for note, holds in ((TOGETHER, len(texts) > 1), (CUT, cut)) if holds),
+            notes=tuple(note for note, holds in ((TOGETHER, len(texts) > 1), (CUT, cut), (PADDED, padded)) if holds),
         )
 
 
