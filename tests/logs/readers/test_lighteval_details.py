@@ -40,7 +40,7 @@ def test_a_response_as_long_as_it_may_be_is_cut_and_others_end_unknown(row, read
 
 def test_samples_as_lighteval_wrote_them_are_padded_to_the_longest(files, read):
     pytest.importorskip("pyarrow")
-    assert str(recognise(files / WROTE)) == "lighteval details, 2 samples a row, 2 files"
+    assert str(recognise(files / WROTE)) == "lighteval details, up to 2 samples a row, 2 files"
     ends = {(row.problem_id, row.sample): (row.num_tokens, row.end) for row in read(files / WROTE / "details_sums_s*")}
     # Both have 24 ids; of the second's the last eleven are the EOS.
     assert ends["sums_sampled/2", 0] == (24, End.CUT) and ends["sums_sampled/2", 1] == (14, End.FINISHED)

@@ -93,7 +93,7 @@ def responses(row: Row, fields: Fields, read_row: ReadRow) -> Iterator[LogRow | 
 def samples_said(openings: Sequence[Opening], read_row: ReadRow) -> tuple[str, ...]:
     """How many samples the first rows have, where it is not one each."""
     counts: set[int] = set()
-    for row in openings[0].first:
+    for row in (row for opening in openings for row in opening.first):
         found = [item for item in responses(row, NO_FIELDS, read_row) if isinstance(item, LogRow)]
         counts |= {len(found)} - {0}
     most = max(counts, default=1)
