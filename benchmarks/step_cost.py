@@ -256,7 +256,7 @@ def work(spec: dict[str, Any]) -> None:
 
 def _problems(spec: dict[str, Any], policy: Any) -> Any:
     from lengthwise.lab import chains
-    from lengthwise.runs.demo import chain_problems
+    from lengthwise.runs.chains_demo import chain_problems
 
     # Problems may repeat: a short level does not hold enough distinct ones for every setting.
     count = spec["prompts"] * _total_steps(spec)

@@ -241,7 +241,7 @@ def work(spec: dict[str, Any]) -> None:
 
 def _problems(spec: dict[str, Any], policy: Any, split: str, count: int) -> Any:
     from lengthwise.lab import chains
-    from lengthwise.runs.demo import chain_problems
+    from lengthwise.runs.chains_demo import chain_problems
 
     drawn = chains.problems(count, split=split, seed=spec["seed"], levels=spec["levels"], distinct=False)
     return chain_problems(drawn, policy.folder)

@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     from lengthwise.methods import build_method as build_method
     from lengthwise.reporting.run_report import build_report as build_report
     from lengthwise.runs import Job as Job
-    from lengthwise.runs.demo import demo as demo
-    from lengthwise.runs.shorten.resolve import shorten_by as shorten_by
-    from lengthwise.runs.shorten.shorten import shorten as shorten
+    from lengthwise.runs.chains_demo import demo as demo
+    from lengthwise.runs.shortening.resolve import shorten_by as shorten_by
+    from lengthwise.runs.shortening.shorten import shorten as shorten
     from lengthwise.statistics import Record as Record
     from lengthwise.statistics import compare as compare
 

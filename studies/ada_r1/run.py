@@ -34,8 +34,8 @@ from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods.papers.ada_r1 import AdaR1, ada_r1
 from lengthwise.runs.ada_r1.stages import DPO, PAIRS, SAMPLE, with_stages
-from lengthwise.runs.demo import COMMON_LEVELS, EVAL_CAP, chain_problems, held_out, oracle_mean
-from lengthwise.runs.shorten.stages import FACTS, FOLDER, run_stages, stage_facts
+from lengthwise.runs.chains_demo import COMMON_LEVELS, EVAL_CAP, chain_problems, held_out, oracle_mean
+from lengthwise.runs.shortening.stages import FACTS, FOLDER, run_stages, stage_facts
 from studies.ada_r1.condense import FIRST, REGISTERED, SEEDS, TRAINED
 from studies.running import Place, Run, say
 from studies.summary import Numbers

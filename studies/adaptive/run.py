@@ -36,8 +36,8 @@ from lengthwise.lab import chains, witnesses
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.lab.words import ASK_LONG, ASK_SHORT, OPEN_LONG, OPEN_SHORT
 from lengthwise.methods import build_method
+from lengthwise.runs.chains_demo import chain_problems
 from lengthwise.runs.compare.arenas import WITNESS_CAP, witness_problems
-from lengthwise.runs.demo import chain_problems
 from studies.lab.plan import ADAPTIVE
 from studies.running import Place, Run
 from studies.summary import Numbers

@@ -25,8 +25,7 @@ from lengthwise.generation.sampling import ROWS_AT_ONCE, evaluate, sample_answer
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import dler
-from lengthwise.runs.compare.random_control import coin
-from lengthwise.runs.demo import (
+from lengthwise.runs.chains_demo import (
     CAP,
     EVAL_CAP,
     TRAIN_PROBLEMS,
@@ -36,6 +35,7 @@ from lengthwise.runs.demo import (
     oracle_mean,
     shorten_chains,
 )
+from lengthwise.runs.compare.random_control import coin
 from lengthwise.statistics.metrics import removable_share
 from lengthwise.statistics.records import compare
 from studies.running import Place, Run

@@ -23,7 +23,7 @@ from lengthwise.generation.sampling import ROWS_AT_ONCE, evaluate
 from lengthwise.grading.problems import Problems
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import update_selective_merge
-from lengthwise.runs.demo import EVAL_CAP, demo, held_out
+from lengthwise.runs.chains_demo import EVAL_CAP, demo, held_out
 from studies.running import Place, Run
 from studies.summary import Numbers, pick
 

@@ -24,7 +24,15 @@ from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import dler
 from lengthwise.pretrained import copy_tokenizer
-from lengthwise.runs.demo import CAP, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, demo_training, held_out, oracle_mean
+from lengthwise.runs.chains_demo import (
+    CAP,
+    EVAL_CAP,
+    TRAIN_PROBLEMS,
+    chain_problems,
+    demo_training,
+    held_out,
+    oracle_mean,
+)
 from lengthwise.statistics.records import Record
 from studies.running import Place, Run
 from studies.summary import Numbers

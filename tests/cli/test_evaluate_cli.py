@@ -166,7 +166,7 @@ def test_problems_whose_reference_cannot_be_read_are_left_out_and_counted(tmp_pa
 
 def test_the_labs_own_problems_are_those_of_the_demo() -> None:
     from lengthwise.config.commands import EvaluateSettings
-    from lengthwise.runs.demo import held_out
+    from lengthwise.runs.chains_demo import held_out
     from lengthwise.runs.evaluate import _rows
 
     problems, _ = held_out(500, shipped_reasoner())

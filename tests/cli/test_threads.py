@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
@@ -140,9 +139,9 @@ def test_shorten_as_a_library_takes_one_thread_and_gives_the_others_back(tmp_pat
     def load(job, folder=None):
         raise SeenError(torch.get_num_threads())
 
-    monkeypatch.setattr(importlib.import_module("lengthwise.runs.shorten.shorten"), "load", load)
+    monkeypatch.setattr("lengthwise.runs.shortening.shorten.load", load)
     from lengthwise.config.commands import DemoSettings
-    from lengthwise.runs.demo import demo
+    from lengthwise.runs.chains_demo import demo
 
     with pytest.raises(SeenError, match="1"):
         demo(DemoSettings(out=tmp_path / "out", limit=4))

@@ -21,9 +21,9 @@ from lengthwise.engine.trainer import Trainer
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method
-from lengthwise.runs.demo import chain_problems
-from lengthwise.runs.shorten.job import Job
-from lengthwise.runs.shorten.shorten import shorten
+from lengthwise.runs.chains_demo import chain_problems
+from lengthwise.runs.shortening.job import Job
+from lengthwise.runs.shortening.shorten import shorten
 
 pytestmark = pytest.mark.filterwarnings("ignore::lengthwise.errors.LengthwiseWarning")
 

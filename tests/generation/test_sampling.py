@@ -24,7 +24,7 @@ from lengthwise.generation.sampling import (
 from lengthwise.grading.problems import Problems
 from lengthwise.grading.prompt_contract import preset
 from lengthwise.lab.reasoner import shipped_reasoner
-from lengthwise.runs.demo import chain_problems, measured_chains
+from lengthwise.runs.chains_demo import chain_problems, measured_chains
 
 CAP = 260
 

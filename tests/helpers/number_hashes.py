@@ -22,8 +22,8 @@ from lengthwise.engine.model_folders import weights_sha
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.lab.words import OPEN_LONG, OPEN_SHORT
-from lengthwise.runs.demo import chain_problems, demo_training, shorten_chains
-from lengthwise.runs.shorten.job import Job, load
+from lengthwise.runs.chains_demo import chain_problems, demo_training, shorten_chains
+from lengthwise.runs.shortening.job import Job, load
 
 MODES = {"long_opener": OPEN_LONG, "short_opener": OPEN_SHORT, "control": "opener", "switch_loss": "nll"}
 KNOWN = Path(__file__).with_name("number_hashes.json")

@@ -43,7 +43,7 @@ def made(name: str) -> Any:
 
 def practice() -> Problems:
     """Five chains, one of each level from 1 to 5."""
-    from lengthwise.runs.demo import chain_problems
+    from lengthwise.runs.chains_demo import chain_problems
 
     rows = [chain for level in (1, 2, 3, 4, 5) for chain in chains.problems(1, split="train", seed=1, levels=[level])]
     return chain_problems(rows[:GROUPS], shipped_reasoner())

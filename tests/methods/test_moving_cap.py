@@ -17,7 +17,7 @@ from lengthwise.errors import ConfigError, InputError, LengthwiseWarning
 from lengthwise.methods import METHODS, build_method, options_of
 from lengthwise.methods.moving_cap import under_schedule
 from lengthwise.objectives import cosine_cap, stair_cap, stair_cosine_cap
-from lengthwise.runs.shorten.resolve import method_options
+from lengthwise.runs.shortening.resolve import method_options
 
 NEEDS_ONE_CAP = [name for name, declared in METHODS.items() if declared.one_cap is not None]
 SHAPES = {"cosine": cosine_cap, "stair": stair_cap, "stair-cosine": stair_cosine_cap}

@@ -23,7 +23,7 @@ from lengthwise.methods.papers.ada_r1 import BiLevel, ada_r1
 from lengthwise.runs.ada_r1.dpo import micro_batch, pair_tokens, train_on_pairs
 from lengthwise.runs.ada_r1.pairs import graded_samples, problem_pairs, read_pairs, write_pairs
 from lengthwise.runs.ada_r1.stages import short_folder, with_stages
-from lengthwise.runs.demo import chain_problems
+from lengthwise.runs.chains_demo import chain_problems
 
 HERE = (TrainingRuntime(), Adaptation())
 

@@ -28,8 +28,8 @@ from lengthwise.optional_imports import importing
 from lengthwise.runs.ada_r1 import dpo
 from lengthwise.runs.ada_r1.dpo import check_trl, pair_tokens, train_on_pairs
 from lengthwise.runs.ada_r1.pairs import read_pairs
-from lengthwise.runs.demo import chain_problems
-from lengthwise.runs.shorten.resolve import method_options, shorten_by
+from lengthwise.runs.chains_demo import chain_problems
+from lengthwise.runs.shortening.resolve import method_options, shorten_by
 
 HERE = (TrainingRuntime(device="cpu"), Adaptation())
 LEARNING = ("samples=3", "lr=1e-4", "batch=4", "epochs=1")

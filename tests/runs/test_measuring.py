@@ -21,7 +21,7 @@ from lengthwise.errors import ConfigError, InputError
 from lengthwise.pretrained import read_config
 from lengthwise.runs.measuring import cap_words, room, usual_cap
 from lengthwise.runs.resource_estimate import BYTES, machine_speed, measuring, parameter_counts
-from lengthwise.runs.shorten.resolve import shorten_by
+from lengthwise.runs.shortening.resolve import shorten_by
 from lengthwise.statistics.records import Record, check_comparable
 
 
@@ -119,7 +119,7 @@ def test_a_refusal_of_the_folder_stands_alone(model, data, monkeypatch, capsys):
 
 def test_the_first_line_of_shorten(tmp_path, model, data, monkeypatch):
     heard: list[str] = []
-    monkeypatch.setattr(sys.modules["lengthwise.runs.shorten.shorten"], "evaluate", lambda *a, **o: 1 / 0)
+    monkeypatch.setattr("lengthwise.runs.shortening.shorten.evaluate", lambda *a, **o: 1 / 0)
     asked = ShortenSettings.from_dict(
         {"model": str(model), "data": str(data), "out": tmp_path / "run", "eval_data": str(data), "cap": 48,
          "preset": "lab"}

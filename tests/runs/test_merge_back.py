@@ -15,7 +15,7 @@ from lengthwise.errors import ConfigError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import update_selective_merge
-from lengthwise.runs.shorten.resolve import shorten_by
+from lengthwise.runs.shortening.resolve import shorten_by
 
 
 def asked(folder: Path, **changes: Any) -> ShortenSettings:

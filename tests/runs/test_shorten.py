@@ -17,10 +17,10 @@ from lengthwise.generation.sampling import evaluate
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method
 from lengthwise.pretrained import read_config
-from lengthwise.runs.demo import EVAL_CAP, first_pass, held_out, oracle_mean
+from lengthwise.runs.chains_demo import EVAL_CAP, first_pass, held_out, oracle_mean
 from lengthwise.runs.resource_estimate import Estimate, device_name, estimate
-from lengthwise.runs.shorten.auto_cap import choose_cap
-from lengthwise.runs.shorten.resolve import method_options
+from lengthwise.runs.shortening.auto_cap import choose_cap
+from lengthwise.runs.shortening.resolve import method_options
 
 
 def asked(tmp_path: Path, **changes: object) -> ShortenSettings:

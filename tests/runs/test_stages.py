@@ -27,8 +27,8 @@ from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import update_selective_merge
 from lengthwise.methods.papers.t_ppo import t_ppo
 from lengthwise.runs.compare.arenas import WITNESS_CAP, witness_problems
-from lengthwise.runs.shorten.shorten import _forewarn
-from lengthwise.runs.shorten.stages import check_names, merge_back, run_stages, stage_facts
+from lengthwise.runs.shortening.shorten import _forewarn
+from lengthwise.runs.shortening.stages import check_names, merge_back, run_stages, stage_facts
 
 SECONDS = 600
 

@@ -22,7 +22,7 @@ from lengthwise.grading.problems import Problems
 from lengthwise.lab.shipped_models import model_folder
 from lengthwise.methods import build_method
 from lengthwise.pretrained import load_tokenizer, read_config
-from lengthwise.runs.shorten.resolve import check_used, read_own_options
+from lengthwise.runs.shortening.resolve import check_used, read_own_options
 
 MICRO_BATCH_ROWS = 8
 

@@ -11,7 +11,7 @@ from lengthwise.config.commands import DemoSettings
 
 def demo(settings: DemoSettings) -> None:
     """Run the demo, in a new folder unless one is given, and show what came of it."""
-    from lengthwise.runs.demo import demo as run
+    from lengthwise.runs.chains_demo import demo as run
 
     if settings.out is None:
         settings = settings.replace(out=tempfile.mkdtemp(prefix="lengthwise-demo-"))

@@ -15,7 +15,7 @@ def shorten(settings: ShortenSettings) -> None:
     if settings.dry_run:
         _dry_run(settings)
         return
-    from lengthwise.runs.shorten.resolve import shorten_by
+    from lengthwise.runs.shortening.resolve import shorten_by
 
     with progress() as listener:
         outcome = shorten_by(settings, listener=listener)
@@ -28,7 +28,7 @@ def shorten(settings: ShortenSettings) -> None:
 
 
 def _dry_run(settings: ShortenSettings) -> None:
-    from lengthwise.runs.shorten.dry_run import dry_run, dry_run_lines
+    from lengthwise.runs.shortening.dry_run import dry_run, dry_run_lines
 
     shown = dry_run(settings)
     if settings.json_:

@@ -1,13 +1,13 @@
 """What each command does, from top to bottom: measure, shorten, measure again, compare, repair, extend."""
 
+from lengthwise.runs.chains_demo import demo as demo
 from lengthwise.runs.compare.arms import Arm as Arm
 from lengthwise.runs.compare.compare_methods import compare_methods as compare_methods
 from lengthwise.runs.compare.request import Comparison as Comparison
-from lengthwise.runs.demo import demo as demo
 from lengthwise.runs.evaluate import evaluate_model as evaluate_model
-from lengthwise.runs.shorten.job import Job as Job
-from lengthwise.runs.shorten.resolve import shorten_by as shorten_by
-from lengthwise.runs.shorten.shorten import shorten as shorten
+from lengthwise.runs.shortening.job import Job as Job
+from lengthwise.runs.shortening.resolve import shorten_by as shorten_by
+from lengthwise.runs.shortening.shorten import shorten as shorten
 
 __all__ = [
     "Arm",

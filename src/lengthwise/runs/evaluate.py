@@ -50,8 +50,8 @@ from lengthwise.logs.log_grading import grade_log
 from lengthwise.logs.token_breakdown import load_words
 from lengthwise.pretrained import empty_model, load_tokenizer, read_words
 from lengthwise.reporting.grade_report import build_report
+from lengthwise.runs.chains_demo import TEST_PROBLEMS, measured_chains
 from lengthwise.runs.compare_records import load_record
-from lengthwise.runs.demo import TEST_PROBLEMS, measured_chains
 from lengthwise.runs.evaluation_notes import notes_of, warn_of_unclosed
 from lengthwise.runs.evaluation_summary import compare, drawn_facts, record_of_rows
 from lengthwise.runs.measuring import cap_words, room, usual_cap

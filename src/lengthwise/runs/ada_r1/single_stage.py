@@ -10,9 +10,9 @@ from lengthwise.grading.problems import Problems
 from lengthwise.methods.papers.ada_r1 import AdaR1
 from lengthwise.runs.ada_r1.stages import DPO, NEEDS
 from lengthwise.runs.run_folder import open_run
-from lengthwise.runs.shorten.job import Job, Listener, config_of, load, resolve_method, stage_inputs
-from lengthwise.runs.shorten.shorten import shorten
-from lengthwise.runs.shorten.stages import run_stages, stage_facts
+from lengthwise.runs.shortening.job import Job, Listener, config_of, load, resolve_method, stage_inputs
+from lengthwise.runs.shortening.shorten import shorten
+from lengthwise.runs.shortening.stages import run_stages, stage_facts
 from lengthwise.threads import on_few_threads
 
 EVALUATE = "evaluate"

@@ -21,11 +21,11 @@ from lengthwise.grading.prompt_contract import preset, resolve
 from lengthwise.lab import chains, search, witnesses
 from lengthwise.lab.shipped_models import model_folder
 from lengthwise.pretrained import load_tokenizer, read_config, read_words
+from lengthwise.runs.chains_demo import COMMON_LEVELS, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, first_pass, oracle_mean
 from lengthwise.runs.compare.free_baselines import AGREES, Baseline, baselines_for, forced, temperatures_for
 from lengthwise.runs.compare.request import LAB, Comparison
-from lengthwise.runs.demo import COMMON_LEVELS, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, first_pass, oracle_mean
 from lengthwise.runs.measuring import room, usual_cap
-from lengthwise.runs.shorten.resolve import HELD_OUT_SHARE, share_of
+from lengthwise.runs.shortening.resolve import HELD_OUT_SHARE, share_of
 
 T = TypeVar("T")
 

@@ -24,8 +24,8 @@ from lengthwise.runs.compare.arenas import Arena, open_arena
 from lengthwise.runs.compare.folder import FAILED, PLAN, REQUEST, base_folder, baseline_file, run_folder
 from lengthwise.runs.compare.request import STEPS_AT_MOST, Comparison
 from lengthwise.runs.run_folder import RECORDS, TEXTS
-from lengthwise.runs.shorten.job import Job, load
-from lengthwise.runs.shorten.shorten import measure, shorten
+from lengthwise.runs.shortening.job import Job, load
+from lengthwise.runs.shortening.shorten import measure, shorten
 from lengthwise.statistics.records import Record
 
 TEST = "test"

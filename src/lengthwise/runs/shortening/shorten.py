@@ -27,9 +27,9 @@ from lengthwise.methods.papers.ada_r1 import AdaR1
 from lengthwise.reporting.run_report import build_report
 from lengthwise.runs.ada_r1.stages import measure_short
 from lengthwise.runs.run_folder import MODEL, OUTCOME, RECORDS, TEXTS, open_run
-from lengthwise.runs.shorten.job import Job, Listener, config_of, load, resolve_method, stage_inputs
-from lengthwise.runs.shorten.outcome import summarise
-from lengthwise.runs.shorten.stages import FOLDER, run_stages, stage_facts
+from lengthwise.runs.shortening.job import Job, Listener, config_of, load, resolve_method, stage_inputs
+from lengthwise.runs.shortening.outcome import summarise
+from lengthwise.runs.shortening.stages import FOLDER, run_stages, stage_facts
 from lengthwise.statistics.records import Record
 from lengthwise.threads import on_few_threads
 

@@ -23,7 +23,7 @@ from lengthwise.lab.shipped_models import model_folder
 from lengthwise.methods import build_method
 from lengthwise.runs.resource_estimate import device_name, estimate, measuring, parameter_counts
 from lengthwise.runs.run_folder import check_run_folder
-from lengthwise.runs.shorten.resolve import Prepared, prepared
+from lengthwise.runs.shortening.resolve import Prepared, prepared
 from lengthwise.threads import threads_for
 
 TEXTS = 20

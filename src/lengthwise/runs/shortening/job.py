@@ -24,7 +24,7 @@ from lengthwise.methods.papers.ada_r1 import AdaR1
 from lengthwise.methods.user_method import source_of
 from lengthwise.runs.ada_r1.stages import DPO, with_stages
 from lengthwise.runs.run_folder import PART, environment
-from lengthwise.runs.shorten.stages import check_names, merge_back, stage_facts
+from lengthwise.runs.shortening.stages import check_names, merge_back, stage_facts
 
 Listener = Callable[[str, Mapping[str, Any]], None]
 """Told of progress: (event, facts). Events: phase, step, said (text)."""

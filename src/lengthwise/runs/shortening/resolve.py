@@ -28,9 +28,9 @@ from lengthwise.pretrained import read_words
 from lengthwise.runs.ada_r1.single_stage import run_one_stage
 from lengthwise.runs.measuring import LONGEST_EVAL, cap_words, room, usual_cap
 from lengthwise.runs.run_folder import check_run_folder
-from lengthwise.runs.shorten.auto_cap import CapChoice, choose_cap
-from lengthwise.runs.shorten.job import Job, Listener
-from lengthwise.runs.shorten.shorten import shorten
+from lengthwise.runs.shortening.auto_cap import CapChoice, choose_cap
+from lengthwise.runs.shortening.job import Job, Listener
+from lengthwise.runs.shortening.shorten import shorten
 from lengthwise.threads import threads_for
 
 if TYPE_CHECKING:

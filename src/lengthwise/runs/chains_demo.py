@@ -22,8 +22,8 @@ from lengthwise.grading.prompt_contract import preset, resolve
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.pretrained import load_tokenizer
-from lengthwise.runs.shorten.job import Job, Listener
-from lengthwise.runs.shorten.shorten import shorten
+from lengthwise.runs.shortening.job import Job, Listener
+from lengthwise.runs.shortening.shorten import shorten
 from lengthwise.statistics.records import Record
 from lengthwise.threads import threads_for
 
