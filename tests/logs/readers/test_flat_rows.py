@@ -50,6 +50,11 @@ def test_forty_rows_are_the_same_whatever_the_thinking_is_called(read, write, na
     assert {row.notes for row in found} == {() if name == "reasoning" else (f"thinking is read from {name}",)}
 
 
+def test_a_generation_is_a_sample_where_it_is_a_number(read, write):
+    rows = read(write([GOOD | {"generation": 3}, {"generation": "so 4", "answer": "4"}]))
+    assert [(row.response, row.sample) for row in rows] == [("The answer is 4", 3), ("so 4", None)]
+
+
 def test_a_full_row(read, write):
     (row,) = read(write([FULL | {"correct": True, "score": 0.5}]))
     assert (row.reasoning_tokens, row.sample, row.end, row.finished) == (3, 1, End.FINISHED, True)

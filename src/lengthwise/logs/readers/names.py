@@ -23,7 +23,8 @@ PROBLEM = ("problem", "question", "query", "prompt", "input", "messages")
 ID = ("problem_id", "doc_id", "custom_id")
 ROW_ID = ("id", "index")
 """May be of the problem, or of the row."""
-SAMPLE = ("sample", "epoch", "generation_id", "sample_id")
+SAMPLE = ("sample", "epoch", "generation", "generation_id", "sample_id")
+"""A ``generation`` is a sample where it is a whole number, and else a response."""
 END = ("finished", "finish_reason", "stop_reason")
 CATEGORY = ("category", "subject", "task", "level", "type", "problem_type")
 VERDICT = ("correct", "is_correct", "acc", "accuracy", "exact_match", "score", "reward", "passed", "verdict")

@@ -43,7 +43,7 @@ def read_flat(row: Row, fields: Fields) -> Iterator[LogRow]:
     asked = next(named_problem(row), None)
     named, of_id = _problem_id(row, asked)
     kind = first_of(row, CATEGORY)
-    sample = first_of(row, SAMPLE)
+    sample = next((name for name in there(row, SAMPLE) if name not in RESPONSE or isinstance(row[name], int)), None)
     notes = [f"thinking is read from {apart}"] if apart not in (None, THINKING[0]) else []
     yield LogRow(
         response=response,
