@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from lengthwise.config.commands import MergeSettings
 from lengthwise.config.groups.weights import MergedTensors
@@ -178,7 +177,7 @@ def _settings(base: FolderSource, other: FolderSource, *, heads_settled: bool) -
         )
 
 
-def _with_theta(config: dict[str, Any]) -> dict[str, Any]:
+def _with_theta(config: Mapping[str, object]) -> Mapping[str, object]:
     """The settings with the rotary base where older folders have it, so that old and new ones can be compared."""
     rope = config.get("rope_parameters")
     theta = rope.get("rope_theta") if isinstance(rope, dict) else None
@@ -206,7 +205,7 @@ def _output(name: str, info: TensorInfo, chosen: frozenset[str], out_dtype: str 
     return TensorInfo(info.shape, FLOATING[out_dtype])
 
 
-def _dtype_change(out_dtype: str | None, config: dict[str, Any]) -> dict[str, Any]:
+def _dtype_change(out_dtype: str | None, config: Mapping[str, object]) -> dict[str, object]:
     if out_dtype is None:
         return {}
     return {"torch_dtype" if "torch_dtype" in config else "dtype": out_dtype}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ HEADS = ("lm_head.weight", "embed_out.weight")
 _CHUNK = 1 << 20
 
 
-def settle_heads(sources: Sequence[FolderSource], head: str | None) -> tuple[list[Finding], dict[str, Any]]:
+def settle_heads(sources: Sequence[FolderSource], head: str | None) -> tuple[list[Finding], dict[str, object]]:
     """Bring the models' heads in line as asked, and say what stays unsettled and which settings change.
 
     Nothing is to be done where no file holds a head, or all do and none is tied. Else ``head`` decides: ``untie``

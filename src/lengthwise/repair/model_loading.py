@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +13,10 @@ from lengthwise.errors import InputError
 from lengthwise.files import read_json
 from lengthwise.optional_imports import importing
 from lengthwise.pretrained import check_vocabulary, load_model, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Loaded:
     settings, the base's for an adapter.
     """
 
-    model: Any
-    tokenizer: Any
+    model: PreTrainedModel
+    tokenizer: Tokenizer
     file_name: Callable[[str], str]
     files: Path
 
@@ -66,7 +70,7 @@ def _base_folder(folder: Path, base: Path | None) -> Path:
     return named
 
 
-def _with_adapter(model: Any, folder: Path) -> Any:
+def _with_adapter(model: PreTrainedModel, folder: Path) -> Any:
     with importing("a LoRA adapter", "peft", "trl"):
         from peft import PeftModel
     try:

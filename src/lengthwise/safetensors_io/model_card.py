@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lengthwise.files import atomic_write_json, atomic_write_text, read_json
 from lengthwise.pretrained import copy_tokenizer
@@ -18,7 +17,7 @@ KEPT = (
 """What a folder needs beside its weights and tokenizer."""
 
 
-def copy_settings(source: Path, target: Path, changes: Mapping[str, Any]) -> None:
+def copy_settings(source: Path, target: Path, changes: Mapping[str, object]) -> None:
     """Copy settings, tokenizer and licence, and change what the new weights need changed in the config."""
     for file in sorted({file for pattern in KEPT for file in source.glob(pattern) if file.is_file()}):
         shutil.copyfile(file, target / file.name)
@@ -34,7 +33,7 @@ def write_card(
     tag: str,
     what: Sequence[str],
     models: Sequence[str],
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     notes: Sequence[str],
 ) -> None:
     """Write README.md: front matter, what was done to which models, with which options, and what to know."""

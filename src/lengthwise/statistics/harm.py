@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from numbers import Real
-from typing import Any
 
 import numpy as np
 
@@ -42,7 +41,7 @@ class OwnJudge:
     """
 
     path: str
-    function: Callable[[Sequence[str], Sequence[str]], Any]
+    function: Callable[[Sequence[str], Sequence[str]], Iterable[object]]
     threshold: float = THRESHOLD
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> list[bool]:
@@ -60,7 +59,7 @@ class OwnJudge:
             )
         return [self._flagged(entry) for entry in found]
 
-    def _flagged(self, entry: Any) -> bool:
+    def _flagged(self, entry: object) -> bool:
         entry = entry.tolist() if hasattr(entry, "tolist") else entry
         if isinstance(entry, bool):
             return entry
@@ -96,11 +95,11 @@ def load_judge(spec: str, *, threshold: float = THRESHOLD) -> Judge:
     return OwnJudge(spec, _function(spec, head, rest), threshold)
 
 
-def _function(spec: str, module: str, name: str) -> Callable[..., Any]:
+def _function(spec: str, module: str, name: str) -> Callable[..., Iterable[object]]:
     found = getattr(from_module(module, f"judge {spec!r}"), name, None)
     if not callable(found):
         raise ConfigError(f"judge {spec!r}: {module} has no function {name!r}; name one that is there")
-    function: Callable[..., Any] = found
+    function: Callable[..., Iterable[object]] = found
     return function
 
 

@@ -7,11 +7,14 @@ token is seen. "LM-Infinite: Zero-Shot Extreme Length Generalization for Large L
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 
 from lengthwise.context.lambda_shaped_attention.window_rules import Rule, whole
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 def visible_keys(position: int, rule: Rule | None) -> int:
@@ -45,7 +48,7 @@ class Attention:
     element_size: int
 
     @classmethod
-    def of(cls, config: Any, dtype: torch.dtype) -> Self:
+    def of(cls, config: PreTrainedConfig, dtype: torch.dtype) -> Self:
         """The sizes that a transformers config names, with numbers of `dtype`."""
         heads = config.num_attention_heads
         dim = getattr(config, "head_dim", None) or config.hidden_size // heads

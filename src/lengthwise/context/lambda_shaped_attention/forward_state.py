@@ -61,8 +61,8 @@ def lambda_mask(
     mask_function: Any,
     attention_mask: Tensor | None = None,
     local_size: int | None = None,
-    device: Any = "cpu",
-    **_: Any,
+    device: torch.device | str = "cpu",
+    **_: object,
 ) -> Call:
     """The registered mask function: checks what it is asked for, and makes the `Call` of this forward.
 

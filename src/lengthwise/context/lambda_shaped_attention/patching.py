@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 from torch import Tensor
@@ -33,6 +33,9 @@ from lengthwise.context.lambda_shaped_attention.visible_keys import State
 from lengthwise.context.lambda_shaped_attention.window_rules import Rule, TopK
 from lengthwise.errors import ConfigError, InputError, LengthwiseWarning, UnsupportedModelError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 NAME = "lengthwise_lambda"
 DEFAULT_GLOBAL = {"lambda": 10, "streaming": 4}
 MOST_WINDOW, MOST_INSERT = 4096, 2048
@@ -42,7 +45,7 @@ AttentionMaskInterface.register(NAME, lambda_mask)
 
 
 def lambda_attention(
-    model: Any,
+    model: PreTrainedModel,
     *,
     n_global: int | None = None,
     window: int | None = None,
@@ -106,7 +109,7 @@ def rule_of(
 class LambdaAttention:
     """One model under one rule: a context manager, or `enable` and `disable`."""
 
-    def __init__(self, model: Any, rule: Rule, top_k: TopK | None = None) -> None:
+    def __init__(self, model: PreTrainedModel, rule: Rule, top_k: TopK | None = None) -> None:
         if top_k is not None and top_k.distance is None:
             top_k = replace(top_k, distance=min(MOST_INSERT, rule.window))
         self.model, self.rule, self.top_k = model, rule, top_k
@@ -221,18 +224,18 @@ def _cache_name(decoder: Any) -> str:
     )
 
 
-def _keeps_everything(cache: Any) -> bool:
+def _keeps_everything(cache: object) -> bool:
     """Whether a cache is a plain growing one; a cache of another kind may make its layers only when it is used."""
     layers = getattr(cache, "layers", None)
     plain = all(type(layer) is DynamicLayer for layer in layers or ())
     return plain and (bool(layers) or isinstance(cache, DynamicCache))
 
 
-def _refuse_outside(*_: Any, **__: Any) -> Any:
+def _refuse_outside(*_: object, **__: object) -> Any:
     raise InputError("past_key_values was filled under lambda_attention, where keys are not rotated; start a new cache")
 
 
-def _rotary(model: Any) -> tuple[Any, Any]:
+def _rotary(model: PreTrainedModel) -> tuple[Any, Any]:
     """The one module named rotary_emb, and the decoder that owns it."""
     found = [
         (owner, child) for owner in model.modules() for name, child in owner.named_children() if name == "rotary_emb"
@@ -264,11 +267,11 @@ def _apply_of(attention: list[Any]) -> Any:
     return _source(attention[0]).apply_rotary_pos_emb
 
 
-def _identity(rotation: Rotation, x: Tensor, position_ids: Tensor, *_: Any, **__: Any) -> Angles:
+def _identity(rotation: Rotation, x: Tensor, position_ids: Tensor, *_: object, **__: object) -> Angles:
     return rotation.identity(x, position_ids)
 
 
-def _set(undo: ExitStack, owner: Any, name: str, value: Any) -> None:
+def _set(undo: ExitStack, owner: object, name: str, value: object) -> None:
     """Set an attribute on the instance, and note how to undo it."""
     own = vars(owner)
     if name in own:
@@ -278,7 +281,7 @@ def _set(undo: ExitStack, owner: Any, name: str, value: Any) -> None:
     own[name] = value
 
 
-def _own_configs(model: Any, undo: ExitStack) -> None:
+def _own_configs(model: PreTrainedModel, undo: ExitStack) -> None:
     """Give the model's modules copies of their configs: a model that shares a config object must not be switched."""
     copies: dict[int, Any] = {}
     for module in model.modules():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,11 +15,14 @@ from lengthwise.context.lambda_shaped_attention.visible_keys import State
 from lengthwise.context.lambda_shaped_attention.window_rules import Rule
 from lengthwise.errors import InputError, UnsupportedModelError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
 TOKENS = 16
 TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
 
 
-def refuse_config(config: Any, rule: Rule) -> None:
+def refuse_config(config: PreTrainedConfig, rule: Rule) -> None:
     """Refuse what the config alone gives away, and windows beyond frequencies that change with the length.
 
     Raises:
@@ -54,7 +57,7 @@ def refuse_config(config: Any, rule: Rule) -> None:
 
 
 @contextmanager
-def quiet(model: Any) -> Iterator[None]:
+def quiet(model: PreTrainedModel) -> Iterator[None]:
     """Evaluation mode without gradients; every module's own mode comes back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -66,13 +69,13 @@ def quiet(model: Any) -> Iterator[None]:
             module.training = mode
 
 
-def proof_tokens(model: Any) -> Tensor:
+def proof_tokens(model: PreTrainedModel) -> Tensor:
     """Token ids [1, 16], the same in every run."""
     vocabulary = model.get_input_embeddings().weight.shape[0]
     return torch.randint(vocabulary, (1, TOKENS), generator=torch.Generator().manual_seed(0)).to(model.device)
 
 
-def plain_logits(model: Any, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+def plain_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor | None = None) -> Tensor:
     """Logits [B, n, V] in float32 without a cache."""
     out = model(input_ids=ids, attention_mask=mask, use_cache=False)
     if getattr(out, "logits", None) is None:
@@ -80,7 +83,7 @@ def plain_logits(model: Any, ids: Tensor, mask: Tensor | None = None) -> Tensor:
     return out.logits.float()
 
 
-def prove(model: Any, state: State, before: Tensor, ids: Tensor) -> None:
+def prove(model: PreTrainedModel, state: State, before: Tensor, ids: Tensor) -> None:
     """Prove on the loaded model that the method is exact here.
 
     Every decoder layer's attention is reached; a short input `ids` [1, n], n <= W, gives the logits of before
@@ -120,7 +123,7 @@ def _check(found: Tensor, wanted: Tensor, half: bool, what: str) -> None:
         raise InputError(f"{what} differ by {float(worst / spread):.3g} (allowed {limit:g})")
 
 
-def _padded_and_plain(model: Any) -> tuple[Tensor, Tensor]:
+def _padded_and_plain(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     """Logits of a short row beside a longer one, padded on the right, and of the short row alone."""
     rows = proof_tokens(model).repeat(2, 1)
     length = rows.shape[1] // 2

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lengthwise.errors import InputError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
 CONTEXT, MOST_PENDING = 4, 16
 
 
 @torch.no_grad()
-def read(model: Any, ids: Sequence[int], *, cache: Any, chunk: int = 2048, on_read: Callable[[int], None]) -> Tensor:
+def read(
+    model: PreTrainedModel, ids: Sequence[int], *, cache: Any, chunk: int = 2048, on_read: Callable[[int], None]
+) -> Tensor:
     """Feed tokens to the cache, `chunk` at a time; returns the logits [V] after the last one.
 
     `on_read` hears after each chunk how many tokens it had.
@@ -36,7 +42,7 @@ def read(model: Any, ids: Sequence[int], *, cache: Any, chunk: int = 2048, on_re
 
 @torch.no_grad()
 def write(
-    model: Any,
+    model: PreTrainedModel,
     logits: Tensor,
     *,
     cache: Any,
@@ -90,7 +96,7 @@ def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p:
 class TextStream:
     """Turns tokens into text as they come; characters that need several tokens come whole."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
         self._shown = ""

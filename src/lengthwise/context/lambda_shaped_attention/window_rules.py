@@ -7,7 +7,6 @@ Positions count tokens of the whole stream from 0; p is a query's, s a key's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch import Tensor
 from lengthwise.errors import ConfigError
 
 
-def whole(name: str, value: Any, least: int) -> int:
+def whole(name: str, value: object, least: int) -> int:
     """The value itself if it is a whole number of at least `least`; else `ConfigError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"{name} is {value!r}; give a whole number of at least {least}")

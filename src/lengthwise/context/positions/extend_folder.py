@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lengthwise.config.commands import ExtendSettings
 from lengthwise.config.files import BESIDE_A_MODEL, run_config
@@ -30,10 +30,13 @@ from lengthwise.folder_lock import writes
 from lengthwise.output_paths import check_replacement
 from lengthwise.pretrained import empty_model, read_config
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 WRITTEN = ("config.json", "README.md", BESIDE_A_MODEL)
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
-Train = Callable[[Path, Path], Mapping[str, Any]]
+Train = Callable[[Path, Path], Mapping[str, float]]
 """Trains the folder of the first argument, saves weights and tokenizer into the second, and returns RoPE options that
 training changed."""
 
@@ -48,7 +51,7 @@ class Extension:
     trained_context: int
     trained_factor: float | None
     factor: float
-    rope_parameters: Mapping[str, Any]
+    rope_parameters: Mapping[str, object]
     max_position_embeddings: int
     loads: str
 
@@ -133,7 +136,7 @@ def _training(settings: ExtendSettings, source: Path, scheme: Scheme) -> Train |
     return functools.partial(finetune, asked=lesson)
 
 
-def checked_config(source: Path, scheme: Scheme, *, trust_remote_code: bool = False) -> Any:
+def checked_config(source: Path, scheme: Scheme, *, trust_remote_code: bool = False) -> PreTrainedConfig:
     """The config of a folder, after the scheme was tried on the model it describes; no weights are read.
 
     Raises:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lengthwise.config.groups.context import FineTuning
 from lengthwise.context.positions.schemes import chunk, xpos_base_at
@@ -15,6 +15,10 @@ from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import ConfigError, InputError, TrainingError
 from lengthwise.optional_imports import importing
 from lengthwise.pretrained import check_vocabulary, copy_tokenizer, load_model, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerState
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 LORA = {"lora_alpha": 16, "lora_dropout": 0.05, "task_type": "CAUSAL_LM"}
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -47,7 +51,7 @@ def import_trainer() -> Any:
     return SFTConfig, SFTTrainer, Dataset
 
 
-def chunked_documents(asked: Lesson, tokenizer: Any) -> list[dict[str, list[int]]]:
+def chunked_documents(asked: Lesson, tokenizer: Tokenizer) -> list[dict[str, list[int]]]:
     """Training rows of the documents: half-overlapping chunks without special tokens; padding is left to the collator.
 
     Raises:
@@ -64,7 +68,7 @@ def chunked_documents(asked: Lesson, tokenizer: Any) -> list[dict[str, list[int]
     return chunks
 
 
-def finetune(start: Path, out: Path, asked: Lesson) -> Mapping[str, Any]:
+def finetune(start: Path, out: Path, asked: Lesson) -> Mapping[str, float]:
     """Train the folder `start` and save weights and tokenizer into `out`; returns RoPE options that training changed.
 
     Raises:
@@ -108,7 +112,7 @@ def finetune(start: Path, out: Path, asked: Lesson) -> Mapping[str, Any]:
     return {"xpos_scale_base": model.config.rope_parameters["xpos_scale_base"]}
 
 
-def _lora(how: FineTuning, model: Any) -> Any:
+def _lora(how: FineTuning, model: PreTrainedModel) -> Any:
     if not how.lora:
         return None
     has = {name.rpartition(".")[2] for name, _ in model.named_modules()}
@@ -124,12 +128,12 @@ def _lora(how: FineTuning, model: Any) -> Any:
     return LoraConfig(r=how.lora, target_modules=LORA_TARGETS, **LORA)
 
 
-def _lowered_base(model: Any) -> Any:
+def _lowered_base(model: PreTrainedModel) -> Any:
     """A callback that sets xPos' B before every optimiser step, as the authors' runs do."""
     from transformers import TrainerCallback
 
     class Lowered(TrainerCallback):
-        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_begin(self, args: object, state: TrainerState, control: object, **_: object) -> None:
             model.config.rope_parameters["xpos_scale_base"] = xpos_base_at(state.global_step)
 
     return Lowered()

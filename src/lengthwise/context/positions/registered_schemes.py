@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -26,6 +26,9 @@ from lengthwise.context.positions.schemes import composed_inv_freq, number, rand
 from lengthwise.errors import ConfigError, InputError, UnsupportedModelError
 from lengthwise.pretrained import OWN_ROPE_TYPE as ROPE_TYPE
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 XPOS = "lengthwise_xpos"
 FREQUENCY_OPTIONS = ("factor", "power", "truncate_length", "zero_divisor", "rho_divisor")
 OPTIONS = (*FREQUENCY_OPTIONS, "randomised", "xpos_scale_base")
@@ -33,14 +36,14 @@ XPOS_BLOCK = 8.0
 """Queries of one block span so many B: exponents stay below 8 ln(7/2) = 10."""
 
 
-def rotary_dim(config: Any) -> int:
+def rotary_dim(config: PreTrainedConfig) -> int:
     """The rotary dimensions of a head: head dimension times ``partial_rotary_factor``."""
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(head_dim * (config.rope_parameters.get("partial_rotary_factor") or 1.0))
 
 
 def frequencies(
-    config: Any, device: Any = None, seq_len: int | None = None, layer_type: str | None = None
+    config: PreTrainedConfig, device: Any = None, seq_len: int | None = None, layer_type: str | None = None
 ) -> tuple[Tensor, float]:
     """Inverse frequencies [d/2] and the attention scaling (1) of a config of `ROPE_TYPE`.
 

@@ -7,12 +7,15 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lengthwise.config.commands import ExtendSettings
 from lengthwise.context.positions.registered_schemes import OPTIONS, ROPE_TYPE, XPOS, check_parameters, rotary_dim
 from lengthwise.context.positions.schemes import XPOS_SCALE_BASE, number
 from lengthwise.errors import ConfigError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 NOTE = "lengthwise_context"
 """Config key that remembers the scheme, the trained context and base, and the factor of training."""
@@ -71,7 +74,7 @@ class Scheme:
         given = dict(self.options).get("truncate_length")
         return trained if given is None else given
 
-    def parameters(self, config: Any) -> dict[str, Any]:
+    def parameters(self, config: PreTrainedConfig) -> dict[str, Any]:
         """``rope_parameters`` [..] of this scheme for a config, from its trained context L0 and base.
 
         ntk: base S^(d/(d-2)), a plain type. longrope without tables: 1 up to L0 and S beyond.
@@ -107,7 +110,7 @@ class Scheme:
             )
         return found
 
-    def changes(self, config: Any) -> dict[str, Any]:
+    def changes(self, config: PreTrainedConfig) -> dict[str, Any]:
         """Every key of the config that the scheme sets, with its value."""
         check_config(config)
         trained = trained_context(config)
@@ -135,8 +138,8 @@ def asked_scheme(settings: ExtendSettings) -> Scheme:
     return Scheme(asked.scheme, 1.0 if asked.factor is None else asked.factor, tuple(options.items()))
 
 
-def _options(given: Sequence[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _options(given: Sequence[str]) -> dict[str, object]:
+    found: dict[str, object] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if name in found:
@@ -150,7 +153,7 @@ def _options(given: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _check_option(name: str, value: Any) -> None:
+def _check_option(name: str, value: object) -> None:
     """Refuse an option of another type than transformers takes, or with a value that it would divide by zero for."""
     if name == "truncate":
         if not isinstance(value, bool):
@@ -177,7 +180,7 @@ def check_reach(scheme: Scheme) -> None:
         raise ConfigError(f"scheme {scheme.name!r} with factor 1 changes nothing; give a factor above 1, as in 4")
 
 
-def check_config(config: Any) -> None:
+def check_config(config: PreTrainedConfig) -> None:
     """Refuse a model whose rotation is not one vector of frequencies for all layers.
 
     Raises:
@@ -199,7 +202,7 @@ def check_config(config: Any) -> None:
         raise ConfigError(f"rope_type is {rope['rope_type']!r}; only models with {', '.join(known)} can be extended")
 
 
-def trained_context(config: Any) -> int:
+def trained_context(config: PreTrainedConfig) -> int:
     """The context L0 that a model was trained to before any scheme, tokens."""
     note = getattr(config, NOTE, None)
     if note:
@@ -208,13 +211,13 @@ def trained_context(config: Any) -> int:
     return int(named or config.max_position_embeddings)
 
 
-def trained_base(config: Any) -> float:
+def trained_base(config: PreTrainedConfig) -> float:
     """The base of the frequencies before any scheme."""
     note = getattr(config, NOTE, None)
     return float(note["trained_base"] if note else config.rope_parameters["rope_theta"])
 
 
-def extend(model: Any, scheme: str, *, factor: float = 1.0, **options: Any) -> Any:
+def extend(model: PreTrainedModel, scheme: str, *, factor: float = 1.0, **options: Any) -> Any:
     """Give a loaded model another position scheme; weights are not touched. Returns the model.
 
     ``scheme``: linear, power, truncated, xpos, randomised, or as transformers knows them ntk, dynamic, yarn, longrope,
@@ -247,13 +250,13 @@ def extend(model: Any, scheme: str, *, factor: float = 1.0, **options: Any) -> A
     return model
 
 
-def set_config(config: Any, changes: dict[str, Any]) -> None:
+def set_config(config: PreTrainedConfig, changes: dict[str, Any]) -> None:
     """Set every key of `Scheme.changes` on a config."""
     for name, value in changes.items():
         setattr(config, name, value)
 
 
-def the_rotary(model: Any) -> tuple[Any, Any]:
+def the_rotary(model: PreTrainedModel) -> tuple[Any, Any]:
     """The one module named ``rotary_emb``, after the module that owns it.
 
     Raises:

@@ -10,7 +10,6 @@ keeps its frequency) give the default bit for bit.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ XPOS_SCALE_BASE = 512.0
 XPOS_START, XPOS_STEP, XPOS_LEAST = 8192.0, 8.0, 128.0
 
 
-def number(name: str, value: Any, least: float, *, above: bool = False) -> float:
+def number(name: str, value: object, least: float, *, above: bool = False) -> float:
     """The value as a float if it is a finite number of at least `least` (or `above` it); else `ConfigError`."""
     wanted = f"a finite number {'above' if above else 'of at least'} {least:g}"
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

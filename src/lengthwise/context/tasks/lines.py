@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lengthwise.context.lambda_shaped_attention.window_rules import whole
 from lengthwise.context.tasks.rows import (
@@ -19,6 +19,9 @@ from lengthwise.context.tasks.rows import (
 )
 from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 MOST_NUMBER = 50_000
 DEFAULT_LINES = (100, 150, 175, 200, 250, 300, 400, 500, 600, 680, 750, 850, 950, 1100)
@@ -58,7 +61,7 @@ def record(key: str, number: int) -> str:
 
 
 def lines_rows(
-    tokenizer: Any, *, length: int, rows: int = DEFAULT_ROWS, seed: int = 0, template: Template = plain
+    tokenizer: Tokenizer, *, length: int, rows: int = DEFAULT_ROWS, seed: int = 0, template: Template = plain
 ) -> list[TaskRow]:
     """Rows of as many records as fit into ``length`` tokens; keys distinct, numbers uniform on 1..50000.
 
@@ -75,7 +78,7 @@ def lines_rows(
 
 
 def lines_rows_of(
-    tokenizer: Any, *, lines: int, rows: int = DEFAULT_ROWS, seed: int = 0, template: Template = plain
+    tokenizer: Tokenizer, *, lines: int, rows: int = DEFAULT_ROWS, seed: int = 0, template: Template = plain
 ) -> list[TaskRow]:
     """Rows of exactly ``lines`` records, whatever their tokens; the published counts are `DEFAULT_LINES`.
 
@@ -93,7 +96,7 @@ def lines_rows_of(
     return [_row(*one, count, None, seed) for one, count in zip(made, counts, strict=True)]
 
 
-def read_longchat(path: str | Path, tokenizer: Any, *, template: Template = plain) -> list[TaskRow]:
+def read_longchat(path: str | Path, tokenizer: Tokenizer, *, template: Template = plain) -> list[TaskRow]:
     """The rows of a LongChat lines file: JSONL with prompt, expected_number, random_idx (key, index) and num_lines.
 
     Raises:
@@ -117,7 +120,9 @@ def read_longchat(path: str | Path, tokenizer: Any, *, template: Template = plai
     return made
 
 
-def _fitted(tokenizer: Any, length: int, seed: int, index: int, keys: Sequence[str], template: Template) -> TaskRow:
+def _fitted(
+    tokenizer: Tokenizer, length: int, seed: int, index: int, keys: Sequence[str], template: Template
+) -> TaskRow:
     least_record = 6
     drawn = min(len(keys), length // least_record + 1)
     records, rng = _records(drawn, seed, length, index, keys)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lengthwise.context.tasks.rows import TaskRow, Template, check_request, count_tokens, dice, plain, too_short
 from lengthwise.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 MOST_KEY = 9_999_999
 DEFAULT_LENGTHS = tuple(range(2048, 16_384 + 1, 2048))
@@ -16,7 +19,13 @@ QUESTION = "What is the pass key? The pass key is"
 
 
 def passkey_rows(
-    tokenizer: Any, *, length: int, rows: int = 50, seed: int = 0, first_half: bool = False, template: Template = plain
+    tokenizer: Tokenizer,
+    *,
+    length: int,
+    rows: int = 50,
+    seed: int = 0,
+    first_half: bool = False,
+    template: Template = plain,
 ) -> list[TaskRow]:
     """K blocks of filler with the key before block j, K as large as ``length`` tokens allow and at least 2.
 

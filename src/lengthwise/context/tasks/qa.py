@@ -10,11 +10,14 @@ from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lengthwise.context.tasks.rows import LEAST_FILLED, TaskRow, Template, check_request, count_tokens, dice, plain
 from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 MOST_WORDS, REDRAWS = 5, 20
 ENOUGH = 0.97
@@ -60,7 +63,7 @@ def read_sources(path: str | Path) -> list[Source]:
     return [Source(str(row["document"]), str(row["question"]), str(row["answer"])) for row in rows]
 
 
-def read_released(path: str | Path, tokenizer: Any, *, task: str, template: Template = plain) -> list[TaskRow]:
+def read_released(path: str | Path, tokenizer: Tokenizer, *, task: str, template: Template = plain) -> list[TaskRow]:
     """The rows of a released WikiQA file: ``conversations`` of prompt and answer; the index gives the condition.
 
     Raises:
@@ -89,7 +92,7 @@ def read_released(path: str | Path, tokenizer: Any, *, task: str, template: Temp
 
 
 def freeform_rows(
-    sources: Sequence[Source], tokenizer: Any, *, length: int, rows: int | None = None, seed: int = 0,
+    sources: Sequence[Source], tokenizer: Tokenizer, *, length: int, rows: int | None = None, seed: int = 0,
     template: Template = plain,
 ) -> Built:  # fmt: skip
     """Six rows of ``length`` tokens per source row: the answer at start, random, end; question last or first.
@@ -109,7 +112,7 @@ def freeform_rows(
 
 
 def altered_rows(
-    sources: Sequence[Source], tokenizer: Any, *, length: int, rows: int | None = None, seed: int = 0,
+    sources: Sequence[Source], tokenizer: Tokenizer, *, length: int, rows: int | None = None, seed: int = 0,
     template: Template = plain,
 ) -> Built:  # fmt: skip
     """As `freeform_rows`, for plain integers, each replaced by another: a model that answers from memory is wrong.
@@ -174,7 +177,7 @@ class _Library:
     tokens: list[list[int]]
 
     @classmethod
-    def of(cls, sources: Sequence[Source], tokenizer: Any) -> _Library:
+    def of(cls, sources: Sequence[Source], tokenizer: Tokenizer) -> _Library:
         sentences = [source.sentences for source in sources]
         counts = iter(count_tokens(tokenizer, [f" {sentence}" for part in sentences for sentence in part]))
         return cls(
@@ -190,8 +193,8 @@ class _Library:
 
 
 def _build(
-    task: str, sources: Sequence[Source], tokenizer: Any, length: int, rows: int | None, seed: int, template: Template,
-    prepare: Callable[[Source, Random], _Prepared],
+    task: str, sources: Sequence[Source], tokenizer: Tokenizer, length: int, rows: int | None, seed: int,
+    template: Template, prepare: Callable[[Source, Random], _Prepared],
 ) -> Built:  # fmt: skip
     check_request(length, 1 if rows is None else rows, seed)
     for source in sources:
@@ -215,8 +218,8 @@ def _build(
 
 
 def _six(
-    task: str, source: Source, old: str | None, index: int, library: _Library, tokenizer: Any, length: int, seed: int,
-    template: Template,
+    task: str, source: Source, old: str | None, index: int, library: _Library, tokenizer: Tokenizer, length: int,
+    seed: int, template: Template,
 ) -> list[TaskRow] | str:  # fmt: skip
     """The six rows of a source row, or why there are none."""
     answer = source.answer.strip()
@@ -264,7 +267,7 @@ def _six(
 
 
 def _filler(
-    source: Source, old: str | None, index: int, library: _Library, tokenizer: Any, budget: int
+    source: Source, old: str | None, index: int, library: _Library, tokenizer: Tokenizer, budget: int
 ) -> tuple[list[tuple[str, int]], bool]:
     """Sentences without the answer that fill about `budget` tokens, with theirs; True when there were no more."""
     lowered, gone = source.answer.strip().lower(), None if old is None else whole_number(old).search
@@ -281,7 +284,7 @@ def _filler(
 
 
 def _candidates(
-    source: Source, old: str | None, index: int, library: _Library, tokenizer: Any
+    source: Source, old: str | None, index: int, library: _Library, tokenizer: Tokenizer
 ) -> Iterator[tuple[str, str, int]]:
     """The document's sentences in order, then those of the documents after it, around to the one before it."""
     if old is None:

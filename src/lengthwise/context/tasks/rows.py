@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lengthwise.context.lambda_shaped_attention.window_rules import whole
 from lengthwise.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 Template = Callable[[str], str]
 """Wraps the text of a prompt, as a chat template does; `plain` leaves it as it is."""
@@ -43,7 +46,7 @@ def plain(text: str) -> str:
     return text
 
 
-def count_tokens(tokenizer: Any, texts: Sequence[str], *, special: bool = False) -> list[int]:
+def count_tokens(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool = False) -> list[int]:
     """Tokens of each text, with `special` ones for a whole prompt; a fast tokenizer counts all at once."""
     if not texts:
         return []

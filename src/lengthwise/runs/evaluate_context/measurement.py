@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -47,6 +47,9 @@ from lengthwise.runs.evaluate_context.results import (
 from lengthwise.runs.evaluate_context.schemes import AS_IS, LAMBDA, parse_scheme
 from lengthwise.statistics.bootstrap import Interval, cluster_bootstraps, mean_interval
 from lengthwise.threads import threads_for
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 RESULT, ANSWERS, REPORT = "context.json", "answers.jsonl", "report.html"
 PLACES = 5
@@ -99,7 +102,9 @@ def _folders(settings: EvaluateContextSettings) -> list[Path]:
 class Arm:
     """A model under a scheme, as a context: what it answers and, with weights, what it loses."""
 
-    def __init__(self, name: str, facts: ArmFacts, tokenizer: Any, answer: Answerer, policy: Policy | None) -> None:
+    def __init__(
+        self, name: str, facts: ArmFacts, tokenizer: Tokenizer, answer: Answerer, policy: Policy | None
+    ) -> None:
         self.name, self.facts, self.tokenizer, self.answer, self.policy = name, facts, tokenizer, answer, policy
         self._undo: Any = nullcontext()
 
@@ -203,7 +208,7 @@ def _measured(
     return ArmResult(arm.name, arm.facts, cells)
 
 
-def _check_lengths(settings: EvaluateContextSettings, tokenizer: Any) -> None:
+def _check_lengths(settings: EvaluateContextSettings, tokenizer: Tokenizer) -> None:
     """Make one row of every task and length: a length that is too short for the last task is told before the first."""
     one = settings.replace(limit=1)
     for task in settings.reading.tasks:
@@ -216,7 +221,7 @@ def _check_lengths(settings: EvaluateContextSettings, tokenizer: Any) -> None:
 
 
 def _rows(
-    settings: EvaluateContextSettings, task: str, tokenizer: Any
+    settings: EvaluateContextSettings, task: str, tokenizer: Tokenizer
 ) -> Iterator[tuple[int, list[TaskRow], Counter[str]]]:
     """(length, rows, source rows left out) of a task; released rows come at their own length."""
     asked, limit = settings.reading, settings.limit
@@ -233,7 +238,7 @@ def _rows(
 
 
 def _generated(
-    settings: EvaluateContextSettings, task: str, tokenizer: Any, length: int, template: Callable[[str], str]
+    settings: EvaluateContextSettings, task: str, tokenizer: Tokenizer, length: int, template: Callable[[str], str]
 ) -> tuple[list[TaskRow], Counter[str]]:
     rows, seed = settings.limit, settings.seed
     if task in ("lines", "passkey"):
@@ -249,7 +254,7 @@ def _is_released(path: str) -> bool:
     return "conversations" in read_rows(path)[0]
 
 
-def _chat(tokenizer: Any) -> Callable[[str], str]:
+def _chat(tokenizer: Tokenizer) -> Callable[[str], str]:
     if not getattr(tokenizer, "chat_template", None):
         raise ConfigError("--chat-template: the tokenizer has no chat template; leave the flag away")
 
@@ -339,7 +344,7 @@ def _perplexity_cell(settings: EvaluateContextSettings, arm: Arm, length: int, l
     )
 
 
-def _documents(path: str, tokenizer: Any, length: int) -> list[list[int]]:
+def _documents(path: str, tokenizer: Tokenizer, length: int) -> list[list[int]]:
     """The text cut into documents of `length` tokens, one after the other."""
     # Enough characters for some hundred documents; a tokenizer is slow on gigabytes.
     ids = tokenizer(read_text(path)[:20_000_000], add_special_tokens=False)["input_ids"]
