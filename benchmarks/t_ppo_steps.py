@@ -269,7 +269,7 @@ def measure_lengths(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
 def train(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
     from lengthwise.config.groups.sampling import Sampling
     from lengthwise.config.groups.training import Training
-    from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
+    from lengthwise.engine.trainer import Trainer
     from lengthwise.generation.sampling import ROWS_AT_ONCE, sample_answers
     from lengthwise.methods.papers.t_ppo import ppo, t_ppo
 
@@ -279,7 +279,7 @@ def train(spec: dict[str, Any], policy: Any) -> dict[str, Any]:
         steps=1_000_000, prompts=spec["prompts"], group_size=spec["group_size"], updates=spec["updates"],
         lr=spec["lr"], checkpoint_every=1_000_000, seed=spec["seed"],
     )  # fmt: skip
-    trainer = WindowedTrainer(
+    trainer = Trainer(
         policy.model, method=ppo(**settings) if spec["side"] == PPO else t_ppo(window=spec["window"], **settings),
         task=problems.task(), config=config, folder=Path(spec["folder"]),
         eos_ids=list(problems.contract.eos_ids), pad_id=policy.pad_id,

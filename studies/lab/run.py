@@ -17,8 +17,8 @@ from typing import Any
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import Method
 from lengthwise.engine.model_folders import Policy, load_policy
-from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
 from lengthwise.engine.trainer import Trainer
+from lengthwise.engine.training_state import TrainingState
 from lengthwise.errors import ConfigError, LengthwiseWarning, TrainingError
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import update_selective_merge
@@ -61,22 +61,31 @@ def method_of(trial: Trial, world: World) -> Method:
     return method
 
 
+class NoCheckpoints:
+    """A run is over in a minute: it is made whole or made again."""
+
+    def save(self, run: TrainingState) -> None:
+        pass
+
+    def load(self) -> None:
+        return None
+
+
 def train(trial: Trial, world: World, policy: Policy) -> Numbers:
     """Train the policy in place; a run that ends early, for want of anything to learn, says so."""
     config = Training(**{"seed": trial.seed, "checkpoint_every": NEVER, **trial.train})
     method, problems = method_of(trial, world), world.sets["test"].problems
-    kind: Any = Trainer if method.windows is None else WindowedTrainer
     frozen = load_policy(policy.folder, device=str(policy.device)) if method.kl_coef else None
     reference = None if frozen is None else frozen.model.requires_grad_(False)
     steps: list[Numbers] = []
     ended = None
     with tempfile.TemporaryDirectory(prefix="lab-study-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", LengthwiseWarning)
-        trainer = kind(
+        trainer = Trainer(
             policy.model, method=method, task=world.task(trial.seed), config=config, folder=Path(folder),
             eos_ids=list(problems.contract.eos_ids), pad_id=policy.pad_id, reference=reference,
+            checkpoints=NoCheckpoints(),
         )  # fmt: skip
-        trainer._save = lambda: None  # a run is over in a minute: it is made whole or made again
         try:
             trainer.train(lambda metrics: steps.append(rounded({k: metrics[k] for k in KEPT if k in metrics})))
         except TrainingError as error:

@@ -66,7 +66,7 @@ def run(folder, **options):
 def test_a_penalty_towards_the_model_without_its_adapter_is_that_towards_a_second_model(tmp_path):
     one = run(tmp_path / "one")
     two = run(tmp_path / "two", reference=load_policy(shipped_reasoner(), device="cpu").model)
-    assert one.reference.model is one.scorer.model is not two.reference.model
+    assert one.parts.learner.reference.model is one.scorer.model is not two.parts.learner.reference.model
     assert tiny.comparable(read_metrics(tmp_path / "one")) == tiny.comparable(read_metrics(tmp_path / "two"))
     assert read_metrics(tmp_path / "one")[-1]["reference_kl"] > 0
 

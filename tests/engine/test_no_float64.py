@@ -9,7 +9,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.method_validation import rehearse
-from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
 from lengthwise.engine.trainer import Trainer
 from lengthwise.methods import METHODS, build_method
 from lengthwise.objectives import _wide
@@ -38,8 +37,7 @@ def without_float64(monkeypatch):
 
 def run(folder, name):
     method = build_method(name, cap=6, **OWN.get(name, {}))
-    kind = Trainer if method.windows is None else WindowedTrainer
-    trainer = kind(
+    trainer = Trainer(
         tiny.model(), method=method, task=tiny.task(), folder=folder, eos_ids=tiny.EOS, pad_id=0,
         config=Training(steps=2, prompts=4, group_size=4, updates=2, lr=1e-2), reference=tiny.model(),
     )  # fmt: skip
@@ -51,8 +49,10 @@ def run(folder, name):
 def test_a_run_makes_no_float64(name, tmp_path, without_float64):
     with NoFloat64():
         trainer = run(tmp_path, name)
-    assert trainer.step == 2
-    assert any(not torch.equal(a, b) for a, b in zip(trainer.parameters, tiny.model().parameters(), strict=True))
+    assert trainer.run.step == 2
+    assert any(
+        not torch.equal(a, b) for a, b in zip(trainer.parts.learner.parameters, tiny.model().parameters(), strict=True)
+    )
 
 
 def test_a_method_with_words_makes_no_float64(without_float64):

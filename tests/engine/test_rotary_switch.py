@@ -33,7 +33,6 @@ from lengthwise.engine.log_probabilities import Scorer
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.engine.model_folders import load_policy
 from lengthwise.engine.ppo.critic import Critic
-from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
 from lengthwise.engine.rollouts import NO_TOKEN, join
 from lengthwise.engine.rotary_switch import Switch, check_learnable, check_shared, switch_of
 from lengthwise.engine.trainer import Trainer
@@ -290,7 +289,7 @@ def test_other_engines_are_kept_on_one_side():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_models_that_switch_where_they_say_pass_the_self_check(kind):
-    Sampler(model(kind), eos_ids=[39], pad_id=0).check_padding()
+    Sampler(model(kind), eos_ids=[39], pad_id=0).check()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -303,7 +302,7 @@ def test_a_switch_that_is_not_where_the_config_says_is_noticed(kind, said):
     if kind == "dynamic" and said is None:
         net.config.max_position_embeddings = FIRST  # the factors follow what the config says
     with pytest.raises(UnsupportedModelError, match="a row alone and beside a row at far positions differ by"):
-        sampler.check_padding()
+        sampler.check()
 
 
 def test_factors_that_follow_the_longest_row_are_noticed_wherever_they_come_from(net):
@@ -318,7 +317,7 @@ def test_factors_that_follow_the_longest_row_are_noticed_wherever_they_come_from
     net.model.rotary_emb.__class__ = Following
     assert switch_of(Qwen2Config()) is None
     with pytest.raises(UnsupportedModelError, match="beside a row at far positions differ by"):
-        Sampler(net, eos_ids=[39], pad_id=0).check_padding()
+        Sampler(net, eos_ids=[39], pad_id=0).check()
 
 
 # whole runs
@@ -333,8 +332,7 @@ def test_a_run_over_the_switch_scores_what_it_sampled(method, tmp_path):
         net.get_output_embeddings().weight.mul_(0.1)  # so that the responses of a group differ
     prompts = [[*prompt, *[5] * (number % 3 * 8)] for number, prompt in enumerate(tiny.task().prompts)]
     long = Task(prompts, grade=lambda number, tokens: sum(tokens) % 2 == 0)
-    kind = WindowedTrainer if method == "t-ppo" else Trainer
-    trainer = kind(
+    trainer = Trainer(
         net, method=build_method(method, cap=8, **OPTIONS[method]), task=long,
         config=Training(steps=3, prompts=4, group_size=4, updates=2, lr=1e-4), folder=tmp_path,
         eos_ids=tiny.EOS, pad_id=0,
@@ -347,8 +345,7 @@ def test_a_run_over_the_switch_scores_what_it_sampled(method, tmp_path):
 @pytest.mark.parametrize("method", ["grpo", "t-ppo"])
 def test_a_run_that_could_not_score_what_it_sampled_ends_before_it_samples(method, tmp_path):
     net = model("dynamic")
-    kind = WindowedTrainer if method == "t-ppo" else Trainer
-    trainer = kind(
+    trainer = Trainer(
         net, method=build_method(method, cap=FIRST, **OPTIONS[method]), task=tiny.task(),
         config=Training(steps=1, prompts=2, group_size=2), folder=tmp_path, eos_ids=[39], pad_id=0,
     )  # fmt: skip

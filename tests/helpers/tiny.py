@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from lengthwise.config.groups.training import Training
+from lengthwise.engine.backends.protocol import Backend
 from lengthwise.engine.batches import Task
 from lengthwise.engine.method import Method
 from lengthwise.engine.rollouts import Rollouts
@@ -133,8 +134,9 @@ def task(problems: int = 12) -> Task:
 
 
 def trainer(
-    folder: Path, *, net: Any = None, method: Method | None = None, practice: Task | None = None, **options: Any
-) -> Trainer:
+    folder: Path, *, net: Any = None, method: Method | None = None, practice: Task | None = None,
+    backend: Backend | None = None, **options: Any,
+) -> Trainer:  # fmt: skip
     """A trainer of the tiny task; `options` are those of `Training`."""
     settings: dict[str, Any] = {
         "steps": 3, "prompts": 4, "group_size": 4, "updates": 2, "lr": 1e-2, "checkpoint_every": 1, **options
@@ -147,6 +149,7 @@ def trainer(
         folder=folder,
         eos_ids=EOS,
         pad_id=0,
+        backend=backend,
     )
 
 

@@ -13,39 +13,61 @@ from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import Method
 from lengthwise.engine.ppo.critic import Critic
 from lengthwise.engine.ppo.rollout_buffer import Response
-from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
+from lengthwise.engine.ppo.window_collector import WindowCollector
+from lengthwise.engine.ppo.window_learner import WindowLearner
+from lengthwise.engine.trainer import Trainer
 from lengthwise.methods.papers.t_ppo import t_ppo
 
 
-class Recorder(WindowedTrainer):
-    """Notes, step by step, what was taken from the pool and what policy and critic were given."""
+class NotedCollector(WindowCollector):
+    """Notes, step by step, what was taken from the pool."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.batches: list[list[Response]] = []
-        self.policy: list[dict[int, tuple[int, list[bool], list[float]]]] = []
-        self.critic_saw: list[dict[int, int]] = []
+    batches: list[list[Response]]
 
-    def _write(self, batch):
-        super()._write(batch)
+    def _write(self, batch, step):
+        super()._write(batch, step)
         self.batches.append([replace(response, values=list(response.values)) for response in batch])
 
-    def _update_policy(self, batch, windows, advantages, rewarded):
+
+class NotedLearner(WindowLearner):
+    """Notes, step by step, what policy and critic were given."""
+
+    policy: list[dict[int, tuple[int, list[bool], list[float]]]]
+    critic_saw: list[dict[int, int]]
+
+    def _update_policy(self, batch, windows, advantages, rewarded, step):
         seen = {}
         for row, response in enumerate(batch):
             n = int(windows.num_tokens[row])
             seen[response.serial] = (response.start, windows.train_mask[row, :n].tolist(), advantages[row, :n].tolist())
         self.policy.append(seen)
-        return super()._update_policy(batch, windows, advantages, rewarded)
+        return super()._update_policy(batch, windows, advantages, rewarded, step)
 
-    def _update_critic(self, done, answers, rewards):
+    def _update_critic(self, done, answers, rewards, step):
         self.critic_saw.append({response.serial: int(answers.mask[row].sum()) for row, response in enumerate(done)})
-        return super()._update_critic(done, answers, rewards)
+        return super()._update_critic(done, answers, rewards, step)
+
+
+class Recorder(Trainer):
+    """A trainer whose parts note what they do, with all that they hold at hand."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.collector, self.learner = self.parts.collector, self.parts.learner
+        self.collector.__class__, self.learner.__class__ = NotedCollector, NotedLearner
+        self.collector.batches, self.learner.policy, self.learner.critic_saw = [], [], []
+        self.batches, self.seen_by_policy = self.collector.batches, self.learner.policy
+        self.critic_saw, self.critic = self.learner.critic_saw, self.learner.critic
+        self.parameters, self.value_parameters = self.learner.parameters, self.learner.value_parameters
+
+    @property
+    def pool(self):
+        return self.collector.pool
 
 
 def build(
     folder: Path, *, net: Any = None, method: Method | None = None, practice: Any = None,
-    kind: type[WindowedTrainer] = Recorder, critic: Critic | None = None, reference: Any = None, **options: Any,
+    kind: type[Trainer] = Recorder, critic: Critic | None = None, reference: Any = None, **options: Any,
 ) -> Any:  # fmt: skip
     """A trainer of the tiny task that is on policy: one update a step, no warm-up of the critic."""
     settings: dict[str, Any] = {

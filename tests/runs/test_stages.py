@@ -178,7 +178,7 @@ def test_t_ppo_on_witnesses_never_learns_the_world_s_words(tmp_path):
     made.train()
     ask, answer = (policy.tokenizer.convert_tokens_to_ids(word) for word in (witnesses.ASK, witnesses.ANSWER))
     asked = 0
-    for batch, learnt in zip(made.batches, made.policy, strict=True):
+    for batch, learnt in zip(made.batches, made.seen_by_policy, strict=True):
         for one in batch:
             for place, token in enumerate(one.tokens):
                 reading = place > 0 and one.tokens[place - 1] == ask

@@ -34,11 +34,13 @@ from lengthwise.adapters.trl_aborted import Aborted
 from lengthwise.adapters.trl_settings import check_settings
 from lengthwise.adapters.verdicts import as_dataset, prompt_rows, stable_id, verdict_function
 from lengthwise.engine.batches import Collected, nothing_kept, problem_at, step_generator
+from lengthwise.engine.groups import UPDATE_STAGE
 from lengthwise.engine.method import Method, State, finite
+from lengthwise.engine.rollout_metrics import rollout_metrics
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.rotary_switch import check_shared
 from lengthwise.engine.step_warnings import Watch
-from lengthwise.engine.trainer import MOST_SKIPPED, UPDATE_STAGE, _rollout_metrics
+from lengthwise.engine.trainer import MOST_SKIPPED
 from lengthwise.errors import CheckpointError, ConfigError, LengthwiseWarning, TrainingError
 from lengthwise.files import atomic_write_json, read_json
 from lengthwise.grading.problems import Problems
@@ -349,7 +351,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
     def _report(self, batch: Collected, rewards: Tensor, cap: int) -> None:
         """This batch's facts for TRL's log, and a warning where nothing can be learnt from it."""
         advantages = self.method.advantage(rewards, batch.kept)
-        facts = {"cap": cap, "empty_rows": self._aborted.counted(), **_rollout_metrics(batch, rewards, advantages)}
+        facts = {"cap": cap, "empty_rows": self._aborted.counted(), **rollout_metrics(batch, rewards, advantages)}
         for name, value in facts.items():
             self._metrics["train"][f"lengthwise/{name}"].append(float(value))
         wanted = self.args.generation_batch_size // self.num_generations

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lengthwise.engine.backends.transformers_sampler import Sampler, World, pad_left
+from lengthwise.engine.backends.partial_rollouts import pad_left
+from lengthwise.engine.backends.protocol import Backend, World
 from lengthwise.engine.method import Asked, Method, State
 from lengthwise.engine.rollouts import NO_TOKEN, Rollouts, join
 from lengthwise.errors import ConfigError
@@ -88,7 +89,7 @@ def grade_rollouts(rollouts: Rollouts, task: Task) -> Rollouts:
 
 
 def collect(
-    sampler: Sampler,
+    backend: Backend,
     task: Task,
     method: Method,
     state: State,
@@ -115,10 +116,10 @@ def collect(
         share = found / asked if found else 0.5
         ask = min(prompts, math.ceil((prompts - found) / max(share, 0.25))) if drawn else prompts
         rows, owners, groups = _ask(task, method, cursor, ask, group_size, asked, seed)
-        batch = sampler.generate(
+        batch = backend.generate(
             [row.prompt for row in rows],
             caps=cap,
-            generator=step_generator(seed, step, stage + len(drawn), sampler.model.device),
+            generator=step_generator(seed, step, stage + len(drawn), backend.device),
             temperature=temperature,
             group_ids=groups,
             problem_ids=owners,

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lengthwise.engine.training_state import Parts, TrainingState
 from lengthwise.errors import CheckpointError, LengthwiseWarning
 from lengthwise.files import PARTIAL, atomic_write_json, clear_partials, read_json, sha256_file, write_folder
 
@@ -29,6 +30,52 @@ WEIGHTS, OPTIMIZER, STATE, MANIFEST = (
 )
 
 KEPT = 2
+
+
+class Checkpoints:
+    """The checkpoints of a run: where it stands, and what its parts learn and hold."""
+
+    def __init__(self, folder: Path, parts: Parts[Any]) -> None:
+        self.folder, self.parts = folder, parts
+
+    def save(self, run: TrainingState) -> Path:
+        """Write the checkpoint of a finished step."""
+        held = self.parts.collector.state
+        state = run.to_dict() | ({} if held is None else {"collector": held})
+        learner = self.parts.learner
+        return save_checkpoint(
+            self.folder, step=run.step, model=learner.model, optimizer=learner.optimizer, state=state
+        )
+
+    def load(self) -> TrainingState | None:
+        """Put the newest sound checkpoint into the parts and say where the run stands; None where there is none.
+
+        Raises:
+            CheckpointError: it belongs to another model, or to a method that holds something else between steps.
+        """
+        found = newest_checkpoint(self.folder)
+        if found is None:
+            return None
+        collector, learner = self.parts.collector, self.parts.learner
+        restore(found, learner.model, learner.optimizer)
+        state = _with_collector(found.state)
+        held = state.get("collector")
+        if (held is None) != (collector.state is None):
+            raise CheckpointError(
+                f"the checkpoint of step {found.step} in {self.folder} was written by a method of another kind; name "
+                "that method, or another output folder"
+            )
+        if held is not None:
+            collector.load_state(held)
+        return TrainingState.from_dict(state)
+
+
+def _with_collector(state: dict[str, Any]) -> dict[str, Any]:
+    """A state as it is written now: before, the windows that wait stood beside the method's memory."""
+    method = state["method"]
+    if "collector" in state or method.keys() != {"method", "pool"}:
+        return state
+    return {**state, "method": method["method"], "collector": method["pool"]}
 
 
 @dataclass(frozen=True)

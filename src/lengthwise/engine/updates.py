@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.batches import micro_batches, mini_batches
 from lengthwise.engine.extra_losses import Resolved, add_extras
 from lengthwise.engine.log_probabilities import Scorer
@@ -30,6 +31,11 @@ class UpdatePlan:
     micro_batch_tokens: int
     grad_clip: float
     truncate_importance: float | None = None
+
+    @classmethod
+    def of(cls, config: Training) -> UpdatePlan:
+        """That of a run's settings."""
+        return cls(config.updates, config.micro_batch_tokens, config.grad_clip, config.truncate_importance)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from lengthwise.config.groups.sampling import Intervention
-from lengthwise.engine.backends.transformers_sampler import World
+from lengthwise.engine.backends.protocol import World
 from lengthwise.errors import ConfigError
 from lengthwise.grading.answer_extraction.answer_text import answer_key
 from lengthwise.grading.answer_extraction.readers import lab_marks

@@ -11,7 +11,8 @@ import torch
 
 from lengthwise.config.groups.sampling import Intervention, Sampling
 from lengthwise.engine import listening
-from lengthwise.engine.backends.transformers_sampler import Sampler, World
+from lengthwise.engine.backends.protocol import World
+from lengthwise.engine.backends.transformers_sampler import Sampler
 from lengthwise.engine.batches import TaskWorld, step_generator, world_generator
 from lengthwise.engine.model_folders import Policy
 from lengthwise.engine.rollouts import Rollouts
@@ -168,7 +169,7 @@ def complete_all(
     size = max(1, sampling.sample_rows // (sampling.samples * (intervention.short_of or 1)))
     missing = sorted({problem // size for problem, _ in log.missing(problems, sampling.samples)})
     if missing and not policy.endless:  # Lambda attention proves itself, and is never padded
-        Sampler(policy.model, eos_ids=problems.contract.eos_ids, pad_id=policy.pad_id).check_padding()
+        Sampler(policy.model, eos_ids=problems.contract.eos_ids, pad_id=policy.pad_id).check()
     for number, part in enumerate(missing, 1):
         some = problems.part(part * size, size)
         with listening.before((len(missing) - number) * sampling.most_tokens):

@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 
 from lengthwise.engine import Task
-from lengthwise.engine.backends.transformers_sampler import World
+from lengthwise.engine.backends.protocol import World
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.grading.gold_answers import alternatives
 from lengthwise.grading.graders import grader_name, load_grader

@@ -12,7 +12,7 @@ from lengthwise.config.commands import DemoSettings, ShortenSettings
 from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.config.groups.sampling import Measuring, Sampling
 from lengthwise.config.groups.training import CapSchedule, Training
-from lengthwise.engine.backends.transformers_sampler import World
+from lengthwise.engine.backends.protocol import World
 from lengthwise.engine.method import Method
 from lengthwise.engine.model_folders import Policy
 from lengthwise.errors import ConfigError

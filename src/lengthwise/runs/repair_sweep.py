@@ -177,7 +177,7 @@ def repair_and_measure(
     loaded = load(settings, folders)
     measure = build_measure(settings, folders, judge, loaded, prompts, problems)
     say_thinking(measure.problems.contract, lambda event, facts: note(str(facts["text"])))
-    measure.sampler.check_padding()
+    measure.sampler.check()
     where = settings.rows_scored.where
     note(f"scoring on {len(pairs)} harmful rows{where}, judging answers to {len(prompts)} prompts")
     scored = score_weights(settings, folders, pairs, loaded)

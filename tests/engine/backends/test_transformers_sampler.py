@@ -274,11 +274,11 @@ def test_the_world_goes_on_where_a_resumed_row_stopped(net):
 
 @pytest.mark.parametrize("family", sorted(tiny.FAMILIES))
 def test_ordinary_models_pass_the_padding_check(family):
-    Sampler(tiny.model(family), eos_ids=[30], pad_id=0).check_padding()
+    Sampler(tiny.model(family), eos_ids=[30], pad_id=0).check()
 
 
 def test_a_half_precision_model_passes_the_padding_check():
-    Sampler(tiny.model().to(torch.bfloat16), eos_ids=[30], pad_id=0).check_padding()
+    Sampler(tiny.model().to(torch.bfloat16), eos_ids=[30], pad_id=0).check()
 
 
 def test_a_model_that_ignores_its_attention_mask_is_refused(net):
@@ -288,7 +288,7 @@ def test_a_model_that_ignores_its_attention_mask_is_refused(net):
 
     net.__class__ = Careless
     with pytest.raises(UnsupportedModelError, match=r"'qwen2' fails the padding self-check.*differ by"):
-        Sampler(net, eos_ids=[30], pad_id=0).check_padding()
+        Sampler(net, eos_ids=[30], pad_id=0).check()
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
@@ -304,7 +304,7 @@ def test_padded_logits_that_are_no_numbers_are_refused(net, broken):
 
     net.__class__ = Masked
     with pytest.raises(UnsupportedModelError, match="padded and unpadded logits differ by (nan|inf)"):
-        Sampler(net, eos_ids=[30], pad_id=0).check_padding()
+        Sampler(net, eos_ids=[30], pad_id=0).check()
 
 
 def test_tokens_that_can_never_be_drawn_do_not_fail_the_padding_check(net):
@@ -315,7 +315,7 @@ def test_tokens_that_can_never_be_drawn_do_not_fail_the_padding_check(net):
             return out
 
     net.__class__ = Shortened
-    Sampler(net, eos_ids=[30], pad_id=0).check_padding()
+    Sampler(net, eos_ids=[30], pad_id=0).check()
 
 
 def test_a_model_that_cannot_take_positions_is_refused(net):
@@ -325,7 +325,7 @@ def test_a_model_that_cannot_take_positions_is_refused(net):
 
     net.__class__ = Strict
     with pytest.raises(UnsupportedModelError, match="padding self-check: TypeError"):
-        Sampler(net, eos_ids=[30], pad_id=0).check_padding()
+        Sampler(net, eos_ids=[30], pad_id=0).check()
 
 
 def test_a_recurrent_model_is_refused():
@@ -335,7 +335,7 @@ def test_a_recurrent_model_is_refused():
     )  # fmt: skip
     torch.manual_seed(0)
     with pytest.raises(UnsupportedModelError, match="mamba2"):
-        Sampler(Mamba2ForCausalLM(config).eval(), eos_ids=[30], pad_id=0).check_padding()
+        Sampler(Mamba2ForCausalLM(config).eval(), eos_ids=[30], pad_id=0).check()
 
 
 def test_a_cache_whose_rows_cannot_be_selected_is_refused(net, sampler):
@@ -403,7 +403,7 @@ def test_a_hybrid_whose_rows_cannot_be_dropped_is_refused(name):
     )  # fmt: skip
     hybrid = getattr(transformers, f"{name}ForCausalLM")(config).eval()
     with pytest.raises(UnsupportedModelError, match="padding self-check"):
-        Sampler(hybrid, eos_ids=[30], pad_id=0).check_padding()
+        Sampler(hybrid, eos_ids=[30], pad_id=0).check()
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
@@ -413,7 +413,7 @@ def test_gradient_checkpointing_does_not_take_the_cache_away(net, sampler):
     want = sampler.generate([[3, 4, 5]] * 3, **options)
     net.gradient_checkpointing_enable({"use_reentrant": False})
     net.train()
-    sampler.check_padding()
+    sampler.check()
     got = sampler.generate([[3, 4, 5]] * 3, **{**options, "generator": tiny.generator()})
     assert torch.equal(got.completion_ids, want.completion_ids)
     sampler.resume(got, caps=12, generator=tiny.generator())

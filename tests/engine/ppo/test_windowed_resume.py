@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,19 @@ import torch
 import windows
 from safetensors.torch import load_file, save_file
 
-from lengthwise.engine.checkpoint import newest_checkpoint
+from lengthwise.engine.checkpoint import (
+    MANIFEST,
+    OPTIMIZER,
+    STATE,
+    WEIGHTS,
+    Checkpoints,
+    checkpoint_folders,
+    newest_checkpoint,
+)
 from lengthwise.engine.metrics_log import read_metrics
-from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
+from lengthwise.engine.trainer import Trainer
 from lengthwise.errors import CheckpointError, LengthwiseWarning
+from lengthwise.files import atomic_write_json, read_json, sha256_file
 from lengthwise.methods.papers.t_ppo import t_ppo
 
 SECONDS = 120
@@ -37,9 +47,9 @@ def train(folder: Path, spot: str = "", number: int = 0) -> None:
               folder.parent / "final.safetensors")  # fmt: skip
 
 
-def build(folder: Path, **options) -> WindowedTrainer:
+def build(folder: Path, **options) -> Trainer:
     return windows.build(
-        folder, kind=WindowedTrainer, method=t_ppo(cap=12, window=3, critic_warmup=2), **{**SETTINGS, **options}
+        folder, kind=Trainer, method=t_ppo(cap=12, window=3, critic_warmup=2), **{**SETTINGS, **options}
     )
 
 
@@ -108,12 +118,12 @@ def test_a_longer_run_goes_on_with_the_same_pool_wherever_it_stopped(tmp_path):
         first = build(folder, steps=stop)
         first.train()
         saved = newest_checkpoint(folder / "checkpoints").state
-        assert saved["method"]["pool"] == first.pool.state != []
+        assert saved["collector"] == first.parts.collector.state != []
         again = build(folder)
         again.train()
         assert tiny.comparable(read_metrics(folder)) == tiny.comparable(read_metrics(tmp_path / "whole"))
-        assert again.pool.state == whole.pool.state
-        assert again.cursor == whole.cursor
+        assert again.parts.collector.state == whole.parts.collector.state
+        assert again.run.cursor == whole.run.cursor
         assert windows.same(windows.weights(again.model), windows.weights(whole.model))
 
 
@@ -132,12 +142,12 @@ def test_the_checkpoint_holds_both_models_and_both_optimizer_states(tmp_path):
 def test_fewer_slots_after_a_restart_lose_nobody(tmp_path):
     first = build(tmp_path, steps=2)
     first.train()
-    waiting = [response.serial for response in first.pool.waiting]
+    waiting = [response.serial for response in first.parts.collector.pool.waiting]
     again = build(tmp_path, steps=6, prompts=1, group_size=2, updates=1)
     again.train()
-    left = {response.serial for response in again.pool.waiting}
+    left = {response.serial for response in again.parts.collector.pool.waiting}
     # two slots a step: those in front went on, nobody new was begun while others waited
-    assert again.cursor == first.cursor
+    assert again.run.cursor == first.run.cursor
     assert left <= set(waiting)
     assert len(waiting) > len(left) >= len(waiting) - 8
 
@@ -147,3 +157,28 @@ def test_a_checkpoint_of_a_run_without_windows_is_refused(tmp_path):
     tiny.trainer(tmp_path, steps=1).train()
     with pytest.raises(CheckpointError, match="checkpoint of step 1 belongs to another model"):
         build(tmp_path).train()
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_checkpoint_of_before_has_its_pool_beside_the_memory_and_goes_on_too(tmp_path):
+    whole = build(tmp_path / "whole", steps=3)
+    whole.train()
+    build(tmp_path / "old", steps=2).train()
+    folder = checkpoint_folders(tmp_path / "old" / "checkpoints")[-1]
+    state = read_json(folder / STATE)
+    state["method"] = {"method": state["method"], "pool": state.pop("collector")}
+    atomic_write_json(folder / STATE, state)
+    sums = {name: sha256_file(folder / name) for name in (WEIGHTS, OPTIMIZER, STATE)}
+    atomic_write_json(folder / MANIFEST, {"step": 2, "sha256": sums})
+    again = build(tmp_path / "old", steps=3)
+    again.train()
+    assert windows.same(windows.weights(again.model), windows.weights(whole.model))
+
+
+@pytest.mark.usefixtures("quiet")
+def test_windows_are_not_continued_by_a_method_without_them(tmp_path):
+    made = build(tmp_path, steps=1)
+    made.train()
+    groups = replace(made.parts, collector=tiny.trainer(tmp_path / "groups").parts.collector)
+    with pytest.raises(CheckpointError, match="was written by a method of another kind; name that method"):
+        Checkpoints(tmp_path / "checkpoints", groups).load()

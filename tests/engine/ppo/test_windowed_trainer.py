@@ -16,9 +16,9 @@ from lengthwise.engine.batches import world_generator
 from lengthwise.engine.checkpoint import newest_checkpoint
 from lengthwise.engine.method import Asked, Observation
 from lengthwise.engine.metrics_log import read_metrics
-from lengthwise.engine.ppo import windowed_trainer
+from lengthwise.engine.ppo import window_collector, window_learner
 from lengthwise.engine.ppo.critic import Critic
-from lengthwise.engine.ppo.windowed_trainer import decode_steps
+from lengthwise.engine.ppo.window_collector import decode_steps
 from lengthwise.engine.ppo.windows import Windows
 from lengthwise.errors import ConfigError, LengthwiseWarning
 from lengthwise.methods.papers.t_ppo import ppo, t_ppo
@@ -142,13 +142,13 @@ def test_a_step_is_that_of_a_slow_plain_implementation(tmp_path, name, world):
     practice = replace(tiny.task(), world=world)
     made = windows.build(tmp_path, method=method, practice=practice, micro_batch_tokens=30, prompts=3)
     groups = [{"params": made.parameters}, {"params": made.value_parameters}]
-    made.optimizer = torch.optim.SGD(groups, lr=0.1)
+    made.learner.optimizer = torch.optim.SGD(groups, lr=0.1)
     with torch.no_grad():
         made.critic.head.weight.normal_(std=0.3, generator=tiny.generator())
     unfinished = 0
     for step in range(3):
         net, critic = copy.deepcopy(made.model["policy"]), copy.deepcopy(made.critic)
-        made._one_step()
+        made.one_step()
         plain_step(net, critic, made.batches[step], score_of, method.windows, made.config.lr)
         for one, two in ((net, made.model["policy"]), (critic, made.critic)):
             moved = windows.weights(two)
@@ -183,7 +183,7 @@ def learnt(tmp_path, monkeypatch, batch, values, *, right=True, **options):
     for row, numbers in enumerate(values):
         fresh[row, : len(numbers)] = torch.tensor(numbers)
     fresh = fresh[:, : max(len(numbers) for numbers in values)]
-    monkeypatch.setattr(windowed_trainer, "estimate", lambda *args: fresh)
+    monkeypatch.setattr(window_learner, "estimate", lambda *args: fresh)
     given = {}
 
     def note(name):
@@ -193,9 +193,9 @@ def learnt(tmp_path, monkeypatch, batch, values, *, right=True, **options):
 
         return call
 
-    monkeypatch.setattr(windowed_trainer, "update_policy", note("policy"))
-    monkeypatch.setattr(windowed_trainer, "update_critic", note("critic"))
-    made._learn(batch)
+    monkeypatch.setattr(window_learner, "update_policy", note("policy"))
+    monkeypatch.setattr(window_learner, "update_critic", note("critic"))
+    made.learner._learn(batch, made.run)
     return made, given
 
 
@@ -204,7 +204,7 @@ def test_t_ppo_row_done_in_round_1(tmp_path, monkeypatch):
     # delta .5 - .2 = .3 and 1 - .5 = .5;  A = .3 + .5 * .5 = .55 and .5. Value mask and target 1 on all six.
     one = windows.response(0, 4, 2, finished=True, values=[0.1, 0.2, 0.3, 0.4])
     made, given = learnt(tmp_path, monkeypatch, [one], [[0.2, 0.5]], window=4, lam_floor=0.5)
-    assert [round(a, 6) for a in made.policy[0][0][2]] == [0.55, 0.5]
+    assert [round(a, 6) for a in made.seen_by_policy[0][0][2]] == [0.55, 0.5]
     rollouts, old, returns = given["critic"][3:6]
     assert rollouts.mask.tolist() == [[True] * 6]
     assert returns.tolist() == [[1.0] * 6]
@@ -220,7 +220,7 @@ def test_t_ppo_row_unfinished_with_tail_ignore_2(tmp_path, monkeypatch):
     # V .2 .5 .1 .4, lam .5 (n_eff = 4 + 2): deltas .3 -.4 .3 0; A = .175 -.25 .3 0, of which the tail is ignored.
     one = windows.response(0, 0, 4, finished=False)
     made, given = learnt(tmp_path, monkeypatch, [one], [[0.2, 0.5, 0.1, 0.4]], window=4, lam_floor=0.5, tail_ignore=2)
-    start, mask, advantages = made.policy[0][0]
+    start, mask, advantages = made.seen_by_policy[0][0]
     assert (start, mask) == (0, [True, True, False, False])
     assert advantages == pytest.approx([0.175, -0.25, 0, 0])
     assert "critic" not in given
@@ -241,7 +241,7 @@ def test_t_ppo_row_unfinished_with_tail_ignore_2(tmp_path, monkeypatch):
 def test_t_ppo_rows_of_advantages_reach_the_policy(tmp_path, monkeypatch, lam, values, finished, expected):
     one = windows.response(0, 0, 4, finished=finished)
     made, given = learnt(tmp_path, monkeypatch, [one], [values], window=4, lam_floor=lam)
-    assert made.policy[0][0][2] == pytest.approx(expected, abs=1e-6)
+    assert made.seen_by_policy[0][0][2] == pytest.approx(expected, abs=1e-6)
     assert ("critic" in given) == finished
 
 
@@ -258,7 +258,7 @@ def test_t_ppo_the_end_of_a_response_at_the_cap_is_scored_and_final(tmp_path, mo
     one = windows.response(0, 8, 4, finished=False, cap=12, values=[0.0] * 8)
     made, given = learnt(tmp_path, monkeypatch, [one], [[0.0, 0.0, 0.0, 0.4]], window=4, lam_floor=0.0)
     assert one.done and not one.finished
-    assert made.policy[0][0][2][-1] == pytest.approx(0.6)
+    assert made.seen_by_policy[0][0][2][-1] == pytest.approx(0.6)
     assert given["critic"][3].mask.sum() == 12
 
 
@@ -271,7 +271,7 @@ def test_t_ppo_invariant_3_every_token_is_learnt_from_once(tmp_path, tail_ignore
     made, _ = windows.run(tmp_path, steps=12, method=method, checkpoint_every=99)
     final = {one.serial: one for batch in made.batches for one in batch}
     seen: dict[int, list[bool]] = {serial: [] for serial in final}
-    for step in made.policy:
+    for step in made.seen_by_policy:
         for serial, (start, mask, _) in step.items():
             assert start == len(seen[serial])
             seen[serial] += mask
@@ -287,7 +287,7 @@ def test_t_ppo_invariant_3_every_token_is_learnt_from_once(tmp_path, tail_ignore
     # nothing is lost: every response begun is done or waits, and they were begun without a gap
     waiting = {one.serial for one in made.pool.waiting}
     assert waiting == {serial for serial, one in final.items() if not one.done}
-    assert sorted(final) == list(range(made.cursor))
+    assert sorted(final) == list(range(made.run.cursor))
 
 
 def test_t_ppo_invariant_5_the_batch_is_constant_and_rounds_are_bounded(tmp_path):
@@ -383,15 +383,15 @@ def test_t_ppo_invariant_5_neither_loss_reaches_the_other_model(tmp_path, monkey
     made = windows.build(tmp_path, method=t_ppo(cap=9, critic_warmup=0))
     grads = {}
     for name, other in (("update_critic", made.parameters), ("update_policy", made.value_parameters)):
-        original = getattr(windowed_trainer, name)
+        original = getattr(window_learner, name)
 
         def watched(*args, original=original, name=name, other=other, **options):
             result = original(*args, **options)
             grads[name] = [p.grad for p in other]
             return result
 
-        monkeypatch.setattr(windowed_trainer, name, watched)
-    made._one_step()
+        monkeypatch.setattr(window_learner, name, watched)
+    made.one_step()
     assert all(grad is None for found in grads.values() for grad in found)
     assert len(grads) == 2
 
@@ -460,7 +460,7 @@ def test_a_world_says_the_same_in_every_window(tmp_path):
             written = [place for place in range(len(one.tokens)) if place % 2]
             assert [one.tokens[place] for place in written] == [own[place] for place in written]
             assert one.trained == [place % 2 == 0 for place in range(len(one.tokens))]
-        for step in made.policy:
+        for step in made.seen_by_policy:
             for start, mask, advantages in step.values():
                 assert mask == [(start + place) % 2 == 0 for place in range(len(mask))]
                 assert all(a == 0 for a, used in zip(advantages, mask, strict=True) if not used)
@@ -478,8 +478,8 @@ def test_a_task_whose_world_has_nothing_to_say_about_some_rows(tmp_path):
 
 def test_a_world_that_has_nothing_to_say_costs_nothing(tmp_path):
     made = windows.build(tmp_path, practice=replace(tiny.task(), world=lambda owners, dice: None))
-    made._one_step()
-    assert made._world(made.batches[0]) is None
+    made.one_step()
+    assert made.collector._world(made.batches[0]) is None
 
 
 # --------------------------------------------------------------------------- problems, groups, state, metrics
@@ -490,7 +490,7 @@ def test_responses_are_begun_problem_by_problem_in_groups(tmp_path):
     final = {one.serial: one for batch in made.batches for one in batch}
     for serial, one in final.items():
         assert one.group == serial // 4
-        assert one.problem == windowed_trainer.problem_at(one.group, 12, 0)
+        assert one.problem == window_collector.problem_at(one.group, 12, 0)
         assert one.prompt == list(tiny.task().prompts[one.problem])
 
 
@@ -512,7 +512,7 @@ def test_a_method_s_state_sees_done_responses_once_and_is_saved(tmp_path):
     final = {one.serial: one for batch in made.batches for one in batch}
     done = [len(one.tokens) for one in final.values() if one.done]
     want = {"rows": len(done), "tokens": sum(done)}
-    assert made.state["method"] == want
+    assert made.run.method == want
     assert newest_checkpoint(tmp_path / "checkpoints").state["method"]["method"] == want
     assert sum(row["done"] for row in seen) == len(done)
 
@@ -528,7 +528,7 @@ def test_metrics_are_those_of_done_responses(tmp_path):
         assert row["decode_steps"] == max(len(one.tokens) - one.start for one in batch) <= 3
         # nothing is said of groups, whose rows are done in different steps
         assert not {"uniform_groups", "groups", "draws"} & row.keys()
-    assert made.sampled_tokens == sum(len(one.tokens) - one.start for batch in made.batches for one in batch)
+    assert made.run.sampled_tokens == sum(len(one.tokens) - one.start for batch in made.batches for one in batch)
 
 
 def test_explained_variance_of_constant_targets_is_not_given(tmp_path):
@@ -546,7 +546,7 @@ def test_a_constant_reward_is_said_aloud(tmp_path):
 def test_learning_rates_warm_up_together(tmp_path):
     made = windows.build(tmp_path, steps=3, warmup_steps=4, lr=1e-3)
     rates = []
-    made.train(on_step=lambda row: rates.append([group["lr"] for group in made.optimizer.param_groups]))
+    made.train(on_step=lambda row: rates.append([group["lr"] for group in made.learner.optimizer.param_groups]))
     want = [[1e-3 * k / 4, 2.5e-3 * k / 4] for k in (1, 2, 3)]
     assert all(got == pytest.approx(expected) for got, expected in zip(rates, want, strict=True))
 
@@ -568,7 +568,7 @@ def test_a_critic_may_be_given(tmp_path):
         critic.head.bias.fill_(0.5)
     made = windows.build(tmp_path, net=net, critic=critic)
     assert made.critic is critic
-    made._one_step()
+    made.one_step()
     assert made.pool.waiting and all(v == pytest.approx(0.5) for v in made.pool.waiting[0].values)
 
 

@@ -2,12 +2,12 @@
 
 The model's own `forward` with its own KV cache does the work, so every decoder that transformers can decode
 batched is served. Rows whose rotary factors differ (see `switching`) never share a forward. What cannot be served
-exactly is refused by `Sampler.check_padding`.
+exactly is refused by `Sampler.check`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,24 +18,24 @@ from lengthwise.engine import listening
 from lengthwise.engine.backends import self_check
 from lengthwise.engine.backends.partial_rollouts import Written
 from lengthwise.engine.backends.partial_rollouts import pad_left as pad_left
+from lengthwise.engine.backends.protocol import World
 from lengthwise.engine.backends.self_check import evaluating
 from lengthwise.engine.repeating import Recent
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.rotary_switch import forget, switch_of
 from lengthwise.errors import ConfigError, InputError, TrainingError, UnsupportedModelError
 
-World = Callable[[int, Sequence[int]], int | None]
-"""Given a row and its response so far, the token the world writes next, or None to let the model write."""
-
 
 class Sampler:
-    """Draws responses from a causal language model on one device.
+    """Draws responses from a causal language model on one device: the reference of all backends.
 
     `eos_ids` are all tokens that end a response, `pad_id` fills padding (any valid id). `max_rows` bounds the
     rows in flight, and with them the KV cache; 0 means all at once. `endless` is for a model under Lambda attention:
     its config's length is no bound, and only rows of one length are in flight together, because its first tokens
     count and none may be padding.
     """
+
+    name = "transformers"
 
     def __init__(
         self, model: Any, *, eos_ids: Sequence[int], pad_id: int, max_rows: int = 0, endless: bool = False
@@ -51,6 +51,17 @@ class Sampler:
         self.endless = endless
         # Under Lambda attention positions are relative and never beyond the first factors.
         self.switch = None if endless else switch_of(model.config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model and its rollouts lie."""
+        return torch.device(self.model.device)
+
+    def sync(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Nothing: the policy's own model writes."""
+
+    def close(self) -> None:
+        """Nothing: no process was started and no memory is held between calls."""
 
     @torch.no_grad()
     def generate(
@@ -83,7 +94,7 @@ class Sampler:
         """
         rows = len(prompts)
         cap = [caps] * rows if isinstance(caps, int) else list(caps)
-        self._check(prompts, cap, temperature, top_p)
+        self._check_arguments(prompts, cap, temperature, top_p)
         groups = list(group_ids) if group_ids is not None else _number(prompts)
         problems = list(problem_ids) if problem_ids is not None else groups
         state = Written([list(p) for p in prompts], [[] for _ in range(rows)], cap, stop_repeats=stop_repeats)
@@ -109,7 +120,7 @@ class Sampler:
         rows = len(rollouts)
         cap = [caps] * rows if isinstance(caps, int) else list(caps)
         prompts = [rollouts.prompt(i) for i in range(rows)]
-        self._check(prompts, cap, temperature, top_p)
+        self._check_arguments(prompts, cap, temperature, top_p)
         state = Written.of(rollouts, prompts, cap)
         self._write(state, generator, temperature, top_p, world)
         resumed = state.rollouts(
@@ -119,7 +130,9 @@ class Sampler:
         unchanged = resumed.num_tokens == rollouts.num_tokens
         return resumed.with_fields(answer_correct=rollouts.answer_correct & unchanged)
 
-    def _check(self, prompts: Sequence[Sequence[int]], caps: list[int], temperature: float, top_p: float) -> None:
+    def _check_arguments(
+        self, prompts: Sequence[Sequence[int]], caps: list[int], temperature: float, top_p: float
+    ) -> None:
         if not prompts:
             raise ConfigError("prompts is empty; give at least one")
         if len(caps) != len(prompts):
@@ -232,7 +245,7 @@ class Sampler:
             logits, cache = out.logits[:, -1], out.past_key_values
         state.append(rows_out, tokens_out, logps_out, forced_out, self.eos_ids)
 
-    def check_padding(self) -> None:
+    def check(self) -> None:
         """Prove on the loaded model that padded, cached decoding equals a plain forward, see `self_check.check`.
 
         Raises:

@@ -12,7 +12,7 @@ import torch
 
 from lengthwise.context_length import reach
 from lengthwise.data import read_rows, require_columns
-from lengthwise.engine.backends.transformers_sampler import World
+from lengthwise.engine.backends.protocol import World
 from lengthwise.engine.model_folders import Policy
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.grading.contract_choice import chosen_contract, contract_for_model

@@ -14,7 +14,6 @@ from lengthwise.config.groups.sampling import Sampling
 from lengthwise.engine.method import Method, Recipe
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.engine.model_folders import Policy, save_policy, weights_sha
-from lengthwise.engine.ppo.windowed_trainer import WindowedTrainer
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.rotary_switch import check_learnable
 from lengthwise.engine.trainer import Trainer
@@ -198,8 +197,7 @@ def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: L
         # checkpoints, so the reference is always loaded anew from the starting weights.
         reference = load(job, policy.folder).model
         reference.requires_grad_(False)
-    kind: Any = Trainer if method.windows is None else WindowedTrainer
-    trainer = kind(
+    trainer = Trainer(
         policy.model,
         method=method,
         task=problems.task(),
@@ -210,9 +208,12 @@ def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: L
         reference=reference,
         compute=policy.compute,
     )
-    trainer.sampler.check_padding()
+    trainer.prove()
     tell("phase", {"name": "training", "steps": job.train.steps})
-    trainer.train(lambda metrics: tell("step", metrics))
+    try:
+        trainer.train(lambda metrics: tell("step", metrics))
+    finally:
+        trainer.backend.close()
 
 
 def _texts(rollouts: Rollouts, problems: Problems, samples: int) -> list[dict[str, Any]]:
