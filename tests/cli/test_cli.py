@@ -18,14 +18,15 @@ from lengthwise.lab.reasoner import shipped_reasoner
 FLAGS = {
     "compare": [
         "--answer-column", "--answer-pattern", "--answers", "--baselines", "--cap", "--chat-template",
-        "--checkpoint-every", "--choose", "--controls", "--data", "--device", "--dry-run", "--dtype", "--eval-cap",
-        "--eval-samples", "--grader", "--gradient-checkpointing", "--group-size", "--jobs", "--json", "--keep-models",
-        "--lora", "--lr", "--margin", "--max-draws", "--methods", "--micro-batch-tokens", "--no-baselines",
-        "--no-chat-template", "--no-think", "--option", "--out", "--overwrite", "--preset", "--problem-column",
-        "--prompt-template", "--prompts", "--sample-rows", "--seed", "--seeds", "--settings", "--steps", "--sweep",
-        "--system-prompt", "--temperature", "--test-data", "--test-problems", "--think", "--token-budget",
-        "--truncate-importance", "--trust-remote-code", "--updates", "--validation-problems", "--warmup-steps",
-        "MODEL",
+        "--checkpoint-every", "--choose", "--config", "--controls", "--data", "--device", "--dry-run", "--dtype",
+        "--eval-cap", "--eval-samples", "--grad-clip", "--grader", "--gradient-checkpointing", "--group-size", "--jobs",
+        "--json", "--keep-models", "--lora", "--lr", "--margin", "--max-draws", "--methods", "--micro-batch-tokens",
+        "--no-baselines", "--no-chat-template", "--no-dry-run", "--no-gradient-checkpointing", "--no-json",
+        "--no-keep-models", "--no-overwrite", "--no-trust-remote-code", "--option", "--out", "--overwrite", "--preset",
+        "--print-config", "--problem-column", "--prompt-template", "--prompts", "--sample-rows", "--seed", "--seeds",
+        "--settings", "--steps", "--sweep", "--system-prompt", "--temperature", "--test-data", "--test-limit",
+        "--think", "--token-budget", "--truncate-importance", "--trust-remote-code", "--updates", "--validation-limit",
+        "--warmup-steps", "--weight-decay", "MODEL",
     ],
     "compare-records": [
         "--allow", "--config", "--json", "--no-json", "--no-recut", "--out", "--print-config", "--recut",

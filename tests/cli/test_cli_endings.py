@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import inspect
 import os
 import re
 import signal
@@ -16,7 +15,7 @@ import typer
 from flags import taken
 from typer.testing import CliRunner
 
-from lengthwise.cli import BY_HAND, COMMANDS, app, main
+from lengthwise.cli import COMMANDS, app, main
 from lengthwise.cli._console import out
 from lengthwise.cli._endings import ending
 from lengthwise.config.commands import COMMANDS as SETTINGS
@@ -49,7 +48,7 @@ def test_help_shows_every_word_as_it_is_written(name: str) -> None:
     shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "500"})
     assert shown.exit_code == 0
     page = flat(shown.stdout)
-    about = inspect.getdoc(COMMANDS[name]) if name in BY_HAND else SETTINGS[name].help()
+    about = SETTINGS[name].help()
     for text in (about, *(part for one in taken(name) for part in (one.word, one.help))):
         assert flat(str(text)) in page, text
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from flags import EVERYTHING, PARSED
+from flags import EVERYTHING
 from wrong_words import BASES, SERVED, write_inputs
 
-from lengthwise.cli import BY_HAND, main
-from lengthwise.cli._needs import NEEDS
+from lengthwise.cli import main
 from lengthwise.config.commands import COMMANDS as SETTINGS
 
 
@@ -30,9 +29,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def test_every_need_is_of_a_parameter_that_is_there() -> None:
-    for command, needs in NEEDS.items():
-        names = {parameter.name for parameter in PARSED[command].params}
-        assert {name for need in needs for name in need.names} <= names, command
+    for command, kind in SETTINGS.items():
+        assert {name for need in kind.needs for name in need.names} <= kind.entries().keys(), command
 
 
 CASES = [
@@ -103,7 +101,7 @@ def test_overwriting_a_folder_of_no_name_is_refused(place, capsys) -> None:
     assert "--overwrite has no effect without --out" in refused(capsys, "evaluate", *arguments)
 
 
-@pytest.mark.parametrize("flag", ["--preset lab", "--no-think", "--system-prompt x", "--grader a:b"])
+@pytest.mark.parametrize("flag", ["--preset lab", "--think", "--system-prompt x", "--grader a:b"])
 def test_a_world_of_the_lab_asks_in_its_own_way(place, capsys, flag) -> None:
     arguments = ["compare", "lab:chains", "--methods", "grpo", "--out", "new", *flag.split()]
     assert "has no effect in a world of the lab" in refused(capsys, *arguments)
@@ -158,8 +156,4 @@ def test_every_output_is_tried_out_while_the_words_are_read() -> None:
     outputs = [one for one in EVERYTHING if one.word in ("--out", "--record", "--report")]
     assert len(outputs) == 14
     for one in outputs:
-        if one.command not in BY_HAND:
-            assert SETTINGS[one.command].entries()[one.word.removeprefix("--")].facts.writes is not None, one
-            continue
-        parameter = next(p for p in PARSED[one.command].params if one.word in p.opts)
-        assert parameter.callback is not None, one
+        assert SETTINGS[one.command].entries()[one.word.removeprefix("--")].facts.writes is not None, one

@@ -16,6 +16,7 @@ WRITTEN = (
     "demo",
     "shorten",
     "export",
+    "compare",
     "evaluate",
     "generate",
     "merge",

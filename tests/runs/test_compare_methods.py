@@ -12,7 +12,7 @@ import pytest
 import tiny
 import torch
 
-from lengthwise.config.groups.training import Training
+from lengthwise.config.commands import CompareSettings
 from lengthwise.engine.method import Recipe
 from lengthwise.errors import ConfigError, InputError, TrainingError
 from lengthwise.lab import chains, witnesses
@@ -29,11 +29,11 @@ from lengthwise.runs.compare.arms import (
     resolved,
     settings_of,
 )
+from lengthwise.runs.compare.comparison import Comparison
 from lengthwise.runs.compare.findings import claim, findings, verdict
 from lengthwise.runs.compare.paired_differences import matched, paired
 from lengthwise.runs.compare.plan import check_arms, dry_run, dry_run_lines, make_plan
 from lengthwise.runs.compare.random_control import coin, control_arms
-from lengthwise.runs.compare.request import Comparison
 from lengthwise.runs.compare.result import choose
 from lengthwise.statistics.seed_runs import Side
 from lengthwise.statistics.tradeoff_scores import matched_accuracy_difference
@@ -43,10 +43,11 @@ FACTS = Facts(right_lengths=range(1, 101), mean_tokens=80.0, accuracy=0.75, step
 
 def asked(tmp_path: Path, **changes: Any) -> Comparison:
     given = {
-        "model": "lab:chains", "arms": read_arms(["dler", "drpo"]), "out": tmp_path / "out",
-        "train": Training(steps=2, prompts=2, group_size=2, lr=1e-4), "test_problems": 6, "validation_problems": 6,
+        "model": "lab:chains", "methods": "dler,drpo", "out": tmp_path / "out", "steps": 2, "prompts": 2,
+        "group_size": 2, "test_limit": 6, "validation_limit": 6,
     }  # fmt: skip
-    return Comparison(**(given | changes))
+    arms = changes.pop("arms", ())
+    return Comparison(CompareSettings.from_dict(given | changes), arms)
 
 
 def test_values_follow_from_the_untouched_model() -> None:
@@ -127,7 +128,7 @@ def test_wrong_words_are_refused(
         ({"controls": ["coin"]}, "controls names 'coin'; choose random"),
         ({"controls": ["random", "random"]}, "controls names 'random' twice"),
         ({"controls": ["random"], "arms": [Arm("random-reward", "dler", "cap", (9,))]}, "two arms are called"),
-        ({"test_problems": 0}, "test_problems is 0"),
+        ({"test_limit": 0}, "test_limit is 0"),
         ({"arms": [Arm("a", "dler", "cap", (9, -5))]}, "a: cap is -5; a response has at least 1 token"),
         ({"arms": [Arm("a", "dler", "cap", ("0.5L", "0L"))]}, "'0L' is no length"),
         ({"arms": [Arm("a", "drpo", "lam", (-1,))]}, "a: lam is -1"),
@@ -138,7 +139,7 @@ def test_wrong_words_are_refused(
         ({"test_data": "x.jsonl"}, "has its own test problems"),
         ({"arms": [Arm("a", "dler", "cap", (400,))]}, "above the evaluation cap 260"),
         ({"arms": [Arm("a", "drpo", "lam", (1,), {"tua": 3})]}, "did you mean"),
-        ({"train": Training(steps=1, truncate_importance=2.0)}, "the loss of method 'drpo' takes no advantages"),
+        ({"truncate_importance": 2.0}, "the loss of method 'drpo' takes no advantages"),
     ],
 )  # fmt: skip
 def test_impossible_comparisons_are_refused_before_any_work(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
@@ -159,14 +160,7 @@ def test_data_is_split_by_a_hash_and_its_columns_are_checked(tmp_path: Path) -> 
     rows = [chain.row for chain in chains.problems(120, split="train", seed=0, levels=(2, 3))]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    from lengthwise.config.groups.prompts import PromptOptions
-
-    given = {
-        "data": str(path),
-        "contract": PromptOptions(preset="lab"),
-        "test_problems": 99,
-        "validation_problems": 99,
-    }
+    given = {"data": str(path), "preset": "lab", "test_limit": 99, "validation_limit": 99}
     arena = open_arena(asked(tmp_path, **given))
     parts = [arena.train(0), arena.validation, arena.test]
     assert sorted(text for part in parts for text in part.questions) == sorted(str(row["problem"]) for row in rows)
@@ -183,7 +177,7 @@ def test_data_is_split_by_a_hash_and_its_columns_are_checked(tmp_path: Path) -> 
 
 
 def test_the_plan_shares_one_budget_and_says_what_it_takes(tmp_path: Path) -> None:
-    given = asked(tmp_path, train=Training(steps=10, prompts=4, group_size=8), cap="1L")
+    given = asked(tmp_path, steps=10, prompts=4, group_size=8, cap="1L")
     plan = make_plan(given, open_arena(given), FACTS)
     assert plan["token_budget"] == 10 * 4 * 8 * 80
     assert plan["cap"] == 80
@@ -425,7 +419,7 @@ def test_the_witnesses_arena_writes_readings_and_knows_its_frontier(tmp_path: Pa
     from lengthwise.engine import load_policy
     from lengthwise.generation.sampling import evaluate
 
-    arena = open_arena(asked(tmp_path, model="lab:witnesses", test_problems=12))
+    arena = open_arena(asked(tmp_path, model="lab:witnesses", test_limit=12))
     assert arena.train(0).answers != arena.train(1).answers
     policy = load_policy(arena.folder, device="cpu")
     before, rollouts = evaluate(policy, arena.test, Sampling(cap=arena.eval_cap), name="before", data="d")
@@ -449,7 +443,7 @@ def test_the_search_arena_keeps_its_splits_apart_and_stops_after_so_many_tries(t
     from lengthwise.engine import load_policy
     from lengthwise.generation.sampling import evaluate
 
-    arena = open_arena(asked(tmp_path, model="lab:search", test_problems=60, validation_problems=60))
+    arena = open_arena(asked(tmp_path, model="lab:search", test_limit=60, validation_limit=60))
     parts = [set(part.questions) for part in (arena.train(0), arena.validation, arena.test)]
     assert not (parts[0] & parts[1] or parts[1] & parts[2] or parts[0] & parts[2])
     assert set(arena.test.categories or ()) == {"3", "4"}
@@ -468,8 +462,8 @@ def test_the_search_arena_keeps_its_splits_apart_and_stops_after_so_many_tries(t
 
 
 def test_more_problems_than_there_are_is_said_by_the_flags_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="test_problems is 50000: .*more than the distinct test problems of level 3"):
-        open_arena(asked(tmp_path, model="lab:search", test_problems=50_000))
+    with pytest.raises(InputError, match="test_limit is 50000: .*more than the distinct test problems of level 3"):
+        open_arena(asked(tmp_path, model="lab:search", test_limit=50_000))
 
 
 @pytest.mark.parametrize(

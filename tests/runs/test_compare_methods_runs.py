@@ -8,39 +8,40 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from held_folder import held_by_another
 
-from lengthwise.config.groups.training import Training
+from lengthwise.config.commands import CompareSettings
+from lengthwise.config.files import load, merged
 from lengthwise.errors import ConfigError, LengthwiseWarning
 from lengthwise.files import read_json
 from lengthwise.runs.compare.arenas import open_arena
 from lengthwise.runs.compare.arms import Arm
 from lengthwise.runs.compare.compare_methods import compare_methods
+from lengthwise.runs.compare.comparison import Comparison
 from lengthwise.runs.compare.folder import is_done, run_folder
 from lengthwise.runs.compare.plan import dry_run, facts_of, make_plan
-from lengthwise.runs.compare.request import Comparison
 from lengthwise.runs.compare.result import result_of
 from lengthwise.runs.compare.worker import carry_out, measure_base
 
 SMALL = (
     "--steps", "2", "--prompts", "4", "--group-size", "4", "--checkpoint-every", "1", "--seeds", "1", "--settings", "1",
-    "--test-problems", "12", "--validation-problems", "16", "--no-baselines", "--jobs", "2",
+    "--test-limit", "12", "--validation-limit", "16", "--no-baselines", "--jobs", "2",
 )  # fmt: skip
 DLER, DRPO = Arm("dler", "dler", "cap", ("0.6L",)), Arm("drpo", "drpo", "lam", (0.1,))
 ANSWERS = ("answer_correct", "finished", "num_tokens")
 
 
 def asked(out: Path, **changes: Any) -> Comparison:
-    train = Training(steps=2, prompts=4, group_size=4, lr=1e-4, checkpoint_every=1)
-    given = Comparison(
-        "lab:chains", [DLER, DRPO], out, train, 1, validation_problems=16, test_problems=12, baselines=False
-    )
-    return replace(given, **changes)
+    given = {
+        "model": "lab:chains", "methods": "dler,drpo", "out": out, "steps": 2, "prompts": 4, "group_size": 4,
+        "checkpoint_every": 1, "seeds": 1, "validation_limit": 16, "test_limit": 12, "baselines": False, "jobs": 2,
+    }  # fmt: skip
+    arms = changes.pop("arms", [DLER, DRPO])
+    return Comparison(CompareSettings.from_dict(given | changes), arms)
 
 
 def start(out: Path) -> subprocess.Popen[bytes]:
@@ -89,7 +90,7 @@ def result(killed: Path) -> dict[str, Any]:
     """The same comparison continued, with a second method and a control."""
     said: list[tuple[str, int]] = []
     found = compare_methods(
-        asked(killed, controls=["random"]), jobs=2,
+        asked(killed, controls=["random"]),
         listener=lambda event, facts: said.append((facts["name"], facts.get("done", 0)))
         if event != "tick" else None,
     )  # fmt: skip
@@ -131,7 +132,8 @@ def test_the_result_holds_every_part(killed: Path, result: dict[str, Any]) -> No
     assert "http" not in page.replace("http://www.w3.org", "")
     assert (killed / "report.png").stat().st_size > 10_000
     assert not list(killed.glob("runs/*/*/*/checkpoints"))
-    # Now that the untouched model is measured, the plan is exact.
+    # Its folder is a config, with what makes it grow; now that the untouched model is measured, the plan is exact.
+    assert Comparison(merged(CompareSettings, load(killed), {"out": killed})).seed_numbers == [0]
     assert dry_run(asked(killed))["token_budget"] == result["plan"]["token_budget"]
 
 
@@ -156,8 +158,8 @@ def test_a_method_that_fails_is_a_result_among_the_others(killed: Path, result: 
 
 
 def test_a_folder_is_never_mixed(killed: Path, result: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="test_problems: 12 there, 11 now"):
-        compare_methods(asked(killed, test_problems=11))
+    with pytest.raises(ConfigError, match="test_limit: 12 there, 11 now"):
+        compare_methods(asked(killed, test_limit=11))
     with pytest.raises(ConfigError, match="clip_high: 0.28 there, 0.4 now"):
         compare_methods(asked(killed, arms=[Arm("dler", "dler", "cap", ("0.6L",), {"clip_high": 0.4})]))
     with held_by_another(killed), pytest.raises(ConfigError, match="another process is writing to it"):

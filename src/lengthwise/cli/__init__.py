@@ -28,7 +28,6 @@ from lengthwise.cli import (
     report,
     shorten,
 )
-from lengthwise.cli._command import Command
 from lengthwise.cli._console import complain
 from lengthwise.cli._endings import ending
 from lengthwise.cli._settings_flags import add_command
@@ -60,15 +59,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report.report,
     "compare-records": compare_records.compare_records,
 }
-BY_HAND = {
-    "compare",
-}  # fmt: skip
-"""Commands that spell their flags out themselves still; the others take their settings as one value."""
 for _name, _function in COMMANDS.items():
-    if _name in BY_HAND:
-        app.command(_name, cls=Command)(_function)
-    else:
-        add_command(app, SETTINGS[_name], _function)
+    add_command(app, SETTINGS[_name], _function)
 
 
 def _version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""What every command of ours does beside its own work: plain help, numbers of a sound size, no idle flags."""
+"""What every command of ours does beside its own work: plain help, and numbers of a sound size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from lengthwise.cli._needs import check_needs
 from lengthwise.errors import ConfigError
 
 THINK_MODES = (["auto"], ["yes"], ["no"], ["marks"])
@@ -37,14 +36,9 @@ class Command(TyperCommand):
         return super().parse_args(ctx, spelled)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it, unless a number is beyond any use or a flag would have no effect."""
-        typed = {}
+        """Run it, unless a number is beyond any use."""
         for parameter in self.params:
             _check_size(parameter.opts[0], ctx.params.get(parameter.name))
-            source = ctx.get_parameter_source(parameter.name)
-            if source is not None and source.name == "COMMANDLINE":
-                typed[str(parameter.name)] = parameter.opts[0]
-        check_needs(str(self.name), ctx.params, typed)
         return super().invoke(ctx)
 
 

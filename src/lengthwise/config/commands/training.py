@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from lengthwise.config.command import Command, Need
 from lengthwise.config.definition import again, group, setting
@@ -36,6 +36,10 @@ PADDED = (
     "attention a row's first tokens count. Shorten within the trained length, then give --lambda to lengthwise "
     "generate or evaluate"
 )
+
+
+def _outside_of_the_lab(given: Mapping[str, Any]) -> bool:
+    return not str(given["model"] if given["data"] is None else given["data"]).startswith(LAB)
 
 
 def read_options(given: object) -> object:
@@ -116,6 +120,12 @@ class CompareSettings(Command):
         "lengthwise compare lab:chains --methods grpo,dler,drpo --out runs/all",
         "lengthwise compare Qwen3-1.7B --data train.jsonl --methods dler --sweep dler:cap=2000,4000 --out runs/caps",
     )
+    needs = (
+        Need(
+            tuple(PromptOptions.entries()), _outside_of_the_lab,
+            "in a world of the lab, which asks in its own way",
+        ),
+    )  # fmt: skip
 
     model: str = again(
         Common, "model", help="Folder of a causal language model, or lab:chains, lab:witnesses, lab:search."

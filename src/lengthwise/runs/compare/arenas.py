@@ -19,11 +19,11 @@ from lengthwise.grading.contract_choice import chosen_contract, contract_for_mod
 from lengthwise.grading.problems import Problems, prepare
 from lengthwise.grading.prompt_contract import preset, resolve
 from lengthwise.lab import chains, search, witnesses
-from lengthwise.lab.shipped_models import model_folder
+from lengthwise.lab.shipped_models import LAB, model_folder
 from lengthwise.pretrained import load_tokenizer, read_config, read_words
 from lengthwise.runs.chains_demo import COMMON_LEVELS, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, first_pass, oracle_mean
+from lengthwise.runs.compare.comparison import Comparison
 from lengthwise.runs.compare.free_baselines import AGREES, Baseline, baselines_for, forced, temperatures_for
-from lengthwise.runs.compare.request import LAB, Comparison
 from lengthwise.runs.measuring import room, usual_cap
 from lengthwise.runs.shortening.resolve import HELD_OUT_SHARE, share_of
 
@@ -59,7 +59,7 @@ def open_arena(asked: Comparison) -> Arena:
         InputError: a file, a row or a column is not what is wanted, or too few rows to hold any out.
     """
     arena = _open(asked)
-    return arena if asked.baselines else replace(arena, baselines={})
+    return arena if asked.splits.baselines else replace(arena, baselines={})
 
 
 def _open(asked: Comparison) -> Arena:
@@ -71,11 +71,11 @@ def _open(asked: Comparison) -> Arena:
             f"{asked.source!r} is no world of the lab; choose {' or '.join(LAB + name for name in WORLDS)}, or name "
             "problems of your own with --data"
         )
-    if asked.test_data is not None:
+    if asked.splits.test_data is not None:
         raise ConfigError(f"test_data is given, but {asked.source} has its own test problems; leave one of them out")
     folder = model_folder(asked.model, in_its_world=True)
     words, opened = WORLDS[world]
-    known = load_tokenizer(folder, trust_remote_code=asked.trust_remote_code).get_vocab()
+    known = load_tokenizer(folder, trust_remote_code=asked.runtime.trust_remote_code).get_vocab()
     if unknown := [word for word in words if word not in known]:
         raise ConfigError(
             f"model is {asked.model!r}, which does not know the words of {asked.source} ({', '.join(unknown[:3])}, "
@@ -83,7 +83,7 @@ def _open(asked: Comparison) -> Arena:
         )
     arena = opened(asked, folder)
     longest = max(len(prompt) for part in (arena.validation, arena.test) for prompt in part.prompts)
-    most = room(longest, reach(read_config(folder, trust_remote_code=asked.trust_remote_code)))
+    most = room(longest, reach(read_config(folder, trust_remote_code=asked.runtime.trust_remote_code)))
     if arena.eval_cap > most:
         raise ConfigError(
             f"eval_cap is {arena.eval_cap}, but behind a problem of {asked.source} the model has room for {most} "
@@ -94,11 +94,12 @@ def _open(asked: Comparison) -> Arena:
 
 def _held_out(asked: Comparison, split: Literal["validation", "test"], draw: Callable[..., Sequence[T]]) -> Sequence[T]:
     """The problems of a world that settings are chosen on or that are reported on: the same for every seed."""
-    count = getattr(asked, f"{split}_problems")
+    limits = asked.splits
+    count = limits.validation_limit if split == "validation" else limits.test_limit
     try:
         return draw(count, split=split, seed=0)
     except InputError as error:  # a world does not know which flag its count came from
-        raise InputError(f"{split}_problems is {count}: {error}") from error
+        raise InputError(f"{split}_limit is {count}: {error}") from error
 
 
 def _of_files(asked: Comparison) -> Arena:
@@ -111,10 +112,12 @@ def _of_files(asked: Comparison) -> Arena:
     columns = [words.problem_column, words.answer_column]
     rows = require_columns(read_rows(asked.source), columns, asked.source)
     parts = _parts(rows, words.problem_column, asked)
-    source = asked.test_data or asked.source
-    if asked.test_data is not None:
-        parts["test"] = require_columns(read_rows(asked.test_data), columns, asked.test_data)[: asked.test_problems]
-    config, tokenizer = read_words(folder, trust_remote_code=asked.trust_remote_code)
+    source = asked.splits.test_data or asked.source
+    if asked.splits.test_data is not None:
+        parts["test"] = require_columns(read_rows(asked.splits.test_data), columns, asked.splits.test_data)[
+            : asked.splits.test_limit
+        ]
+    config, tokenizer = read_words(folder, trust_remote_code=asked.runtime.trust_remote_code)
     contract = contract_for_model(asked.contract, folder, tokenizer)
     positions = reach(config)
 
@@ -125,8 +128,8 @@ def _of_files(asked: Comparison) -> Arena:
 
     found = {name: ready(name, 1) for name in parts}
     most = room(max(len(prompt) for one in found.values() for prompt in one.prompts), positions)
-    cap = asked.eval_cap or usual_cap(most, asked.longest_cap)
-    if asked.eval_cap is not None:
+    cap = asked.splits.eval_cap or usual_cap(most, asked.longest_cap)
+    if asked.splits.eval_cap is not None:
         found = {name: ready(name, cap) for name in parts}
     return Arena(
         folder, lambda seed: found["train"], found["validation"], found["test"], cap, source,
@@ -136,7 +139,7 @@ def _of_files(asked: Comparison) -> Arena:
 
 def _parts(rows: Sequence[dict[str, Any]], column: str, asked: Comparison) -> dict[str, list[dict[str, Any]]]:
     """Rows by use: a tenth to choose settings on, and without test data another to report on."""
-    tenths = 1 if asked.test_data is not None else 2
+    tenths = 1 if asked.splits.test_data is not None else 2
     parts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("validation", "test", "train")}
     for row in rows:
         place = int(share_of(str(row[column])) / HELD_OUT_SHARE)
@@ -148,12 +151,12 @@ def _parts(rows: Sequence[dict[str, Any]], column: str, asked: Comparison) -> di
             f"data is {asked.source!r} with {len(rows)} rows, too few to hold a tenth out for the choice of settings"
             + (" and another for the report; name other problems with --test-data" if tenths == 2 else "")
         )
-    limits = {"validation": asked.validation_problems, "test": asked.test_problems}
+    limits = {"validation": asked.splits.validation_limit, "test": asked.splits.test_limit}
     return {name: part[: limits.get(name)] for name, part in parts.items()}
 
 
 def _chains(asked: Comparison, folder: Path) -> Arena:
-    ready = partial(chain_problems, folder=folder, trust_remote_code=asked.trust_remote_code)
+    ready = partial(chain_problems, folder=folder, trust_remote_code=asked.runtime.trust_remote_code)
     draw = partial(chains.problems, levels=COMMON_LEVELS)
     test = ready(_held_out(asked, "test", draw))
     return Arena(
@@ -161,7 +164,7 @@ def _chains(asked: Comparison, folder: Path) -> Arena:
         lambda seed: ready(chains.problems(TRAIN_PROBLEMS, split="train", seed=seed)),
         ready(_held_out(asked, "validation", draw)),
         test,
-        asked.eval_cap or EVAL_CAP,
+        asked.splits.eval_cap or EVAL_CAP,
         asked.source,
         baselines={"first pass": first_pass, **baselines_for(test)},
         oracle_tokens=oracle_mean(test),
@@ -211,15 +214,15 @@ def readings(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
 
 
 def _witnesses(asked: Comparison, folder: Path) -> Arena:
-    ready = partial(witness_problems, folder=folder, trust_remote_code=asked.trust_remote_code)
-    test = ready(witnesses.problems(asked.test_problems, seed=_SEEDS["test"]))
+    ready = partial(witness_problems, folder=folder, trust_remote_code=asked.runtime.trust_remote_code)
+    test = ready(witnesses.problems(asked.splits.test_limit, seed=_SEEDS["test"]))
     corners = witnesses.frontier()
     return Arena(
         folder,
         lambda seed: ready(witnesses.problems(TRAIN_PROBLEMS, seed=seed)),
-        ready(witnesses.problems(asked.validation_problems, seed=_SEEDS["validation"])),
+        ready(witnesses.problems(asked.splits.validation_limit, seed=_SEEDS["validation"])),
         test,
-        asked.eval_cap or WITNESS_CAP,
+        asked.splits.eval_cap or WITNESS_CAP,
         asked.source,
         baselines={**temperatures_for(), **{f"at most {n} readings": partial(readings, n) for n in FIXED}},
         frontier=[(witnesses.TOKENS_AROUND + witnesses.TOKENS_PER_READING * p.readings, p.accuracy) for p in corners],
@@ -251,7 +254,7 @@ def tries(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
 
 
 def _search(asked: Comparison, folder: Path) -> Arena:
-    ready = partial(search_problems, folder=folder, trust_remote_code=asked.trust_remote_code)
+    ready = partial(search_problems, folder=folder, trust_remote_code=asked.runtime.trust_remote_code)
     draw = partial(search.problems, levels=SEARCH_LEVELS)
     puzzles = _held_out(asked, "test", draw)
     test = ready(puzzles)
@@ -261,7 +264,7 @@ def _search(asked: Comparison, folder: Path) -> Arena:
         lambda seed: ready(draw(TRAIN_PROBLEMS, split="train", seed=seed)),
         ready(_held_out(asked, "validation", draw)),
         test,
-        asked.eval_cap or SEARCH_CAP,
+        asked.splits.eval_cap or SEARCH_CAP,
         asked.source,
         baselines={**free, **{f"at most {n} tries": partial(tries, n) for n in FIXED}},
         oracle_tokens=sum(puzzle.oracle_tokens for puzzle in puzzles) / len(puzzles),

@@ -198,17 +198,6 @@ def resolved(value: Value, facts: Facts) -> Any:
     return value
 
 
-def check_length(value: Value, name: str) -> None:
-    """Refuse what is no number of tokens, and does not come to one.
-
-    Raises:
-        ConfigError: saying what would be one.
-    """
-    relative = isinstance(value, str) and (_QUANTILE.fullmatch(value) or _SHARE.fullmatch(value))
-    if not relative and (not isinstance(value, int) or value < 1):
-        raise ConfigError(f"{name} is {value!r}; give a whole number of tokens, at least 1, or p95, or 0.8L")
-
-
 def settings_of(arm: Arm, *, cap: Value, facts: Facts) -> list[dict[str, Any]]:
     """The options of every setting of an arm, ``cap`` among them, ready for `build_method`.
 

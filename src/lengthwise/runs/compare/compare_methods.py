@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lengthwise.config.files import run_config
 from lengthwise.engine.model_folders import resolve_device
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, read_json
@@ -18,6 +19,7 @@ from lengthwise.folder_lock import is_lock, writes
 from lengthwise.grading.contract_choice import say_thinking
 from lengthwise.runs.compare.arenas import Arena, open_arena
 from lengthwise.runs.compare.arms import Arm, built
+from lengthwise.runs.compare.comparison import Comparison
 from lengthwise.runs.compare.folder import (
     PLAN,
     REPORT,
@@ -33,7 +35,6 @@ from lengthwise.runs.compare.folder import (
 from lengthwise.runs.compare.page import build_page
 from lengthwise.runs.compare.plan import check_arms, facts_of, make_plan
 from lengthwise.runs.compare.processes import Piece, run_pieces, usable_cpus
-from lengthwise.runs.compare.request import Comparison
 from lengthwise.runs.compare.result import result_of
 from lengthwise.runs.run_folder import CONFIG, MODEL, OUTCOME, RECORDS, environment, open_run
 
@@ -42,19 +43,12 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 
 
 @writes("asked.out")
-def compare_methods(
-    asked: Comparison,
-    *,
-    jobs: int | None = None,
-    overwrite: bool = False,
-    keep_models: bool = False,
-    listener: Listener | None = None,
-) -> dict[str, Any]:
+def compare_methods(asked: Comparison, *, listener: Listener | None = None) -> dict[str, Any]:
     """Compare methods in ``asked.out`` and return the result, JSON-ready (see `result.result_of`).
 
-    ``jobs``: processes side by side, by default one per usable core, on an accelerator one. Models of settings that
-    were not chosen are removed unless ``keep_models``. A run that ends for want of anything to learn is a result and
-    shown as failed.
+    ``jobs`` of the settings: processes side by side, by default one per usable core, on an accelerator one. Models of
+    settings that were not chosen are removed unless ``keep_models``. A run that ends for want of anything to learn is a
+    result and shown as failed.
 
     Raises:
         InputError: data, or a model whose answers are too rarely right to set caps by.
@@ -66,10 +60,10 @@ def compare_methods(
     arena = open_arena(asked)
     check_arms(asked, arena)
     say_thinking(arena.test.contract, tell)
-    count = job_count(asked, jobs)
-    raised = ", the default (--eval-cap raises it)" if asked.eval_cap is None and not arena.lab else ""
+    count = job_count(asked)
+    raised = ", the default (--eval-cap raises it)" if asked.splits.eval_cap is None and not arena.lab else ""
     tell("phase", {"name": f"evaluation: at most {arena.eval_cap:,} response tokens{raised}"})
-    _open(asked, arena, overwrite=overwrite)
+    _open(asked, arena)
     bases = [Piece(f"base seed {seed}", ("base", str(seed))) for seed in asked.seed_numbers]
     _work(asked, "measuring the untouched model", bases, lambda piece: _measured(asked, arena, piece), count, tell)
     plan = make_plan(asked, arena, facts_of(asked))
@@ -87,34 +81,33 @@ def compare_methods(
     result |= {"report": str(asked.out / REPORT), "picture": str((asked.out / REPORT).with_suffix(".png"))}
     atomic_write_json(asked.out / RESULT, result)
     build_page(result, asked.out / REPORT)
-    if not keep_models:
+    if not asked.settings.keep_models:
         _drop_models(asked, result)
     return result
 
 
-def job_count(asked: Comparison, jobs: int | None) -> int:
+def job_count(asked: Comparison) -> int:
     """Processes side by side: as many as asked for, else one per usable core, on an accelerator one."""
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"jobs is {jobs}; give at least 1 process")
-    return jobs or (usable_cpus() if resolve_device(asked.device).type == "cpu" else 1)
+    return asked.settings.jobs or (usable_cpus() if resolve_device(asked.runtime.device).type == "cpu" else 1)
 
 
-def _open(asked: Comparison, arena: Arena, *, overwrite: bool) -> None:
+def _open(asked: Comparison, arena: Arena) -> None:
     problems = {"validation": arena.validation, "test": arena.test}
     shared = {
         **asked.shared(),
         "problems": {name: [len(these), these.fingerprint()] for name, these in problems.items()},
         "eval_cap": arena.eval_cap,
-        "environment": environment(asked.device),
+        "environment": environment(asked.runtime.device),
     }
     check_folder(asked.out)
-    if overwrite and asked.out.is_dir():
+    if asked.settings.overwrite and asked.out.is_dir():
         for path in asked.out.iterdir():
             if not is_lock(path):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     if not (asked.out / SHARED).is_file():
         atomic_write_json(asked.out / SHARED, shared)
     open_run(asked.out, shared, overwrite=False, name=SHARED)
+    atomic_write_json(asked.out / CONFIG, run_config(asked.settings, environment=shared["environment"]))
     atomic_write_json(asked.out / REQUEST, asked.to_dict())
 
 

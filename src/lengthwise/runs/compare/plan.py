@@ -12,19 +12,19 @@ from lengthwise.errors import ConfigError
 from lengthwise.pretrained import read_config
 from lengthwise.runs.compare.arenas import Arena, open_arena
 from lengthwise.runs.compare.arms import Arm, Facts, built, resolved, settings_of
+from lengthwise.runs.compare.comparison import Comparison
 from lengthwise.runs.compare.folder import base_folder, check_folder, load_record
-from lengthwise.runs.compare.request import Comparison
 from lengthwise.runs.resource_estimate import Estimate, estimate, measuring, parameter_counts
 from lengthwise.runs.run_folder import RECORDS
 
 
 def facts_of(asked: Comparison) -> Facts:
     """What the values of knobs follow from: the first seed's record of the untouched model on validation."""
-    record = load_record(base_folder(asked.out, asked.train.seed), "before")
+    record = load_record(base_folder(asked.out, asked.training.seed), "before")
     rows = zip(record.num_tokens, record.correct, strict=True)
     pairs = [pair for lengths, rights in rows for pair in zip(lengths, rights, strict=True)]
     right = [length for length, is_right in pairs if is_right]
-    return Facts(right, float(record.tokens.mean()), float(record.accuracies.mean()), asked.train.steps)
+    return Facts(right, float(record.tokens.mean()), float(record.accuracies.mean()), asked.training.steps)
 
 
 def make_plan(asked: Comparison, arena: Arena, facts: Facts) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def make_plan(asked: Comparison, arena: Arena, facts: Facts) -> dict[str, Any]:
         "cap": cap,
         "mean_tokens": facts.mean_tokens,
         "accuracy": facts.accuracy,
-        "token_budget": asked.train.token_budget or round(_rows(asked) * facts.mean_tokens),
+        "token_budget": asked.training.token_budget or round(_rows(asked) * facts.mean_tokens),
         "settings": settings,
     }
 
@@ -63,14 +63,14 @@ def check_arms(asked: Comparison, arena: Arena) -> dict[str, Method]:
     Values that depend on the untouched model stand in as if half of what evaluation allows were its mean length.
     """
     longest = arena.eval_cap
-    facts = Facts(range(1, longest + 1, max(1, longest // 1000)), longest / 2, 0.5, asked.train.steps)
+    facts = Facts(range(1, longest + 1, max(1, longest // 1000)), longest / 2, 0.5, asked.training.steps)
     found = {}
     for arm in asked.arms:
         for value in arm.values:
             given = {"cap": asked.cap if isinstance(asked.cap, int) else longest, **arm.options, arm.knob: value}
             _check_cap(arm, given["cap"], arena)
             method = _comparable(arm, built(arm, {name: resolved(one, facts) for name, one in given.items()}))
-            check_method(method, asked.train)
+            check_method(method, asked.training)
             found[arm.name] = method
     return found
 
@@ -93,7 +93,7 @@ def _comparable(arm: Arm, method: Recipe) -> Method:
 
 
 def _rows(asked: Comparison) -> int:
-    return asked.train.steps * asked.train.prompts * asked.train.group_size
+    return asked.training.steps * asked.training.prompts * asked.training.group_size
 
 
 def dry_run(asked: Comparison) -> dict[str, Any]:
@@ -109,18 +109,18 @@ def dry_run(asked: Comparison) -> dict[str, Any]:
     check_folder(asked.out)
     arena = open_arena(asked)
     methods = check_arms(asked, arena)
-    known = (base_folder(asked.out, asked.train.seed) / RECORDS / "before.json").is_file()
+    known = (base_folder(asked.out, asked.training.seed) / RECORDS / "before.json").is_file()
     plan: Mapping[str, Any] = make_plan(asked, arena, facts_of(asked)) if known else {}
-    tokens = plan.get("token_budget") or asked.train.token_budget or _rows(asked) * arena.eval_cap
+    tokens = plan.get("token_budget") or asked.training.token_budget or _rows(asked) * arena.eval_cap
     mean = plan.get("mean_tokens", arena.eval_cap)
-    problems = arena.train(asked.train.seed)
+    problems = arena.train(asked.training.seed)
     costs, settings = _costs(asked, arena, methods, round(mean)), [len(arm.values) for arm in asked.all_arms]
-    runs = sum(settings) * asked.seeds
+    runs = sum(settings) * asked.settings.seeds
     seconds = [tokens * cost.seconds_per_step / cost.tokens_per_step for cost in costs]
-    sampled = (len(arena.validation) + len(arena.test)) * asked.eval_samples
+    sampled = (len(arena.validation) + len(arena.test)) * asked.splits.eval_samples
     measured = measuring(
-        read_config(arena.folder, trust_remote_code=asked.trust_remote_code), [sampled, len(arena.validation)],
-        cap=arena.eval_cap, prompt_tokens=0, dtype=asked.dtype, device=resolve_device(asked.device),
+        read_config(arena.folder, trust_remote_code=asked.runtime.trust_remote_code), [sampled, len(arena.validation)],
+        cap=arena.eval_cap, prompt_tokens=0, dtype=asked.runtime.dtype, device=resolve_device(asked.runtime.device),
         counts=(costs[0].parameters, 0),
     )  # fmt: skip
     return {
@@ -138,25 +138,26 @@ def dry_run(asked: Comparison) -> dict[str, Any]:
         "controls": [arm.name for arm in asked.control_arms],
         "runs": runs,
         "token_budget": tokens,
-        "token_budget_is_bound": not known and asked.train.token_budget is None,
+        "token_budget_is_bound": not known and asked.training.token_budget is None,
         "tokens": runs * tokens,
         "seconds_per_run": measured.seconds
         + sum(n * each for n, each in zip(settings, seconds, strict=True)) / sum(settings),
-        "seconds_of_base": measured.seconds * asked.seeds,
+        "seconds_of_base": measured.seconds * asked.settings.seeds,
         "memory_bytes_per_run": max(cost.total for cost in costs),
     }  # fmt: skip
 
 
 def _costs(asked: Comparison, arena: Arena, methods: Mapping[str, Method], tokens: int) -> list[Estimate]:
     """What a step of each arm takes, with responses of so many tokens."""
-    config = read_config(arena.folder, trust_remote_code=asked.trust_remote_code)
-    problems = arena.train(asked.train.seed)
-    counts = parameter_counts(config, trust_remote_code=asked.trust_remote_code)
+    config = read_config(arena.folder, trust_remote_code=asked.runtime.trust_remote_code)
+    problems = arena.train(asked.training.seed)
+    counts = parameter_counts(config, trust_remote_code=asked.runtime.trust_remote_code)
     return [
         estimate(
-            config, asked.train, cap=tokens, prompt_tokens=max(map(len, problems.prompts)), dtype=asked.dtype,
-            lora=asked.lora, gradient_checkpointing=asked.gradient_checkpointing, method=methods.get(arm.name),
-            device=resolve_device(asked.device), counts=counts,
+            config, asked.training, cap=tokens, prompt_tokens=max(map(len, problems.prompts)),
+            dtype=asked.runtime.dtype, lora=asked.adaptation.lora,
+            gradient_checkpointing=asked.adaptation.gradient_checkpointing, method=methods.get(arm.name),
+            device=resolve_device(asked.runtime.device), counts=counts,
         )
         for arm in asked.all_arms
     ]  # fmt: skip

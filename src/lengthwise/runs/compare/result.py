@@ -11,10 +11,10 @@ from lengthwise.files import read_json
 from lengthwise.reporting.plot_values import ticks
 from lengthwise.runs.compare.arenas import Arena
 from lengthwise.runs.compare.arms import Arm
+from lengthwise.runs.compare.comparison import Comparison
 from lengthwise.runs.compare.findings import findings
 from lengthwise.runs.compare.folder import FAILED, base_folder, baseline_file, load_record, run_folder
 from lengthwise.runs.compare.paired_differences import matched, paired
-from lengthwise.runs.compare.request import Comparison
 from lengthwise.runs.compare_records import Named, compare_records
 from lengthwise.runs.run_folder import OUTCOME
 from lengthwise.statistics.records import Record, in_one_order, side_of
@@ -56,17 +56,17 @@ def result_of(asked: Comparison, arena: Arena, plan: Mapping[str, Any]) -> dict[
         Named(name, tuple(records))
         for name, records in ({BASE: base["before-test"]} | chosen | unrewarded | baselines).items()
     ]
-    seed = asked.train.seed
+    seed = asked.training.seed
     sides = {name: _side(records) for name, records in (chosen | unrewarded).items()}
     result = {
         "model": asked.model,
         "source": asked.source,
         "lab": arena.lab,
         "seeds": asked.seed_numbers,
-        "margin": asked.margin,
-        "choose": asked.choose,
+        "margin": asked.splits.margin,
+        "choose": asked.splits.choose,
         "plan": {key: plan[key] for key in ("cap", "token_budget", "mean_tokens", "accuracy")},
-        "train": asked.to_dict()["train"],
+        "train": asked.training.to_dict(),
         "arms": arms,
         "controls": controls,
         "baselines": list(baselines),
@@ -96,9 +96,14 @@ def _arm(
         "method": arm.method,
         "knob": arm.knob,
         "settings": rows,
-        "chosen": choose([row["validation"] for row in rows], reference, rule=asked.choose, margin=asked.margin),
-        "sampled_tokens": sum(row["sampled_tokens"] for row in rows) * asked.seeds,
-        "seconds": sum(row["seconds"] for row in rows) * asked.seeds,
+        "chosen": choose(
+            [row["validation"] for row in rows],
+            reference,
+            rule=asked.splits.choose,
+            margin=asked.splits.margin,
+        ),
+        "sampled_tokens": sum(row["sampled_tokens"] for row in rows) * asked.settings.seeds,
+        "seconds": sum(row["seconds"] for row in rows) * asked.settings.seeds,
     }
 
 

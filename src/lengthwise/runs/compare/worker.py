@@ -21,8 +21,8 @@ from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.errors import LengthwiseError, TrainingError
 from lengthwise.files import atomic_write_json, clear_partials, read_json
 from lengthwise.runs.compare.arenas import Arena, open_arena
+from lengthwise.runs.compare.comparison import STEPS_AT_MOST, Comparison
 from lengthwise.runs.compare.folder import FAILED, PLAN, REQUEST, base_folder, baseline_file, run_folder
-from lengthwise.runs.compare.request import STEPS_AT_MOST, Comparison
 from lengthwise.runs.run_folder import RECORDS, TEXTS
 from lengthwise.runs.shortening.job import Job, load
 from lengthwise.runs.shortening.shorten import measure, shorten
@@ -78,14 +78,14 @@ def _job(
     budget: int | None = None,
 ) -> Job:
     own = {name: value for name, value in options.items() if name != "cap"}
-    steps = STEPS_AT_MOST * asked.train.steps
-    train = asked.train.replace(seed=seed, steps=steps, token_budget=budget)
+    steps = STEPS_AT_MOST * asked.training.steps
+    training = asked.training.replace(seed=seed, steps=steps, token_budget=budget)
+    said = asked.settings
     settings = ShortenSettings.from_dict(
         {
             "model": str(arena.folder), "data": asked.source, "eval_data": arena.source, "out": out, "method": method,
-            "cap": options["cap"], "contract": asked.contract, "training": train, "eval_samples": asked.eval_samples,
-            "device": asked.device, "dtype": asked.dtype, "trust_remote_code": asked.trust_remote_code,
-            "lora": asked.lora, "gradient_checkpointing": asked.gradient_checkpointing,
+            "cap": options["cap"], "contract": said.contract, "training": training, "runtime": said.runtime,
+            "adaptation": said.adaptation, "eval_samples": said.splits.eval_samples,
         }
     )  # fmt: skip
     return Job(settings, options["cap"], max(arena.eval_cap, options["cap"]), own)
