@@ -150,7 +150,7 @@ def random_batch(seed: int, entries: int = 7) -> tuple[torch.Tensor, torch.Tenso
 @every_divergence
 @every_mean
 @pytest.mark.parametrize("rest", [None, *RESTS])
-@pytest.mark.parametrize("chunk", [7, 2**18])  # a token at a time, and all at once
+@pytest.mark.parametrize("chunk", [7, 2**20])  # a token at a time, and all at once
 def test_value_and_gradient_against_autograd_of_a_loop(
     divergence: str, aggregate: str, rest: str | None, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,10 +22,10 @@ DIVERGENCES = ("reverse", "forward", "jensen-shannon")
 RESTS = ("bucket", "renormalize")
 MEANS = ("token-mean", "seq-mean-token-mean")
 
-# Numbers of one chunk, a handful of which are alive at once: 1 MiB in float32, which a processor's cache holds, and
-# 128 MiB on other devices, where many small steps are slow.
-_CHUNK = 2**18
-_DEVICE_CHUNKS = 128
+# Numbers of one chunk, a handful of which are alive at once: 4 MiB in float32 (half or a quarter of it is no faster,
+# and waits more often for threads on a busy machine), and 128 MiB on other devices, where many small steps are slow.
+_CHUNK = 2**20
+_DEVICE_CHUNKS = 32
 # Tokens of one chunk at least where each chunk reads an output layer.
 _LEAST_TOKENS = 64
 # Stands for log 0: its exp is 0, and 0 times it is 0 and not NaN.
