@@ -14,7 +14,7 @@ import pytest
 
 from lengthwise.logs import graded_database as ledger_module
 from lengthwise.logs.graded_database import DUPLICATE, OTHER_GOLD, Ledger
-from lengthwise.logs.summary import record_of, summarise
+from lengthwise.logs.summary import record_of_log, summarise
 from lengthwise.statistics.metrics import majority_at_k, mean_pass_at_k
 
 EMPTY = {
@@ -55,7 +55,7 @@ def test_queries_agree_with_arrays(seed: int) -> None:
     ledger, by_problem = filled(seed, problems=25)
     with ledger:
         found = summarise(ledger, cap=300, seed=0, price=None)
-        record = record_of(ledger, name="log", context={"cap": 300})
+        record = record_of_log(ledger, name="log", context={"cap": 300})
     wanted = record.summary()
     for name in ("accuracy", "mean_tokens", "truncation_rate", "token_efficiency", "problems", "responses"):
         assert found[name] == pytest.approx(wanted[name]), name
@@ -94,7 +94,7 @@ def test_a_row_counts_in_its_own_category() -> None:
             row = entry(line, problem, correct, True, tokens, category=category)
             assert ledger.add(row, gold="1", vote="1") is None
         found = summarise(ledger, cap=60, seed=0, price=None)
-        record = record_of(ledger, name="log", context={"cap": 60})
+        record = record_of_log(ledger, name="log", context={"cap": 60})
     # x: p alone; y: p is right in 1 of 2 with 30 tokens each, q in 1 of 1 with 60; none: q's last.
     wanted = {"x": (1.0, 10.0, 1, 1), "y": ((1 / 2 + 1) / 2, (30 + 60) / 2, 2, 3), "none": (0.0, 8.0, 1, 1)}
     names = ("accuracy", "mean_tokens", "problems", "responses")

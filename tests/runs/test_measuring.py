@@ -119,7 +119,7 @@ def test_a_refusal_of_the_folder_stands_alone(model, data, monkeypatch, capsys):
 
 def test_the_first_line_of_shorten(tmp_path, model, data, monkeypatch):
     heard: list[str] = []
-    monkeypatch.setattr("lengthwise.runs.shortening.shorten.evaluate", lambda *a, **o: 1 / 0)
+    monkeypatch.setattr("lengthwise.runs.shortening.shorten.draw_and_grade", lambda *a, **o: 1 / 0)
     asked = ShortenSettings.from_dict(
         {"model": str(model), "data": str(data), "out": tmp_path / "run", "eval_data": str(data), "cap": 48,
          "preset": "lab"}

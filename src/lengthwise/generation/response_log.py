@@ -145,3 +145,26 @@ def row_of(questions: Questions, problem: int, sample: int, completion: Completi
     if completion.spent_tokens is not None:
         row["spent_tokens"] = completion.spent_tokens
     return row
+
+
+def read_log(path: Path, questions: Questions, samples: int) -> list[Completion]:
+    """The responses of a log, problem by problem and in the order of their samples.
+
+    Raises:
+        CheckpointError: one of them is not there.
+    """
+    with path.open(encoding="utf-8") as file:
+        found = {(row["problem_id"], row["sample"]): _completion(row) for row in map(json.loads, file)}
+    wanted = [(name, sample) for name in questions.ids for sample in range(samples)]
+    for name, sample in wanted:
+        if (name, sample) not in found:
+            raise CheckpointError(f"{path} has no sample {sample} of problem {name!r}; measure again")
+    return [found[key] for key in wanted]
+
+
+def _completion(row: dict[str, Any]) -> Completion:
+    """What `row_of` wrote."""
+    return Completion(
+        row["response"], row["num_tokens"], row["finished"], row.get("reasoning"), row.get("forced", False),
+        row.get("spent_tokens"), row.get("repeats", False),
+    )  # fmt: skip

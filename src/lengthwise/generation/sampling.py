@@ -28,6 +28,7 @@ from lengthwise.generation.free_baselines import (
 )
 from lengthwise.generation.response_log import Completion, ResponseLog
 from lengthwise.grading.problems import Problems, Questions
+from lengthwise.statistics.graded_problems import Graded, GradedProblem, record_of
 from lengthwise.statistics.records import Record
 
 EVALUATION_STAGE = 4_002
@@ -92,8 +93,10 @@ def complete(
     copies, stops = asked.short_of or 1, problems.stop_world()
     forcing = _forced_ending(problems, asked, stops) if asked.forces else None
     siblings = FirstOfGroup(copies, eos_id=problems.contract.eos_ids[0], otherwise=stops) if copies > 1 else None
-    world = forcing or siblings or stops
-    rollouts = draw(policy, problems, sampling, copies=copies, part=part, world=lambda *_: world)
+    world = forcing or siblings  # without either, the problems' own
+    rollouts = draw(
+        policy, problems, sampling, copies=copies, part=part, world=None if world is None else lambda *_: world
+    )
     ended_for_it = (forcing.cut if forcing else set()) | (siblings.stopped if siblings else set())
     forced = forcing.started if forcing else {}
     found = [
@@ -212,30 +215,35 @@ def tokenizer_name(tokenizer: Any) -> str:
     return f"{type(tokenizer).__name__}/{len(tokenizer)}"
 
 
-def record_of(
-    rollouts: Rollouts, problems: Problems, sampling: Sampling, *, name: str, model: str, data: str
+def record_of_drawn(
+    graded: Sequence[Graded],
+    problems: Problems,
+    sampling: Sampling,
+    *,
+    name: str,
+    model: str,
+    data: str,
+    intervention: Intervention | None = None,
 ) -> Record:
-    """The record of graded rollouts, with everything that must be alike before it may be compared."""
+    """The record of graded responses, problem by problem, with everything that must be alike before it may be compared.
 
-    def table(values: torch.Tensor) -> list[list[Any]]:
-        return values.view(len(problems), sampling.samples).tolist()
+    Each problem has `sampling.samples` of them.
+    """
+    done = None if intervention is None else intervention.context()
+    context = context_of(
+        problems, sampling, model=model, data=data, grader=problems.grader_name,
+        tokenizer=tokenizer_name(problems.tokenizer), intervention=done,
+    )  # fmt: skip
+    categories: Sequence[str | None] = problems.categories or [None] * len(problems)
+    firsts = range(0, len(graded), sampling.samples)
+    groups = [graded[first : first + sampling.samples] for first in firsts]
+    return record_of(name, context, map(GradedProblem, problems.ids, categories, groups))
 
-    return Record(
-        name=name,
-        context=context_of(
-            problems,
-            sampling,
-            model=model,
-            data=data,
-            grader=problems.grader_name,
-            tokenizer=tokenizer_name(problems.tokenizer),
-        ),
-        problem_ids=problems.ids,
-        categories=problems.categories,
-        answer_correct=table(rollouts.answer_correct),
-        finished=table(rollouts.finished),
-        num_tokens=table(rollouts.num_tokens),
-    )
+
+def graded_rollouts(rollouts: Rollouts) -> list[Graded]:
+    """What a record keeps of each row."""
+    columns = (rollouts.answer_correct.tolist(), rollouts.finished.tolist(), rollouts.num_tokens.tolist())
+    return list(map(Graded, *columns))
 
 
 def evaluate(
@@ -251,4 +259,5 @@ def evaluate(
     See `Record` for the numbers that follow.
     """
     rollouts = sample_answers(policy, problems, sampling)
-    return record_of(rollouts, problems, sampling, name=name, model=str(policy.folder), data=data), rollouts
+    graded = graded_rollouts(rollouts)
+    return record_of_drawn(graded, problems, sampling, name=name, model=str(policy.folder), data=data), rollouts

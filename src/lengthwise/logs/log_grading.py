@@ -22,7 +22,7 @@ from lengthwise.logs.column_names import TwoReadingsError, columns_of, given
 from lengthwise.logs.graded_database import Ledger
 from lengthwise.logs.log_contract import contract_of_log
 from lengthwise.logs.rows import NO_COUNT, LogReading, Response, graded_row, read_response
-from lengthwise.logs.summary import record_of, summarise
+from lengthwise.logs.summary import record_of_log, summarise
 from lengthwise.logs.token_breakdown import Anatomist, Anatomy, Body, Counter, Words, load_words
 from lengthwise.output_paths import real
 
@@ -135,7 +135,7 @@ def grade_log(
         summary = _summary(reading, words, ledger, facts) | {"left_out": left_out.to_dict()}
         summary["notes"] = [*left_out.notes(), *summary["notes"]]
         if settings.record is not None:
-            record_of(ledger, name=path.name, context=summary["context"]).save(settings.record)
+            record_of_log(ledger, name=path.name, context=summary["context"]).save(settings.record)
     return summary
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lengthwise.logs.graded_database import LOCATED, NO_CATEGORY, Ledger, Lengths
+from lengthwise.statistics.graded_problems import Graded, GradedProblem, record_of
 from lengthwise.statistics.metrics import majority_at_k, pass_at_k
 from lengthwise.statistics.records import CUT_WARNING, Record
 
@@ -72,20 +73,17 @@ def summarise(ledger: Ledger, *, cap: int, seed: int, price: float | None) -> di
     }
 
 
-def record_of(ledger: Ledger, *, name: str, context: dict[str, Any]) -> Record:
+def record_of_log(ledger: Ledger, *, name: str, context: dict[str, Any]) -> Record:
     """The same responses as a record, for comparing with others."""
     found = list(ledger.responses_by_problem())
-    categories = [category for _, category, _ in found]
     sizes = {len(rows) for _, _, rows in found}
-    return Record(
-        name=name,
-        context={**context, "samples": sizes.pop() if len(sizes) == 1 else None},
-        problem_ids=[problem for problem, _, _ in found],
-        categories=None if set(categories) == {NO_CATEGORY} else categories,
-        answer_correct=[[bool(correct) for correct, _, _ in rows] for _, _, rows in found],
-        finished=[[bool(finished) for _, finished, _ in rows] for _, _, rows in found],
-        num_tokens=[[num_tokens for _, _, num_tokens in rows] for _, _, rows in found],
-    )
+    named = {category for _, category, _ in found} != {NO_CATEGORY}
+    graded = [[Graded(bool(right), bool(done), tokens) for right, done, tokens in rows] for _, _, rows in found]
+    problems = [
+        GradedProblem(problem, category if named else None, rows)
+        for (problem, category, _), rows in zip(found, graded, strict=True)
+    ]
+    return record_of(name, {**context, "samples": sizes.pop() if len(sizes) == 1 else None}, problems)
 
 
 def _quantiles(lengths: Lengths, means: dict[str, Any], name: str) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from lengthwise.engine.backends.protocol import World
 from lengthwise.engine.method import Method
 from lengthwise.engine.model_folders import Policy
 from lengthwise.errors import ConfigError
-from lengthwise.generation.sampling import ROWS_AT_ONCE, record_of, sample_answers
+from lengthwise.generation.sampling import ROWS_AT_ONCE, graded_rollouts, record_of_drawn, sample_answers
 from lengthwise.grading.problems import Problems, prepare
 from lengthwise.grading.prompt_contract import preset, resolve
 from lengthwise.lab import chains
@@ -80,7 +80,9 @@ def first_pass(policy: Policy, problems: Problems, before: Record) -> Record:
     sampling = Sampling.of(context, sample_rows=ROWS_AT_ONCE)
     rollouts = sample_answers(policy, problems, sampling, world=world)
     name = "control: first pass"
-    return record_of(rollouts, problems, sampling, name=name, model=context["model"], data=context["data"])
+    return record_of_drawn(
+        graded_rollouts(rollouts), problems, sampling, name=name, model=context["model"], data=context["data"]
+    )
 
 
 def demo(settings: DemoSettings, *, listener: Listener | None = None) -> dict[str, Any]:

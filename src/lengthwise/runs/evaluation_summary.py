@@ -14,6 +14,7 @@ from lengthwise.grading.problems import Questions
 from lengthwise.runs.compare_records import Named, claims, compare_records
 from lengthwise.runs.records_page import build_page
 from lengthwise.statistics.bootstrap import mean_interval
+from lengthwise.statistics.graded_problems import Graded, GradedProblem, record_of
 from lengthwise.statistics.records import Record
 
 
@@ -24,21 +25,17 @@ def record_of_rows(
     by_problem: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row["sample"]):
         by_problem[row["problem_id"]].append(row)
-    kept = [place for place, problem in enumerate(questions.ids) if problem in by_problem]
-    ids, categories = [questions.ids[place] for place in kept], questions.categories
+    categories: Sequence[str | None] = questions.categories or [None] * len(questions)
+    problems = [
+        GradedProblem(problem, category, [_graded(row) for row in by_problem[problem]])
+        for problem, category in zip(questions.ids, categories, strict=True)
+        if problem in by_problem
+    ]
+    return record_of(name, context, problems)
 
-    def table(column: str) -> list[list[Any]]:
-        return [[row[column] for row in by_problem[problem]] for problem in ids]
 
-    return Record(
-        name=name,
-        context=context,
-        problem_ids=ids,
-        categories=None if categories is None else [categories[place] for place in kept],
-        answer_correct=table("answer_correct"),
-        finished=table("finished"),
-        num_tokens=table("num_tokens"),
-    )
+def _graded(row: Mapping[str, Any]) -> Graded:
+    return Graded(row["answer_correct"], row["finished"], row["num_tokens"])
 
 
 def drawn_facts(log: Path, record: Record) -> dict[str, Any]:

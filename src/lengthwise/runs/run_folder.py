@@ -17,6 +17,7 @@ from lengthwise.files import PARTIAL, atomic_write_json, clear_partials, read_js
 from lengthwise.folder_lock import is_lock
 
 CONFIG, OUTCOME, RECORDS, TEXTS, MODEL = "config.json", "outcome.json", "records", "texts", "model"
+RESPONSES = "responses"
 ENVIRONMENT = "environment"
 OTHER = "another command, or of an older version of lengthwise"
 """What a run's config without the name of a command is of."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,16 +11,9 @@ from lengthwise.config.groups.sampling import Intervention, Sampling
 from lengthwise.engine.batches import TaskWorld
 from lengthwise.engine.model_folders import Policy
 from lengthwise.generation.free_baselines import asking, ending
-from lengthwise.generation.response_log import Completion
-from lengthwise.generation.sampling import (
-    ROWS_AT_ONCE,
-    complete,
-    context_of,
-    record_of,
-    sample_answers,
-    tokenizer_name,
-)
+from lengthwise.generation.sampling import ROWS_AT_ONCE, complete, graded_rollouts, record_of_drawn, sample_answers
 from lengthwise.grading.problems import Problems, prepare
+from lengthwise.statistics.graded_problems import Graded
 from lengthwise.statistics.records import Record
 
 Baseline = Callable[[Policy, Problems, Record], Record]
@@ -74,7 +67,9 @@ def _drawn(
     sampling = _sampling(before, **changes)
     rollouts = sample_answers(policy, problems, sampling, world=world)
     context = before.context
-    return record_of(rollouts, problems, sampling, name=name, model=context["model"], data=context["data"])
+    return record_of_drawn(
+        graded_rollouts(rollouts), problems, sampling, name=name, model=context["model"], data=context["data"]
+    )
 
 
 def _budgeted(policy: Policy, problems: Problems, before: Record) -> Record:
@@ -101,25 +96,11 @@ def _concise(policy: Policy, problems: Problems, before: Record) -> Record:
 def _intervened(asked: Intervention, policy: Policy, problems: Problems, before: Record) -> Record:
     sampling = _sampling(before)
     found = complete(policy, problems, sampling, intervention=asked)
-    rows = [found[first : first + sampling.samples] for first in range(0, len(found), sampling.samples)]
-
-    def table(value: Callable[[int, Completion], Any]) -> Sequence[Sequence[Any]]:
-        return [[value(problem, one) for one in row] for problem, row in enumerate(rows)]
-
-    return Record(
-        name=", ".join(f"{key} {value}" for key, value in (asked.context() or {}).items()),
-        context=context_of(
-            problems,
-            sampling,
-            model=before.context["model"],
-            data=before.context["data"],
-            grader=problems.grader_name,
-            tokenizer=tokenizer_name(problems.tokenizer),
-            intervention=asked.context(),
-        ),
-        problem_ids=problems.ids,
-        categories=problems.categories,
-        answer_correct=table(lambda problem, one: bool(problems.grader(one.text, problems.answers[problem]))),
-        finished=table(lambda problem, one: one.finished),
-        num_tokens=table(lambda problem, one: one.num_tokens),
-    )
+    owners = [place // sampling.samples for place in range(len(found))]
+    right = problems.are_right(owners, [one.text for one in found])
+    graded = [Graded(correct, one.finished, one.num_tokens) for correct, one in zip(right, found, strict=True)]
+    name = ", ".join(f"{key} {value}" for key, value in (asked.context() or {}).items())
+    return record_of_drawn(
+        graded, problems, sampling, name=name, model=before.context["model"], data=before.context["data"],
+        intervention=asked,
+    )  # fmt: skip

@@ -14,18 +14,19 @@ from lengthwise.config.groups.sampling import Sampling
 from lengthwise.engine.method import Method, Recipe
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.engine.model_folders import Policy, save_policy, weights_sha
-from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.rotary_switch import check_learnable
 from lengthwise.engine.trainer import Trainer
 from lengthwise.errors import LengthwiseWarning
 from lengthwise.files import atomic_write_json, atomic_write_text, read_json
 from lengthwise.folder_lock import writes
-from lengthwise.generation.sampling import ROWS_AT_ONCE, evaluate, source_name
+from lengthwise.generation.measurement import Measured
+from lengthwise.generation.measurement import measure as draw_and_grade
+from lengthwise.generation.sampling import ROWS_AT_ONCE, source_name
 from lengthwise.grading.problems import Problems
 from lengthwise.methods.papers.ada_r1 import AdaR1
 from lengthwise.reporting.run_report import build_report
 from lengthwise.runs.ada_r1.stages import measure_short
-from lengthwise.runs.run_folder import MODEL, OUTCOME, RECORDS, TEXTS, open_run
+from lengthwise.runs.run_folder import MODEL, OUTCOME, RECORDS, RESPONSES, TEXTS, open_run
 from lengthwise.runs.shortening.job import Job, Listener, config_of, load, resolve_method, stage_inputs
 from lengthwise.runs.shortening.outcome import summarise
 from lengthwise.runs.shortening.stages import FOLDER, run_stages, stage_facts
@@ -161,11 +162,12 @@ def _measure(
         cap=job.eval_cap, temperature=temperature, samples=samples, seed=job.train.seed, sample_rows=ROWS_AT_ONCE,
         stop_repeats=job.settings.measuring.stop_repeats,
     )  # fmt: skip
-    record, rollouts = evaluate(policy, problems, sampling, name=name, data=source_name(job.eval_data))
+    log, data = job.out / RESPONSES / f"{name}.jsonl", source_name(job.eval_data)
+    measured = draw_and_grade(policy, problems, sampling, log, name=name, data=data)
     if texts:
-        atomic_write_json(job.out / TEXTS / f"{name}.json", _texts(rollouts, problems, samples))
-    record.save(path)
-    return record
+        atomic_write_json(job.out / TEXTS / f"{name}.json", _texts(measured, problems, samples))
+    measured.record.save(path)
+    return measured.record
 
 
 def _forewarn(job: Job, before: Record) -> None:
@@ -216,18 +218,19 @@ def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: L
         trainer.backend.close()
 
 
-def _texts(rollouts: Rollouts, problems: Problems, samples: int) -> list[dict[str, Any]]:
+def _texts(measured: Measured, problems: Problems, samples: int) -> list[dict[str, Any]]:
+    found = list(zip(measured.responses, measured.answer_correct, strict=True))
     return [
         {
-            "problem": problems.texts[row // samples],
-            "answer": problems.answers[row // samples],
-            "level": problems.categories[row // samples] if problems.categories else None,
-            "text": problems.response_text(rollouts.response(row)),
-            "num_tokens": int(rollouts.num_tokens[row]),
-            "correct": bool(rollouts.correct[row]),
-            "finished": bool(rollouts.finished[row]),
+            "problem": problems.texts[problem],
+            "answer": problems.answers[problem],
+            "level": problems.categories[problem] if problems.categories else None,
+            "text": response.text,
+            "num_tokens": response.num_tokens,
+            "correct": right and response.finished,
+            "finished": response.finished,
         }
-        for row in range(0, min(len(rollouts), KEPT_TEXTS * samples), samples)
+        for problem, (response, right) in enumerate(found[::samples][:KEPT_TEXTS])
     ]
 
 
