@@ -160,6 +160,6 @@ def test_beyond_its_reach_a_folder_is_still_refused(tmp_path, base, data, monkey
 
 def test_an_export_of_an_extended_folder_may_go_beyond_the_trained_length(tmp_path, base, data):
     extended(base, tmp_path / "model", Scheme("linear", FACTOR))
-    words = ["--model", tmp_path / "model", "--data", data, "--preset", "lab", "--cap", 100]
+    words = [tmp_path / "model", "--data", data, "--preset", "lab", "--cap", 100]
     run("export", "trl", *words, "--out", tmp_path / "trl", "--prompts", 8, "--group-size", 4)
     run("export", "verl", *words, "--out", tmp_path / "verl", "--prompts", 8, "--group-size", 4)

@@ -66,9 +66,9 @@ def test_no_words_at_all_show_the_help(capsys: pytest.CaptureFixture[str]) -> No
     [
         (["nope"], "No such command 'nope' (see lengthwise --help)"),
         (["shortn"], "Did you mean 'shorten'?"),
-        (["shorten", "--bogus"], "No such option: --bogus"),
-        (["demo", "--steps", "many"], "'--steps'"),
-        (["shorten"], "Missing argument 'MODEL' (see lengthwise shorten --help)"),
+        (["shorten", "--bogus"], "--bogus is no flag of shorten; did you mean"),
+        (["demo", "--steps", "many"], "steps is 'many'; give a whole number"),
+        (["shorten"], "model is not given; name MODEL"),
         (["demo", "--out"], "'--out' requires an argument"),
         (["shorten", "a\udcff"], "the argument 'a\\udcff' is not UTF-8"),
     ],
