@@ -24,10 +24,10 @@ from lengthwise.context.positions import finetuning
 from lengthwise.data import read_rows
 from lengthwise.engine.model_folders import _with_lora
 from lengthwise.errors import ConfigError, MissingExtraError
+from lengthwise.methods.bi_level.dpo import import_trl
 from lengthwise.methods.mode_sft import check_trl
 from lengthwise.optional_imports import EXTRAS, importing
 from lengthwise.repair.model_loading import _with_adapter
-from lengthwise.runs.ada_r1.dpo import import_trl
 
 ROOT = Path(lengthwise.__file__).parent
 BROUGHT = {

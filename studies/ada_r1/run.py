@@ -32,8 +32,8 @@ from lengthwise.files import write_folder
 from lengthwise.generation.sampling import ROWS_AT_ONCE, evaluate
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.methods.bi_level.stages import DPO, PAIRS, SAMPLE
 from lengthwise.methods.papers.ada_r1 import AdaR1, ada_r1
-from lengthwise.runs.ada_r1.stages import DPO, PAIRS, SAMPLE, with_stages
 from lengthwise.runs.chains_demo import COMMON_LEVELS, EVAL_CAP, chain_problems, held_out, oracle_mean
 from lengthwise.runs.shortening.stages import FACTS, FOLDER, run_stages, stage_facts
 from studies.ada_r1.condense import FIRST, REGISTERED, SEEDS, TRAINED
@@ -115,7 +115,7 @@ def shared_samples(seed: int, count: int, folder: Path, device: str) -> Path:
 
     Processes side by side wait for the one that draws.
     """
-    method = with_stages(method_of(), shipped_reasoner(), on(device), Adaptation(), train_here=False)
+    method = method_of().staged(shipped_reasoner(), on(device), Adaptation(), trains=lambda stage: False)
     stages = [stage for stage in method.finish if stage.name == SAMPLE]
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
@@ -125,7 +125,7 @@ def shared_samples(seed: int, count: int, folder: Path, device: str) -> Path:
 
 def trained(method: AdaR1, seed: int, count: int, folder: Path, samples: Path, device: str) -> Path:
     """Run all stages on shared samples; the folder of the model."""
-    method = with_stages(method, shipped_reasoner(), on(device), Adaptation())
+    method = method.staged(shipped_reasoner(), on(device), Adaptation(), trains=lambda stage: True)
     if not (folder / FOLDER / SAMPLE / FACTS).is_file():
         write_folder(folder / FOLDER / SAMPLE, partial(copied, samples))
     given = stage_inputs(folder.name, seed, count, device)
@@ -170,7 +170,7 @@ def model_of(prefix: str, arm: str, seed: int, count: int, place: Place) -> tupl
     if arm in ("long", "short"):
         return shipped_reasoner("chains" if arm == "long" else "terse"), {}
     if arm not in TRAINED:
-        method = with_stages(method_of(**ARMS[arm]), shipped_reasoner(), on(device), Adaptation(), train_here=False)
+        method = method_of(**ARMS[arm]).staged(shipped_reasoner(), on(device), Adaptation(), trains=lambda stage: False)
         given = stage_inputs(arm, seed, 1, device)
         return run_stages(method.prepare, shipped_reasoner(), folder, given), {"options": dict(method.options)}
     setting = chosen(place)

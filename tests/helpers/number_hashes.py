@@ -63,7 +63,7 @@ def _short(method: str, **asked: Any) -> Callable[[Path], str]:
 
 def _ada_r1(folder: Path) -> str:
     """Merge, samples of both models and pairs; DPO is TRL's."""
-    from lengthwise.runs.ada_r1.single_stage import run_one_stage
+    from lengthwise.runs.shortening.single_stage import run_one_stage
 
     rows = chain_problems(chains.problems(8, split="train", seed=0, levels=(2, 3)), shipped_reasoner())
     settings = ShortenSettings.from_dict(

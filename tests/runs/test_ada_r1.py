@@ -19,10 +19,10 @@ from lengthwise.grading.problems import Problems
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import linear_merge
+from lengthwise.methods.bi_level.dpo import micro_batch, pair_tokens, train_on_pairs
+from lengthwise.methods.bi_level.pairs import graded_samples, problem_pairs, read_pairs, write_pairs
+from lengthwise.methods.bi_level.stages import short_folder
 from lengthwise.methods.papers.ada_r1 import BiLevel, ada_r1
-from lengthwise.runs.ada_r1.dpo import micro_batch, pair_tokens, train_on_pairs
-from lengthwise.runs.ada_r1.pairs import graded_samples, problem_pairs, read_pairs, write_pairs
-from lengthwise.runs.ada_r1.stages import short_folder, with_stages
 from lengthwise.runs.chains_demo import chain_problems
 
 HERE = (TrainingRuntime(), Adaptation())
@@ -279,4 +279,4 @@ def test_a_short_model_must_be_named_and_fit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         short_folder(ada_r1(cap=40, short_model=str(tmp_path / "none")).settings)
     with pytest.raises(ConfigError, match="cannot be merged with the long one"):
-        with_stages(ada_r1(cap=40, short_model="lab:witnesses"), shipped_reasoner(), *HERE, train_here=False)
+        ada_r1(cap=40, short_model="lab:witnesses").staged(shipped_reasoner(), *HERE, trains=lambda stage: False)

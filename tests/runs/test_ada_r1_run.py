@@ -23,11 +23,11 @@ from lengthwise.engine.model_folders import load_policy, weights_sha
 from lengthwise.errors import ConfigError, MissingExtraError, TrainingError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.methods.bi_level import dpo
+from lengthwise.methods.bi_level.dpo import check_trl, pair_tokens, train_on_pairs
+from lengthwise.methods.bi_level.pairs import read_pairs
 from lengthwise.methods.papers.ada_r1 import ada_r1
 from lengthwise.optional_imports import importing
-from lengthwise.runs.ada_r1 import dpo
-from lengthwise.runs.ada_r1.dpo import check_trl, pair_tokens, train_on_pairs
-from lengthwise.runs.ada_r1.pairs import read_pairs
 from lengthwise.runs.chains_demo import chain_problems
 from lengthwise.runs.shortening.resolve import method_options, shorten_by
 

@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from lengthwise.config.groups.training import Training
+from lengthwise.config.groups.model import TrainingRuntime
+from lengthwise.config.groups.training import Adaptation, Training
 from lengthwise.engine.ppo.windows import Windows
 from lengthwise.engine.rollouts import OPTIONAL_FIELDS, Rollouts
 from lengthwise.errors import ConfigError, TrainingError
@@ -141,6 +142,8 @@ def finite(method: str, what: str, values: Tensor) -> Tensor:
     return values
 
 
+Control = Callable[..., Any]
+"""Measures something beside the untouched model: (policy, problems, its record before) -> record."""
 Loss = Callable[[LossInputs], tuple[Tensor, dict[str, Tensor]]]
 
 
@@ -170,6 +173,27 @@ class Recipe:
     prepare: tuple[Stage, ...] = ()
     finish: tuple[Stage, ...] = ()
     one_cap: str | None = None
+
+    @property
+    def alone(self) -> Mapping[str, tuple[str, ...]]:
+        """The stages that may be run alone, each with those that it reads; most methods have none."""
+        return {}
+
+    def staged(
+        self, base: Path, runtime: TrainingRuntime, adaptation: Adaptation, *, trains: Callable[[str], bool]
+    ) -> Recipe:
+        """The recipe with the stages that depend on the untouched model's folder and on what it runs on.
+
+        `trains(stage)` says whether a stage is still to be run, and so what it needs must be there.
+
+        Raises:
+            ConfigError: it cannot run there.
+        """
+        return self
+
+    def controls(self, runtime: TrainingRuntime) -> Mapping[str, Control]:
+        """What else is measured beside the untouched model, by name."""
+        return {}
 
     @property
     def loop(self) -> Method | None:

@@ -6,11 +6,17 @@ the problem, the response within the style), and the merge is trained on them by
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from lengthwise.config.definition import setting
-from lengthwise.engine.method import Recipe
+from lengthwise.config.groups.model import TrainingRuntime
+from lengthwise.config.groups.training import Adaptation
+from lengthwise.engine.method import Control, Recipe
+from lengthwise.errors import ConfigError
+from lengthwise.methods.bi_level import stages
 from lengthwise.methods.declaration import Options, declare
 
 
@@ -44,9 +50,34 @@ class BiLevel(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class AdaR1(Recipe):
-    """Ada-R1 as its settings; the study makes its stages of them (merge, sample, pairs, dpo)."""
+    """Ada-R1 as its settings, of which its stages are made: merge, sample, pairs, dpo."""
 
     settings: BiLevel
+
+    @property
+    def alone(self) -> Mapping[str, tuple[str, ...]]:
+        """Every stage with those that it reads."""
+        return stages.NEEDS
+
+    def staged(
+        self, base: Path, runtime: TrainingRuntime, adaptation: Adaptation, *, trains: Callable[[str], bool]
+    ) -> AdaR1:
+        """With its stages, after a look at what they need: both models fit, and TRL is there where DPO is to be run.
+
+        Raises:
+            ConfigError: an adapter, no short model, or one that cannot be merged with the long one.
+            MissingExtraError: no TRL.
+        """
+        if adaptation.lora:
+            raise ConfigError(
+                f"lora is {adaptation.lora}, but ada-r1 trains the merged weights themselves; leave it at 0"
+            )
+        made = stages.stages_of(self.settings, base, runtime, adaptation, train_here=trains(stages.DPO))
+        return replace(self, prepare=made.prepare, finish=made.finish)
+
+    def controls(self, runtime: TrainingRuntime) -> Mapping[str, Control]:
+        """The short model, measured as the long one was before."""
+        return {"short": stages.measure_short(self.settings, runtime)}
 
 
 @declare(

@@ -20,9 +20,7 @@ from lengthwise.grading.problems import Problems
 from lengthwise.lab.shipped_models import LAB, model_folder
 from lengthwise.methods import build_method
 from lengthwise.methods.moving_cap import under_schedule
-from lengthwise.methods.papers.ada_r1 import AdaR1
 from lengthwise.methods.user_method import source_of
-from lengthwise.runs.ada_r1.stages import DPO, with_stages
 from lengthwise.runs.run_folder import PART, environment
 from lengthwise.runs.shortening.stages import check_names, merge_back, stage_facts
 
@@ -94,11 +92,11 @@ class Job:
         return self.settings.model.startswith(LAB) or self.settings.data.startswith(LAB)
 
 
-def resolve_method(job: Job, method: Recipe | None = None, *, train_pairs: bool | None = None) -> Recipe:
+def resolve_method(job: Job, method: Recipe | None = None, *, only: str | None = None) -> Recipe:
     """The job's method, or one of your own, with all its stages.
 
-    `train_pairs` False: Ada-R1's pairs are not trained on now, so TRL need not be there; by default it must unless
-    that stage is finished.
+    `only` names the one stage that is to be run, so that what others need need not be there; by default all that are
+    not finished are.
 
     Raises:
         ConfigError: options that exclude each other, or stages that share a name; importance weights that the loss
@@ -107,13 +105,11 @@ def resolve_method(job: Job, method: Recipe | None = None, *, train_pairs: bool 
     """
     settings = job.settings
     chosen = method or build_method(settings.method, cap=job.cap, **job.options)
-    if isinstance(chosen, AdaR1):
-        if settings.adaptation.lora:
-            raise ConfigError(
-                f"lora is {settings.adaptation.lora}, but ada-r1 trains the merged weights themselves; leave it at 0"
-            )
-        trains = stage_facts((Stage(DPO, lambda _: {}),), job.out) == {} if train_pairs is None else train_pairs
-        chosen = with_stages(chosen, job.folder, settings.runtime, settings.adaptation, train_here=trains)
+
+    def trains(stage: str) -> bool:
+        return stage == only if only is not None else not stage_facts((Stage(stage, lambda _: {}),), job.out)
+
+    chosen = chosen.staged(job.folder, settings.runtime, settings.adaptation, trains=trains)
     if job.moving is not None:
         chosen = under_schedule(chosen, longest=job.cap, **asdict(job.moving))
     if settings.merge_back is not None:

@@ -25,12 +25,12 @@ from lengthwise.lab.shipped_models import model_folder
 from lengthwise.methods import build_method, options_of, read_option
 from lengthwise.methods.moving_cap import under_schedule
 from lengthwise.pretrained import read_words
-from lengthwise.runs.ada_r1.single_stage import run_one_stage
 from lengthwise.runs.measuring import LONGEST_EVAL, cap_words, room, usual_cap
 from lengthwise.runs.run_folder import check_run_folder
 from lengthwise.runs.shortening.auto_cap import CapChoice, choose_cap
 from lengthwise.runs.shortening.job import Job, Listener
 from lengthwise.runs.shortening.shorten import shorten
+from lengthwise.runs.shortening.single_stage import run_one_stage
 from lengthwise.threads import threads_for
 
 if TYPE_CHECKING:

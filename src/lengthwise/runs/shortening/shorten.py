@@ -23,9 +23,7 @@ from lengthwise.generation.measurement import Measured
 from lengthwise.generation.measurement import measure as draw_and_grade
 from lengthwise.generation.sampling import ROWS_AT_ONCE, source_name
 from lengthwise.grading.problems import Problems
-from lengthwise.methods.papers.ada_r1 import AdaR1
 from lengthwise.reporting.run_report import build_report
-from lengthwise.runs.ada_r1.stages import measure_short
 from lengthwise.runs.run_folder import MODEL, OUTCOME, RECORDS, RESPONSES, TEXTS, open_run
 from lengthwise.runs.shortening.job import Job, Listener, config_of, load, resolve_method, stage_inputs
 from lengthwise.runs.shortening.outcome import summarise
@@ -133,7 +131,7 @@ def _carry_out(
 
 
 def _own_controls(job: Job, chosen: Recipe) -> dict[str, Control]:
-    return {"short": measure_short(chosen.settings, job.settings.runtime)} if isinstance(chosen, AdaR1) else {}
+    return dict(chosen.controls(job.settings.runtime))
 
 
 def measure(job: Job, policy: Policy, sets: Mapping[str, Problems], when: str, tell: Listener) -> dict[str, Record]:

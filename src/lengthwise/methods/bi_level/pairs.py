@@ -12,16 +12,18 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lengthwise.errors import CheckpointError
 from lengthwise.files import replacing
 from lengthwise.grading.problems import Problems
-from lengthwise.methods.papers.ada_r1 import BiLevel
 from lengthwise.objectives import group_pairs, instance_pairs, preferred_group
 from lengthwise.objectives.mode_rewards import LONG, NO_MODE, SHORT
+
+if TYPE_CHECKING:
+    from lengthwise.methods.papers.ada_r1 import BiLevel
 
 STYLES = {LONG: "long", SHORT: "short", NO_MODE: "none"}
 Sample = Mapping[str, Any]

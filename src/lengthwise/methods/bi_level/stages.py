@@ -7,9 +7,9 @@ samples and pairs are JSON lines that can be read and changed between stages.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lengthwise.config.commands import MergeSettings
 from lengthwise.config.groups.model import TrainingRuntime
@@ -24,10 +24,12 @@ from lengthwise.grading.problems import Problems
 from lengthwise.lab.shipped_models import model_folder
 from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.merge_plan import Plan, preflight
-from lengthwise.methods.papers.ada_r1 import AdaR1, BiLevel
-from lengthwise.runs.ada_r1.dpo import check_trl, pair_tokens, train_on_pairs
-from lengthwise.runs.ada_r1.pairs import graded_samples, read_pairs, write_pairs
+from lengthwise.methods.bi_level.dpo import check_trl, pair_tokens, train_on_pairs
+from lengthwise.methods.bi_level.pairs import graded_samples, read_pairs, write_pairs
 from lengthwise.statistics.records import Record
+
+if TYPE_CHECKING:
+    from lengthwise.methods.papers.ada_r1 import BiLevel
 
 MERGE, SAMPLE, PAIRS, DPO = "merge", "sample", "pairs", "dpo"
 NEEDS = {MERGE: (), SAMPLE: (), PAIRS: (SAMPLE,), DPO: (MERGE, PAIRS)}
@@ -50,10 +52,18 @@ def short_folder(settings: BiLevel) -> Path:
     return model_folder(name, in_its_world=True)  # what cannot be merged is said by the merge
 
 
-def with_stages(
-    method: AdaR1, base: Path, runtime: TrainingRuntime, adaptation: Adaptation, *, train_here: bool = True
-) -> AdaR1:
-    """The method with its stages, after a look at what they need: both models fit, and TRL is there.
+@dataclass(frozen=True)
+class Stages:
+    """Those before what is measured as "prepared", and those after it."""
+
+    prepare: tuple[Stage, ...]
+    finish: tuple[Stage, ...]
+
+
+def stages_of(
+    settings: BiLevel, base: Path, runtime: TrainingRuntime, adaptation: Adaptation, *, train_here: bool = True
+) -> Stages:
+    """The stages, after a look at what they need: both models fit, and TRL is there.
 
     The merge comes before what is measured as "prepared", the others after it. Without `train_here` TRL may be missing.
 
@@ -61,7 +71,7 @@ def with_stages(
         ConfigError: no short model, or one that cannot be merged with the long one.
         MissingExtraError: no TRL.
     """
-    short, settings = short_folder(method.settings), method.settings
+    short = short_folder(settings)
     _merge_plan(_merge_settings(settings, base, short, base / "nothing"))
     if train_here:
         check_trl(runtime.device)
@@ -88,7 +98,7 @@ def with_stages(
         return {**found, "retokenised_unlike": changed}
 
     later = (Stage(SAMPLE, sample), Stage(PAIRS, pairs), Stage(DPO, dpo))
-    return replace(method, prepare=(Stage(MERGE, merge),), finish=later)
+    return Stages((Stage(MERGE, merge),), later)
 
 
 def _merge_settings(settings: BiLevel, base: Path, short: Path, out: Path) -> MergeSettings:

@@ -8,7 +8,7 @@ import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lengthwise.config.groups.model import TrainingRuntime
 from lengthwise.config.groups.training import Adaptation, Training
@@ -17,8 +17,10 @@ from lengthwise.engine.rotary_switch import check_shared
 from lengthwise.errors import ConfigError, InputError, TrainingError
 from lengthwise.files import replacing
 from lengthwise.grading.problems import Problems
-from lengthwise.methods.papers.ada_r1 import BiLevel
 from lengthwise.optional_imports import importing
+
+if TYPE_CHECKING:
+    from lengthwise.methods.papers.ada_r1 import BiLevel
 
 CHECKPOINTS, LOG = "checkpoints", "dpo.jsonl"
 _COMPLETE = "trainer_state.json"  # the last file that transformers writes into a checkpoint

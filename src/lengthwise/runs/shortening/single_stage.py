@@ -7,8 +7,6 @@ from typing import Any
 from lengthwise.errors import ConfigError
 from lengthwise.folder_lock import writes
 from lengthwise.grading.problems import Problems
-from lengthwise.methods.papers.ada_r1 import AdaR1
-from lengthwise.runs.ada_r1.stages import DPO, NEEDS
 from lengthwise.runs.run_folder import open_run
 from lengthwise.runs.shortening.job import Job, Listener, config_of, load, resolve_method, stage_inputs
 from lengthwise.runs.shortening.shorten import shorten
@@ -16,7 +14,6 @@ from lengthwise.runs.shortening.stages import run_stages, stage_facts
 from lengthwise.threads import on_few_threads
 
 EVALUATE = "evaluate"
-STAGES = (*NEEDS, EVALUATE)
 
 
 @on_few_threads("job.folders")
@@ -37,15 +34,15 @@ def run_one_stage(
         ConfigError: no such stage, a method without them, or a stage that it reads is not finished.
     """
     tell = listener or (lambda event, facts: None)
-    if name not in STAGES:
-        raise ConfigError(f"stage is {name!r}; choose one of {', '.join(STAGES)}")
-    method = resolve_method(job, train_pairs=name == DPO)
-    if not isinstance(method, AdaR1):
+    method = resolve_method(job, only=name)
+    if not method.alone:
         raise ConfigError(
             f"stage is {name!r}, but method {job.settings.method!r} has no stages to run alone; leave it out"
         )
+    if name not in (*method.alone, EVALUATE):
+        raise ConfigError(f"stage is {name!r}; choose one of {', '.join((*method.alone, EVALUATE))}")
     stages = {stage.name: stage for stage in (*method.prepare, *method.finish)}
-    needed = tuple(NEEDS) if name == EVALUATE else NEEDS[name]
+    needed = tuple(method.alone) if name == EVALUATE else method.alone[name]
     policy = load(job)
     open_run(job.out, config_of(job, method, policy, train_problems, eval_problems), overwrite=job.settings.overwrite)
     done = stage_facts([stages[need] for need in needed], job.out)

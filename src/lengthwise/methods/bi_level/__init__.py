@@ -1,0 +1,1 @@
+"""Ada-R1's stages: the merge, the samples, the pairs and DPO on them."""

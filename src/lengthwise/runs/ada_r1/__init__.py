@@ -1,1 +1,0 @@
-"""Ada-R1's stages: merge, sample, pairs, DPO."""
