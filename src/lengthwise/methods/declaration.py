@@ -196,7 +196,7 @@ class Declaration(Maker, Generic[O, R]):
         entry = self.kind.entries()[option]
         found = values.from_text(text, entry.annotation, entry.facts)
         if isinstance(found, str) and str not in values.parts(entry.annotation) and not _is_word(found, entry):
-            raise SettingError(f"{option} is {text!r}; {values.wanted(entry.annotation, entry.facts)}", option)
+            raise SettingError(f"option {option} is {text!r}; {values.wanted(entry.annotation, entry.facts)}", option)
         return found
 
 
