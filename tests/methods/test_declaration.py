@@ -132,7 +132,7 @@ def test_a_file_is_all_that_a_new_method_takes(
         ["shorten", "lab:chains", *given, "--preset", "lab", "--out", str(tmp_path / "s"), "--dry-run", "--json"],
         ["compare", "lab:chains", "--methods", "steep-price", "--sweep", "steep-price:price=0.2/L,1/L", "--out",
          str(tmp_path / "c"), "--dry-run", "--json"],
-        ["export", "trl", "--model", "lab:chains", *given, "--preset", "lab", "--out", str(tmp_path / "e"), "--json"],
+        ["export", "trl", "lab:chains", *given, "--preset", "lab", "--out", str(tmp_path / "e"), "--json"],
     ):  # fmt: skip
         with pytest.raises(SystemExit, match="0"):
             main(command)

@@ -58,7 +58,7 @@ class Checkpoints:
             return None
         collector, learner = self.parts.collector, self.parts.learner
         restore(found, learner.model, learner.optimizer)
-        state = _with_collector(found.state)
+        state = found.state if collector.state is None else _with_collector(found.state)
         held = state.get("collector")
         if (held is None) != (collector.state is None):
             raise CheckpointError(

@@ -513,7 +513,7 @@ def test_a_method_s_state_sees_done_responses_once_and_is_saved(tmp_path):
     done = [len(one.tokens) for one in final.values() if one.done]
     want = {"rows": len(done), "tokens": sum(done)}
     assert made.run.method == want
-    assert newest_checkpoint(tmp_path / "checkpoints").state["method"]["method"] == want
+    assert newest_checkpoint(tmp_path / "checkpoints").state["method"] == want
     assert sum(row["done"] for row in seen) == len(done)
 
 
