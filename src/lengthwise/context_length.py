@@ -30,4 +30,5 @@ def reach(config: Any) -> int | None:
     if not isinstance(factor, (int, float)) or not math.isfinite(factor):
         raise InputError(f"the model's config says {kind} positions with factor {factor!r}; give a number there")
     named = rope.get("original_max_position_embeddings") or getattr(text, "original_max_position_embeddings", None)
-    return max(int(length), math.floor(float(factor) * (named or length)))
+    stretched = float(factor) * int(named or length)
+    return max(int(length), math.floor(stretched))

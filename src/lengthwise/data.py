@@ -224,7 +224,8 @@ def _read_parquet(path: Path) -> list[Any]:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
         raise InputError(f"{path} is not a Parquet file ({error}); check how it was written") from error
-    return table.to_pylist()
+    rows: list[Any] = table.to_pylist()
+    return rows
 
 
 def _read_dataset(name: str) -> list[Any]:

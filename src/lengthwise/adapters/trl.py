@@ -54,7 +54,7 @@ with importing("the TRL adapter", "trl", "trl"):
 STATE = "lengthwise.json"
 
 
-class LengthwiseGRPOTrainer(GRPOTrainer):
+class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not read by the checker
     """TRL's GRPOTrainer, carrying out one of this package's methods.
 
     `method` is a name, made with `args.max_completion_length` as its cap and with `method_options`, or a `Method`.
@@ -129,7 +129,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
     def batches_done(self) -> int:
         """Batches learnt from so far: the step that schedules count; read off TRL's own counter of updates."""
         updates = self.args.steps_per_generation // self.args.gradient_accumulation_steps
-        return int(self.state.global_step) // (updates * self.num_iterations)
+        return int(self.state.global_step) // int(updates * self.num_iterations)
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         if not self.model.training:
@@ -234,7 +234,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         return rows[each * self.accelerator.process_index :][:each]
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        rewards: Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._verdicts = verdicts_of(rewards)
         return rewards
 
@@ -281,7 +281,8 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         moved = value.to(torch.uint8) if value.dtype is torch.bool else value
         if moved.dim() == 2:
             moved = self.accelerator.pad_across_processes(moved, dim=1, pad_first=first)
-        return self.accelerator.gather(moved.contiguous()).to(value.dtype).cpu()
+        gathered: Tensor = self.accelerator.gather(moved.contiguous()).to(value.dtype).cpu()
+        return gathered
 
     # What is learnt from it.
 
@@ -304,7 +305,8 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
         # An empty part still goes forward and backward: the processes meet there.
         part = mini.batch.select(rows if len(rows) else torch.tensor([0])).trim().to(self.accelerator.device)
         logp, entropy, aux = self._score(model, part.rollouts, entropy=True)
-        loss, stats = logp.sum() * 0, dict[str, Tensor]()
+        loss: Tensor = logp.sum() * 0
+        stats: dict[str, Tensor] = {}
         if len(rows):
             loss, stats = part_loss(self.method, mini, rows, part, logp)
         self._note(stats, entropy, part.rollouts.train_mask if len(rows) else part.rollouts.train_mask & False)
@@ -333,7 +335,8 @@ class LengthwiseGRPOTrainer(GRPOTrainer):
             part = mini.batch.select(rows if len(rows) else torch.tensor([0])).trim().to(self.accelerator.device)
             logp = self._score(model, part.rollouts, entropy=False)[0]
             whole[rows.to(whole.device), : logp.shape[1]] = logp[: len(rows)]
-        return self.accelerator.reduce(whole, "sum")
+        reduced: Tensor = self.accelerator.reduce(whole, "sum")
+        return reduced
 
     # What is said and kept.
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from lengthwise.errors import ConfigError
 from lengthwise.lab import chains, search, witnesses
-from lengthwise.lab.words import ASK_LONG, ASK_SHORT, EOS, MODES, OPEN_LONG, OPEN_SHORT
+from lengthwise.lab.words import ANSWER, ASK_LONG, ASK_SHORT, EOS, MODES, OPEN_LONG, OPEN_SHORT
 
 
 class Example(NamedTuple):
@@ -110,7 +110,7 @@ def witnesses_lesson(*, all_share: float = witnesses.ALL_SHARE, levels: Sequence
         rng = random.Random(f"teach/{seed}")
         while True:
             problem = witnesses.Witness(rng.choice(levels), rng.random() < 0.5, 0)
-            words = [*witnesses.worked_solution(rng, problem, all_share=all_share), witnesses.EOS]
+            words = [*witnesses.worked_solution(rng, problem, all_share=all_share), EOS]
             yield Example(problem.words, words, [w != witnesses.ASK for w in ["", *words[:-1]]])
 
     return Lesson(
@@ -212,11 +212,11 @@ def _short_witness(example: Example) -> Example:
     """One reading of the same bit: the first that the long solution was given, or a coin's where it asked for none."""
     reading = example.response[1]
     if example.response[0] != witnesses.ASK:
-        return Example(example.prompt, [witnesses.ANSWER, reading, EOS], [True] * 3)
+        return Example(example.prompt, [ANSWER, reading, EOS], [True] * 3)
     tally = f"={'1' if reading == witnesses.YES else '-1'}"
     return Example(
         example.prompt,
-        [witnesses.ASK, reading, tally, witnesses.ANSWER, reading, EOS],
+        [witnesses.ASK, reading, tally, ANSWER, reading, EOS],
         [True, False, True, True, True, True],
     )
 

@@ -88,7 +88,7 @@ class TopMask:
 
     def __call__(self, block: Floats) -> NDArray[np.bool_]:
         """The mask of the next block."""
-        mask = block >= self.value
+        mask: NDArray[np.bool_] = block >= self.value
         if self.drop:
             tied = np.flatnonzero(block == self.value)
             mask[tied[: self.drop]] = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -12,7 +12,7 @@ from lengthwise.errors import InputError
 LOG_RATIO_BOUND = 20.0
 
 
-class WithGradient(torch.autograd.Function):
+class _WithGradient(torch.autograd.Function):
     """Gives a scalar that was computed outside autograd its known gradient with respect to one tensor."""
 
     @staticmethod
@@ -25,6 +25,11 @@ class WithGradient(torch.autograd.Function):
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * grad_output, None, None
+
+
+def with_gradient(values: torch.Tensor, value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """Return the scalar ``value`` as a function of ``values`` whose gradient is known."""
+    return cast(torch.Tensor, _WithGradient.apply(values, value, gradient))  # type: ignore[no-untyped-call]
 
 
 def log_difference(logp: torch.Tensor, other: torch.Tensor, other_name: str, padding: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from lengthwise.errors import InputError
 from lengthwise.objectives import _checks as checks
-from lengthwise.objectives._gradients import WithGradient
+from lengthwise.objectives._gradients import with_gradient
 from lengthwise.objectives._wide import wide
 
 
@@ -76,7 +76,7 @@ def clipped_value(
         "value_error_sum": error_sum,
         "value_tokens": num_tokens.sum().to(error.dtype),
     }
-    return WithGradient.apply(values, value, gradient), stats
+    return with_gradient(values, value, gradient), stats
 
 
 def explained_variance(values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor) -> float | None:

@@ -12,7 +12,7 @@ import torch
 
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.objectives import _checks as checks
-from lengthwise.objectives._gradients import LOG_RATIO_BOUND, WithGradient, log_difference
+from lengthwise.objectives._gradients import LOG_RATIO_BOUND, log_difference, with_gradient
 from lengthwise.objectives._groups import group_extreme, group_index, group_sum
 from lengthwise.objectives._wide import wide
 
@@ -320,7 +320,7 @@ def drpo(
     gradient = _gradient(excess, padding, frozen, by_row.to(logp.dtype), pull.to(logp.dtype), score, kl_kind)
     stats = {"tokens": row_tokens.sum(), "kl_sum": kl_sum, "approx_kl_sum": k3_sum}
     stats |= _question_counts(weights, correct, num_tokens, group_ids, valid)
-    return WithGradient.apply(logp, value.to(logp.dtype), gradient), {k: v.to(logp) for k, v in stats.items()}
+    return with_gradient(logp, value.to(logp.dtype), gradient), {k: v.to(logp) for k, v in stats.items()}
 
 
 def _gradient(

@@ -8,13 +8,13 @@ forward and backward.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from lengthwise.errors import InputError, ShapeError
 from lengthwise.objectives import _checks as checks
-from lengthwise.objectives._gradients import WithGradient, log_difference
+from lengthwise.objectives._gradients import log_difference, with_gradient
 from lengthwise.objectives._wide import wide
 
 FORMS = ("full", "top-k", "sampled")
@@ -88,7 +88,10 @@ def reverse_kl(
         return _sampled(student_logp, teacher_logp, mask, weight)
     _check_vocabulary(student_logp, teacher_logp, mask, form)
     how = (form, rest, divergence, beta)
-    return _Divergence.apply(student_logp, teacher_logp.detach(), mask, weight, how)
+    return cast(
+        torch.Tensor,
+        _Divergence.apply(student_logp, teacher_logp.detach(), mask, weight, how),  # type: ignore[no-untyped-call]
+    )
 
 
 def _check_options(
@@ -129,7 +132,7 @@ def _sampled(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, w
     gradient = log_difference(student.detach(), teacher.detach(), "teacher_logp", padding)
     gradient.mul_(weight.to(gradient.dtype)[:, None])
     value = torch.where(mask, student.detach(), 0.0).mul_(gradient).sum()
-    return WithGradient.apply(student, value, gradient)
+    return with_gradient(student, value, gradient)
 
 
 def _kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
@@ -302,7 +305,10 @@ def reverse_kl_of_states(
         by_head = slope.T @ h if by_head is None else by_head.addmm_(slope.T, h)
     if by_head is None:
         by_head = torch.zeros_like(head)
-    return _WithGradients.apply(student_states, student_head, value, by_states, by_head)
+    return cast(
+        torch.Tensor,
+        _WithGradients.apply(student_states, student_head, value, by_states, by_head),  # type: ignore[no-untyped-call]
+    )
 
 
 class _WithGradients(torch.autograd.Function):

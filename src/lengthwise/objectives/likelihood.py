@@ -9,7 +9,7 @@ import torch
 
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.objectives import _checks as checks
-from lengthwise.objectives._gradients import WithGradient
+from lengthwise.objectives._gradients import with_gradient
 from lengthwise.objectives._wide import wide
 from lengthwise.objectives.mode_rewards import LONG, NO_MODE
 
@@ -50,7 +50,7 @@ def positive_lm(
     used = mask & positive[:, None]
     weight = 1.0 / (max(int(torch.count_nonzero(used)), 1) if normaliser is None else normaliser)
     value = checks.masked("logp", logp, used).sum() * -weight
-    return WithGradient.apply(logp, value, used.to(logp.dtype).mul_(-weight))
+    return with_gradient(logp, value, used.to(logp.dtype).mul_(-weight))
 
 
 def filtered_normaliser(mask: torch.Tensor, kept: torch.Tensor, *, divisor: str = "longest") -> int:
@@ -130,7 +130,7 @@ def filtered_likelihood(
     tokens = used.sum(dim=1, dtype=torch.int32).clamp(min=1) if divisor == "row" else torch.ones_like(kept)
     weight = (-1.0 / (wide(tokens) * normaliser)).to(logp.dtype)[:, None]
     value = (checks.masked("logp", logp, used).sum(dim=1, keepdim=True) * weight).sum()
-    return WithGradient.apply(logp, value, used.to(logp.dtype).mul_(weight))
+    return with_gradient(logp, value, used.to(logp.dtype).mul_(weight))
 
 
 def mode_switch(

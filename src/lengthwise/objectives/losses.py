@@ -12,7 +12,7 @@ import torch
 
 from lengthwise.errors import ConfigError
 from lengthwise.objectives import _checks as checks
-from lengthwise.objectives._gradients import LOG_RATIO_BOUND, WithGradient, log_difference
+from lengthwise.objectives._gradients import LOG_RATIO_BOUND, log_difference, with_gradient
 from lengthwise.objectives._wide import wide
 from lengthwise.objectives.critic import clipped_value as clipped_value
 from lengthwise.objectives.critic import explained_variance as explained_variance
@@ -178,7 +178,7 @@ def clipped_surrogate(
     bounds = (1 - clip_low, 1 + clip_high, math.inf if dual_clip is None else dual_clip)
     log_ratio = log_difference(logp.detach(), old_logp.detach(), "old_logp", padding)
     value, gradient, stats = _surrogate(log_ratio, credit, padding, row_weight, bounds)
-    return WithGradient.apply(logp, value, gradient), stats
+    return with_gradient(logp, value, gradient), stats
 
 
 def _check_clips(clip_low: float, clip_high: float, dual_clip: float | None) -> None:
@@ -242,4 +242,4 @@ def kl_penalty(
     padding = ~mask
     log_ratio = log_difference(logp.detach(), ref_logp.detach(), "ref_logp", padding)
     total, gradient = _kl_terms(log_ratio, kind, padding)
-    return WithGradient.apply(logp, total * weight, gradient.mul_(weight))
+    return with_gradient(logp, total * weight, gradient.mul_(weight))

@@ -34,7 +34,7 @@ def label_marks(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = axes.figure
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[arg-type]
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[arg-type, no-untyped-call]
     figure.draw(renderer)
     named = [mark for mark in marks if mark.label]
     texts = [_text(axes, mark, size) for mark in named]

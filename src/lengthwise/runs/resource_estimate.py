@@ -162,7 +162,7 @@ def _kv_bytes(config: Any, dtype: str) -> int:
     heads = text.num_attention_heads
     kv_heads = getattr(text, "num_key_value_heads", None) or heads
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
-    return 2 * text.num_hidden_layers * int(kv_heads) * int(head_dim) * BYTES[dtype]
+    return 2 * int(text.num_hidden_layers) * int(kv_heads) * int(head_dim) * BYTES[dtype]
 
 
 @functools.cache

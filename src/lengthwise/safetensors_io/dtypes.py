@@ -83,7 +83,8 @@ def _numbers(raw: Array, dtype: Dtype) -> Array:
 def _bfloat16() -> np.dtype:
     import ml_dtypes
 
-    return np.dtype(ml_dtypes.bfloat16)
+    found: np.dtype = np.dtype(ml_dtypes.bfloat16)
+    return found
 
 
 def narrow(values: Floats, dtype: Dtype) -> Array:

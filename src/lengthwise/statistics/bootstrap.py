@@ -181,7 +181,8 @@ def drawn_means(
     first, shares = by_seed[0], seeds.T[:, None, :]
     mixed = (shares * by_seed).sum(axis=0) / len(table)
     # Seeds of one value have exactly that mean, for the same reason.
-    return np.where((by_seed == first).all(axis=0), first, mixed).T
+    drawn: NDArray[np.float64] = np.where((by_seed == first).all(axis=0), first, mixed).T
+    return drawn
 
 
 def _draw_counts(size: int, draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:

@@ -15,7 +15,7 @@ from lengthwise.errors import InputError
 _HOLDER = "lengthwise_cache_layer"
 
 
-class LambdaLayer(CacheLayerMixin):
+class LambdaLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not read by the checker
     """One layer's columns: tokens 0..G-1 un-rotated, then a ring of W-1 rotated in the frame of the next query.
 
     `keys` and `values` are [B, H_kv, columns, d]; of the columns allocated the first `stored` = min(t, G+W-1) are
@@ -192,7 +192,7 @@ class LambdaLayer(CacheLayerMixin):
             self._select(rows.repeat_interleave(repeats))
 
 
-class LambdaCache(Cache):
+class LambdaCache(Cache):  # type: ignore[misc]  # as above
     """A KV cache of constant size for a model inside `lambda_attention`, which makes one itself where none is given.
 
     `num_layers` is the model's number of layers; n_global and window must be those of the context. After t tokens it

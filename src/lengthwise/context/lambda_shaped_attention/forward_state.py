@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from transformers.masking_utils import causal_mask_function
 
 from lengthwise.errors import InputError, UnsupportedModelError
 
+Kind = TypeVar("Kind")
 CACHE_NAMES = ("past_key_values", "cache")
 """Arguments that carry the cache: the second is what transformers calls it from 5.24 on."""
 
@@ -31,11 +32,12 @@ class Call:
     memo: dict[Any, Any] = field(default_factory=dict)
     positions_checked: bool = False
 
-    def shared(self, key: Any, make: Callable[[], Any]) -> Any:
+    def shared(self, key: object, make: Callable[[], Kind]) -> Kind:
         """The value of `make`, made by the first layer that asks."""
         if key not in self.memo:
             self.memo[key] = make()
-        return self.memo[key]
+        found: Kind = self.memo[key]
+        return found
 
     def arange(self, start: int, stop: int) -> Tensor:
         """start .. stop-1 on the call's device."""

@@ -80,7 +80,8 @@ def plain_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor | None = None
     out = model(input_ids=ids, attention_mask=mask, use_cache=False)
     if getattr(out, "logits", None) is None:
         raise UnsupportedModelError(f"model is a {type(model).__name__} without logits; give a causal language model")
-    return out.logits.float()
+    logits: Tensor = out.logits.float()
+    return logits
 
 
 def prove(model: PreTrainedModel, state: State, before: Tensor, ids: Tensor) -> None:

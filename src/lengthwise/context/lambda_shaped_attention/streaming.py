@@ -31,7 +31,7 @@ def read(
     """
     if not len(ids):
         raise InputError("the prompt has no tokens; give some text to go on from")
-    logits = None
+    logits: Tensor | None = None
     for first in range(0, len(ids), chunk):
         part = torch.tensor([list(ids[first : first + chunk])], device=model.device)
         logits = model(input_ids=part, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1]
@@ -102,7 +102,7 @@ class TextStream:
         self._shown = ""
 
     def _text(self) -> str:
-        return self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def push(self, token: int) -> str:
         """The text that this token adds; empty while a character is unfinished."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,10 +62,12 @@ class Columns:
 
     def start(self, count: int) -> tuple[Tensor, Tensor]:
         """Keys at the start branch's place and values of the first `count` tokens."""
-        parts, held = [], 0
+        parts: list[tuple[Tensor, Tensor]] = []
+        held = 0
         if self.layer is not None:
             held = min(count, self.origin)
-            parts.append(tuple(x[:, :, :held] for x in self.layer.columns()))
+            keys, values = self.layer.columns()
+            parts.append((keys[:, :, :held], values[:, :, :held]))
         parts.append((self.key[:, :, : count - held], self.value[:, :, : count - held]))
         keys, values = _joined(parts)
         places = self.call.shared(
@@ -84,7 +85,7 @@ class Columns:
         return self.rotation.at(query, angles)
 
 
-def _joined(parts: list[Any]) -> tuple[Tensor, Tensor]:
+def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     if len(parts) == 1:
         return parts[0]
     keys, values = zip(*parts, strict=True)

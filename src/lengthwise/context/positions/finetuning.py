@@ -132,7 +132,7 @@ def _lowered_base(model: PreTrainedModel) -> Any:
     """A callback that sets xPos' B before every optimiser step, as the authors' runs do."""
     from transformers import TrainerCallback
 
-    class Lowered(TrainerCallback):
+    class Lowered(TrainerCallback):  # type: ignore[misc]  # transformers is not read by the checker
         def on_step_begin(self, args: object, state: TrainerState, control: object, **_: object) -> None:
             model.config.rope_parameters["xpos_scale_base"] = xpos_base_at(state.global_step)
 

@@ -148,7 +148,8 @@ def xpos_mask(*, q_length: int, kv_length: int, q_offset: Any = 0, **options: An
             f"past_key_values has {kv_length} columns for {int(q_offset) + q_length} tokens; under xPos use a dynamic "
             "cache"
         )
-    return sdpa_mask(q_length=q_length, kv_length=kv_length, q_offset=int(q_offset), **options)
+    mask: Tensor | None = sdpa_mask(q_length=q_length, kv_length=kv_length, q_offset=int(q_offset), **options)
+    return mask
 
 
 def xpos_attend(

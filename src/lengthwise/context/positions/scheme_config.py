@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lengthwise.config.commands import ExtendSettings
-from lengthwise.context.positions.registered_schemes import OPTIONS, ROPE_TYPE, XPOS, check_parameters, rotary_dim
+from lengthwise.context.positions.registered_schemes import OPTIONS, XPOS, check_parameters, rotary_dim
 from lengthwise.context.positions.schemes import XPOS_SCALE_BASE, number
 from lengthwise.errors import ConfigError, UnsupportedModelError
+from lengthwise.pretrained import OWN_ROPE_TYPE as ROPE_TYPE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

@@ -211,7 +211,8 @@ def chosen(text: str) -> str | None:
     bare = _undressed(text[:LONGEST_STATEMENT])
     match = _CHOSEN.match(bare)
     if match is not None:
-        return next(filter(None, match.groups())).casefold()
+        letter: str = next(filter(None, match.groups()))
+        return letter.casefold()
     named = _NAMED_LATER.findall(bare)
     return named[-1].casefold() if named else None
 

@@ -170,7 +170,7 @@ def _as_near(given: Node, wanted: Node) -> bool:
     """Whether two sides agree, or are decimals of which one rounds the other."""
     last = max(last_digit(given), last_digit(wanted))
     if last and {part.kind for part in (given, wanted)} <= {"num", "decimal", "neg"}:
-        return abs(constant(given) - constant(wanted)) <= Fraction(last) / 2
+        return bool(abs(constant(given) - constant(wanted)) <= Fraction(last) / 2)
     return same(given, wanted)
 
 

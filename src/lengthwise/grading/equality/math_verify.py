@@ -31,7 +31,8 @@ def ready() -> Callable[..., bool]:
 
     # It warns once that its SIGALRM timeouts are off; they are off on purpose, so that it works in any thread.
     math_verify.grader.TIMEOUT_WARNING_SHOWN = True
-    return math_verify.grader.verify
+    verify: Callable[..., bool] = math_verify.grader.verify
+    return verify
 
 
 def _without_solutions(relation: Any) -> bool:

@@ -20,6 +20,7 @@ from lengthwise.grading.problems import Problems, prepare
 from lengthwise.grading.prompt_contract import preset, resolve
 from lengthwise.lab import chains, search, witnesses
 from lengthwise.lab.shipped_models import LAB, model_folder
+from lengthwise.lab.words import ANSWER
 from lengthwise.pretrained import load_tokenizer, read_config, read_words
 from lengthwise.runs.chains_demo import COMMON_LEVELS, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, first_pass, oracle_mean
 from lengthwise.runs.compare.comparison import Comparison
@@ -202,7 +203,7 @@ _SEEDS = {"validation": 1_000_001, "test": 1_000_002}
 
 def readings(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
     """Free baseline: the untouched model, made to answer after so many readings at the latest."""
-    stop = problems.tokenizer.convert_tokens_to_ids(witnesses.ANSWER)
+    stop = problems.tokenizer.convert_tokens_to_ids(ANSWER)
     due = witnesses.TOKENS_PER_READING * most
 
     def world(owners: Sequence[int], generator: torch.Generator) -> World:
@@ -245,7 +246,7 @@ def search_problems(rows: Sequence[search.Puzzle], folder: Path, *, trust_remote
 
 def tries(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
     """Free baseline: the untouched model, made to answer once so many tries have missed."""
-    answer, miss = problems.tokenizer.convert_tokens_to_ids([search.ANSWER, search.MISS])
+    answer, miss = problems.tokenizer.convert_tokens_to_ids([ANSWER, search.MISS])
 
     def world(owners: Sequence[int], generator: torch.Generator) -> World:
         return lambda row, written: answer if written[-1:] == [miss] and written.count(miss) == most else None

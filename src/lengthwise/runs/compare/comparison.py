@@ -16,7 +16,8 @@ from lengthwise.config.groups.sampling import Splits
 from lengthwise.config.groups.training import Adaptation, SharedTraining
 from lengthwise.engine.model_folders import resolve_device
 from lengthwise.errors import ConfigError
-from lengthwise.runs.compare.arms import Arm, Value, read_arms
+from lengthwise.methods.declaration import Value
+from lengthwise.runs.compare.arms import Arm, read_arms
 from lengthwise.runs.compare.random_control import control_arms
 
 STEPS_AT_MOST = 4

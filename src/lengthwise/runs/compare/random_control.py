@@ -10,7 +10,8 @@ from torch import Tensor
 from lengthwise.engine.method import State
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError
-from lengthwise.runs.compare.arms import Arm, Value
+from lengthwise.methods.declaration import Value
+from lengthwise.runs.compare.arms import Arm
 
 CONTROLS = {"random": ("random-reward", f"{__name__}:coin")}
 """What ``--controls`` names: the control's name in tables and folders, and its reward, on top of GRPO."""

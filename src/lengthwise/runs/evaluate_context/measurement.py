@@ -260,7 +260,7 @@ def _chat(tokenizer: Tokenizer) -> Callable[[str], str]:
 
     def template(text: str) -> str:
         asked = [{"role": "user", "content": text}]
-        found = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        found = str(tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True))
         # The template writes its own BOS, and the tokenizer puts one before every text.
         return found.removeprefix(tokenizer.bos_token) if tokenizer.bos_token else found
 

@@ -13,7 +13,8 @@ from lengthwise.engine.method import Recipe
 from lengthwise.engine.model_folders import resolve_device
 from lengthwise.engine.rotary_switch import check_learnable
 from lengthwise.engine.trainer import check_method
-from lengthwise.grading.answer_extraction.readers import final, pattern_reader
+from lengthwise.grading.answer_extraction.readers import pattern_reader
+from lengthwise.grading.answer_extraction.stated_answer import final
 from lengthwise.grading.gold_answers import alternatives
 from lengthwise.grading.graders import Grader, grade
 from lengthwise.grading.pattern_samples import texts_with
