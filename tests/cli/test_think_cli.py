@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny
+from evaluate_command import invoke
 from thinking_templates import CLOSES, OPENS, PLAIN, STRIPS, THINK, tokenizer
-from typer.testing import CliRunner
-
-from lengthwise.cli import app
 
 ROWS = [{"problem": f"{n} + 5 ?", "answer": "5", "problem_id": n} for n in ("7", "5", "7 7", "5 7", "7 5", "5 5")]
 KNOWN = "thinking: '<think>\\n' is pre-filled, which chat template and vocabulary both know"
@@ -39,14 +36,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for row in ROWS for n in range(10)]  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-def invoke(*arguments: object) -> Any:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.mark.parametrize(("name", "said", "ending"), MODELS)
