@@ -16,6 +16,7 @@ from torch import Tensor
 from lengthwise.context_length import reach
 from lengthwise.engine import listening
 from lengthwise.engine.backends import self_check
+from lengthwise.engine.backends.growing_cache import grow_in_place
 from lengthwise.engine.backends.partial_rollouts import Written
 from lengthwise.engine.backends.partial_rollouts import pad_left as pad_left
 from lengthwise.engine.backends.protocol import World
@@ -269,15 +270,16 @@ class Sampler:
         index = torch.tensor(spread, device=self.model.device)
         if spread != list(range(len(distinct))):
             cache.batch_select_indices(index)
+        grow_in_place(cache)
         return out.logits[index, -1], cache, mask[index], position[index, -1]
 
 
 def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
-    logits = logits.float()
+    half, logits = logits.dtype != torch.float32, logits.float()
     if temperature == 0:
         token = logits.argmax(-1)
         return token, _numbers(_log_prob(logits, token, temperature))
-    logp = torch.log_softmax(logits / temperature, -1)
+    logp = torch.log_softmax(logits if temperature == 1 else logits / temperature, -1)
     _numbers(logp[:, 0])
     probs = logp.exp()
     if top_p < 1:
@@ -285,8 +287,22 @@ def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p:
         # A token stays while the mass before it is below top_p, so the likeliest one always stays.
         outside = ordered.cumsum(-1) - ordered >= top_p
         probs = probs.masked_fill(outside.scatter(-1, order, outside), 0.0)
-    token = torch.multinomial(probs, 1, generator=generator)[:, 0]
+    token = _one_of_each(probs, generator) if half else torch.multinomial(probs, 1, generator=generator)[:, 0]
     return token, logp.gather(-1, token[:, None])[:, 0]
+
+
+def _one_of_each(probs: Tensor, generator: torch.Generator) -> Tensor:
+    """One token [B] by the probabilities of each row [B, V], from one random number a row.
+
+    `torch.multinomial` draws V numbers a row: for a vocabulary of 150,000 on a CPU that costs more than all else that
+    follows the logits. Under float32 it stays, so that a seed goes on giving the tokens that it gave.
+    """
+    below = probs.cumsum(-1)
+    total = below[:, -1:]
+    place = torch.rand(total.shape, generator=generator, device=probs.device) * total
+    # Rounding may reach the total itself, behind which there is no token.
+    place = torch.minimum(place, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(below, place, right=True)[:, 0]
 
 
 def _numbers(logp: Tensor) -> Tensor:

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+from lengthwise.engine.backends.growing_cache import SPARE, GrowingLayer, grow_in_place
+from lengthwise.engine.backends.transformers_sampler import _one_of_each
+
+
+def filled(rows: int, tokens: int, *, dtype: torch.dtype = torch.float32) -> DynamicLayer:
+    layer = DynamicLayer()
+    layer.update(torch.randn(rows, 2, tokens, 4, dtype=dtype), torch.randn(rows, 2, tokens, 4, dtype=dtype))
+    return layer
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_whatever_is_asked_of_it_it_holds_what_transformers_layer_holds(seed, dtype):
+    torch.manual_seed(seed)
+    plain = filled(12, 5, dtype=dtype)
+    ours = GrowingLayer(plain)
+    for _ in range(60):
+        rows = len(plain.keys)
+        kind = int(torch.randint(5, ()))
+        if kind < 3 or rows < 2:
+            new = torch.randn(2, rows, 2, 1 + 40 * (kind == 0), 4, dtype=dtype)
+            for found, wanted in zip(ours.update(*new), plain.update(*new), strict=True):
+                assert torch.equal(found, wanted)
+        else:
+            fewer = torch.randperm(rows)[: rows - 1]
+            index = fewer.sort().values if kind == 3 else torch.cat([fewer, fewer[:1]])
+            ours.batch_select_indices(index)
+            plain.batch_select_indices(index)
+        assert torch.equal(ours.keys, plain.keys)
+        assert torch.equal(ours.values, plain.values)
+        assert ours.get_seq_length() == plain.get_seq_length()
+        assert ours.get_mask_sizes(1) == plain.get_mask_sizes(1)
+
+
+def test_a_token_is_written_to_its_place_and_rows_that_end_take_no_new_buffer():
+    layer = GrowingLayer(filled(8, 5))
+    before = layer.keys.data_ptr()
+    for _ in range(SPARE):
+        layer.update(torch.randn(8, 2, 1, 4), torch.randn(8, 2, 1, 4))
+    layer.batch_select_indices(torch.tensor([0, 2, 3, 7]))
+    assert layer.keys.data_ptr() == before
+    layer.update(torch.randn(4, 2, 1, 4), torch.randn(4, 2, 1, 4))  # one more than there was room for
+    assert layer.keys.data_ptr() != before
+
+
+def test_tokens_are_forgotten_as_transformers_layer_forgets_them():
+    plain = filled(2, 5)
+    ours = GrowingLayer(plain)
+    for layer in (plain, ours):
+        layer.crop(-2)
+    assert torch.equal(ours.keys, plain.keys)
+
+
+def test_layers_of_another_kind_and_empty_ones_stay():
+    cache = DynamicCache()
+    sliding = DynamicSlidingWindowLayer(sliding_window=4)
+    cache.layers = [filled(2, 3), sliding, DynamicLayer()]
+    grow_in_place(cache)
+    assert [type(layer) for layer in cache.layers] == [GrowingLayer, DynamicSlidingWindowLayer, DynamicLayer]
+    grow_in_place(object())  # a model's own kind of cache
+
+
+def test_one_number_a_row_draws_by_the_probabilities():
+    probs = torch.tensor([[0.5, 0.0, 0.3, 0.2, 0.0]]).repeat(40_000, 1)
+    token = _one_of_each(probs, torch.Generator().manual_seed(0))
+    share = torch.bincount(token, minlength=5) / len(token)
+    assert share[1] == 0
+    assert share[4] == 0
+    # three standard errors of a share of a half in 40,000 draws: 3 * sqrt(.25 / 40,000) = .0075
+    assert (share - probs[0]).abs().max() < 0.0075
+
+
+def test_no_token_behind_the_last_possible_one_is_drawn_where_rounding_reaches_the_total(monkeypatch):
+    probs = torch.tensor([[0.25, 0.75, 0.0]])
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.ones(shape))
+    assert _one_of_each(probs, torch.Generator()).tolist() == [1]
