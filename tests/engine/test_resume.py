@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, name
         again, seen = trained(tmp_path / "run", 4)
     assert [row["step"] for row in seen] == [3, 4]
     assert tiny.comparable(read_metrics(tmp_path / "run")) == tiny.comparable(expected)
-    assert all(a.equal(b) for a, b in zip(whole.parameters, again.parameters, strict=True))
+    assert all(a.equal(b) for a, b in zip(whole.parts.learner.parameters, again.parts.learner.parameters, strict=True))
 
 
 def test_when_all_checkpoints_are_damaged_the_run_starts_over(tmp_path):
@@ -180,7 +180,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     found.weights["model.norm.weight"] = found.weights["model.norm.weight"][:5]
     mine = tiny.trainer(tmp_path)
     with pytest.raises(CheckpointError, match="another model"):
-        restore(found, mine.model, mine.optimizer)
+        restore(found, mine.model, mine.parts.learner.optimizer)
 
 
 def test_only_the_newest_two_are_kept(tmp_path):

@@ -136,7 +136,7 @@ def test_the_verdict_on_a_wrong_answer_is_that_of_the_first_alternative():
 
 def test_an_unknown_word_is_refused():
     for call in (lambda: grade("2", ["2"], answers="either"), lambda: preset("math", answers="either")):
-        with pytest.raises(ConfigError, match="unknown answers 'either'; choose one of all, any"):
+        with pytest.raises(ConfigError, match="answers is 'either'; choose all or any"):
             call()
 
 
@@ -236,4 +236,4 @@ def test_another_word_is_one_line(tmp_path: Path):
     log = write_log(tmp_path / "log.jsonl", [{"response": "2", "answer": ["2"], "num_tokens": 1}])
     done = CliRunner().invoke(app, ["grade", str(log), "--answers", "either"])
     assert isinstance(done.exception, ConfigError)
-    assert str(done.exception) == "unknown answers 'either'; choose one of all, any"
+    assert str(done.exception) == "answers is 'either'; choose all or any"

@@ -62,7 +62,8 @@ def make_run(folder: Path, **changes: object) -> Path:
     config = {
         "model": "lab:chains",
         "method": {"name": "dler", "paper": "arXiv 2510.15110", "summary": "a method", "options": {"cap": 50}},
-        "train": {"steps": 60},
+        "settings": {"steps": 60},
+        "steps": 60,
         "lab": True,
         "seed": SEED,
         "environment": {"python": "3.11.0", "torch": "2.9"},
@@ -198,7 +199,7 @@ def test_every_part_is_there(page: str) -> None:
         "Before, after and controls", "What changed", "Accuracy against tokens", "Training", "How long", "By level",
         "Answers side by side", "Warnings in training", "Resolved config", "Environment", LAB_LINE,
         "few distinct problems", "base stopped after its first pass", "base cut at 30 tokens",
-        "shortest sound answers: 27.0", "(steps 5, 9)", "cut on purpose", "train.steps",
+        "shortest sound answers: 27.0", "(steps 5, 9)", "cut on purpose", "settings.steps",
     ):  # fmt: skip
         assert part in text, part
     assert "Missing in this folder" not in text and "not finished" not in text
