@@ -12,8 +12,8 @@ import trl_driver as driver
 from transformers import AutoModelForCausalLM
 
 from lengthwise.engine.batches import step_generator
+from lengthwise.engine.groups import UPDATE_STAGE
 from lengthwise.engine.log_probabilities import Scorer
-from lengthwise.engine.trainer import UPDATE_STAGE
 from lengthwise.engine.updates import UpdatePlan, update_policy
 from lengthwise.lab.reasoner import shipped_reasoner
 
