@@ -136,7 +136,7 @@ def test_the_verdict_on_a_wrong_answer_is_that_of_the_first_alternative():
 
 def test_an_unknown_word_is_refused():
     for call in (lambda: grade("2", ["2"], answers="either"), lambda: preset("math", answers="either")):
-        with pytest.raises(ConfigError, match="answers is 'either'; choose all or any"):
+        with pytest.raises(ConfigError, match="unknown answers 'either'; choose one of all, any"):
             call()
 
 
