@@ -14,8 +14,8 @@ import lengthwise
 
 ROOT = Path(lengthwise.__file__).parent
 BASE = {
-    "errors", "files", "data", "config", "context_length", "folder_lock", "optional_imports", "output_paths",
-    "pretrained", "threads", "user_code",
+    "errors", "files", "data", "config", "context_length", "folder_lock", "json_types", "optional_imports",
+    "output_paths", "pretrained", "threads", "user_code",
 }  # fmt: skip
 ROOMS = (
     ("objectives", "safetensors_io"),
@@ -34,15 +34,16 @@ ROOMS = (
 """Rooms from the ground up: a room imports from those before it, never from one beside it."""
 BELOW: dict[str, set[str]] = {
     "errors": set(),
-    "files": {"errors"},
+    "json_types": set(),
+    "files": {"errors", "json_types"},
     "optional_imports": {"errors"},
     "user_code": {"errors"},
-    "config": {"errors", "files"},
-    "data": {"errors", "files", "optional_imports"},
+    "config": {"errors", "files", "json_types"},
+    "data": {"errors", "files", "json_types", "optional_imports"},
     "context_length": {"errors"},
     "folder_lock": {"errors"},
     "output_paths": {"errors", "files", "folder_lock"},
-    "pretrained": {"errors", "files"},
+    "pretrained": {"errors", "files", "json_types"},
     "threads": {"errors"},
     **{
         room: {below for floor in ROOMS[:level] for below in floor} | BASE
