@@ -12,7 +12,8 @@ import pytest
 
 import lengthwise.objectives as objectives
 
-ALLOWED_IMPORTS = {"__future__", "math", "typing", "torch", "lengthwise.errors", "lengthwise.objectives"}
+STANDARD = {"__future__", "collections", "dataclasses", "math", "typing"}
+ALLOWED_IMPORTS = {*STANDARD, "torch", "lengthwise.errors", "lengthwise.objectives"}
 
 
 def test_the_public_names_are_sorted_and_exist() -> None:

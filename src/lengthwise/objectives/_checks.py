@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 
@@ -14,7 +13,7 @@ _INTEGERS = (torch.int64, torch.int32)
 _FLOATS = (torch.float32, torch.float64)
 
 
-def _tensor(name: str, value: Any, ranks: tuple[int, ...], dtypes: tuple[torch.dtype, ...], wanted: str) -> None:
+def _tensor(name: str, value: object, ranks: tuple[int, ...], dtypes: tuple[torch.dtype, ...], wanted: str) -> None:
     if not isinstance(value, torch.Tensor):
         raise ShapeError(f"{name} is a {type(value).__name__}; pass {wanted} as a torch.Tensor")
     if value.dtype not in dtypes:
@@ -23,17 +22,17 @@ def _tensor(name: str, value: Any, ranks: tuple[int, ...], dtypes: tuple[torch.d
         raise ShapeError(f"{name} has shape {tuple(value.shape)}; pass {wanted}")
 
 
-def flags(name: str, value: Any) -> None:
+def flags(name: str, value: torch.Tensor) -> None:
     """Accept bool [B]; raise ShapeError otherwise."""
     _tensor(name, value, (1,), (torch.bool,), "one bool per row, shape [B]")
 
 
-def ids(name: str, value: Any) -> None:
+def ids(name: str, value: torch.Tensor) -> None:
     """Accept integer [B]; raise ShapeError otherwise."""
     _tensor(name, value, (1,), _INTEGERS, "one integer per row, shape [B]")
 
 
-def counts(name: str, value: Any) -> None:
+def counts(name: str, value: torch.Tensor) -> None:
     """Accept integer [B] of at least 0; raise ShapeError for the type and InputError for a negative count."""
     _tensor(name, value, (1,), _INTEGERS, "one integer token count per row, shape [B]")
     negative = value < 0
@@ -42,28 +41,28 @@ def counts(name: str, value: Any) -> None:
         raise InputError(f"{name}[{row}] is {int(value[row])}; pass a token count of at least 0")
 
 
-def answers(correct: Any, num_tokens: Any) -> None:
+def answers(correct: torch.Tensor, num_tokens: torch.Tensor) -> None:
     """Accept verdicts bool [B] and token counts int [B] of the same rows; raise as `flags` and `counts` do."""
     flags("correct", correct)
     counts("num_tokens", num_tokens)
     same_rows(correct=correct, num_tokens=num_tokens)
 
 
-def grouped(correct: Any, num_tokens: Any, group_ids: Any) -> None:
+def grouped(correct: torch.Tensor, num_tokens: torch.Tensor, group_ids: torch.Tensor) -> None:
     """Accept what `answers` accepts beside group ids int [B]."""
     answers(correct, num_tokens)
     ids("group_ids", group_ids)
     same_rows(correct=correct, group_ids=group_ids)
 
 
-def counted(value: Any, num_tokens: torch.Tensor) -> None:
+def counted(value: torch.Tensor | None, num_tokens: torch.Tensor) -> None:
     """Accept None or bool [B] beside ``num_tokens``: the rows that enter a statistic."""
     if value is not None:
         flags("counted", value)
         same_rows(num_tokens=num_tokens, counted=value)
 
 
-def kinds(name: str, value: Any, weights: int | None) -> None:
+def kinds(name: str, value: torch.Tensor, weights: int | None) -> None:
     """Accept a tensor [K,B] with a row for each of the weights (None: any K above 0); raise ShapeError otherwise."""
     if not isinstance(value, torch.Tensor):
         raise ShapeError(f"{name} has type {type(value).__name__}; pass a torch.Tensor of shape [K,B]")
@@ -72,7 +71,9 @@ def kinds(name: str, value: Any, weights: int | None) -> None:
         raise ShapeError(f"{name} has shape {tuple(value.shape)}; pass a tensor [K,B] {wanted}")
 
 
-def rewarded(rewards: Any, lengths: Any, group_ids: Any, *, negative: bool, name: str = "num_tokens") -> None:
+def rewarded(
+    rewards: torch.Tensor, lengths: torch.Tensor, group_ids: torch.Tensor, *, negative: bool, name: str = "num_tokens"
+) -> None:
     """Accept finite rewards float [B], at least 0 unless ``negative``, lengths and group ids of the same rows."""
     row_values("rewards", rewards)
     counts(name, lengths)
@@ -87,7 +88,7 @@ def rewarded(rewards: Any, lengths: Any, group_ids: Any, *, negative: bool, name
         )
 
 
-def tokens(name: str, value: Any, num_tokens: torch.Tensor) -> None:
+def tokens(name: str, value: int | torch.Tensor, num_tokens: torch.Tensor) -> None:
     """Accept an int of at least 1, or an integer tensor [B] of such beside ``num_tokens``."""
     if not isinstance(value, torch.Tensor):
         whole(name, value, low=1)
@@ -100,7 +101,7 @@ def tokens(name: str, value: Any, num_tokens: torch.Tensor) -> None:
         raise InputError(f"{name}[{row}] is {int(value[row])}; pass at least 1 token")
 
 
-def row_values(name: str, value: Any) -> None:
+def row_values(name: str, value: torch.Tensor) -> None:
     """Accept finite float [B]; raise ShapeError for the type and InputError for NaN or infinity."""
     _tensor(name, value, (1,), _FLOATS, "one float32 or float64 number per row, shape [B]")
     bad = ~torch.isfinite(value)
@@ -125,12 +126,12 @@ def same_rows(**columns: torch.Tensor) -> None:
             )
 
 
-def token_mask(mask: Any) -> None:
+def token_mask(mask: torch.Tensor) -> None:
     """Accept bool [B,T]; raise ShapeError otherwise."""
     _tensor("mask", mask, (2,), (torch.bool,), "a bool mask of the response tokens, shape [B,T]")
 
 
-def mask_tokens(mask: Any) -> torch.Tensor:
+def mask_tokens(mask: torch.Tensor) -> torch.Tensor:
     """Accept bool [B,T] with a token in every row and return the tokens per row, int [B]."""
     token_mask(mask)
     if mask.shape[0] == 0:
@@ -144,7 +145,7 @@ def mask_tokens(mask: Any) -> torch.Tensor:
     return num_tokens
 
 
-def token_values(mask: torch.Tensor, **columns: Any) -> None:
+def token_values(mask: torch.Tensor, **columns: torch.Tensor) -> None:
     """Accept float [B,T] like ``mask``, of one dtype and on its device; raise ShapeError otherwise."""
     first = next(iter(columns))
     for name, value in columns.items():
@@ -178,12 +179,12 @@ def masked(name: str, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return kept
 
 
-def logits(name: str, value: Any) -> None:
+def logits(name: str, value: torch.Tensor) -> None:
     """Accept float [P,V]; raise ShapeError otherwise."""
     _tensor(name, value, (2,), _FLOATS, "float32 or float64 logits, one row per prompt, shape [P,V]")
 
 
-def vocabulary(name: str, value: Any, mask: torch.Tensor, entries: str) -> None:
+def vocabulary(name: str, value: torch.Tensor, mask: torch.Tensor, entries: str) -> None:
     """Accept float [B,T,V] (or k, by ``entries``) beside ``mask``; raise ShapeError otherwise."""
     _tensor(name, value, (3,), _FLOATS, f"float32 or float64 log-probabilities, shape [B,T,{entries}]")
     if value.shape[:2] != mask.shape or value.shape[2] == 0:
@@ -193,7 +194,7 @@ def vocabulary(name: str, value: Any, mask: torch.Tensor, entries: str) -> None:
     same_rows(mask=mask, **{name: value})
 
 
-def output_layer(name: str, states: Any, head: Any, mask: torch.Tensor) -> None:
+def output_layer(name: str, states: torch.Tensor, head: torch.Tensor, mask: torch.Tensor) -> None:
     """Accept hidden states [B,T,H] beside ``mask`` and an output weight [V,H] of their dtype, half precision too."""
     floats = (*_FLOATS, torch.bfloat16, torch.float16)
     _tensor(f"{name}_states", states, (3,), floats, "hidden states, shape [B,T,H]")
@@ -208,7 +209,7 @@ def output_layer(name: str, states: Any, head: Any, mask: torch.Tensor) -> None:
     same_rows(mask=mask, **{f"{name}_states": states})
 
 
-def credit(advantages: Any, mask: torch.Tensor) -> None:
+def credit(advantages: torch.Tensor, mask: torch.Tensor) -> None:
     """Accept advantages as float [B] or [B,T] beside ``mask``; values are checked by the caller."""
     _tensor("advantages", advantages, (1, 2), _FLOATS, "float32 or float64 advantages, shape [B] or [B,T]")
     if advantages.dim() == 2 and advantages.shape != mask.shape:
@@ -221,7 +222,7 @@ def credit(advantages: Any, mask: torch.Tensor) -> None:
 
 def number(
     name: str,
-    value: Any,
+    value: object,
     *,
     low: float = -math.inf,
     high: float = math.inf,
@@ -238,13 +239,13 @@ def number(
         raise ConfigError(f"{name} is {value}; pass a finite number {bounds}")
 
 
-def positive(name: str, value: Any) -> None:
+def positive(name: str, value: object) -> None:
     """Accept an int or float above 0, infinity included; raise ConfigError otherwise."""
     if value != math.inf:
         number(name, value, above=0.0)
 
 
-def pair(name: str, value: Any) -> None:
+def pair(name: str, value: object) -> None:
     """Accept a tuple or list of two finite numbers; raise ConfigError otherwise."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise ConfigError(f"{name} is {value!r}; pass two numbers")
@@ -252,13 +253,13 @@ def pair(name: str, value: Any) -> None:
         number(f"{name}[{position}]", entry)
 
 
-def whole(name: str, value: Any, *, low: int) -> None:
+def whole(name: str, value: object, *, low: int) -> None:
     """Accept an int of at least ``low``; raise ConfigError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ConfigError(f"{name} is {value!r}; pass an integer of at least {low}")
 
 
-def choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Accept one of the allowed words; raise ConfigError that lists them otherwise."""
     if value not in allowed:
         raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(allowed)}")

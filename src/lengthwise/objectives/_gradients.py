@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Protocol, cast
 
 import torch
 
@@ -12,17 +12,26 @@ from lengthwise.errors import InputError
 LOG_RATIO_BOUND = 20.0
 
 
+class Saved(Protocol):
+    """What a hand-written function keeps between its forward and its backward pass."""
+
+    saved_tensors: tuple[torch.Tensor, ...]
+
+    def save_for_backward(self, *tensors: torch.Tensor) -> None:
+        """Keep tensors for `saved_tensors` of the backward pass."""
+
+
 class _WithGradient(torch.autograd.Function):
     """Gives a scalar that was computed outside autograd its known gradient with respect to one tensor."""
 
     @staticmethod
-    def forward(ctx: Any, _logp: torch.Tensor, value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Saved, _logp: torch.Tensor, value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(gradient)
         return value.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Saved, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * grad_output, None, None
 

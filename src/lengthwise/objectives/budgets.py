@@ -7,7 +7,7 @@ float64. Elastic Reasoning cuts at one fixed pair of budgets, AnytimeReasoner (B
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
@@ -265,7 +265,7 @@ def segment_credit(
     return advantages.gather(1, segment.long()).masked_fill_(~thinking_mask, 0.0)
 
 
-def _check_budgets(budgets: Any) -> None:
+def _check_budgets(budgets: Sequence[int]) -> None:
     if not isinstance(budgets, (tuple, list)) or not budgets:
         raise ConfigError(f"budgets is {budgets!r}; pass a tuple or a list with at least one budget")
     for position, budget in enumerate(budgets):
@@ -274,7 +274,7 @@ def _check_budgets(budgets: Any) -> None:
         raise ConfigError(f"budgets is {budgets!r}; pass strictly rising tokens")
 
 
-def _shares(weights: Any, wanted: int) -> torch.Tensor:
+def _shares(weights: Sequence[float], wanted: int) -> torch.Tensor:
     """Return the weights divided by their sum, float64 [S]."""
     if not isinstance(weights, (tuple, list)) or len(weights) != wanted:
         raise ConfigError(f"weights is {weights!r}; pass one number for each of the {wanted} budgets")
@@ -285,7 +285,7 @@ def _shares(weights: Any, wanted: int) -> torch.Tensor:
     return torch.tensor([weight / math.fsum(weights) for weight in weights], dtype=torch.float64)
 
 
-def _check_scores(scores: Any, group_ids: Any, *, rank: int, name: str = "scores") -> None:
+def _check_scores(scores: torch.Tensor, group_ids: torch.Tensor, *, rank: int, name: str = "scores") -> None:
     shape = "[B,S]" if rank == 2 else "[B,S,A]"
     if not isinstance(scores, torch.Tensor) or scores.dim() != rank or 0 in scores.shape[1:]:
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__

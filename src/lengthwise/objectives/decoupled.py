@@ -2,11 +2,27 @@
 
 Shapes: B rows (rollouts), T response tokens, Q questions (groups). The loss couples the rows of a group, so a
 micro-batch holds whole groups. Gradients are written by hand, as in `losses`.
+
+A mini-batch in parts: each part holds whole groups. Pass Q of the whole as ``normaliser`` (`drpo_questions`); the
+parts' contrasts then add up exactly. The hinge needs the KL of all tokens together: with
+``batch_kl=(float(kl_penalty(old_logp, logp, mask, kind=kl_kind)), tokens)`` of the whole mini-batch, from a forward
+pass without gradient, value and gradient are the same for every such split. Without it each part uses **its own** KL,
+weighted by its share of the questions.
+
+`drpo` returns detached 0-d sums beside the loss, which add up over micro-batches: ``tokens``, ``kl_sum``
+(old_logp − logp), ``approx_kl_sum`` (s − 1 − log s), ``questions``, ``valid_questions``, ``unlike_questions`` (valid,
+right rows of unlike length) and ``uniform_questions`` (those whose weights differ by less than 1 %: lam is too large
+for these lengths).
+
+It differs from the authors' code: the true value of the objective (theirs is a surrogate with the same gradient), a
+hinge squared (so the paper's β0 is kl_coef/2) instead of a detached slope times KL, groups of any size, C as an
+argument. The paper's equations were read through the code and secondary notes.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 
@@ -206,6 +222,55 @@ def _check_split(
             )
 
 
+@dataclass(frozen=True)
+class _Ratios:
+    """exp(logp − old_logp) of each token [B,T], as far as it may go, and the two sums of the KL."""
+
+    excess: torch.Tensor  # ratio − 1, 0 in the padding
+    frozen: torch.Tensor  # beyond the bound: without a slope
+    padding: torch.Tensor
+    kl_sum: torch.Tensor
+    k3_sum: torch.Tensor
+
+    @classmethod
+    def of(cls, logp: torch.Tensor, old_logp: torch.Tensor, mask: torch.Tensor) -> _Ratios:
+        padding = ~mask
+        log_ratio = log_difference(logp, old_logp, "old_logp", padding)
+        kl_sum = -log_ratio.sum()
+        frozen = (log_ratio < -LOG_RATIO_BOUND) | (log_ratio > LOG_RATIO_BOUND)
+        excess = torch.expm1(log_ratio.clamp_(-LOG_RATIO_BOUND, LOG_RATIO_BOUND))
+        return cls(excess, frozen, padding, kl_sum, k3_sum=log_ratio.neg_().add_(excess).sum())
+
+    def gradient(self, by_row: torch.Tensor, pull: torch.Tensor, score: str, kl_kind: str) -> torch.Tensor:
+        """Return the gradient by logp [B,T]: ``by_row`` times that of the score plus ``pull`` times that of the KL.
+
+        The score's is 1 (``log``) or the ratio, 0 where frozen; the KL's is −1 (``k1``) or ratio − 1, 0 where frozen.
+        Made in place: the ratios are used up.
+        """
+        rows = by_row[:, None]
+        level = -pull if kl_kind == "k1" else torch.zeros_like(pull)
+        steep = rows * (score == "ratio") + pull * (kl_kind == "k3")
+        gradient = self.excess.masked_fill_(self.frozen, 0.0).mul_(steep).add_(level + rows)
+        if score == "ratio":
+            torch.where(self.frozen, level, gradient, out=gradient)
+        return gradient.masked_fill_(self.padding, 0.0)
+
+
+def _scores(logp: torch.Tensor, excess: torch.Tensor, mask: torch.Tensor, score: str) -> torch.Tensor:
+    """Return each row's sum of what `drpo` scores a token by, float64 [B]."""
+    if score == "log":
+        return wide(torch.where(mask, logp, 0.0).sum(dim=1))
+    return wide(excess.sum(dim=1)) + mask.sum(dim=1)
+
+
+def _check_options(score: str, kl_kind: str, tau: float, kl_limit: float, kl_coef: float) -> None:
+    checks.choice("score", score, SCORES)
+    checks.choice("kl_kind", kl_kind, ("k1", "k3"))
+    checks.positive("tau", tau)
+    checks.number("kl_limit", kl_limit, low=0.0)
+    checks.number("kl_coef", kl_coef, low=0.0)
+
+
 def drpo(
     logp: torch.Tensor,
     old_logp: torch.Tensor,
@@ -237,41 +302,24 @@ def drpo(
     No right answer is ever pushed down, no wrong one up. lam = inf is DisCO; tau = inf besides is DisCO-b,
     with the plain mean of the wrong ones.
 
-    A mini-batch in parts: each part holds whole groups. Pass Q of the whole as ``normaliser``
-    (`drpo_questions`); the parts' contrasts then add up exactly. The hinge needs the KL of all tokens together:
-    with ``batch_kl=(float(kl_penalty(old_logp, logp, mask, kind=kl_kind)), tokens)`` of the whole mini-batch,
-    from a forward pass without gradient, value and gradient are the same for every such split. Without it each
-    part uses **its own** KL, weighted by its share of the questions.
-
     DRPO, arXiv 2510.04474; DisCO: Reinforcing Large Reasoning Models with Discriminative Constrained
-    Optimization, arXiv 2505.12366. Differs from the authors' code: the true value of the objective (theirs is a
-    surrogate with the same gradient), a hinge squared (so the paper's β0 is kl_coef/2) instead of a detached
-    slope times KL, groups of any size, C as an argument. The paper's equations were read through the code and
-    secondary notes.
+    Optimization, arXiv 2505.12366. The module says how a mini-batch goes in parts, and what differs from their code.
 
     Args:
         logp: float [B,T], log-probabilities under the weights that learn; the only argument with a gradient.
         old_logp: float [B,T], same dtype, taken as a constant.
         mask: bool [B,T], the tokens to learn from, at least one in each row. Padding may hold anything.
-        correct: bool [B], right and finished.
-        num_tokens: integer [B], response tokens with EOS; only the weights read them.
-        group_ids: integer [B], equal for the rollouts of one prompt; rows may come in any order.
-        lam, max_tokens, length_reward, allow_over_cap: see `drpo_weights`.
+        correct, num_tokens, group_ids, lam, max_tokens, length_reward, allow_over_cap: see `drpo_weights`.
         tau: temperature of the wrong rows, above 0, inf allowed; 10 for ``log``, 1 for ``ratio`` in the scripts.
-        kl_limit: δ, at least 0.
-        kl_coef: β, at least 0.
-        score: ``log`` or ``ratio``.
-        kl_kind: ``k1`` or ``k3``.
+        kl_limit, kl_coef: δ and β, each at least 0.
+        score, kl_kind: ``log`` or ``ratio``, ``k1`` or ``k3``.
         divide_by: Q counts ``all`` questions or the ``valid`` ones.
-        normaliser, batch_kl: see above; None takes them from this call.
+        normaliser, batch_kl: Q, and KL and tokens, of the whole mini-batch; None takes them from this call.
         group_sizes: integer [B], the rows of each row's whole group; given, a split group is an error.
 
     Returns:
-        The loss (0-d), and a dict of detached 0-d sums that add up over micro-batches: ``tokens``, ``kl_sum``
-        (old_logp − logp), ``approx_kl_sum`` (s − 1 − log s), ``questions``, ``valid_questions``,
-        ``unlike_questions`` (valid, right rows of unlike length) and ``uniform_questions`` (those whose weights
-        differ by less than 1 %: lam is too large for these lengths). A group of one, an all-correct and an
-        all-wrong one add no contrast, but count in Q and in the KL.
+        The loss (0-d), and the sums that the module names, for logs. A group of one, an all-correct and an all-wrong
+        one add no contrast, but count in Q and in the KL.
 
     Raises:
         ShapeError: wrong type, rank, dtype, shape or device.
@@ -279,11 +327,7 @@ def drpo(
             a split group, or more questions than ``normaliser``.
         ConfigError: an option out of range or unknown.
     """
-    checks.choice("score", score, SCORES)
-    checks.choice("kl_kind", kl_kind, ("k1", "k3"))
-    checks.positive("tau", tau)
-    checks.number("kl_limit", kl_limit, low=0.0)
-    checks.number("kl_coef", kl_coef, low=0.0)
+    _check_options(score, kl_kind, tau, kl_limit, kl_coef)
     row_tokens = checks.mask_tokens(mask)
     checks.token_values(mask, logp=logp, old_logp=old_logp)
     weights = drpo_weights(
@@ -294,52 +338,30 @@ def drpo(
     questions, tokens = drpo_questions(correct, group_ids, divide_by=divide_by), int(row_tokens.sum())
     _check_split(group_ids, group_sizes, questions, tokens, normaliser, batch_kl)
 
-    padding = ~mask
-    log_ratio = log_difference(logp.detach(), old_logp.detach(), "old_logp", padding)
-    kl_sum = -log_ratio.sum()
-    frozen = (log_ratio < -LOG_RATIO_BOUND) | (log_ratio > LOG_RATIO_BOUND)
-    excess = torch.expm1(log_ratio.clamp_(-LOG_RATIO_BOUND, LOG_RATIO_BOUND))  # ratio − 1, 0 in the padding
-    k3_sum = log_ratio.neg_().add_(excess).sum()
-    if score == "log":
-        summed = wide(torch.where(mask, logp.detach(), 0.0).sum(dim=1))
-    else:
-        summed = wide(excess.sum(dim=1)) + row_tokens
-    contrast, by_score, valid = _contrast(summed / row_tokens, correct, group_ids, weights, tau)
+    ratios = _Ratios.of(logp.detach(), old_logp.detach(), mask)
+    scores = _scores(logp.detach(), ratios.excess, mask, score) / row_tokens
+    contrast, by_score, valid = _contrast(scores, correct, group_ids, weights, tau)
 
-    divisor = max(questions, 1) if normaliser is None else normaliser
-    kl, share, kl_tokens = (k3_sum if kl_kind == "k3" else kl_sum) / tokens, questions / divisor, tokens
-    if batch_kl is not None:
-        kl, share, kl_tokens = kl.new_tensor(batch_kl[0]), tokens / batch_kl[1], batch_kl[1]
-    elif normaliser is None:
-        share = 1.0
-    over = (wide(kl) - kl_limit).clamp(min=0.0)
-    value = -contrast / divisor + share * kl_coef / 2 * over.square()
-
-    pull = kl_coef * over / kl_tokens * (1.0 if batch_kl is not None else share)
+    divisor, share = (max(questions, 1), 1.0) if normaliser is None else (normaliser, questions / normaliser)
+    kl = (ratios.k3_sum if kl_kind == "k3" else ratios.kl_sum) / tokens
+    hinge, pull = _hinge(kl, tokens, share, batch_kl, kl_limit, kl_coef)
+    value = -contrast / divisor + hinge
     by_row = -by_score / row_tokens / divisor
-    gradient = _gradient(excess, padding, frozen, by_row.to(logp.dtype), pull.to(logp.dtype), score, kl_kind)
-    stats = {"tokens": row_tokens.sum(), "kl_sum": kl_sum, "approx_kl_sum": k3_sum}
+    gradient = ratios.gradient(by_row.to(logp.dtype), pull.to(logp.dtype), score, kl_kind)
+    stats = {"tokens": row_tokens.sum(), "kl_sum": ratios.kl_sum, "approx_kl_sum": ratios.k3_sum}
     stats |= _question_counts(weights, correct, num_tokens, group_ids, valid)
     return with_gradient(logp, value.to(logp.dtype), gradient), {k: v.to(logp) for k, v in stats.items()}
 
 
-def _gradient(
-    excess: torch.Tensor,
-    padding: torch.Tensor,
-    frozen: torch.Tensor,
-    by_row: torch.Tensor,
-    pull: torch.Tensor,
-    score: str,
-    kl_kind: str,
-) -> torch.Tensor:
-    """Return the gradient by logp [B,T]: ``by_row`` times that of the score plus ``pull`` times that of the KL.
+def _hinge(
+    kl: torch.Tensor, tokens: int, share: float, batch_kl: tuple[float, int] | None, limit: float, coef: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return this part's (coef/2)·max(KL − limit, 0)² and what a token's KL is weighted by in the gradient.
 
-    The score's is 1 (``log``) or the ratio, 0 where frozen; the KL's is −1 (``k1``) or ratio − 1, 0 where frozen.
+    ``kl``, ``tokens`` and ``share`` of the questions are the part's, ``batch_kl`` is of the whole mini-batch.
     """
-    rows = by_row[:, None]
-    level = -pull if kl_kind == "k1" else torch.zeros_like(pull)
-    steep = rows * (score == "ratio") + pull * (kl_kind == "k3")
-    gradient = excess.masked_fill_(frozen, 0.0).mul_(steep).add_(level + rows)
-    if score == "ratio":
-        torch.where(frozen, level, gradient, out=gradient)
-    return gradient.masked_fill_(padding, 0.0)
+    if batch_kl is not None:
+        over = (wide(kl.new_tensor(batch_kl[0])) - limit).clamp(min=0.0)
+        return tokens / batch_kl[1] * coef / 2 * over.square(), coef * over / batch_kl[1]
+    over = (wide(kl) - limit).clamp(min=0.0)
+    return share * coef / 2 * over.square(), coef * over / tokens * share

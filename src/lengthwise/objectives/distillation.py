@@ -8,13 +8,13 @@ forward and backward.
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Protocol, cast
 
 import torch
 
 from lengthwise.errors import InputError, ShapeError
 from lengthwise.objectives import _checks as checks
-from lengthwise.objectives._gradients import log_difference, with_gradient
+from lengthwise.objectives._gradients import Saved, log_difference, with_gradient
 from lengthwise.objectives._wide import wide
 
 FORMS = ("full", "top-k", "sampled")
@@ -106,7 +106,7 @@ def _check_options(
         checks.number("normaliser", normaliser, above=0.0)
 
 
-def _check_vocabulary(student: Any, teacher: Any, mask: torch.Tensor, form: str) -> None:
+def _check_vocabulary(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, form: str) -> None:
     entries = "V" if form == "full" else "k"
     for name, value in (("student_logp", student), ("teacher_logp", teacher)):
         checks.vocabulary(name, value, mask, entries)
@@ -187,12 +187,16 @@ def _check_chunk(student: torch.Tensor, teacher: torch.Tensor, how: tuple[str, s
         )
 
 
+class _Context(Saved, Protocol):
+    how: tuple[str, str, str, float]
+
+
 class _Divergence(torch.autograd.Function):
     """The weighted divergence over the masked tokens, by chunks; the gradient is made in the backward pass only."""
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _Context,
         student: torch.Tensor,
         teacher: torch.Tensor,
         mask: torch.Tensor,
@@ -210,7 +214,7 @@ class _Divergence(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: _Context, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         student, teacher, mask, weight = ctx.saved_tensors
         gradient = torch.zeros_like(student)
         for rows, columns in _chunks(mask, student.shape[2]):
@@ -316,14 +320,14 @@ class _WithGradients(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, _states: torch.Tensor, _head: torch.Tensor, value: torch.Tensor, *gradients: torch.Tensor
+        ctx: Saved, _states: torch.Tensor, _head: torch.Tensor, value: torch.Tensor, *gradients: torch.Tensor
     ) -> torch.Tensor:
         ctx.save_for_backward(*gradients)
         return value.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Saved, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         by_states, by_head = ctx.saved_tensors
         return by_states * grad_output.to(by_states.dtype), by_head * grad_output.to(by_head.dtype), None, None, None
 
