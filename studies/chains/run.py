@@ -154,8 +154,8 @@ def measured(policy: Any, test: Any, seed: int) -> Numbers:
         sampling = Sampling(cap=EVAL_CAP, temperature=temperature, seed=seed, sample_rows=ROWS_AT_ONCE)
         before, _ = evaluate(base, test, sampling, name="before", data="lab:chains")
         after, _ = evaluate(policy, test, sampling, name="after", data="lab:chains")
-        found[f"before{suffix}"], found[f"after{suffix}"] = before.summary(seed=seed), after.summary(seed=seed)
-        found[f"difference{suffix}"] = compare(before, after, seed=seed)
+        found[f"before{suffix}"], found[f"after{suffix}"] = (r.summary(seed=seed).to_dict() for r in (before, after))
+        found[f"difference{suffix}"] = compare(before, after, seed=seed).to_dict()
     before, after = (found[name]["mean_tokens"] for name in ("before", "after"))
     found["tokens_saved"] = 1 - after / before
     found["removable_share"] = removable_share(before, after, oracle_mean(test))
@@ -174,5 +174,5 @@ def run_base(seed: int, place: Place) -> Numbers:
             name=f"base T={temperature}",
             data="lab:chains",
         )
-        found[str(temperature)] = record.summary(seed=seed)
+        found[str(temperature)] = record.summary(seed=seed).to_dict()
     return {"temperatures": found, "oracle_tokens": oracle_mean(test)}

@@ -28,7 +28,7 @@ def record_of(raw: Numbers) -> Record:
 
 def means(record: Record) -> Numbers:
     summary = record.summary(seed=0)
-    return pick(summary, "mean_tokens", "accuracy")
+    return pick(summary.to_dict(), "mean_tokens", "accuracy")
 
 
 def across(raw: Mapping[str, Numbers]) -> Numbers:
@@ -38,7 +38,7 @@ def across(raw: Mapping[str, Numbers]) -> Numbers:
     }
     found = compare(sides["engine"], sides["trl"], seed=0, allow=("model",))
     kept = ("estimate", "low", "high")
-    return {name: pick(found[name], *kept) for name in ("tokens_ratio", "accuracy_difference")}
+    return {name: pick(vars(getattr(found, name)), *kept) for name in ("tokens_ratio", "accuracy_difference")}
 
 
 def share_removed(base: Numbers, run: Numbers) -> float:

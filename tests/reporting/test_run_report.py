@@ -168,25 +168,25 @@ def test_table_shows_the_records_own_numbers(run: Path, page: str) -> None:
         s = record.summary(seed=SEED)
         shown = cells(page, path.stem)
         assert shown[1:] == [
-            percent(s["accuracy"]),
-            number(s["mean_tokens"]),
-            percent(s["truncation_rate"]),
-            number(s["tokens_correct"]),
-            number(s["tokens_wrong"]),
-            number(s["token_efficiency"]),
-            str(s["cap"]),
+            percent(s.accuracy),
+            number(s.mean_tokens),
+            percent(s.truncation_rate),
+            number(s.tokens_correct),
+            number(s.tokens_wrong),
+            number(s.token_efficiency),
+            str(s.cap),
             str(PROBLEMS),
         ]
-        low, high = s["accuracy_interval"]["low"], s["accuracy_interval"]["high"]
+        low, high = s.accuracy_interval.low, s.accuracy_interval.high
         assert f"{percent(low)} to {percent(high)}" in page
 
 
 def test_headline_and_claims_are_the_paired_comparison(run: Path, page: str) -> None:
     before, after = (Record.load(run / "records" / f"{when}.json") for when in ("before", "after"))
-    gain = compare(before, after, seed=SEED, allow=("model",))["accuracy_difference"]
+    gain = compare(before, after, seed=SEED, allow=("model",)).accuracy_difference
     headline = re.search(r"<h1>(.*?)</h1>", page)
     assert headline is not None
-    assert f"{points(gain['low'])} to {points(gain['high'])} points" in headline[1]
+    assert f"{points(gain.low)} to {points(gain.high)} points" in headline[1]
     assert f"from {before.tokens.mean():.1f} to {after.tokens.mean():.1f} tokens" in headline[1]
     assert f"{1 - after.tokens.mean() / before.tokens.mean():.0%} fewer, 98.7% of the removable ones" in headline[1]
     # .95 and .96 greedy on 48 problems: no interval that excludes 0, so nothing is claimed
@@ -263,11 +263,11 @@ def test_damaged_and_absent_runs_are_errors(tmp_path: Path) -> None:
 def test_over_five_percent_cut_warns_and_shows_finished_tokens(tmp_path: Path) -> None:
     record = make_record("before", accuracy=0.8, passes=8.0)
     summary = record.summary(seed=SEED)
-    assert summary["truncation_rate"] > 0.05
+    assert summary.truncation_rate > 0.05
     record.save(tmp_path / "records" / "before.json")
     text = text_of(build_report([tmp_path]).read_text(encoding="utf-8"))
-    assert f"{percent(summary['truncation_rate'])} of the responses were cut" in text
-    assert f"finished: {number(summary['tokens_finished'])}" in text and "cut on purpose" not in text
+    assert f"{percent(summary.truncation_rate)} of the responses were cut" in text
+    assert f"finished: {number(summary.tokens_finished)}" in text and "cut on purpose" not in text
 
 
 def test_several_runs_share_a_page_and_unlike_ones_are_refused(run: Path, tmp_path: Path) -> None:

@@ -91,12 +91,12 @@ def test_metrics_6_one_json_object_with_all_of_a_comparison(folder: Path) -> Non
     record = Record.load("base.json")
     for name in ("accuracy", "mean_tokens", "truncation_rate", "tokens_finished", "tokens_correct", "tokens_wrong",
                  "token_efficiency"):  # fmt: skip
-        assert base["summary"][name] == pytest.approx(record.summary()[name])
+        assert base["summary"][name] == pytest.approx(getattr(record.summary(), name))
         assert {"low", "high"} <= base["summary"][f"{name}_interval"].keys()
     assert [point["budget"] for point in base["curve"]] == [25, 50, 100, 200, 400]
     expected = compare(record, [Record.load(f"short-{i}.json") for i in (0, 1)])
     for name in ("accuracy_difference", "tokens_ratio", "accuracy_efficiency_score", "matched"):
-        assert short["against_reference"][name] == expected[name]
+        assert short["against_reference"][name] == getattr(expected, name).to_dict()
     assert base["against_reference"] is None
     assert (found["reference"], found["weights"], found["cap"]) == ("base", [1, 3, 5], 400)
     # the record fields beside the numbers: what all share, and what each has of its own
@@ -180,8 +180,8 @@ def test_metrics_5_recut_lowers_all_to_the_common_cap_and_says_so(folder: Path) 
     assert found["recut_from"] == {"long": 800}
     base, long = found["records"]
     assert (base["label"], long["label"]) == ("base", "long, cut at 400")
-    assert long["summary"]["accuracy"] == pytest.approx(Record.load("long.json").recut(400).summary()["accuracy"])
-    assert base["summary"]["accuracy"] == Record.load("base.json").summary()["accuracy"]
+    assert long["summary"]["accuracy"] == pytest.approx(Record.load("long.json").recut(400).summary().accuracy)
+    assert base["summary"]["accuracy"] == Record.load("base.json").summary().accuracy
     assert "Cut at 400 tokens after they were drawn (long under 800): a forced cut, not a new run." in found["findings"]
     assert "long, cut at 400" in run("base.json", "long.json", "--recut", columns=100)
     named = [Named(name, (Record.load(f"{name}.json"),)) for name in ("base", "long")]

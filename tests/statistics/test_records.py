@@ -81,13 +81,13 @@ def test_metrics_8_summary_has_the_numbers():
         "cap": 1000,
     }
     for name, value in expected.items():
-        assert summary[name] == pytest.approx(value), name
-    assert json.loads(json.dumps(summary, allow_nan=False))["accuracy"] == 0.5
+        assert getattr(summary, name) == pytest.approx(value), name
+    assert json.loads(json.dumps(summary.to_dict(), allow_nan=False))["accuracy"] == 0.5
 
 
 def test_metrics_6_every_quantity_has_its_interval_around_the_same_estimate():
     summary = big(1).summary(seed=0)
-    names = [name.removesuffix("_interval") for name in summary if name.endswith("_interval")]
+    names = [name.removesuffix("_interval") for name in summary.to_dict() if name.endswith("_interval")]
     assert set(names) == {
         "accuracy",
         "mean_tokens",
@@ -99,9 +99,9 @@ def test_metrics_6_every_quantity_has_its_interval_around_the_same_estimate():
         "token_efficiency",
     }
     for name in names:
-        interval = summary[f"{name}_interval"]
-        assert interval["estimate"] == pytest.approx(summary[name]), name
-        assert interval["low"] < summary[name] < interval["high"], name
+        interval, value = getattr(summary, f"{name}_interval"), getattr(summary, name)
+        assert interval.estimate == pytest.approx(value), name
+        assert interval.low < value < interval.high, name
 
 
 def test_summary_repeats_with_its_seed_and_moves_with_another():
@@ -111,7 +111,7 @@ def test_summary_repeats_with_its_seed_and_moves_with_another():
 
 def test_metrics_5_warning_only_above_five_percent_cut():
     # 1 of 6 responses cut
-    assert record().summary()["warning"] == (
+    assert record().summary().warning == (
         "16.7% of the responses were cut at 1000 tokens: the mean length is bounded by the cap; "
         "finished responses have 520.0"
     )
@@ -119,17 +119,17 @@ def test_metrics_5_warning_only_above_five_percent_cut():
     ok = record(
         problem_ids=["p"], categories=None, answer_correct=[[1] * 20], finished=[[0] + [1] * 19], num_tokens=[[9] * 20]
     )
-    assert ok.summary()["warning"] is None
+    assert ok.summary().warning is None
     all_cut = record(finished=[[0] * 3, [0] * 3])
-    assert all_cut.summary()["tokens_finished"] is None
-    assert all_cut.summary()["tokens_finished_interval"]["estimate"] is None
-    assert "finished responses have none" in all_cut.summary()["warning"]
+    assert all_cut.summary().tokens_finished is None
+    assert all_cut.summary().tokens_finished_interval.estimate is None
+    assert "finished responses have none" in all_cut.summary().warning
 
 
 def test_by_category_in_natural_order():
     table = record().by_category()
     assert list(table) == ["2", "10"]
-    assert table["10"] == pytest.approx(
+    assert table["10"].to_dict() == pytest.approx(
         {"accuracy": 1 / 3, "mean_tokens": 2200 / 3, "truncation_rate": 1 / 3, "problems": 1}
     )
     assert record(categories=None).by_category() == {}
@@ -139,16 +139,16 @@ def test_by_category_in_natural_order():
 def test_metrics_7_uneven_samples_weigh_problems_equally():
     uneven = record(answer_correct=[[1], [0, 0, 0]], finished=[[1], [1, 1, 1]], num_tokens=[[100], [400, 400, 400]])
     summary = uneven.summary()
-    assert (summary["accuracy"], summary["mean_tokens"], summary["responses"]) == (0.5, 250, 4)
+    assert (summary.accuracy, summary.mean_tokens, summary.responses) == (0.5, 250, 4)
 
 
 def test_metrics_6_curve_at_halved_budgets():
     # cap 1000: 62, 125, 250, 500, 1000; right answers at 100, 400 and 200 tokens
     curve = record().curve()
-    assert [point["budget"] for point in curve] == [62, 125, 250, 500, 1000]
-    assert [point["accuracy"] for point in curve] == pytest.approx([0, 1 / 6, 1 / 3, 1 / 2, 1 / 2])
-    assert curve[-1]["mean_tokens"] == 600
-    assert curve[-1]["truncation_rate"] == pytest.approx(1 / 6)
+    assert [point.budget for point in curve] == [62, 125, 250, 500, 1000]
+    assert [point.accuracy for point in curve] == pytest.approx([0, 1 / 6, 1 / 3, 1 / 2, 1 / 2])
+    assert curve[-1].mean_tokens == 600
+    assert curve[-1].truncation_rate == pytest.approx(1 / 6)
     small = record(
         context={**CONTEXT, "cap": 3},
         problem_ids=["p"],
@@ -157,7 +157,7 @@ def test_metrics_6_curve_at_halved_budgets():
         finished=[[1]],
         num_tokens=[[3]],
     )
-    assert [point["budget"] for point in small.curve()] == [1, 3]
+    assert [point.budget for point in small.curve()] == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -222,9 +222,7 @@ def test_metrics_8_recut_gives_the_numbers_at_the_budget_and_says_so():
     # metrics 8, budget 300: accuracy 1/3, truncation 2/3, mean tokens 250
     cut = record().recut(300)
     summary = cut.summary()
-    assert (summary["accuracy"], summary["truncation_rate"], summary["mean_tokens"]) == pytest.approx(
-        (1 / 3, 2 / 3, 250)
-    )
+    assert (summary.accuracy, summary.truncation_rate, summary.mean_tokens) == pytest.approx((1 / 3, 2 / 3, 250))
     assert (cut.context["cap"], cut.context["recut_from"]) == (300, 1000)
     assert cut.name == "before, cut at 300"
     assert cut.answer_correct == [[True, False, False], [True, False, False]]
@@ -238,7 +236,7 @@ def test_recut_twice_remembers_the_first_cap_and_equals_one_cut():
 
 
 def test_recut_at_the_cap_keeps_every_number():
-    assert record().recut(1000).summary()["accuracy"] == 0.5
+    assert record().recut(1000).summary().accuracy == 0.5
     assert record().recut(1000).num_tokens == record().num_tokens
 
 
@@ -302,17 +300,17 @@ def test_metrics_5_records_of_unlike_caps_compare_after_a_recut():
     with pytest.raises(InputError, match="cap: 1000 and 2000"):
         compare(record(), longer)
     result = compare(record(), longer.recut(1000))
-    assert result["recut_from"] == {"a": None, "b": 2000}
+    assert result.recut_from == {"a": None, "b": 2000}
 
 
 def test_metrics_6_compare_gives_paired_intervals_and_the_score_with_its_reference():
     a, b = big(1), big(2, share=0.7, most=500)
     result = compare(a, b, seed=5, weights=(1, 5, 10))
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["accuracy_difference"]["estimate"] == pytest.approx(b.accuracies.mean() - a.accuracies.mean())
-    assert result["tokens_ratio"]["estimate"] == pytest.approx(b.tokens.mean() / a.tokens.mean())
-    assert result["tokens_ratio"]["high"] < 1
-    score = result["accuracy_efficiency_score"]
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False)) == result.to_dict()
+    assert result.accuracy_difference.estimate == pytest.approx(b.accuracies.mean() - a.accuracies.mean())
+    assert result.tokens_ratio.estimate == pytest.approx(b.tokens.mean() / a.tokens.mean())
+    assert result.tokens_ratio.high < 1
+    score = result.accuracy_efficiency_score
     expected = accuracy_efficiency_score(
         accuracy=b.accuracies.mean(),
         tokens=b.tokens.mean(),
@@ -320,12 +318,12 @@ def test_metrics_6_compare_gives_paired_intervals_and_the_score_with_its_referen
         tokens_ref=a.tokens.mean(),
         weights=(1, 5, 10),
     )
-    assert score["estimate"] == pytest.approx(expected)
-    assert score["low"] < score["estimate"] < score["high"]
-    assert score["weights"] == [1, 5, 10]
-    assert score["reference"] == pytest.approx({"accuracy": a.accuracies.mean(), "tokens": a.tokens.mean()})
-    assert result["curves"] == {"a": a.curve(), "b": b.curve()}
-    assert (result["a"], result["b"]) == ("run 1", "run 2")
+    assert score.estimate == pytest.approx(expected)
+    assert score.low < score.estimate < score.high
+    assert score.weights == (1, 5, 10)
+    assert score.reference.to_dict() == pytest.approx({"accuracy": a.accuracies.mean(), "tokens": a.tokens.mean()})
+    assert result.curves == {"a": a.curve(), "b": b.curve()}
+    assert (result.a, result.b) == ("run 1", "run 2")
 
 
 def test_metrics_9_a_record_against_itself_differs_by_nothing():
@@ -333,13 +331,13 @@ def test_metrics_9_a_record_against_itself_differs_by_nothing():
     result = compare(run, run)
     neutral = {"accuracy_difference": 0, "tokens_ratio": 1, "accuracy_efficiency_score": 0, "matched": 0}
     for name, value in neutral.items():
-        assert (result[name]["estimate"], result[name]["low"], result[name]["high"]) == (value, value, value)
+        assert (getattr(result, name).estimate, *getattr(result, name).ends) == (value, value, value)
 
 
 def test_metrics_7_a_reference_without_right_answers_has_no_score():
     result = compare(big(4, share=0.0), big(5))
-    assert result["accuracy_efficiency_score"]["estimate"] is None
-    assert result["accuracy_efficiency_score"]["low"] is None
+    assert result.accuracy_efficiency_score.estimate is None
+    assert result.accuracy_efficiency_score.low is None
 
 
 def test_bad_weights_are_named():
@@ -361,10 +359,10 @@ def test_metrics_3_matched_by_hand():
     #   mean tokens 100, (100 + 5 * 200)/6 = 183.33, (100 + 200 + 4 * 400)/6 = 316.67, 566.67, 600
     #   right            1/6,              2/6,                             3/6,      3/6,  3/6
     # 300 tokens lie 7/8 of the way from 183.33 to 316.67: 2/6 + 7/8 * 1/6 = 23/48
-    matched = compare(record(), shorter())["matched"]
-    assert matched["tokens"] == pytest.approx(300)
-    assert matched["reference_accuracy"] == pytest.approx(23 / 48)
-    assert matched["estimate"] == pytest.approx(4 / 6 - 23 / 48)
+    matched = compare(record(), shorter()).matched
+    assert matched.tokens == pytest.approx(300)
+    assert matched.reference_accuracy == pytest.approx(23 / 48)
+    assert matched.estimate == pytest.approx(4 / 6 - 23 / 48)
 
 
 def test_metrics_3_matched_is_none_outside_the_baselines_range():
@@ -372,10 +370,10 @@ def test_metrics_3_matched_is_none_outside_the_baselines_range():
     inside = shorter(num_tokens=[[100] * 3, [100] * 3])
     below = shorter(num_tokens=[[99] * 3, [99] * 3])
     above = shorter(num_tokens=[[700] * 3, [700] * 3])
-    assert compare(record(), inside)["matched"]["reference_accuracy"] == pytest.approx(1 / 6)
+    assert compare(record(), inside).matched.reference_accuracy == pytest.approx(1 / 6)
     for outside in (below, above):
-        matched = compare(record(), outside)["matched"]
-        assert (matched["estimate"], matched["low"], matched["reference_accuracy"]) == (None, None, None)
+        matched = compare(record(), outside).matched
+        assert (matched.estimate, matched.low, matched.reference_accuracy) == (None, None, None)
 
 
 def test_matched_interval_recomputes_the_curve_in_every_draw():
@@ -391,8 +389,8 @@ def test_matched_interval_recomputes_the_curve_in_every_draw():
         problem_ids=base.problem_ids, categories=None, num_tokens=lengths,
         answer_correct=[[True, True, True, False]] * problems, finished=[[True] * 4] * problems,
     )  # fmt: skip
-    matched = compare(base, better)["matched"]
-    assert (matched["estimate"], matched["low"], matched["high"]) == pytest.approx((0.25, 0.25, 0.25))
+    matched = compare(base, better).matched
+    assert (matched.estimate, matched.low, matched.high) == pytest.approx((0.25, 0.25, 0.25))
 
 
 # ---- several seeds ------------------------------------------------------------------------------------------
@@ -402,17 +400,17 @@ def test_metrics_4_several_seeds_report_each_and_the_mean():
     a = [big(seed) for seed in (1, 2, 3)]
     b = [big(seed, share=0.8, most=600) for seed in (4, 5)]
     result = compare(a, b)
-    assert [run["accuracy"] for run in result["seeds"]["a"]] == pytest.approx([r.accuracies.mean() for r in a])
-    assert [run["mean_tokens"] for run in result["seeds"]["b"]] == pytest.approx([r.tokens.mean() for r in b])
-    means = [np.mean([run["accuracy"] for run in result["seeds"][side]]) for side in ("a", "b")]
-    assert result["accuracy_difference"]["estimate"] == pytest.approx(means[1] - means[0])
-    tokens = [np.mean([run["mean_tokens"] for run in result["seeds"][side]]) for side in ("a", "b")]
-    assert result["tokens_ratio"]["estimate"] == pytest.approx(tokens[1] / tokens[0])
-    assert result["accuracy_efficiency_score"]["reference"] == pytest.approx(
+    assert [run.accuracy for run in result.seeds["a"]] == pytest.approx([r.accuracies.mean() for r in a])
+    assert [run.mean_tokens for run in result.seeds["b"]] == pytest.approx([r.tokens.mean() for r in b])
+    means = [np.mean([run.accuracy for run in result.seeds[side]]) for side in ("a", "b")]
+    assert result.accuracy_difference.estimate == pytest.approx(means[1] - means[0])
+    tokens = [np.mean([run.mean_tokens for run in result.seeds[side]]) for side in ("a", "b")]
+    assert result.tokens_ratio.estimate == pytest.approx(tokens[1] / tokens[0])
+    assert result.accuracy_efficiency_score.reference.to_dict() == pytest.approx(
         {"accuracy": means[0], "tokens": tokens[0]}
     )
-    assert result["curves"]["a"][-1]["accuracy"] == pytest.approx(means[0])
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result.curves["a"][-1].accuracy == pytest.approx(means[0])
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False)) == result.to_dict()
 
 
 def test_one_record_in_a_list_is_that_record():
@@ -426,13 +424,13 @@ def test_summary_of_several_seeds_is_their_mean():
     summary = summarise(runs)
     alone = [run.summary() for run in runs]
     for name in ("accuracy", "mean_tokens", "truncation_rate"):
-        assert summary[name] == pytest.approx(np.mean([one[name] for one in alone])), name
-        assert summary[f"{name}_interval"]["estimate"] == pytest.approx(summary[name]), name
+        assert getattr(summary, name) == pytest.approx(np.mean([getattr(one, name) for one in alone])), name
+        assert getattr(summary, f"{name}_interval").estimate == pytest.approx(getattr(summary, name)), name
     # pooled: the tokens of all finished responses over their number
     finished = np.concatenate([np.array(run.num_tokens)[np.array(run.finished)] for run in runs])
-    assert summary["tokens_finished"] == pytest.approx(np.mean(finished))
-    assert summary["tokens_finished_interval"]["estimate"] == pytest.approx(summary["tokens_finished"])
-    assert summary["responses"] == 3 * 160
+    assert summary.tokens_finished == pytest.approx(np.mean(finished))
+    assert summary.tokens_finished_interval.estimate == pytest.approx(summary.tokens_finished)
+    assert summary.responses == 3 * 160
 
 
 def test_seeds_of_one_side_must_be_alike_too():
@@ -476,7 +474,7 @@ def test_problem_ids_that_repeat_are_paired_in_turn():
     a, b = (record(**{**vars_of(big(seed)), "problem_ids": ids}) for seed in (1, 2))
     order = [i + 1 if i % 2 == 0 else i - 1 for i in range(40)][::-1]
     result = compare(a, moved(b, order, b.name))
-    assert result["accuracy_difference"]["estimate"] == compare(a, b)["accuracy_difference"]["estimate"]
+    assert result.accuracy_difference.estimate == compare(a, b).accuracy_difference.estimate
     with pytest.raises(InputError, match="1 only in the first, 1 only in the second"):
         compare(a, record(**{**vars_of(b), "problem_ids": ["p1", *ids[1:]]}))
 
@@ -484,14 +482,14 @@ def test_problem_ids_that_repeat_are_paired_in_turn():
 def test_an_intervention_is_no_reason_to_refuse_and_is_shown():
     budget = with_context(intervention={"budget": 512})
     result = compare(record(), budget)
-    assert result["interventions"] == {"a": None, "b": {"budget": 512}}
+    assert result.interventions == {"a": None, "b": {"budget": 512}}
     two = compare(record(), [budget, with_context(intervention={"budget": 256})])
-    assert two["interventions"]["b"] == [{"budget": 512}, {"budget": 256}]
+    assert two.interventions["b"] == [{"budget": 512}, {"budget": 256}]
 
 
 def test_fields_that_no_record_carries_are_named():
     bare = record(context={"cap": 1000, "data": "d", "grader": "g"})
-    assert compare(bare, bare)["unknown"] == ["tokenizer", "template"]
-    assert compare(record(), record())["unknown"] == []
+    assert compare(bare, bare).unknown == ["tokenizer", "template"]
+    assert compare(record(), record()).unknown == []
     with pytest.raises(InputError, match="tokenizer: 'words/9' and None"):
         compare(record(), bare)

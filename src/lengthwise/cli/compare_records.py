@@ -54,11 +54,11 @@ def _measured(result: RecordsComparison) -> Table:
         summary = side.summary
         table.add_row(
             Text(side.label),
-            data.percent(summary["accuracy"]),
-            data.span(summary["accuracy_interval"], data.percent),
-            data.number(summary["mean_tokens"]),
-            data.span(summary["mean_tokens_interval"], data.number),
-            data.percent(summary["truncation_rate"]),
+            data.percent(summary.accuracy),
+            data.span(summary.accuracy_interval, data.percent),
+            data.number(summary.mean_tokens),
+            data.span(summary.mean_tokens_interval, data.number),
+            data.percent(summary.truncation_rate),
             "yes" if side.name in result.front else "",
         )
     return table

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from lengthwise.files import PARTIAL, read_json
 from lengthwise.output_paths import real
 from lengthwise.statistics.bootstrap import Interval, mean_interval
 from lengthwise.statistics.records import Record, check_comparable, compare
+from lengthwise.statistics.results import Comparison, RecordSummary
 
 CONFIG, OUTCOME, SAMPLES, RECORDS = "config.json", "outcome.json", "samples.json", "records"
 DOCUMENTS: Mapping[str, type] = {CONFIG: dict, OUTCOME: dict, SAMPLES: list}
@@ -73,7 +74,7 @@ class Run:
         return {"name": "?", "paper": "", "summary": "", "options": {}, **given}
 
     @cached_property
-    def summaries(self) -> dict[str, dict[str, Any]]:
+    def summaries(self) -> dict[str, RecordSummary]:
         """Every record's quantities with intervals, see `Record.summary`."""
         return {name: record.summary(seed=self.seed) for name, record in self.records.items()}
 
@@ -104,7 +105,7 @@ class Run:
         chosen = np.array(record.categories) == level
         return mean_interval(values[chosen], rng=np.random.default_rng(self.seed))
 
-    def compared(self, a: str, b: str) -> dict[str, Any] | None:
+    def compared(self, a: str, b: str) -> Comparison | None:
         """What changed from record `a` to record `b`, paired; None if one is missing or they are unlike."""
         if (a, b) not in self._comparisons:
             there = a in self.records and b in self.records
@@ -115,14 +116,14 @@ class Run:
         return self._comparisons[a, b]
 
     @cached_property
-    def _comparisons(self) -> dict[tuple[str, str], dict[str, Any] | None]:
+    def _comparisons(self) -> dict[tuple[str, str], Comparison | None]:
         return {}
 
     @property
     def tokens_saved(self) -> float | None:
         """``1 - L_after / L_before`` at temperature 1; None without both records."""
         change = self.compared("before", "after")
-        ratio = None if change is None else change["tokens_ratio"]["estimate"]
+        ratio = None if change is None else change.tokens_ratio.estimate
         return None if ratio is None else 1.0 - ratio
 
 
@@ -217,7 +218,7 @@ def warnings_of(run: Run) -> list[tuple[str, list[int]]]:
     return list(steps.items())
 
 
-def settings(value: Any, path: str = "") -> list[tuple[str, str]]:
+def settings(value: object, path: str = "") -> list[tuple[str, str]]:
     """A nested config as (dotted key, text) pairs, in its own order."""
     if isinstance(value, Mapping) and value:
         return [pair for k, v in value.items() for pair in settings(v, f"{path}.{k}".lstrip("."))]
@@ -230,30 +231,31 @@ def settings(value: Any, path: str = "") -> list[tuple[str, str]]:
     return [(path, ", ".join(map(str, value)) if isinstance(value, list) else str(value))]
 
 
-def number(value: Any, digits: int = 1) -> str:
+def number(value: object, digits: int = 1) -> str:
     """A number as text, whole from 1000 on; a dash for what is undefined."""
     if not finite(value):
         return DASH
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}"
 
 
-def percent(value: Any) -> str:
+def percent(value: object) -> str:
     """A share as text; a dash for what is undefined."""
     return f"{100 * value:.1f}%" if finite(value) else DASH
 
 
-def points(value: Any) -> str:
+def points(value: object) -> str:
     """A difference of shares in percentage points with its sign, never "-0.0"."""
     return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−") if finite(value) else DASH
 
 
-def span(interval: Mapping[str, Any], text: Any) -> str:
+def span(interval: Interval | Mapping[str, float | None], text: Callable[[float], str]) -> str:
     """An interval's ends as text, "low to high"; empty where there is none."""
-    if interval.get("low") is None or interval.get("high") is None:
-        return ""
-    return f"{text(interval['low'])} to {text(interval['high'])}"
+    low, high = (
+        (interval.get("low"), interval.get("high")) if isinstance(interval, Mapping) else (interval.low, interval.high)
+    )
+    return "" if low is None or high is None else f"{text(low)} to {text(high)}"
 
 
-def finite(value: Any) -> bool:
+def finite(value: object) -> TypeGuard[float]:
     """Whether a value is a number that can be shown."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

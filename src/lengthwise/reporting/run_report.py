@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from lengthwise.errors import InputError
 from lengthwise.files import atomic_write_text
@@ -18,11 +18,20 @@ from lengthwise.reporting.figures import grouped_bars, histogram, series, tradeo
 from lengthwise.reporting.pages import render
 from lengthwise.reporting.plot_data import Run, load_run
 from lengthwise.reporting.plot_values import Bar, Curve, Mark
-from lengthwise.statistics.bootstrap import Interval
+from lengthwise.reporting.run_tables import (
+    ChangeRow,
+    Group,
+    RecordRow,
+    RunRow,
+    changes_of,
+    groups_of,
+    kind_of,
+    row_of,
+    shape_of,
+)
 
 REPORT, COMPARISON = "report.html", "comparison.html"
 BINS = 40
-SHAPES = {data.CUT: "square", data.FIRST_PASS: "diamond"}
 CURVE_LABEL = "base, its own answers cut at every budget"
 
 
@@ -62,33 +71,72 @@ def build_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     return target
 
 
-def _view(run: Run) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class RunView:
     """Everything the template shows of one run, as text and charts."""
-    levels, table = run.levels, _table(run)
-    return {
-        "name": run.name,
-        "lab": bool(run.config.get("lab")),
-        "method": run.method,
-        "model": run.config.get("model"),
-        "headline": _headline(run),
-        "progress": _progress(run),
-        "missing": run.missing,
-        "facts": _facts(run),
-        "plot": tradeoff(_marks(run), _curves(run), oracle=_oracle(run)),
-        "groups": table,
-        "cuts": [row for group in table for row in group["rows"] if row["warning"]],
-        "changes": _changes(run),
-        "score": _score(run),
-        "context": _context(run),
-        "training": _training(run),
-        "histogram": _histogram(run),
-        "levels": _level_charts(run) if levels else [],
-        "apart": [level.name for level in levels if level.apart],
-        "samples": run.samples,
-        "warnings": data.warnings_of(run),
-        "config": data.settings({k: v for k, v in run.config.items() if k != "environment"}) if run.config else [],
-        "environment": data.settings(run.config.get("environment", {})) if run.config.get("environment") else [],
-    }
+
+    name: str
+    lab: bool
+    method: Mapping[str, object]
+    model: object
+    headline: str
+    progress: str
+    missing: Sequence[str]
+    facts: Sequence[tuple[str, str, str]]
+    plot: Markup
+    groups: Sequence[Group]
+    changes: Sequence[ChangeRow]
+    score: str
+    context: str
+    training: Sequence[tuple[str, Markup]]
+    histogram: Markup
+    levels: Sequence[tuple[str, Markup]]
+    apart: Sequence[str]
+    samples: Sequence[Mapping[str, object]]
+    warnings: Sequence[tuple[str, Sequence[int]]]
+    config: Sequence[tuple[str, str]]
+    environment: Sequence[tuple[str, str]]
+
+    @property
+    def cuts(self) -> list[RecordRow]:
+        """The rows whose mean length is bounded by the cap."""
+        return [row for group in self.groups for row in group.rows if row.warning]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What several runs share: a plot and a table of those measured like the first, and why others were not."""
+
+    plot: Markup
+    rows: Sequence[RunRow]
+    refused: Sequence[tuple[str, str]]
+
+
+def _view(run: Run) -> RunView:
+    environment = run.config.get("environment", {})
+    return RunView(
+        name=run.name,
+        lab=bool(run.config.get("lab")),
+        method=run.method,
+        model=run.config.get("model"),
+        headline=_headline(run),
+        progress=_progress(run),
+        missing=run.missing,
+        facts=_facts(run),
+        plot=tradeoff(_marks(run), _curves(run), oracle=_oracle(run)),
+        groups=groups_of(run),
+        changes=changes_of(run),
+        score=_score(run),
+        context=_context(run),
+        training=_training(run),
+        histogram=_histogram(run),
+        levels=_level_charts(run) if run.levels else [],
+        apart=[level.name for level in run.levels if level.apart],
+        samples=run.samples,
+        warnings=data.warnings_of(run),
+        config=data.settings({k: v for k, v in run.config.items() if k != "environment"}) if run.config else [],
+        environment=data.settings(environment) if environment else [],
+    )
 
 
 def _headline(run: Run) -> str:
@@ -100,10 +148,10 @@ def _headline(run: Run) -> str:
     saved, removable = run.tokens_saved, run.outcome.get("removable_share")
     gone = f", {data.percent(removable)} of the removable ones" if data.finite(removable) else ""
     share = "" if saved is None else f" ({abs(saved):.0%} {'fewer' if saved >= 0 else 'more'}{gone})"
-    interval = data.span(change["accuracy_difference"], data.points)
+    interval = data.span(change.accuracy_difference, data.points)
     return (
-        f"Answers went from {data.number(before['mean_tokens'])} to {data.number(after['mean_tokens'])} tokens"
-        f"{share}; accuracy from {data.percent(before['accuracy'])} to {data.percent(after['accuracy'])}"
+        f"Answers went from {data.number(before.mean_tokens)} to {data.number(after.mean_tokens)} tokens"
+        f"{share}; accuracy from {data.percent(before.accuracy)} to {data.percent(after.accuracy)}"
         + (f" (paired difference {interval} points)." if interval else ".")
     )
 
@@ -123,12 +171,12 @@ def _facts(run: Run) -> list[tuple[str, str, str]]:
         change = run.compared(f"before{suffix}", f"after{suffix}")
         if change is not None:
             before, after = (run.summaries[f"{when}{suffix}"] for when in ("before", "after"))
-            interval = data.span(change["accuracy_difference"], data.points)
+            interval = data.span(change.accuracy_difference, data.points)
             if not suffix:
-                ratio = data.span(change["tokens_ratio"], lambda v: f"{v:.2f}")
-                tokens = (data.number(before["mean_tokens"]), data.number(after["mean_tokens"]))
+                ratio = data.span(change.tokens_ratio, lambda v: f"{v:.2f}")
+                tokens = (data.number(before.mean_tokens), data.number(after.mean_tokens))
                 facts.append(("mean tokens", " → ".join(tokens), f"ratio {ratio}" if ratio else ""))
-            shares = (data.percent(before["accuracy"]), data.percent(after["accuracy"]))
+            shares = (data.percent(before.accuracy), data.percent(after.accuracy))
             facts.append((name, " → ".join(shares), f"{interval} points" if interval else ""))
     if data.finite(run.outcome.get("removable_share")):
         oracle = _oracle(run)
@@ -145,80 +193,15 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _table(run: Run) -> list[dict[str, Any]]:
-    """The main table: rows by group."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for name, record in run.records.items():
-        s = run.summaries[name]
-        row = {
-            "name": name,
-            "label": data.record_label(name, record),
-            "kind": _kind(name),
-            "shape": _shape(name),
-            "accuracy": data.percent(s["accuracy"]),
-            "accuracy_span": data.span(s["accuracy_interval"], data.percent),
-            "tokens": data.number(s["mean_tokens"]),
-            "tokens_span": data.span(s["mean_tokens_interval"], data.number),
-            "cut": data.percent(s["truncation_rate"]),
-            "finished": data.number(s["tokens_finished"]) if s["warning"] else "",
-            "right": data.number(s["tokens_correct"]),
-            "wrong": data.number(s["tokens_wrong"]),
-            "efficiency": data.number(s["token_efficiency"]),
-            "cap": f"{s['cap']:,}",
-            "problems": f"{s['problems']:,}",
-            "warning": s["warning"],
-            "forced": "recut_from" in record.context,
-        }
-        groups.setdefault(data.record_group(name, record), []).append(row)
-    return [{"name": name, "rows": rows} for name, rows in groups.items()]
-
-
-def _kind(name: str) -> str:
-    when = name.split("-")[0]
-    return f"c-{when}" if when in ("before", "after") else "c-control"
-
-
-def _shape(name: str) -> str:
-    return "ring" if name.endswith(data.GREEDY) else SHAPES.get(name, "dot")
-
-
-def _changes(run: Run) -> list[dict[str, str]]:
-    """Paired differences: what may be claimed."""
-    rows = []
-    for a, b, label in (
-        ("before", "after", "after against before, sampled"),
-        ("before-greedy", "after-greedy", "after against before, greedy"),
-        (data.FIRST_PASS, "after", "after against the base stopped after its first pass"),
-    ):
-        change = run.compared(a, b)
-        if change is not None:
-            gain, ratio = change["accuracy_difference"], change["tokens_ratio"]
-            known = Interval(**gain)
-            claim = "none: the interval holds 0" if known.low is not None else "none: no interval"
-            if known.excludes(0.0):
-                claim = "more accurate" if gain["estimate"] > 0 else "less accurate"
-            rows.append(
-                {
-                    "label": label,
-                    "points": data.points(gain["estimate"]),
-                    "points_span": data.span(gain, data.points),
-                    "ratio": data.number(ratio["estimate"], 3),
-                    "ratio_span": data.span(ratio, lambda v: data.number(v, 3)),
-                    "claim": claim,
-                }
-            )
-    return rows
-
-
 def _score(run: Run) -> str:
     """The accuracy-efficiency score with all that belongs to it; empty where undefined."""
     change = run.compared("before", "after")
-    score = None if change is None else change["accuracy_efficiency_score"]
-    if score is None or score["estimate"] is None:
+    score = None if change is None else change.accuracy_efficiency_score
+    if score is None or score.estimate is None:
         return ""
-    weights = ", ".join(f"{weight:g}" for weight in score["weights"])
+    weights = ", ".join(f"{weight:g}" for weight in score.weights)
     interval = data.span(score, lambda v: data.number(v, 2))
-    return f"{score['estimate']:.2f}{f' ({interval})' if interval else ''}, weights ({weights}), reference: before"
+    return f"{score.estimate:.2f}{f' ({interval})' if interval else ''}, weights ({weights}), reference: before"
 
 
 def _context(run: Run) -> str:
@@ -238,26 +221,12 @@ def _oracle(run: Run) -> float | None:
 def _marks(run: Run) -> list[Mark]:
     marks = []
     for name, record in run.records.items():
-        group = data.record_group(name, record)
-        if group != "Measured apart":
-            s = run.summaries[name]
-            greedy = ", greedy" if name.endswith(data.GREEDY) else ""
-            marks.append(
-                Mark(
-                    s["mean_tokens"],
-                    s["accuracy"],
-                    data.record_label(name, record) + greedy,
-                    _kind(name),
-                    _shape(name),
-                    _ends(s["mean_tokens_interval"]),
-                    _ends(s["accuracy_interval"]),
-                )
-            )
+        if data.record_group(name, record) != "Measured apart":
+            found = run.summaries[name]
+            label = data.record_label(name, record) + (", greedy" if name.endswith(data.GREEDY) else "")
+            spans = (found.mean_tokens_interval.ends, found.accuracy_interval.ends)
+            marks.append(Mark(found.mean_tokens, found.accuracy, label, kind_of(name), shape_of(name), *spans))
     return marks
-
-
-def _ends(interval: dict[str, Any]) -> tuple[float, float] | None:
-    return None if interval["low"] is None else (interval["low"], interval["high"])
 
 
 def _curves(run: Run) -> list[Curve]:
@@ -267,7 +236,7 @@ def _curves(run: Run) -> list[Curve]:
     return [Curve(tokens, shares, CURVE_LABEL, "c-before thin")]
 
 
-def _training(run: Run) -> list[tuple[str, Any]]:
+def _training(run: Run) -> list[tuple[str, Markup]]:
     steps = [row["step"] for row in run.metrics]
 
     def curve(key: str, label: str, kind: str) -> Curve:
@@ -296,27 +265,27 @@ def _training(run: Run) -> list[tuple[str, Any]]:
     return [(title, chart) for title, chart in drawn if chart]
 
 
-def _histogram(run: Run) -> Any:
+def _histogram(run: Run) -> Markup:
     if "before" not in run.records or "after" not in run.records:
-        return ""
+        return Markup("")
     lengths = {n: np.concatenate([np.asarray(row) for row in run.records[n].num_tokens]) for n in ("before", "after")}
     longest = max(int(values.max()) for values in lengths.values()) + 1
     wide = max(1, -(-longest // BINS))
     edges = [float(e) for e in range(0, longest + wide, wide)]
     bars = [
-        (n, _kind(n), [float(c) / len(v) for c in np.histogram(v, edges)[0]], float(v.mean()))
+        (n, kind_of(n), [float(c) / len(v) for c in np.histogram(v, edges)[0]], float(v.mean()))
         for n, v in lengths.items()
     ]
     return histogram(edges, bars)
 
 
-def _level_charts(run: Run) -> list[tuple[str, Any]]:
+def _level_charts(run: Run) -> list[tuple[str, Markup]]:
     charts = []
     for title, key in (("Accuracy by level", "accuracy"), ("Tokens by level", "tokens")):
         groups = []
         for level in run.levels:
             bars = [
-                Bar(interval.estimate, when, f"{_kind(when)}{' apart' if level.apart else ''}", _ends(vars(interval)))
+                Bar(interval.estimate, when, f"{kind_of(when)}{' apart' if level.apart else ''}", interval.ends)
                 for when, interval in getattr(level, key).items()
             ]
             groups.append((level.name + ("*" if level.apart else ""), bars))
@@ -324,8 +293,7 @@ def _level_charts(run: Run) -> list[tuple[str, Any]]:
     return charts
 
 
-def _shared(runs: Sequence[Run]) -> dict[str, Any]:
-    """What several runs share: a plot and a table of those measured like the first, and who was not."""
+def _shared(runs: Sequence[Run]) -> Shared:
     first = next((run for run in runs if "before" in run.records), None)
     alike: list[Run] = []
     refused: list[tuple[str, str]] = []
@@ -347,21 +315,5 @@ def _shared(runs: Sequence[Run]) -> dict[str, Any]:
         if not any((mark.x, mark.y, mark.kind) == (before.x, before.y, before.kind) for mark in marks):
             marks.append(replace(before, shape="square"))
         marks.append(replace(after, label=run.name, kind=kind))
-        rows.append({"kind": kind, "run": run.name, "method": run.method.get("name", data.DASH), **_row(run)})
-    return {"plot": tradeoff(marks), "rows": rows, "refused": refused}
-
-
-def _row(run: Run) -> dict[str, str]:
-    before, after = run.summaries["before"], run.summaries["after"]
-    change = run.compared("before", "after")
-    gain: dict[str, Any] = {} if change is None else change["accuracy_difference"]
-    return {
-        "before_tokens": data.number(before["mean_tokens"]),
-        "after_tokens": data.number(after["mean_tokens"]),
-        "saved": data.percent(run.tokens_saved),
-        "before_accuracy": data.percent(before["accuracy"]),
-        "after_accuracy": data.percent(after["accuracy"]),
-        "points": data.points(gain.get("estimate")),
-        "points_span": data.span(gain, data.points),
-        "removable": data.percent(run.outcome.get("removable_share")),
-    }
+        rows.append(row_of(run, kind))
+    return Shared(tradeoff(marks), rows, refused)

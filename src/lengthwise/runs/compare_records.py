@@ -11,14 +11,15 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lengthwise.errors import CheckpointError, InputError
+from lengthwise.json_types import JsonObject
 from lengthwise.output_paths import real
 from lengthwise.reporting import plot_data as data
 from lengthwise.statistics.bootstrap import Interval
+from lengthwise.statistics.json_form import plain
 from lengthwise.statistics.records import (
     Record,
     check_comparable,
@@ -29,10 +30,11 @@ from lengthwise.statistics.records import (
     side_of,
     summarise,
 )
+from lengthwise.statistics.results import BudgetPoint, Comparison, RecordSummary, SeedNumbers
 from lengthwise.statistics.tradeoff_scores import AES_WEIGHTS, check_weights, frontier
 
 CURVE_POINTS = 120
-Write = Callable[[Any], str]
+Write = Callable[[float | None], str]
 QUANTITIES: tuple[tuple[str, str, float, Write, str, str], ...] = (
     ("accuracy_difference", "accuracy, points", 0.0, data.points, "more accurate", "less accurate"),
     ("tokens_ratio", "tokens, ratio", 1.0, lambda v: data.number(v, 3), "longer", "shorter"),
@@ -40,6 +42,8 @@ QUANTITIES: tuple[tuple[str, str, float, Write, str, str], ...] = (
     ("matched", "at equal tokens, points", 0.0, data.points, "above the cut", "below the cut"),
 )
 """Key, label, the value of no difference, how it is written, what an interval above and one below it say."""
+AGAINST = (*(key for key, *_ in QUANTITIES), "unknown")
+"""What JSON keeps of a side's change against the reference."""
 
 
 @dataclass(frozen=True)
@@ -123,17 +127,19 @@ class ComparedSide:
 
     name: str
     label: str
-    summary: Mapping[str, Any]
-    seeds: Sequence[Mapping[str, Any]]
-    curve: Sequence[Mapping[str, Any]]
-    context: Mapping[str, Sequence[Any]]
+    summary: RecordSummary
+    seeds: Sequence[SeedNumbers]
+    curve: Sequence[BudgetPoint]
+    context: Mapping[str, Sequence[object]]
     recut_from: int | None
-    against: Mapping[str, Any] | None
+    against: Comparison | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """As JSON has it."""
-        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**found, "against_reference": found.pop("against")}
+        found = {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        against = found.pop("against")
+        kept = None if not isinstance(against, dict) else {name: against[name] for name in AGAINST}
+        return {**found, "against_reference": kept}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +154,7 @@ class RecordsComparison:
     cap: int
     allowed: Sequence[str]
     seed: int
-    context: Mapping[str, Any]
+    context: Mapping[str, object]
     front: Sequence[str]
     forced_cuts: Mapping[str, Sequence[float]]
     sides: Sequence[ComparedSide]
@@ -171,13 +177,13 @@ class RecordsComparison:
     @property
     def warnings(self) -> list[str]:
         """What is worth a look before anything is believed."""
-        said = [f"{side.name}: {side.summary['warning']}" for side in self.sides if side.summary["warning"]]
-        unknown = (self.sides[1].against or {})["unknown"]
-        if unknown:
+        said = [f"{side.name}: {side.summary.warning}" for side in self.sides if side.summary.warning]
+        against = self.sides[1].against
+        if against is not None and (unknown := against.unknown):
             said.append(f"no record says its {', '.join(unknown)}: whether these agree is not known")
         return said
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As JSON has it."""
         return {
             "reference": self.reference,
@@ -219,11 +225,11 @@ def compare_records(
     shared = {key: value for key, value in every[0].context.items() if all(r.context.get(key) == value for r in every)}
     compared = []
     for side in sides:
-        against = (
-            {} if side is sides[0] else compare(sides[0].records, side.records, seed=seed, allow=allow, weights=weights)
-        )
+        against = None
+        if side is not sides[0]:
+            against = compare(sides[0].records, side.records, seed=seed, allow=allow, weights=weights)
         compared.append(_compared(side, shared, against, seed=seed))
-    points = [(side.summary["mean_tokens"], side.summary["accuracy"]) for side in compared]
+    points = [(side.summary.mean_tokens, side.summary.accuracy) for side in compared]
     best = frontier(points)
     return RecordsComparison(
         weights=check_weights(weights),
@@ -247,7 +253,7 @@ def _cut(record: Record, cap: int) -> Record:
     return record if record.context["cap"] == cap else dataclasses.replace(record.recut(cap), name=record.name)
 
 
-def _compared(side: Named, shared: Mapping[str, Any], against: Mapping[str, Any], *, seed: int) -> ComparedSide:
+def _compared(side: Named, shared: Mapping[str, object], against: Comparison | None, *, seed: int) -> ComparedSide:
     own = sorted({key for record in side.records for key in record.context} - shared.keys())
     drawn_under = [record.context["recut_from"] for record in side.records if "recut_from" in record.context]
     cut = max(drawn_under, default=None)
@@ -261,7 +267,7 @@ def _compared(side: Named, shared: Mapping[str, Any], against: Mapping[str, Any]
         curve=mean_curve(side.records),
         context={key: [record.context.get(key) for record in side.records] for key in own},
         recut_from=cut,
-        against={k: against[k] for k in (*(q[0] for q in QUANTITIES), "unknown")} if against else None,
+        against=against,
     )
 
 
@@ -288,15 +294,16 @@ class Claim:
 
 def claims(result: RecordsComparison) -> list[Claim]:
     """What changed against the reference, one row per side and quantity."""
-    return [_claim(side, result.sides[0], *quantity) for side in result.sides[1:] for quantity in QUANTITIES]
+    return [
+        _claim(side, getattr(side.against, quantity[0]), result.sides[0], *quantity)
+        for side in result.sides if side.against is not None for quantity in QUANTITIES
+    ]  # fmt: skip
 
 
 def _claim(
-    side: ComparedSide, reference: ComparedSide, key: str, label: str, neutral: float, write: Write, above: str,
-    below: str,
+    side: ComparedSide, interval: Interval, reference: ComparedSide, key: str, label: str, neutral: float,
+    write: Write, above: str, below: str,
 ) -> Claim:  # fmt: skip
-    found = (side.against or {})[key]
-    interval = Interval(**{field.name: found[field.name] for field in dataclasses.fields(Interval)})
     noise = interval.low is not None and not interval.excludes(neutral)
     if interval.low is None:
         said = _undefined(interval, key, side, reference)
@@ -304,22 +311,22 @@ def _claim(
         said = f"noise: includes {neutral:g}"
     else:
         said = above if interval.low > neutral else below
-    return Claim(side.name, label, write(interval.estimate), data.span(found, write), said, noise)
+    return Claim(side.name, label, write(interval.estimate), data.span(interval, write), said, noise)
 
 
 def _undefined(interval: Interval, key: str, side: ComparedSide, reference: ComparedSide) -> str:
     if interval.estimate is not None:
-        few = side.summary["problems"] == 1
+        few = side.summary.problems == 1
         return "no interval: one problem" if few else f"no interval: {interval.dropped} draws undefined"
     if key == "matched":
-        longer = side.summary["mean_tokens"] > reference.summary["mean_tokens"]
+        longer = side.summary.mean_tokens > reference.summary.mean_tokens
         return "none: longer than the reference" if longer else "none: shorter than any cut"
     return "undefined: no right answer" if key == "accuracy_efficiency_score" else "undefined: no token"
 
 
 def findings(result: RecordsComparison) -> list[str]:
     """What the table says, in sentences: differences, noise, the front, and what the score refers to."""
-    level = f"{100 * result.sides[0].summary['accuracy_interval']['level']:g} %"
+    level = f"{100 * result.sides[0].summary.accuracy_interval.level:g} %"
     rows = claims(result)
     noise = [f"{row.quantity.split(',')[0]} of {row.name}" for row in rows if row.noise]
     reference = result.sides[0].summary
@@ -338,7 +345,7 @@ def findings(result: RecordsComparison) -> list[str]:
             f" Dominated, another has no more tokens and no less accuracy: {', '.join(dominated)}." if dominated else ""
         ),
         f"AES: weights ({weights}), reference {result.reference} with accuracy "
-        f"{data.percent(reference['accuracy'])} and {data.number(reference['mean_tokens'])} tokens.",
+        f"{data.percent(reference.accuracy)} and {data.number(reference.mean_tokens)} tokens.",
     ]
     if result.recut_from:
         drawn = ", ".join(f"{name} under {cap:,}" for name, cap in result.recut_from.items())

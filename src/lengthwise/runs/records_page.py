@@ -22,7 +22,7 @@ def build_page(result: RecordsComparison, out: Path) -> Path:
     looks = [(mark.kind, mark.shape) for mark in marks]
     page = render(
         "compare_records.html.j2",
-        result=result.to_dict(),
+        result=result,
         claims=claims(result),
         plot=tradeoff(marks, curves),
         data=data,
@@ -38,16 +38,15 @@ def _marks(result: RecordsComparison) -> list[Mark]:
     for index, side in enumerate(result.sides):
         kind, shape = REFERENCE_LOOK if index == 0 else LOOKS[(index - 1) % len(LOOKS)]
         summary = side.summary
-        spans = [summary[f"{name}_interval"] for name in ("mean_tokens", "accuracy")]
-        ends = [None if span["low"] is None else (span["low"], span["high"]) for span in spans]
-        marks.append(Mark(summary["mean_tokens"], summary["accuracy"], side.label, kind, shape, *ends))
+        ends = (summary.mean_tokens_interval.ends, summary.accuracy_interval.ends)
+        marks.append(Mark(summary.mean_tokens, summary.accuracy, side.label, kind, shape, *ends))
     return marks
 
 
 def _curves(result: RecordsComparison) -> list[Curve]:
     cut = result.forced_cuts
     best = [side.summary for side in result.sides if side.name in result.front]
-    front = sorted((summary["mean_tokens"], summary["accuracy"]) for summary in best)
+    front = sorted((summary.mean_tokens, summary.accuracy) for summary in best)
     return [
         Curve(cut["tokens"], cut["accuracy"], f"{result.reference}, its own answers cut", "c-before thin"),
         Curve([x for x, _ in front], [y for _, y in front], "front", "c-control dashed"),

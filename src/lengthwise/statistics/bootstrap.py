@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lengthwise.errors import InputError, ShapeError
+from lengthwise.statistics.json_form import Result
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -47,7 +47,7 @@ Statistic = Callable[[Draws], Mapping[str, NDArray[np.float64]]]
 
 
 @dataclass(frozen=True)
-class Interval:
+class Interval(Result):
     """A point estimate with its bootstrap interval.
 
     ``estimate`` is ``None`` where the metric is undefined on the data itself. ``low`` and ``high`` are
@@ -65,9 +65,10 @@ class Interval:
         """Whether there is an interval and ``value`` lies outside it: what a claim of a difference needs."""
         return self.low is not None and self.high is not None and not self.low <= value <= self.high
 
-    def to_dict(self) -> dict[str, Any]:
-        """Fields as a JSON-ready dictionary."""
-        return dict(vars(self))
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Where it begins and ends; None where there is none."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 def bootstrap(

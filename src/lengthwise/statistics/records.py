@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lengthwise.errors import InputError
 from lengthwise.files import atomic_write_json, read_json
+from lengthwise.json_types import JsonObject, JsonValue
+from lengthwise.statistics.bootstrap import Interval
 from lengthwise.statistics.metrics import (
     accuracy,
     accuracy_at_budget,
@@ -33,6 +35,16 @@ from lengthwise.statistics.metrics import (
     token_efficiency,
     truncation_at_budget,
     truncation_rate,
+)
+from lengthwise.statistics.results import (
+    BudgetPoint,
+    CategoryNumbers,
+    Comparison,
+    MatchedInterval,
+    RecordSummary,
+    Reference,
+    ScoreInterval,
+    SeedNumbers,
 )
 from lengthwise.statistics.seed_runs import Side, paired_intervals
 from lengthwise.statistics.tradeoff_scores import AES_WEIGHTS, check_weights
@@ -77,6 +89,13 @@ class Record:
             object.__setattr__(self, name, [[kind(value) for value in row] for row in getattr(self, name)])
 
     @property
+    def cap(self) -> int:
+        """Most tokens that a response could have."""
+        cap = self.context["cap"]
+        assert isinstance(cap, int), "it is checked when a record is made"
+        return cap
+
+    @property
     def correct(self) -> list[NDArray[np.bool_]]:
         """Right and ended by EOS: bool [P, S]."""
         return list(self._side.correct[0])
@@ -97,8 +116,8 @@ class Record:
         both = [c & f for c, f in zip(right, ended, strict=True)]
         return Side([both], [ended], [check_token_counts(self.num_tokens)])
 
-    def summary(self, *, seed: int = 0) -> dict[str, Any]:
-        """Every basic quantity with bootstrap intervals over problems; JSON-ready. `seed` is the bootstrap's.
+    def summary(self, *, seed: int = 0) -> RecordSummary:
+        """Every basic quantity with bootstrap intervals over problems. `seed` is the bootstrap's.
 
         `<name>_interval` holds the interval of `<name>`. A quantity over no response is None.
 
@@ -106,25 +125,25 @@ class Record:
         """
         return summarise([self], seed=seed)
 
-    def curve(self) -> list[dict[str, Any]]:
+    def curve(self) -> list[BudgetPoint]:
         """Accuracy, mean tokens and truncation by forced cuts at cap/16, cap/8, cap/4, cap/2 and the cap.
 
         Budgets are rounded down; those below one token are left out.
         """
-        cap = int(self.context["cap"])
+        cap = self.cap
         budgets = sorted({cap // share for share in BUDGET_SHARES if cap >= share})
         correct, finished, tokens = self._side.correct[0], self._side.finished[0], self._side.num_tokens[0]
         return [
-            {
-                "budget": budget,
-                "accuracy": accuracy_at_budget(correct, tokens, budget, cap=cap),
-                "mean_tokens": mean_tokens_at_budget(tokens, budget, cap=cap),
-                "truncation_rate": truncation_at_budget(tokens, finished, budget, cap=cap),
-            }
+            BudgetPoint(
+                budget=budget,
+                accuracy=accuracy_at_budget(correct, tokens, budget, cap=cap),
+                mean_tokens=mean_tokens_at_budget(tokens, budget, cap=cap),
+                truncation_rate=truncation_at_budget(tokens, finished, budget, cap=cap),
+            )
             for budget in budgets
         ]
 
-    def by_category(self) -> dict[str, dict[str, float]]:
+    def by_category(self) -> dict[str, CategoryNumbers]:
         """Accuracy, mean tokens, truncation and number of problems of each category, in natural order.
 
         Empty without categories.
@@ -135,12 +154,12 @@ class Record:
         cut = np.array([np.mean(~np.array(row)) for row in self.finished])
         order = sorted(set(self.categories), key=lambda c: (not c.isdecimal(), int(c) if c.isdecimal() else 0, c))
         return {
-            name: {
-                "accuracy": float(self.accuracies[names == name].mean()),
-                "mean_tokens": float(self.tokens[names == name].mean()),
-                "truncation_rate": float(cut[names == name].mean()),
-                "problems": int((names == name).sum()),
-            }
+            name: CategoryNumbers(
+                accuracy=float(self.accuracies[names == name].mean()),
+                mean_tokens=float(self.tokens[names == name].mean()),
+                truncation_rate=float(cut[names == name].mean()),
+                problems=int((names == name).sum()),
+            )
             for name in order
         }
 
@@ -152,7 +171,7 @@ class Record:
         Raises:
             InputError: a budget below 1 or above the record's cap.
         """
-        check_budget(budget, int(self.context["cap"]))
+        check_budget(budget, self.cap)
         if budget < 1:
             raise InputError(f"budget is {budget}; a record needs a cap of at least 1 token")
         inside = [np.array(row) <= budget for row in self.num_tokens]
@@ -192,40 +211,56 @@ Runs = Record | Sequence[Record]
 """One record, or those of several seeds."""
 
 
-def summarise(records: Sequence[Record], *, seed: int = 0) -> dict[str, Any]:
+def summarise(records: Sequence[Record], *, seed: int = 0) -> RecordSummary:
     """`Record.summary` of one side: the mean over its runs, with intervals over problems and runs.
 
     Token averages over a subset of the responses are pooled over the runs. The records must be comparable.
     """
     side = side_of(in_one_order(records))
-    tables: list[Any] = [side.correct, side.finished, side.num_tokens]
-    correct, finished, tokens = ([np.concatenate(rows) for rows in zip(*table, strict=True)] for table in tables)
+    correct, finished, tokens = _pooled(side.correct), _pooled(side.finished), _pooled(side.num_tokens)
     intervals = side.intervals(np.random.default_rng(seed))
     cut = float(np.mean([truncation_rate(record.finished) for record in records]))
     finished_tokens = subset_mean_tokens(tokens, finished)
-    context, warning = records[0].context, None
-    if cut > CUT_WARNING:
-        shown = "none" if finished_tokens is None else f"{finished_tokens:.1f}"
-        warning = (
-            f"{cut:.1%} of the responses were cut at {context['cap']} tokens: the mean length is bounded by the "
-            f"cap; finished responses have {shown}"
-        )
-    return {
-        "accuracy": intervals["accuracy"].estimate,
-        "mean_tokens": intervals["mean_tokens"].estimate,
-        "truncation_rate": cut,
-        "tokens_finished": finished_tokens,
-        "tokens_correct": subset_mean_tokens(tokens, correct),
-        "tokens_wrong": subset_mean_tokens(tokens, [~row for row in correct]),
-        "accuracy_given_finished": accuracy_given_finished(correct, finished),
-        "token_efficiency": token_efficiency(correct, tokens),
-        "problems": len(records[0].problem_ids),
-        "responses": int(sum(len(row) for row in finished)),
-        "cap": context["cap"],
-        "temperature": context.get("temperature"),
-        "warning": warning,
-        **{f"{name}_interval": interval.to_dict() for name, interval in intervals.items()},
-    }
+    context = records[0].context
+    return RecordSummary(
+        accuracy=_known(intervals["accuracy"]),
+        mean_tokens=_known(intervals["mean_tokens"]),
+        truncation_rate=cut,
+        tokens_finished=finished_tokens,
+        tokens_correct=subset_mean_tokens(tokens, correct),
+        tokens_wrong=subset_mean_tokens(tokens, [~row for row in correct]),
+        accuracy_given_finished=accuracy_given_finished(correct, finished),
+        token_efficiency=token_efficiency(correct, tokens),
+        problems=len(records[0].problem_ids),
+        responses=int(sum(len(row) for row in finished)),
+        cap=records[0].cap,
+        temperature=context.get("temperature"),
+        warning=_cut_warning(cut, records[0].cap, finished_tokens),
+        **{f"{name}_interval": interval for name, interval in intervals.items()},
+    )
+
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+def _pooled(runs: Sequence[Sequence[NDArray[Scalar]]]) -> list[NDArray[Scalar]]:
+    """The samples of every problem over all runs of a side."""
+    return [np.concatenate(rows) for rows in zip(*runs, strict=True)]
+
+
+def _known(interval: Interval) -> float:
+    assert interval.estimate is not None, "a record has a problem, so its means are defined"
+    return interval.estimate
+
+
+def _cut_warning(cut: float, cap: int, finished: float | None) -> str | None:
+    if cut <= CUT_WARNING:
+        return None
+    shown = "none" if finished is None else f"{finished:.1f}"
+    return (
+        f"{cut:.1%} of the responses were cut at {cap} tokens: the mean length is bounded by the cap; finished "
+        f"responses have {shown}"
+    )
 
 
 def check_comparable(a: Record, b: Record, *, allow: Sequence[str] = ()) -> None:
@@ -262,8 +297,8 @@ def check_comparable(a: Record, b: Record, *, allow: Sequence[str] = ()) -> None
 
 def compare(
     a: Runs, b: Runs, *, seed: int = 0, allow: Sequence[str] = (), weights: Sequence[float] = AES_WEIGHTS
-) -> dict[str, Any]:
-    """What changed from `a` to `b`, each a record or those of several seeds, on the same problems, JSON-ready.
+) -> Comparison:
+    """What changed from `a` to `b`, each a record or those of several seeds, on the same problems.
 
     Difference of accuracy (b - a), ratio of mean tokens (b / a), the accuracy-efficiency score with `a` as its
     reference, and `matched`: accuracy of b less that of a's own responses cut to b's mean tokens. Each with a
@@ -291,47 +326,52 @@ def compare(
     found = paired_intervals(sides["a"], sides["b"], weights=checked, rng=np.random.default_rng(seed))
     (accuracy_a, tokens_a), (accuracy_b, tokens_b) = (side.means.mean(axis=(0, 1)) for side in sides.values())
     matched = found["matched"].estimate
-    return {
-        "a": runs["a"][0].name,
-        "b": runs["b"][0].name,
-        "accuracy_difference": found["accuracy_difference"].to_dict(),
-        "tokens_ratio": found["tokens_ratio"].to_dict(),
-        "accuracy_efficiency_score": {
-            **found["accuracy_efficiency_score"].to_dict(),
-            "weights": list(checked),
-            "reference": {"accuracy": float(accuracy_a), "tokens": float(tokens_a)},
-        },
-        "matched": {
-            **found["matched"].to_dict(),
-            "tokens": float(tokens_b),
-            "reference_accuracy": None if matched is None else float(accuracy_b - matched),
-        },
-        "curves": {side: mean_curve(records) for side, records in runs.items()},
-        "seeds": {side: per_seed(records) for side, records in runs.items()},
-        "recut_from": {side: _of_all(records, "recut_from") for side, records in runs.items()},
-        "interventions": {side: _of_all(records, "intervention") for side, records in runs.items()},
-        "unknown": [field for field in MUST_AGREE if all(r.context.get(field) is None for r in every)],
-    }
+    return Comparison(
+        a=runs["a"][0].name,
+        b=runs["b"][0].name,
+        accuracy_difference=found["accuracy_difference"],
+        tokens_ratio=found["tokens_ratio"],
+        accuracy_efficiency_score=ScoreInterval(
+            **vars(found["accuracy_efficiency_score"]),
+            weights=checked,
+            reference=Reference(float(accuracy_a), float(tokens_a)),
+        ),
+        matched=MatchedInterval(
+            **vars(found["matched"]),
+            tokens=float(tokens_b),
+            reference_accuracy=None if matched is None else float(accuracy_b - matched),
+        ),
+        curves={side: mean_curve(records) for side, records in runs.items()},
+        seeds={side: per_seed(records) for side, records in runs.items()},
+        recut_from={side: _of_all(records, "recut_from") for side, records in runs.items()},
+        interventions={side: _of_all(records, "intervention") for side, records in runs.items()},
+        unknown=[field for field in MUST_AGREE if all(r.context.get(field) is None for r in every)],
+    )
 
 
-def mean_curve(records: Sequence[Record]) -> list[dict[str, Any]]:
+def mean_curve(records: Sequence[Record]) -> list[BudgetPoint]:
     """`Record.curve`, averaged over the runs of one side."""
     return [
-        {key: point[0][key] if key == "budget" else float(np.mean([run[key] for run in point])) for key in point[0]}
+        BudgetPoint(
+            budget=point[0].budget,
+            accuracy=float(np.mean([run.accuracy for run in point])),
+            mean_tokens=float(np.mean([run.mean_tokens for run in point])),
+            truncation_rate=float(np.mean([run.truncation_rate for run in point])),
+        )
         for point in zip(*(record.curve() for record in records), strict=True)
     ]
 
 
-def per_seed(records: Sequence[Record]) -> list[dict[str, Any]]:
+def per_seed(records: Sequence[Record]) -> list[SeedNumbers]:
     """Name, seed, accuracy, mean tokens and truncation of every run of one side."""
     return [
-        {
-            "name": record.name,
-            "seed": record.context.get("seed"),
-            "accuracy": accuracy(record.correct),
-            "mean_tokens": mean_tokens(record.num_tokens),
-            "truncation_rate": truncation_rate(record.finished),
-        }
+        SeedNumbers(
+            name=record.name,
+            seed=record.context.get("seed"),
+            accuracy=accuracy(record.correct),
+            mean_tokens=mean_tokens(record.num_tokens),
+            truncation_rate=truncation_rate(record.finished),
+        )
         for record in records
     ]
 
@@ -339,10 +379,14 @@ def per_seed(records: Sequence[Record]) -> list[dict[str, Any]]:
 def side_of(records: Sequence[Record]) -> Side:
     """The runs of one side as arrays; their problems must stand in one order."""
     sides = [record._side for record in records]
-    return Side(*([getattr(side, name)[0] for side in sides] for name in ("correct", "finished", "num_tokens")))
+    return Side(
+        [side.correct[0] for side in sides],
+        [side.finished[0] for side in sides],
+        [side.num_tokens[0] for side in sides],
+    )
 
 
-def _of_all(records: Sequence[Record], field: str) -> Any:
+def _of_all(records: Sequence[Record], field: str) -> JsonValue:
     """A context field of one side: its value, or the list of values where the runs differ."""
     values = [record.context.get(field) for record in records]
     return values[0] if all(value == values[0] for value in values) else values
@@ -372,7 +416,7 @@ def in_one_order(records: Sequence[Record]) -> list[Record]:
     return moved
 
 
-def _checked_texts(values: Any, name: str, problems: int) -> list[str]:
+def _checked_texts(values: object, name: str, problems: int) -> list[str]:
     if isinstance(values, str) or not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
         raise InputError(f"{name} is {values!r}; give one text per problem")
     if len(values) != problems:
@@ -380,14 +424,14 @@ def _checked_texts(values: Any, name: str, problems: int) -> list[str]:
     return list(values)
 
 
-def _checked_context(context: Any, longest: int) -> dict[str, Any]:
+def _checked_context(context: object, longest: int) -> JsonObject:
     if not isinstance(context, Mapping):
         raise InputError(f"context is {context!r}; give a mapping with the cap and all else the numbers depend on")
     if "cap" not in context:
         raise InputError("context has no 'cap'; a length without its cap cannot be compared with any other")
     try:
         # What JSON gives back, so that a loaded record equals the saved one.
-        kept: dict[str, Any] = json.loads(json.dumps(dict(context), allow_nan=False))
+        kept: JsonObject = json.loads(json.dumps(dict(context), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise InputError(f"context cannot be written as JSON ({error}); use text, numbers and lists") from error
     cap = kept["cap"]

@@ -23,19 +23,21 @@ def summarise(
     records = {path.stem: Record.load(path) for path in sorted((folder / RECORDS).glob("[!.]*.json"))}
     summaries = {name: record.summary(seed=seed) for name, record in records.items()}
     before, after = summaries["before"], summaries["after"]
+    shown = {name: found.to_dict() for name, found in summaries.items()}
+    greedy = compare(records["before-greedy"], records["after-greedy"], seed=seed, allow=("model",))
     outcome: dict[str, Any] = {
-        "before": before,
-        "after": after,
-        "before_greedy": summaries["before-greedy"],
-        "after_greedy": summaries["after-greedy"],
-        "controls": {n.removeprefix("control-"): s for n, s in summaries.items() if n.startswith("control-")},
-        "apart": {n: s for n, s in summaries.items() if n not in MAIN and not n.startswith("control-")},
-        "difference": compare(records["before"], records["after"], seed=seed, allow=("model",)),
-        "difference_greedy": compare(records["before-greedy"], records["after-greedy"], seed=seed, allow=("model",)),
-        "tokens_saved": 1 - after["mean_tokens"] / before["mean_tokens"],
+        "before": shown["before"],
+        "after": shown["after"],
+        "before_greedy": shown["before-greedy"],
+        "after_greedy": shown["after-greedy"],
+        "controls": {n.removeprefix("control-"): s for n, s in shown.items() if n.startswith("control-")},
+        "apart": {n: s for n, s in shown.items() if n not in MAIN and not n.startswith("control-")},
+        "difference": compare(records["before"], records["after"], seed=seed, allow=("model",)).to_dict(),
+        "difference_greedy": greedy.to_dict(),
+        "tokens_saved": 1 - after.mean_tokens / before.mean_tokens,
         "levels_apart": levels_apart or [],
     }
     if oracle_tokens is not None:
         outcome["oracle_tokens"] = oracle_tokens
-        outcome["removable_share"] = removable_share(before["mean_tokens"], after["mean_tokens"], oracle_tokens)
+        outcome["removable_share"] = removable_share(before.mean_tokens, after.mean_tokens, oracle_tokens)
     return outcome

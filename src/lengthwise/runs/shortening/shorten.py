@@ -90,7 +90,7 @@ def shorten(
     sha_after = weights_sha(policy.model)
     if not (job.out / MODEL).is_dir():
         save_policy(policy, job.out / MODEL)
-    budget = max(1, round(after[""].summary(seed=job.train.seed)["mean_tokens"]))
+    budget = max(1, round(float(after[""].tokens.mean())))
     before[""].recut(budget).save(job.out / RECORDS / "control-cut.json")
     _write_samples(job.out, eval_problems)
     outcome = summarise(job.out, seed=job.train.seed, oracle_tokens=oracle_tokens, levels_apart=levels_apart)
