@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lengthwise.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 STRETCHED = ("linear", "dynamic", "yarn")
 """RoPE types that reach S L0 whether the config's length is L0 or S L0; all others reach the length as it is."""
 
 
-def reach(config: Any) -> int | None:
+def reach(config: PreTrainedConfig) -> int | None:
     """Tokens, prompt and response together, that a model may be given; None where its config names no bound.
 
     max_position_embeddings N. Where the rotation stretches a trained context L0 by a factor S (linear, dynamic, yarn)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lengthwise.errors import InputError
 from lengthwise.optional_imports import importing
@@ -34,7 +33,7 @@ class Defect:
     detail: str = ""
 
 
-def read_rows(path_or_name: str | Path, *, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def read_rows(path_or_name: str | Path, *, columns: Sequence[str] | None = None) -> list[dict[str, object]]:
     """Read all rows of a data source as dictionaries.
 
     ``path_or_name``: a ``.jsonl``, ``.json`` (a list, or ``{"data": [...]}``) or ``.parquet`` file (extra
@@ -64,7 +63,7 @@ def read_rows(path_or_name: str | Path, *, columns: Sequence[str] | None = None)
     return require_columns(rows, columns, str(path_or_name))
 
 
-def stream_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | Defect]]:
+def stream_rows(path: str | Path) -> Iterator[tuple[int, dict[str, object] | Defect]]:
     """Read a file row by row: ``(number, row or defect)``, numbers counted from 1.
 
     ``.jsonl`` and ``.jsonl.gz`` files of any size are read line by line and the number is the line's; blank lines
@@ -87,7 +86,7 @@ def stream_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | Defect
     return ((number, row if isinstance(row, dict) else _no_object(row)) for number, row in enumerate(rows, 1))
 
 
-def require_columns(rows: Sequence[Any], needed: Sequence[str], source: str) -> list[dict[str, Any]]:
+def require_columns(rows: Sequence[object], needed: Sequence[str], source: str) -> list[dict[str, object]]:
     """Check that every row is an object holding each needed column with a value, and return the rows.
 
     A value is missing when it is ``None``, text of blanks only, or an empty list. Rows are counted from 1.
@@ -108,19 +107,21 @@ def require_columns(rows: Sequence[Any], needed: Sequence[str], source: str) -> 
     return checked
 
 
-def _checked_rows(rows: Sequence[Any], source: str) -> list[dict[str, Any]]:
+def _checked_rows(rows: Sequence[object], source: str) -> list[dict[str, object]]:
     if not rows:
         raise InputError(f"{source} holds no rows; give a file with at least one problem")
+    checked = []
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise InputError(
                 f"{source}, row {number}: {_start(str(row))} is a {type(row).__name__}, not an object; "
                 'write one {"column": value} object per row'
             )
-    return list(rows)
+        checked.append(row)
+    return checked
 
 
-def _stream_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | Defect]]:
+def _stream_lines(path: Path) -> Iterator[tuple[int, dict[str, object] | Defect]]:
     number = 0
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         while True:
@@ -144,7 +145,7 @@ def _stream_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | Defect]]:
                 yield number, _parse_line(line)
 
 
-def _parse_line(line: bytes) -> dict[str, Any] | Defect:
+def _parse_line(line: bytes) -> dict[str, object] | Defect:
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -156,11 +157,11 @@ def _parse_line(line: bytes) -> dict[str, Any] | Defect:
     return row if isinstance(row, dict) else _no_object(row)
 
 
-def _no_object(row: Any) -> Defect:
+def _no_object(row: object) -> Defect:
     return Defect("not an object", f"{_start(str(row))} is a {type(row).__name__}")
 
 
-def _read_file(path: Path) -> list[Any]:
+def _read_file(path: Path) -> list[object]:
     if path.suffix not in FILE_KINDS:
         raise InputError(f"{path} ends in {path.suffix!r}; the kinds read are {_listed(FILE_KINDS)}")
     if path.stat().st_size == 0:
@@ -174,8 +175,8 @@ def _read_file(path: Path) -> list[Any]:
     return _parse_jsonl(text, path) if path.suffix == ".jsonl" else _parse_json(text, path)
 
 
-def _parse_jsonl(text: str, path: Path) -> list[Any]:
-    rows = []
+def _parse_jsonl(text: str, path: Path) -> list[object]:
+    rows: list[object] = []
     # Not splitlines(): JSON strings may hold U+2028 and the like, which end no line of a JSONL file.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -195,7 +196,7 @@ def _parse_jsonl(text: str, path: Path) -> list[Any]:
     return rows
 
 
-def _parse_json(text: str, path: Path) -> list[Any]:
+def _parse_json(text: str, path: Path) -> list[object]:
     try:
         value = json.loads(text)
     except UNREADABLE as error:
@@ -216,7 +217,7 @@ def _why(error: Exception) -> str:
     return getattr(error, "msg", None) or str(error)
 
 
-def _read_parquet(path: Path) -> list[Any]:
+def _read_parquet(path: Path) -> list[object]:
     with importing(f"reading {path}", "pyarrow", "parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -224,11 +225,11 @@ def _read_parquet(path: Path) -> list[Any]:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
         raise InputError(f"{path} is not a Parquet file ({error}); check how it was written") from error
-    rows: list[Any] = table.to_pylist()
+    rows: list[object] = table.to_pylist()
     return rows
 
 
-def _read_dataset(name: str) -> list[Any]:
+def _read_dataset(name: str) -> list[object]:
     dataset, _, rest = name.partition(":")
     config, _, split = rest.rpartition(":")
     if not dataset or not split:
@@ -249,7 +250,7 @@ def _looks_like_path(path_or_name: str | Path) -> bool:
     return isinstance(path_or_name, Path) or text.endswith(FILE_KINDS) or text.startswith((".", "/", "~"))
 
 
-def _is_empty(value: Any) -> bool:
+def _is_empty(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip()) or value == []
 
 
@@ -258,5 +259,5 @@ def _start(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
-def _listed(names: Any) -> str:
+def _listed(names: Iterable[object]) -> str:
     return ", ".join(str(name) for name in names)

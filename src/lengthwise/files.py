@@ -25,7 +25,7 @@ def atomic_write_text(path: str | Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def atomic_write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
+def atomic_write_json(path: str | Path, value: object, *, indent: int | None = 2) -> None:
     """Write one JSON document atomically; NaN and infinity are refused, JSON has no word for them."""
     atomic_write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
 

@@ -13,10 +13,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lengthwise.errors import InputError, LengthwiseError
 from lengthwise.files import read_json
+from lengthwise.json_types import JsonObject
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 TOKENIZER_FILES = (
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.tiktoken",
@@ -48,7 +54,7 @@ def check_folder(folder: str | Path) -> Path:
     return path
 
 
-def read_config(folder: str | Path, *, trust_remote_code: bool = False) -> Any:
+def read_config(folder: str | Path, *, trust_remote_code: bool = False) -> PreTrainedConfig:
     """The model's config; no weights are read.
 
     Raises:
@@ -61,7 +67,7 @@ def read_config(folder: str | Path, *, trust_remote_code: bool = False) -> Any:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
-def read_generation_config(folder: str | Path) -> Any:
+def read_generation_config(folder: str | Path) -> GenerationConfig | None:
     """The folder's generation settings; None where it has none."""
     from transformers import GenerationConfig
 
@@ -71,7 +77,7 @@ def read_generation_config(folder: str | Path) -> Any:
         return GenerationConfig.from_pretrained(folder)
 
 
-def load_tokenizer(folder: str | Path, *, name: str = "model", trust_remote_code: bool = False) -> Any:
+def load_tokenizer(folder: str | Path, *, name: str = "model", trust_remote_code: bool = False) -> Tokenizer:
     """The tokenizer of a folder; `name` is what errors call the folder.
 
     Raises:
@@ -92,7 +98,7 @@ def load_tokenizer(folder: str | Path, *, name: str = "model", trust_remote_code
     return tokenizer
 
 
-def load_model(folder: str | Path, *, dtype: Any, trust_remote_code: bool = False) -> Any:
+def load_model(folder: str | Path, *, dtype: torch.dtype | str, trust_remote_code: bool = False) -> PreTrainedModel:
     """The causal language model of a folder, on the CPU with weights in `dtype`; safetensors only.
 
     Raises:
@@ -107,7 +113,7 @@ def load_model(folder: str | Path, *, dtype: Any, trust_remote_code: bool = Fals
         )
 
 
-def empty_model(config: Any, *, trust_remote_code: bool = False) -> Any:
+def empty_model(config: PreTrainedConfig, *, trust_remote_code: bool = False) -> PreTrainedModel:
     """The model that a config describes, without weights (on the meta device).
 
     Raises:
@@ -120,7 +126,7 @@ def empty_model(config: Any, *, trust_remote_code: bool = False) -> Any:
         return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
 
 
-def stored_config(folder: Path) -> dict[str, Any]:
+def stored_config(folder: Path) -> JsonObject:
     """A folder's config.json as it stands there.
 
     Raises:
@@ -135,28 +141,30 @@ def stored_config(folder: Path) -> dict[str, Any]:
 def folder_dtype(folder: Path) -> str:
     """What a folder's numbers are, as torch names it: by its config, else by most of its weights."""
     stored = stored_config(folder)
-    for part in (stored, stored.get("text_config") or {}):
+    for part in (stored, stored.get("text_config")):
+        if not isinstance(part, dict):
+            continue
         named = part.get("dtype") or part.get("torch_dtype")
         if isinstance(named, str) and named != "auto":
             return named.removeprefix("torch.")
     sizes: Counter[str] = Counter()
     for file in sorted(folder.glob("model*.safetensors")):
-        for entry in _header(file).values():
-            sizes[entry["dtype"]] += math.prod(entry["shape"])
+        for code, size in _formats(file):
+            sizes[code] += size
     floating = [(size, code) for code, size in sizes.items() if code in FLOATING]
     return FLOATING[max(floating)[1]] if floating else "float32"
 
 
-def _header(file: Path) -> dict[str, Any]:
-    """What a safetensors file says of its tensors."""
+def _formats(file: Path) -> list[tuple[str, int]]:
+    """Format and numbers of every tensor of a safetensors file."""
     from safetensors import safe_open
 
     with _told(f"{file} cannot be read", False), safe_open(file, "pt") as opened:
-        parts = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
-        return {name: {"dtype": part.get_dtype(), "shape": part.get_shape()} for name, part in parts.items()}
+        parts = [opened.get_slice(name) for name in opened.keys()]  # noqa: SIM118
+        return [(part.get_dtype(), math.prod(part.get_shape())) for part in parts]
 
 
-def read_words(folder: str | Path, *, trust_remote_code: bool = False) -> tuple[Any, Any]:
+def read_words(folder: str | Path, *, trust_remote_code: bool = False) -> tuple[PreTrainedConfig, Tokenizer]:
     """Config and tokenizer of a model's folder, which must belong together; no weights are read.
 
     Raises:
@@ -170,7 +178,7 @@ def read_words(folder: str | Path, *, trust_remote_code: bool = False) -> tuple[
     return config, tokenizer
 
 
-def check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
+def check_vocabulary(model: PreTrainedModel, tokenizer: Tokenizer, name: str) -> None:
     """Refuse a tokenizer with ids that the model has no embedding for, before a forward pass ends on one.
 
     Some models leave special tokens without an embedding because they never occur (Gemma 3's image token): such a
@@ -185,7 +193,7 @@ def check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
     if not beyond:
         return
 
-    def refuse(_: Any, args: tuple[Any, ...]) -> None:
+    def refuse(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         largest = int(args[0].max()) if args and args[0].numel() else 0
         if largest >= rows:
             raise _no_embedding(name, rows, f"a text here needs its id {largest} ({beyond.get(largest)!r})")
@@ -193,7 +201,7 @@ def check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
     embedding.register_forward_pre_hook(refuse)
 
 
-def _beyond(tokenizer: Any, rows: int, name: str) -> dict[int, str]:
+def _beyond(tokenizer: Tokenizer, rows: int, name: str) -> dict[int, str]:
     """Special tokens beyond an embedding of so many rows, by id; any other one is refused."""
     beyond = {number: token for token, number in tokenizer.get_vocab().items() if number >= rows}
     used = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
@@ -254,7 +262,7 @@ def copy_tokenizer(source: Path, target: Path) -> None:
         shutil.copyfile(file, copy)
 
 
-def save_tokenizer(tokenizer: Any, source: Path, target: Path, *, trust_remote_code: bool = False) -> None:
+def save_tokenizer(tokenizer: Tokenizer, source: Path, target: Path, *, trust_remote_code: bool = False) -> None:
     """Put a tokenizer that came from the folder `source` into `target`.
 
     The files of `source` are copied byte for byte, so that readers see the tokenizer that the model was trained with;
@@ -266,7 +274,7 @@ def save_tokenizer(tokenizer: Any, source: Path, target: Path, *, trust_remote_c
         tokenizer.save_pretrained(target)
 
 
-def _traits(tokenizer: Any) -> tuple[Any, ...]:
+def _traits(tokenizer: Tokenizer) -> tuple[object, ...]:
     """What makes a tokenizer another one; how it pads and how long it lets a text be are no part of it."""
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     core = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else {}

@@ -19,12 +19,12 @@ def check_targets(settings: Command) -> None:
     values = settings.flat()
     for key, entry in settings.entries().items():
         path, target = values[key], entry.facts.writes
-        if target is None or path is None:
+        if target is None or not isinstance(path, (str, Path)):
             continue
         if target in ("folder", "whole folder"):
             check_folder_target(key, path, replaced=target == "whole folder")
             continue
-        for file in (path, path.with_suffix(".png")) if target == "page" else (path,):
+        for file in (path, Path(path).with_suffix(".png")) if target == "page" else (path,):
             check_file_target(key, file)
 
 

@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lengthwise.config.failures import SettingError
 from lengthwise.config.renames import renamed
@@ -21,7 +21,7 @@ class Need:
     """
 
     names: tuple[str, ...]
-    met: Callable[[Mapping[str, Any]], bool]
+    met: Callable[[Mapping[str, object]], bool]
     otherwise: str
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
+
+from lengthwise.json_types import JsonObject
 
 if TYPE_CHECKING:
     from lengthwise.config.settings import Settings
@@ -20,7 +22,8 @@ REQUIRED = ...
 Target = Literal["folder", "whole folder", "file", "page"]
 """What a setting names that is written: a folder that is filled, or one that appears whole; a file, or a page with a
 picture of the same name beside it."""
-SAME: Any = object()
+Group = TypeVar("Group", bound="Settings")
+SAME = object()
 """The default that a setting has where it is defined."""
 
 
@@ -40,20 +43,20 @@ class Facts:
     metavar: str | None = None
     positional: bool = False
     commas: bool = False
-    read: Callable[[Any], Any] | None = None
+    read: Callable[[object], object] | None = None
     hidden: bool = False
     transient: bool = False
     writes: Target | None = None
     defined: bool = True
 
-    def __call__(self, schema: dict[str, Any]) -> None:
+    def __call__(self, schema: JsonObject) -> None:
         """What pydantic asks for when it writes a JSON schema: the help and the bounds."""
         bounds = {"minimum": self.ge, "exclusiveMinimum": self.gt, "maximum": self.le, "exclusiveMaximum": self.lt}
         schema["description"] = self.help
         schema.update({name: bound for name, bound in bounds.items() if bound is not None})
 
 
-def setting(default: Any = REQUIRED, *, help: str, **facts: Any) -> Any:  # noqa: A002
+def setting(default: object = REQUIRED, *, help: str, **facts: Any) -> Any:  # noqa: A002
     """A field of a `Settings` class: the one definition of a setting.
 
     Its type is the annotation: bool, int, float, str, Path, a Literal, a tuple of one of them, and unions with None or
@@ -67,7 +70,7 @@ def setting(default: Any = REQUIRED, *, help: str, **facts: Any) -> Any:  # noqa
     return _field(default, Facts(help=help, **facts))
 
 
-def again(owner: type[Settings], name: str, default: Any = SAME, **changes: Any) -> Any:
+def again(owner: type[Settings], name: str, default: object = SAME, **changes: Any) -> Any:
     """A setting that ``owner`` defines, with another default where one is given, and with the facts that change."""
     info = owner.model_fields[name]
     facts = facts_of(info)
@@ -77,7 +80,7 @@ def again(owner: type[Settings], name: str, default: Any = SAME, **changes: Any)
     return _field(info.default if default is SAME else default, facts)
 
 
-def group(kind: type[Settings]) -> Any:
+def group(kind: type[Group]) -> Group:
     """A field that holds a group of settings, by default with all of the group's own defaults."""
     return Field(default_factory=kind)
 
@@ -90,5 +93,5 @@ def facts_of(info: FieldInfo) -> Facts:
     return facts
 
 
-def _field(default: Any, facts: Facts) -> Any:
+def _field(default: object, facts: Facts) -> Any:
     return Field(default, json_schema_extra=facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -32,7 +32,7 @@ class Entry:
         return "--" + self.key.replace("_", "-")
 
     @property
-    def annotation(self) -> Any:
+    def annotation(self) -> object:
         """Its type."""
         return self.info.annotation
 
@@ -42,7 +42,7 @@ class Entry:
         return self.info.is_required()
 
     @property
-    def default(self) -> Any:
+    def default(self) -> object:
         """Its value where it is not given; None for one that is required."""
         return None if self.required else self.info.default
 
@@ -61,7 +61,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
     panel: ClassVar[str] = "Method"
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **given: object) -> None:
         fields = type(self).model_fields
         read = {
             name: values.from_value(value, fields[name].annotation, facts_of(fields[name]))
@@ -153,7 +153,7 @@ class Settings(BaseModel):
         """The error for a name that is no setting of this class."""
         return unknown(key, cls.entries(), cls.label())
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> dict[str, object]:
         """Every value by its flat key, as Python holds it."""
         return {
             key: getattr(self if entry.group is None else getattr(self, entry.group), entry.attribute)

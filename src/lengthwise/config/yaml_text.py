@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
@@ -39,10 +38,10 @@ class YamlError(ConfigError):
 class _Reader:
     """Values out of a parser's events, and the line of every name."""
 
-    events: Iterator[Any]
+    events: Iterator[yaml.Event]
     lines: dict[str, int]
 
-    def value(self, event: Any, depth: int = 0) -> object:
+    def value(self, event: yaml.Event, depth: int = 0) -> object:
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             raise YamlError(f"{event.anchor} is an anchor, which is not taken; write the value out", line)
@@ -93,7 +92,7 @@ def read(text: str) -> tuple[object, dict[str, int]]:
     return (documents[0] if documents else None), lines
 
 
-def _said(error: Any, text: str) -> YamlError:
+def _said(error: yaml.YAMLError, text: str) -> YamlError:
     """A parser's error in one line; a character that is not allowed has a place in place of a mark."""
     mark = getattr(error, "problem_mark", None)
     if mark is not None:

@@ -31,7 +31,7 @@ def harmful_rows(path: Path) -> list[tuple[str, str]]:
     pairs = []
     for number, row in enumerate(rows, start=1):
         if "instruction" in row and "output" in row:
-            prompt = "\n".join(part for part in (row["instruction"], row.get("input")) if part)
+            prompt = "\n".join(str(part) for part in (row["instruction"], row.get("input")) if part)
             row = {"prompt": prompt, "response": row["output"], **row}
         require_columns([row], ("prompt", "response"), str(path))
         if _harmful(row, number, path):

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from lengthwise.config.command import Command, Need
 from lengthwise.config.commands.evaluation import SERVER_NEEDS, draws
@@ -32,12 +31,16 @@ def read_json_options(given: object) -> object:
     return read_options(given)
 
 
-def _has_data(given: Mapping[str, Any]) -> bool:
+def _has_data(given: Mapping[str, object]) -> bool:
     return given["data"] is not None
 
 
-def _any_task(*tasks: str) -> Callable[[Mapping[str, Any]], bool]:
-    return lambda given: not set(tasks).isdisjoint(given["tasks"])
+def _any_task(*tasks: str) -> Callable[[Mapping[str, object]], bool]:
+    def asked(given: Mapping[str, object]) -> bool:
+        named = given["tasks"]
+        return isinstance(named, tuple) and not set(tasks).isdisjoint(named)
+
+    return asked
 
 
 class GenerateSettings(Command):

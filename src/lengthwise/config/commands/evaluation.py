@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lengthwise.config.command import Command, Need
 from lengthwise.config.definition import again, group, setting
@@ -26,12 +25,12 @@ SERVER_NEEDS = (
 """What only a server has, and what only a model that is loaded here."""
 
 
-def draws(given: Mapping[str, Any]) -> bool:
+def draws(given: Mapping[str, object]) -> bool:
     """Whether tokens are drawn, and not the likeliest one taken."""
     return bool(given["temperature"] != 0)
 
 
-def _unlike_samples(given: Mapping[str, Any]) -> bool:
+def _unlike_samples(given: Mapping[str, object]) -> bool:
     """Whether samples of a problem may differ, or there is one of each."""
     return draws(given) or given["endpoint"] is not None or (given["samples"] == 1 and given["short_of"] is None)
 

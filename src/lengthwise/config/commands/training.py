@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from lengthwise.config.command import Command, Need
 from lengthwise.config.definition import again, group, setting
@@ -38,7 +38,7 @@ PADDED = (
 )
 
 
-def _outside_of_the_lab(given: Mapping[str, Any]) -> bool:
+def _outside_of_the_lab(given: Mapping[str, object]) -> bool:
     return not str(given["model"] if given["data"] is None else given["data"]).startswith(LAB)
 
 

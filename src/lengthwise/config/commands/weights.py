@@ -74,7 +74,7 @@ class RepairSettings(Command):
         ),
         Need(
             ("seed",),
-            lambda given: given["judge"] is not None or "random" in (given["control"] or ""),
+            lambda given: given["judge"] is not None or "random" in str(given["control"]),
             "without a random control to draw",
         ),
     )

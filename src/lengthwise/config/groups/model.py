@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, TypedDict
 from urllib.parse import urlsplit
 
 from lengthwise.config.definition import again, setting
@@ -43,6 +43,14 @@ class TrainingDevice(Device):
     dtype: ComputeDtype = again(TrainingRuntime, "dtype")
 
 
+class LambdaOptions(TypedDict, total=False):
+    """Options of `lambda_attention`, those that were given."""
+
+    rule: str
+    n_global: int
+    window: int
+
+
 class LambdaWindow(Settings):
     """Reading and writing without end, in constant memory: start tokens and a window of the last ones."""
 
@@ -65,10 +73,16 @@ class LambdaWindow(Settings):
             raise ConfigError(f"{', '.join(self.options)} is set without --lambda; give --lambda too")
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> LambdaOptions:
         """What was given for `lambda_attention`."""
-        named = {"rule": self.lambda_rule, "n_global": self.n_global, "window": self.window}
-        return {name: value for name, value in named.items() if value is not None}
+        found: LambdaOptions = {}
+        if self.lambda_rule is not None:
+            found["rule"] = self.lambda_rule
+        if self.n_global is not None:
+            found["n_global"] = self.n_global
+        if self.window is not None:
+            found["window"] = self.window
+        return found
 
 
 class EndpointOptions(Settings):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from lengthwise.config.definition import again, setting
 from lengthwise.config.groups.common import Common
@@ -51,15 +51,15 @@ class Sampling(Settings):
             raise ConfigError("cap is not given; name the most response tokens")
         return self.cap
 
-    def context(self) -> dict[str, Any]:
+    def context(self) -> dict[str, object]:
         """JSON-ready, as records have it; ``stop_repeats`` only where it is on."""
         found = {name: getattr(self, name) for name in IN_RECORDS}
         return found if self.stop_repeats else {name: found[name] for name in IN_RECORDS[:-1]}
 
     @classmethod
-    def of(cls, context: Mapping[str, Any], **changes: Any) -> Self:
+    def of(cls, context: Mapping[str, object], **changes: object) -> Self:
         """The sampling of a record's context, with changes."""
-        return cls(**{name: context[name] for name in IN_RECORDS if name in context} | changes)
+        return cls.from_dict({name: context[name] for name in IN_RECORDS if name in context} | changes)
 
 
 class Intervention(Settings):
@@ -107,7 +107,7 @@ class Intervention(Settings):
         """Most tokens after the answer was asked for."""
         return self.answer_tokens or ANSWER_TOKENS
 
-    def context(self) -> dict[str, Any] | None:
+    def context(self) -> dict[str, object] | None:
         """What is done, as records have it; None for nothing."""
         found = {name: value for name, value in self.flat().items() if value}
         if self.forces:

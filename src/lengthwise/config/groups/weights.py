@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lengthwise.config.definition import again, setting
 from lengthwise.config.groups.common import Common
@@ -48,7 +48,7 @@ class MergeMethod(Settings):
     extrapolate: bool = setting(False, help="Allow a t of slerp outside of 0 to 1.")
     normalize: bool = setting(True, help="Divide by the weights' sum (linear, ties).")
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         """The options that were given, as `build_merge` takes them."""
         found = self.changed()
         return {name: found[name] for name in MERGE_OPTIONS if name in found}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,20 +104,34 @@ def read_longchat(path: str | Path, tokenizer: Tokenizer, *, template: Template 
     """
     needed = ("prompt", "expected_number", "random_idx", "num_lines")
     rows = require_columns(read_rows(path), needed, str(path))
-    prompts = [template(row["prompt"]) for row in rows]
+    prompts = [template(str(row["prompt"])) for row in rows]
     made = []
     for number, (row, prompt, count) in enumerate(
         zip(rows, prompts, count_tokens(tokenizer, prompts, special=True), strict=True), 1
     ):
         try:
-            (key, index), lines, answer = row["random_idx"], int(row["num_lines"]), int(row["expected_number"])
-            place = int(index) / max(1, lines - 1)
+            key, place, lines, answer = _condition(row)
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"{path}, row {number} is no LongChat row ({error}); give a file of its lines task"
             ) from error
         made.append(TaskRow("lines", prompt, str(answer), count, None, None, place, {"lines": lines, "key": key}))
     return made
+
+
+def _condition(row: Mapping[str, object]) -> tuple[object, float, int, int]:
+    """Key, place among the lines from 0 to 1, lines and answer of a LongChat row; a TypeError or ValueError if none."""
+    pair, lines = row["random_idx"], _whole(row["num_lines"])
+    if not isinstance(pair, list):
+        raise TypeError(f"random_idx is {pair!r}")
+    key, index = pair
+    return key, _whole(index) / max(1, lines - 1), lines, _whole(row["expected_number"])
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, (int, float, str)):
+        raise TypeError(f"{value!r} is no number")
+    return int(value)
 
 
 def _fitted(

@@ -73,7 +73,10 @@ def read_released(path: str | Path, tokenizer: Tokenizer, *, task: str, template
     made = []
     for number, row in enumerate(rows, 1):
         try:
-            prompt, answer = (str(turn["value"]) for turn in row["conversations"][:2])
+            turns = row["conversations"]
+            if not isinstance(turns, list):
+                raise TypeError(f"it is {turns!r}")
+            prompt, answer = (str(turn["value"]) for turn in turns[:2])
         except (TypeError, KeyError, ValueError) as error:
             raise InputError(f"{path}, row {number}: conversations holds no prompt and answer ({error!r})") from error
         _refuse_blank(answer)

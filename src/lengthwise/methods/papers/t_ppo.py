@@ -82,8 +82,8 @@ def ppo(options: PpoOptions) -> Method:
 
 
 def _windowed(options: TPpoOptions) -> Method:
-    given, cap = options.flat(), options.cap
-    windows = Windows(**{part.name: given[part.name] for part in fields(Windows)})
+    cap = options.cap
+    windows = Windows(**{part.name: getattr(options, part.name) for part in fields(Windows)})
     return Method(
         windows=windows,
         cap=lambda step, state: constant_cap(step, cap=cap),
