@@ -234,8 +234,8 @@ def test_a_penalty_without_mixed_groups_is_said(tmp_path):
     seen: list = []
     with pytest.warns(LengthwiseWarning, match="no group is mixed, so rewards differ by length alone"):
         tiny.trainer(
-            tmp_path, method=replace(method, reward=lambda r, s: 1 - 0.3 * r.num_tokens / 9), practice=practice,
-            net=tiny.model(), steps=6, lr=1e-5,
+            tmp_path, method=replace(method, reward=lambda r, s: 1 - 0.3 * r.num_tokens / 9, gate=None),
+            practice=practice, net=tiny.model(), steps=6, lr=1e-5,
         ).train(seen.append)  # fmt: skip
     assert all(row["length_alone"] > 0 for row in seen)
 

@@ -69,7 +69,7 @@ def plan(settings: ExportSettings) -> Plan:
         InputError: a model or data that cannot be read.
         UnsupportedModelError: rotary factors that would switch within a batch.
     """
-    options, trusted = read_own_options(settings.method, settings.option), settings.trust_remote_code
+    options, trusted = read_own_options(settings.method, settings.option, settings.gate), settings.trust_remote_code
     check_used(settings.method, build_method(settings.method, cap=settings.cap, **options), settings.training)
     method = chosen(settings.engine, settings.method, options, settings.cap)
     folder = model_folder(settings.model)

@@ -44,13 +44,14 @@ def _list(*, as_json: bool) -> None:
     found = [describe(name) for name in METHODS]
     if as_json:
         print_json(
-            {one.name: {"summary": one.summary, "paper": one.paper,
+            {one.name: {"summary": one.summary, "paper": one.paper, "pays_wrong_by_length": one.pays_wrong,
                         "options": {name: option.default for name, option in one.options.items()}} for one in found}
         )  # fmt: skip
         return
     for one in found:
         out.print(Text.assemble((one.name, "bold"), f"  {one.summary}"), soft_wrap=True)
         out.print(f"    {one.paper}", soft_wrap=True, markup=False)
+        out.print(f"    pays wrong answers by length: {_wrong(one)}", soft_wrap=True, markup=False)
         options = ", ".join(f"{name}={_default(option)}" for name, option in one.options.items())
         out.print(f"    --option: {options}", soft_wrap=True, markup=False)
     out.print("`lengthwise methods NAME` says all of one.", soft_wrap=True, markup=False)
@@ -91,10 +92,26 @@ def _facts(found: Description) -> list[tuple[str, str]]:
         ("knob that compare sweeps", swept),
         ("moving cap", _yes(found.no_moving_cap)),
         ("importance weights", _yes(found.no_importance_weights)),
-        ("gate", found.gate or "none of its own"),
+        ("gate", _gate(found)),
+        ("pays wrong answers by length", _wrong(found)),
         *([("stages", ", ".join(found.stages))] if found.stages else []),
         *((f"in {engine}", said) for engine, said in found.engines.items()),
     ]
+
+
+def _gate(found: Description) -> str:
+    if found.gate is None:
+        return "no length term, so nothing for a gate to keep back"
+    return f"{found.gate}, unless --gate names another"
+
+
+def _wrong(found: Description) -> str:
+    """Whether it pays wrong answers by length, and which of two it then pays more."""
+    if found.wrong_by_length is None:
+        return "no"
+    if not found.pays_wrong:
+        return f"no, by its gate; with --gate none {found.wrong_by_length}"
+    return f"yes: {found.wrong_by_length}" + ("" if found.gate is None else "; --gate keeps that back")
 
 
 def _yes(why_not: str | None) -> str:

@@ -15,6 +15,7 @@ from lengthwise.config.groups.training import Training
 from lengthwise.engine.backends.protocol import Backend
 from lengthwise.engine.batches import OBSERVE_STAGE, Collected, Task, collect, nothing_kept, step_generator
 from lengthwise.engine.extra_losses import Resolved
+from lengthwise.engine.gates import own_metrics
 from lengthwise.engine.log_probabilities import Scorer
 from lengthwise.engine.method import Method, finite
 from lengthwise.engine.rollout_metrics import drawn_metrics, fingerprint, rollout_metrics
@@ -130,14 +131,15 @@ class GroupLearner:
         with self.compute():
             stats = self._update(found, advantages, run)
         moved = sum(abs(a - b) for a, b in zip(before, fingerprint(self.parameters), strict=True))
-        run.method = method.update_state(run.method, found.drawn)
         metrics = {
             "cap": batch.cap,
             **rollout_metrics(found, rewards, advantages),
+            **own_metrics(method, found.kept, run.method, advantages),
             **stats,
             "groups_wanted": self.config.prompts,
             "weights_moved": moved,
         }
+        run.method = method.update_state(run.method, found.drawn)
         return Learnt(metrics, judged={})
 
     def _skip(self, batch: GroupBatch, run: TrainingState) -> Learnt:

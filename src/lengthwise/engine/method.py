@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lengthwise.config.groups.model import TrainingRuntime
 from lengthwise.config.groups.training import Adaptation, Training
+from lengthwise.engine.gates import Gate
 from lengthwise.engine.ppo.windows import Windows
 from lengthwise.engine.rollouts import OPTIONAL_FIELDS, Rollouts
 from lengthwise.errors import ConfigError, TrainingError
@@ -216,6 +217,8 @@ class Method(Recipe):
     leaves `LossInputs.advantages` out, so that importance weights, which come through them, are refused.
     `shared(logp, old_logp, mask)` is a fact of the whole mini-batch under the present weights (a KL) that the loss of
     each of its parts is given; it costs a forward pass.
+    `gate` says that the reward has a length term and which rows are paid by it; `reward` is then its `paid`.
+    `measure(rollouts, state, advantages)` gives numbers of the method's own for the step log, of the kept rows.
     `extra_losses` act on the bare prompts of a mini-batch. `kl_coef` and `kl_kind` add a penalty against the starting
     weights. `initial_state` and `update_state` carry memory from batch to batch (JSON values, saved in every
     checkpoint). `observe` watches a fixed set of problems every few steps, before the batch.
@@ -236,6 +239,8 @@ class Method(Recipe):
     keep: Callable[[Rollouts], Tensor] | None = None
     coupling: Literal["row", "group"] = "row"
     takes_advantages: bool = True
+    gate: Gate | None = None
+    measure: Callable[[Rollouts, State, Tensor], Mapping[str, float]] | None = None
     shared: Callable[[Tensor, Tensor, Tensor], Any] | None = None
     extra_losses: tuple[ExtraLoss, ...] = ()
     kl_coef: float = 0.0

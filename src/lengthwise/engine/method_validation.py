@@ -27,6 +27,8 @@ def rehearse(method: Method) -> None:
     advantages = method.advantage(credit, rollouts)
     old_logp = rollouts.logp
     logp = (old_logp * 1.01).requires_grad_()  # no ratio is exactly 1, so the clips are read
+    if method.measure is not None:
+        method.measure(rollouts, state, advantages)
     shared = None if method.shared is None else method.shared(logp.detach(), old_logp, rollouts.train_mask)
     normaliser = method.normaliser(rollouts)
     method.loss(LossInputs(logp, old_logp, advantages, rollouts.train_mask, rollouts, normaliser, shared))
@@ -62,4 +64,5 @@ def _made_up(cap: float) -> Rollouts:
         is_long=places % GROUP_SIZE < GROUP_SIZE // 2,
         obeys=torch.ones_like(finished),
         bare_prompt_ids=torch.zeros(count, 1, dtype=torch.long),
+        thinking_tokens=num_tokens // 2,
     )

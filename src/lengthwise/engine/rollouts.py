@@ -14,8 +14,9 @@ PROMPT_FIELDS = ("prompt_ids", "prompt_mask")
 RESPONSE_FIELDS = ("completion_ids", "mask", "train_mask", "logp", "policy_version")
 ROW_FIELDS = (
     "num_tokens", "finished", "done", "answer_correct", "group_ids", "problem_ids", "cap", "is_long", "obeys",
+    "thinking_tokens",
 )  # fmt: skip
-OPTIONAL_FIELDS = ("is_long", "obeys", "bare_prompt_ids")
+OPTIONAL_FIELDS = ("is_long", "obeys", "bare_prompt_ids", "thinking_tokens")
 NO_TOKEN = -1
 """Padding of `bare_prompt_ids`, on the left."""
 
@@ -35,7 +36,8 @@ class Rollouts:
 
     Optional, for methods that need them: `is_long` bool [B] is the mode that the row's prompt asked for, `obeys`
     bool [B] whether the response opens with that mode's word, `bare_prompt_ids` int [B, Q] the prompt without the
-    method's own words, padded on the left with `NO_TOKEN`.
+    method's own words, padded on the left with `NO_TOKEN`; `thinking_tokens` int [B] how many of the response's tokens
+    are thinking, its closing mark among them.
     """
 
     prompt_ids: Tensor
@@ -55,6 +57,7 @@ class Rollouts:
     is_long: Tensor | None = None
     obeys: Tensor | None = None
     bare_prompt_ids: Tensor | None = None
+    thinking_tokens: Tensor | None = None
 
     def __post_init__(self) -> None:
         rows, width = self.completion_ids.shape

@@ -15,6 +15,7 @@ from lengthwise.engine.backends.transformers_sampler import Sampler
 from lengthwise.engine.batches import Task, check_needs
 from lengthwise.engine.checkpoint import Checkpoints
 from lengthwise.engine.extra_losses import resolve_extras
+from lengthwise.engine.gates import order_warning
 from lengthwise.engine.groups import Compute, GroupCollector, GroupLearner
 from lengthwise.engine.log_probabilities import Scorer
 from lengthwise.engine.method import Method
@@ -144,11 +145,10 @@ class Trainer:
         Raises:
             UnsupportedModelError: the backend refuses the model, or the gap is too large.
         """
-        cap = max(1, round_half_up(self.method.cap(0, self.method.initial_state())))
         with self.compute():
             proof = prove(
                 self.backend, self.scorer, [list(prompt) for prompt in self.task.prompts[:PROOF_PROMPTS]],
-                cap=min(PROOF_TOKENS, cap), temperature=self.config.temperature,
+                cap=min(PROOF_TOKENS, self._cap()), temperature=self.config.temperature,
             )  # fmt: skip
         atomic_write_json(self.folder / PROOF, proof.to_dict())
         return proof
@@ -162,9 +162,9 @@ class Trainer:
             TrainingError: `MOST_SKIPPED` steps in a row were skipped, or all that there are, or a number is not finite.
                 The same call goes on: after skipped steps with the problems that follow.
         """
-        too_long = schedule_warning(self.method.options, self.config.steps)
-        if too_long is not None:
-            warnings.warn(too_long, LengthwiseWarning, stacklevel=2)
+        for text in (schedule_warning(self.method.options, self.config.steps), order_warning(self.method, self._cap())):
+            if text is not None:
+                warnings.warn(text, LengthwiseWarning, stacklevel=2)
         self.run = self.checkpoints.load() or self.run
         if self.run.step:
             self._sync()
@@ -209,6 +209,10 @@ class Trainer:
         found = [] if learnt.judged is None else run.watch.look({**metrics, **learnt.judged})
         metrics["warnings"] = [*learnt.said, *found]
         return metrics
+
+    def _cap(self) -> int:
+        """The cap of the first step."""
+        return max(1, round_half_up(self.method.cap(0, self.method.initial_state())))
 
     def _sync(self) -> None:
         self.backend.sync(self.policy.named_parameters())

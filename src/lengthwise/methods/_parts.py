@@ -104,7 +104,7 @@ class Targeted(Options):
     @classmethod
     def dependent_defaults(cls, given: Mapping[str, object]) -> dict[str, object]:
         """The target is half the cap."""
-        return {"target": part_of(given["cap"], 2)}
+        return {**super().dependent_defaults(given), "target": part_of(given["cap"], 2)}
 
 
 def part_of(cap: object, parts: int) -> int:

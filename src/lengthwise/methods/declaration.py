@@ -112,7 +112,7 @@ class Maker(ABC):
 
     name: str
     knob: Knob | None = None
-    gate: str | None = None
+    wrong: str | None = None
 
     @property
     @abstractmethod
@@ -157,13 +157,13 @@ class Declaration(Maker, Generic[O, R]):
         summary: str,
         knob: Knob | None,
         one_cap: str | None,
-        gate: str | None,
+        wrong: str | None,
         baseline: bool,
     ) -> None:
         functools.update_wrapper(self, make)  # its docstring, name and module are the method's
         self.name, self.kind, self.make = name, kind, make
         self.paper, self.summary, self.knob = paper, summary, knob
-        self.one_cap, self.gate, self.baseline = one_cap, gate, baseline
+        self.one_cap, self.wrong, self.baseline = one_cap, wrong, baseline
         if knob is not None and not {knob.option, *knob.fixed} <= kind.entries().keys():
             raise TypeError(f"the knob of {name} names an option that it has not")
 
@@ -208,19 +208,20 @@ def declare(
     summary: str,
     knob: Knob | None = None,
     one_cap: str | None = None,
-    gate: str | None = None,
+    wrong: str | None = None,
     baseline: bool = False,
 ) -> Callable[[Callable[[O], R]], Declaration[O, R]]:
     """Declare a method; decorates the function that makes it of its options, an instance of ``kind``.
 
     ``paper``: title and arXiv number. ``summary``: what it does, in one line without a period. ``knob``: what
-    `compare` sweeps. ``one_cap``: why its cap may not move, to follow a colon. ``gate``: which answers it pays by
-    length, where it says so. ``baseline``: listed behind the methods that `lengthwise` is about.
+    `compare` sweeps. ``one_cap``: why its cap may not move, to follow a colon. ``wrong``: which of two wrong answers
+    its formula pays more, where it pays them by length. ``baseline``: listed behind the methods that `lengthwise` is
+    about.
     """
 
     def decorate(make: Callable[[O], R]) -> Declaration[O, R]:
         return Declaration(
-            name, kind, make, paper=paper, summary=summary, knob=knob, one_cap=one_cap, gate=gate, baseline=baseline
+            name, kind, make, paper=paper, summary=summary, knob=knob, one_cap=one_cap, wrong=wrong, baseline=baseline
         )
 
     return decorate

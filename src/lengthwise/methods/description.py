@@ -18,6 +18,8 @@ class Description:
     """A method as its users see it; where something is not taken the text says why, and None is yes.
 
     ``stages``: what runs before and after its training. ``engines``: how each engine but our own carries it out.
+    ``gate``: its gate unless another is asked for; None where its reward has no length term. ``wrong_by_length``: which
+    of two wrong answers its formula pays more, without a gate; None where it pays none of them by length.
     """
 
     name: str
@@ -30,7 +32,13 @@ class Description:
     no_moving_cap: str | None
     no_importance_weights: str | None
     gate: str | None
+    wrong_by_length: str | None
     engines: Mapping[str, str]
+
+    @property
+    def pays_wrong(self) -> bool:
+        """Whether, unless asked otherwise, it pays wrong answers by length."""
+        return self.wrong_by_length is not None and self.gate in (None, "none")
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -48,6 +56,8 @@ class Description:
             "importance_weights": self.no_importance_weights is None,
             "no_importance_weights": self.no_importance_weights,
             "gate": self.gate,
+            "wrong_by_length": self.wrong_by_length,
+            "pays_wrong_by_length": self.pays_wrong,
             "engines": dict(self.engines),
         }
 
@@ -59,6 +69,7 @@ def describe(name: str, engines: Mapping[str, str] | None = None) -> Description
         ConfigError: no such method; the nearest names are given.
     """
     maker, made = maker_of(name), build_method(name, cap=ANY_CAP)
+    gate = maker.options.get("gate") if made.loop is not None and made.loop.gate is not None else None
     no_loop = "it has no training loop" if made.loop is None else None
     own_loss = made.loop is not None and not made.loop.takes_advantages
     return Description(
@@ -71,6 +82,7 @@ def describe(name: str, engines: Mapping[str, str] | None = None) -> Description
         stages=tuple(stage.name for stage in (*made.prepare, *made.finish)),
         no_moving_cap=no_loop or made.one_cap,
         no_importance_weights=no_loop or ("its loss takes no advantages, which they multiply" if own_loss else None),
-        gate=maker.gate,
+        gate=None if gate is None else str(gate.default),
+        wrong_by_length=maker.wrong,
         engines=engines or {},
     )

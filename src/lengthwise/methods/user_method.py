@@ -73,7 +73,7 @@ class DeclaredMaker(Maker):
     ) -> None:
         self.name, self.declared, self._make = name, declared, make
         if itself:
-            self.knob, self.gate = declared.knob, declared.gate
+            self.knob, self.wrong = declared.knob, declared.wrong
 
     @property
     def options(self) -> Mapping[str, Option]:

@@ -80,6 +80,9 @@ class ShortenSettings(Command):
         (), help="A method's own option, name=value.", metavar="name=value", read=read_options,
         wanted="name=value, as a list or a table",
     )  # fmt: skip
+    gate: Literal["none", "right", "solved", "rate", "rate-right"] | None = setting(
+        None, help="Which answers the method may pay by length.", default_text="the method's own", panel="Method"
+    )  # fmt: skip
     schedule: CapSchedule = group(CapSchedule)
     short_model: str | None = setting(
         None, help="ada-r1: folder of the short model; MODEL is the long one.", metavar="folder"
@@ -204,6 +207,7 @@ class ExportSettings(Command):
     contract: PromptOptions = group(PromptOptions)
     method: str = again(ShortenSettings, "method")
     option: tuple[str, ...] = again(ShortenSettings, "option")
+    gate: Literal["none", "right", "solved", "rate", "rate-right"] | None = again(ShortenSettings, "gate")
     cap: int = again(
         Sampling, "cap", ..., help="Most response tokens in training.", panel="Method",
         wanted="a whole number of tokens, for example what `lengthwise shorten --cap auto` chose",

@@ -7,12 +7,12 @@ from typing import Any
 from lengthwise.config.definition import setting
 from lengthwise.engine.method import Method, State
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.methods._parts import GroupRelative, group_relative
 from lengthwise.methods.declaration import PRICES, Knob, declare
+from lengthwise.methods.gating import Gated, gated
 from lengthwise.objectives import adaptive_weight, updated_weight
 
 
-class ADlpOptions(GroupRelative):
+class ADlpOptions(Gated):
     """Options of A-DLP."""
 
     reference_accuracy: float = setting(0.8, ge=0, le=1, help="Accuracy above which the price rises.")
@@ -26,6 +26,7 @@ class ADlpOptions(GroupRelative):
     paper="Thinking Fast and Right: Balancing Accuracy and Reasoning Length with Adaptive Rewards, arXiv 2505.18298",
     summary="a price per token that rises while accuracy is above a reference",
     knob=Knob("rate", PRICES, {"reference_accuracy": "accuracy"}),
+    wrong="shorter is better, once the price has risen",
     baseline=True,
 )
 def a_dlp(options: ADlpOptions) -> Method:
@@ -40,7 +41,7 @@ def a_dlp(options: ADlpOptions) -> Method:
         )
         return {"weight": weight}
 
-    return group_relative(
+    return gated(
         options,
         reward=lambda r, state: adaptive_weight(r.correct, r.num_tokens, weight=state["weight"]),
         initial_state=lambda: {"weight": options.start},

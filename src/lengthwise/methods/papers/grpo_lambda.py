@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from lengthwise.config.definition import setting
 from lengthwise.engine.method import Method
-from lengthwise.methods._parts import GroupRelative, group_relative
 from lengthwise.methods.declaration import Knob, declare
+from lengthwise.methods.gating import Gated, gated
 from lengthwise.objectives import selective_length_penalty
 
 
-class GrpoLambdaOptions(GroupRelative):
+class GrpoLambdaOptions(Gated):
     """Options of GRPO-lambda."""
 
     fraction: float = setting(0.2, ge=0, le=1, help="Share of the batch's groups, the best solved, that pays.")
@@ -29,7 +29,7 @@ class GrpoLambdaOptions(GroupRelative):
 )
 def grpo_lambda(options: GrpoLambdaOptions) -> Method:
     """The best-solved `fraction` of groups pays up to `alpha` for length, the others nothing."""
-    return group_relative(
+    return gated(
         options,
         reward=lambda r, state: selective_length_penalty(
             r.correct, r.num_tokens, r.group_ids,

@@ -10,12 +10,12 @@ from torch import Tensor
 from lengthwise.config.definition import setting
 from lengthwise.engine.method import Method, State
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.methods._parts import GroupRelative, group_relative
 from lengthwise.methods.declaration import WEIGHTS, Knob, declare
+from lengthwise.methods.gating import Gated, gated
 from lengthwise.objectives import history_length, updated_history
 
 
-class HapoOptions(GroupRelative):
+class HapoOptions(Gated):
     """Options of HAPO."""
 
     weight: float = setting(1.0, ge=0, help="Weight of the length term.")
@@ -28,11 +28,12 @@ class HapoOptions(GroupRelative):
     paper="HAPO: Training Language Models to Reason Concisely via History-Aware Policy Optimization, arXiv 2505.11225",
     summary="rewards answers shorter than the shortest right one seen before",
     knob=Knob("weight", WEIGHTS),
+    wrong="beyond the history shorter is better",
     baseline=True,
 )
 def hapo(options: HapoOptions) -> Method:
     """Correctness plus `weight` times how the length compares with the problem's shortest right answer so far."""
-    return group_relative(
+    return gated(
         options,
         reward=lambda r, state: history_length(
             r.correct, r.num_tokens, known(state, r), weight=options.weight, form=options.form

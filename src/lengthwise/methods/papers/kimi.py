@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from lengthwise.config.definition import setting
 from lengthwise.engine.method import Method
-from lengthwise.methods._parts import GroupRelative, group_relative
 from lengthwise.methods.declaration import WEIGHTS, Knob, declare
+from lengthwise.methods.gating import Gated, gated
 from lengthwise.objectives import min_max_length
 
 
-class KimiOptions(GroupRelative):
+class KimiOptions(Gated):
     """Options of Kimi k1.5's length term."""
 
     weight: float = setting(
@@ -24,13 +24,15 @@ class KimiOptions(GroupRelative):
     paper="Kimi k1.5: Scaling Reinforcement Learning with LLMs, arXiv 2501.12599",
     summary="adds the place of the length between the group's shortest and longest answer",
     knob=Knob("weight", WEIGHTS),
+    wrong="shorter than the middle is better",
     baseline=True,
 )
 def kimi(options: KimiOptions) -> Method:
     """Correctness plus `weight` times the place between the group's shortest (+.5) and longest (-.5) answer."""
-    return group_relative(
+    return gated(
         options,
         reward=lambda r, state: (
-            r.correct.float() + options.weight * min_max_length(r.correct, r.num_tokens, r.group_ids)
+            r.correct.float()
+            + options.weight * min_max_length(r.correct, r.num_tokens, r.group_ids, counted=options.counted(r))
         ),
     )

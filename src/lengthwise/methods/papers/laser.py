@@ -14,8 +14,9 @@ from torch import Tensor
 from lengthwise.config.definition import setting
 from lengthwise.engine.method import Method, Observation, State
 from lengthwise.engine.rollouts import Rollouts
-from lengthwise.methods._parts import GroupRelative, Targeted, group_relative, repeats_itself
+from lengthwise.methods._parts import Targeted, repeats_itself
 from lengthwise.methods.declaration import BONUSES, CAPS, Knob, declare
+from lengthwise.methods.gating import Gated, gated
 from lengthwise.objectives import difficulty_tier, step_bonus, tier_targets
 
 PAPER = "Learn to Reason Efficiently with Adaptive Length-based Reward Shaping, arXiv 2505.15612"
@@ -24,7 +25,7 @@ PAPER = "Learn to Reason Efficiently with Adaptive Length-based Reward Shaping, 
 ONE_CAP = "its targets are chosen from a set that is sampled under one fixed cap"
 
 
-class Bonus(GroupRelative):
+class Bonus(Gated):
     """What all three share."""
 
     bonus: float = setting(0.5, ge=0, help="What a right answer within the target earns besides.")
@@ -51,7 +52,7 @@ class LaserDOptions(Bonus):
 )
 def laser(options: LaserOptions) -> Method:
     """Correctness plus `bonus` for right answers of at most `target` tokens."""
-    return group_relative(
+    return gated(
         options,
         reward=lambda r, state: step_bonus(
             r.correct, r.num_tokens, r.finished, target=options.target, bonus=options.bonus
@@ -78,6 +79,7 @@ def laser_d(options: LaserDOptions) -> Method:
     LaserDOptions,
     paper=PAPER,
     summary="a bonus within a target length by difficulty, and for exploring",
+    wrong="beyond the target longer is better, which is meant",
     knob=Knob("bonus", BONUSES),
     one_cap=ONE_CAP,
     baseline=True,
@@ -92,7 +94,7 @@ def _by_tier(options: LaserDOptions, *, explore: bool) -> Method:
 
     def reward(r: Rollouts, state: State) -> Tensor:
         targets = torch.tensor(state["targets"], device=r.num_tokens.device)[difficulty_tier(r.correct, r.group_ids)]
-        repetitive = repeats_itself(r) if explore else None
+        repetitive = _repetitive(r, targets) if explore else None
         return step_bonus(r.correct, r.num_tokens, r.finished, target=targets, bonus=bonus, repetitive=repetitive)
 
     def look(state: State, r: Rollouts) -> dict[str, Any]:
@@ -102,9 +104,18 @@ def _by_tier(options: LaserDOptions, *, explore: bool) -> Method:
         found = tier_targets(r.num_tokens, tiers, thresholds=thresholds, group_size=size, fallback=cap)
         return {"targets": found.tolist()}
 
-    return group_relative(
+    return gated(
         options,
         reward=reward,
         initial_state=lambda: {"targets": [cap, cap, cap]},
         observe=Observation(options.every, options.watched, look),
     )
+
+
+def _repetitive(r: Rollouts, targets: Tensor) -> Tensor:
+    """Whether a response repeats itself, bool [B]; looked for only where it is paid: wrong ones beyond the target."""
+    asked = ~r.correct & (r.num_tokens > targets)
+    found = torch.zeros_like(asked)
+    if bool(asked.any()):
+        found[asked] = repeats_itself(r.select(asked))
+    return found

@@ -10,13 +10,13 @@ from functools import partial
 
 from lengthwise.config.definition import setting
 from lengthwise.engine.method import Method
-from lengthwise.methods._parts import GroupRelative, group_relative
 from lengthwise.methods.declaration import PRICES, Knob, declare
+from lengthwise.methods.gating import Gated, gated
 from lengthwise.objectives import group_normalised
 from lengthwise.objectives import linear_price as priced
 
 
-class LinearPriceOptions(GroupRelative):
+class LinearPriceOptions(Gated):
     """Options of the plain price."""
 
     price: float = setting(1e-4, ge=0, help="Price of a token.")
@@ -28,11 +28,12 @@ class LinearPriceOptions(GroupRelative):
     paper="ours, no paper",
     summary="a price per token, centred and not divided by the group's spread",
     knob=Knob("price", PRICES),
+    wrong="shorter is better",
     baseline=True,
 )
 def linear_price(options: LinearPriceOptions) -> Method:
     """Correctness less `price` per token."""
-    return group_relative(
+    return gated(
         options,
         reward=lambda r, state: priced(r.correct, r.num_tokens, price=options.price),
         advantage=partial(group_normalised, divide_by_std=False),

@@ -9,10 +9,11 @@ from lengthwise.config.definition import setting
 from lengthwise.engine.method import Method
 from lengthwise.methods._parts import GroupRelative, group_relative
 from lengthwise.methods.declaration import CAPS, Knob, declare
+from lengthwise.methods.gating import Gated, gated
 from lengthwise.objectives import leave_one_out, normalised_length
 
 
-class RlooLpOptions(GroupRelative):
+class RlooLpOptions(Gated):
     """Options of RLOO's length penalty."""
 
     alpha: float = setting(0.1, ge=0, lt=1, help="The most that a right answer loses by its length.")
@@ -41,7 +42,7 @@ def rloo(options: GroupRelative) -> Method:
 )
 def rloo_lp(options: RlooLpOptions) -> Method:
     """Right answers lose up to `alpha` by their length relative to the group's right answers."""
-    return group_relative(
+    return gated(
         options,
         reward=lambda r, state: normalised_length(r.correct, r.num_tokens, r.group_ids, alpha=options.alpha),
         advantage=leave_one_out,

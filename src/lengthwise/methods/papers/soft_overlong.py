@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 from lengthwise.config.definition import again, setting
 from lengthwise.engine.method import Method
-from lengthwise.methods._parts import Aggregate, GroupRelative, group_relative, part_of
+from lengthwise.errors import ConfigError
+from lengthwise.methods._parts import Aggregate, GroupRelative, part_of
 from lengthwise.methods.declaration import CAPS, declare
+from lengthwise.methods.gating import RIGHT_ALONE, Gated, gated
 from lengthwise.objectives import soft_overlong as punishment
 
 
-class SoftOverlongOptions(GroupRelative):
+class SoftOverlongOptions(Gated):
     """Options of the soft overlong punishment."""
 
     cache: int = setting(
@@ -23,7 +25,16 @@ class SoftOverlongOptions(GroupRelative):
     @classmethod
     def dependent_defaults(cls, given: Mapping[str, object]) -> dict[str, object]:
         """The fine rises over a fifth of the cap."""
-        return {"cache": part_of(given["cap"], 5)}
+        return {**super().dependent_defaults(given), "cache": part_of(given["cap"], 5)}
+
+    def check(self) -> None:
+        """A gate that the fine can pass: it is for answers near the cap, most of which are cut."""
+        super().check()
+        if self.gate in RIGHT_ALONE:
+            raise ConfigError(
+                f"gate is {self.gate!r}, but soft-overlong fines answers that are cut, which count as wrong: that gate "
+                "would take the fine away; take solved or rate, or none"
+            )
 
 
 @declare(
@@ -33,11 +44,12 @@ class SoftOverlongOptions(GroupRelative):
     summary="a fine that rises over the last tokens before the cap",
     knob=CAPS,
     one_cap="its penalty begins at a fixed distance before one cap, which a moving cap never reaches",
+    wrong="near the cap shorter is better",
     baseline=True,
 )
 def soft_overlong(options: SoftOverlongOptions) -> Method:
     """Correctness less a fine that rises from 0 to 1 over the last `cache` tokens."""
-    return group_relative(
+    return gated(
         options,
         reward=lambda r, state: r.correct.float() + punishment(r.num_tokens, limit=options.cap, cache=options.cache),
     )

@@ -197,7 +197,7 @@ def method_options(settings: ShortenSettings) -> dict[str, Any]:
         ConfigError: no such method or option, a cap that the method does not let move, or a setting that it could not
             use.
     """
-    found = read_own_options(settings.method, settings.option)
+    found = read_own_options(settings.method, settings.option, settings.gate)
     if settings.short_model is not None:
         if "short_model" not in options_of(settings.method):
             raise ConfigError(f"short_model is for ada-r1, but method is {settings.method!r}; leave it out")
@@ -214,8 +214,8 @@ def method_options(settings: ShortenSettings) -> dict[str, Any]:
     return found
 
 
-def read_own_options(method: str, pairs: Sequence[str]) -> dict[str, Any]:
-    """`--option name=value` pairs, read as the types that the method's options are annotated with.
+def read_own_options(method: str, pairs: Sequence[str], gate: str | None = None) -> dict[str, Any]:
+    """`--option name=value` pairs and `--gate`, read as the types that the method's options are annotated with.
 
     Raises:
         ConfigError: a pair that is none, one that is given twice, or an option that the method does not have.
@@ -230,7 +230,19 @@ def read_own_options(method: str, pairs: Sequence[str]) -> dict[str, Any]:
         if name in found:
             raise ConfigError(f"option names {name} twice; give it once")
         found[name] = read_option(method, name, text)
-    return found
+    return found if gate is None else {**found, "gate": _own_gate(method, found, gate)}
+
+
+def _own_gate(method: str, found: Mapping[str, Any], gate: str) -> str:
+    """The gate of `--gate`, after a look at whether the method has a use for one."""
+    if "gate" in found:
+        raise ConfigError(f"gate is given as --gate {gate} and as --option gate={found['gate']}; give it once")
+    if "gate" not in options_of(method):
+        raise ConfigError(
+            f"gate is {gate!r}, but the reward of method {method!r} has no length term that a gate could keep back; "
+            "leave --gate out"
+        )
+    return gate
 
 
 def check_used(name: str, method: Recipe, training: Batches) -> None:
