@@ -54,7 +54,8 @@ FLAGS = {
     ],
     "export": [
         "--answer-column", "--answer-pattern", "--answers", "--cap", "--chat-template", "--checkpoint-every",
-        "--config", "--data", "--devices", "--gate", "--grad-clip", "--grader", "--gradient-checkpointing", "--group-size",
+        "--config", "--data", "--devices", "--gate", "--grad-clip", "--grader", "--gradient-checkpointing",
+        "--group-size",
         "--json", "--lora", "--lr", "--max-draws", "--method", "--micro-batch-rows", "--no-chat-template",
         "--no-gradient-checkpointing", "--no-json", "--no-overwrite", "--no-trust-remote-code", "--no-vllm", "--nodes",
         "--option", "--out", "--overwrite", "--preset", "--print-config", "--problem-column", "--prompt-template",
@@ -101,7 +102,8 @@ FLAGS = {
     "shorten": [
         "--answer-column", "--answer-pattern", "--answers", "--cap", "--chat-template", "--checkpoint-every",
         "--config", "--cycle", "--data", "--device", "--dry-run", "--dtype", "--eval-cap", "--eval-data",
-        "--eval-limit", "--eval-samples", "--gate", "--grad-clip", "--grader", "--gradient-checkpointing", "--group-size",
+        "--eval-limit", "--eval-samples", "--gate", "--grad-clip", "--grader", "--gradient-checkpointing",
+        "--group-size",
         "--json", "--longest", "--lora", "--lr", "--max-draws", "--merge-back", "--method", "--micro-batch-tokens",
         "--no-chat-template", "--no-dry-run", "--no-gradient-checkpointing", "--no-json", "--no-overwrite",
         "--no-stop-repeats", "--no-trust-remote-code", "--option", "--out", "--overwrite", "--preset", "--print-config",
