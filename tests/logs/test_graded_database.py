@@ -56,7 +56,7 @@ def test_queries_agree_with_arrays(seed: int) -> None:
     with ledger:
         found = summarise(ledger, cap=300, seed=0, price=None)
         record = record_of_log(ledger, name="log", context={"cap": 300})
-    wanted = record.summary()
+    wanted = record.summary().to_dict()
     for name in ("accuracy", "mean_tokens", "truncation_rate", "token_efficiency", "problems", "responses"):
         assert found[name] == pytest.approx(wanted[name]), name
     for name in ("accuracy_interval", "mean_tokens_interval"):
@@ -66,9 +66,10 @@ def test_queries_agree_with_arrays(seed: int) -> None:
     assert record.problem_ids == list(by_problem)
     assert record.num_tokens == [[row["num_tokens"] for row in rows] for rows in by_problem.values()]
     for name, category in record.by_category().items():
-        assert {key: found["by_category"][name][key] for key in category} == pytest.approx(category)
+        numbers = category.to_dict()
+        assert {key: found["by_category"][name][key] for key in numbers} == pytest.approx(numbers)
     budget = found["curve"][2]
-    cut = record.recut(budget["budget"]).summary()
+    cut = record.recut(budget["budget"]).summary().to_dict()
     assert [budget["accuracy"], budget["mean_tokens"], budget["truncation_rate"]] == pytest.approx(
         [cut["accuracy"], cut["mean_tokens"], cut["truncation_rate"]]
     )

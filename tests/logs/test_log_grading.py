@@ -125,7 +125,7 @@ def test_the_record_gives_the_same_numbers(hand: tuple[dict[str, Any], list[dict
     record = Record.load(folder / "record.json")
     assert record.problem_ids == ["a", "b", "c"]
     assert record.categories == ["easy", "hard", "hard"]
-    again = record.summary()
+    again = record.summary().to_dict()
     for name in ("accuracy", "mean_tokens", "truncation_rate", "problems", "responses", "cap", "token_efficiency"):
         assert again[name] == pytest.approx(summary[name]), name
     assert again["tokens_correct"] == pytest.approx(summary["tokens"]["right"]["mean"])

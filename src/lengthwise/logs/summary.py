@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lengthwise.logs.graded_database import LOCATED, NO_CATEGORY, Ledger, Lengths
 from lengthwise.statistics.graded_problems import Graded, GradedProblem, record_of
 from lengthwise.statistics.metrics import majority_at_k, pass_at_k
-from lengthwise.statistics.records import CUT_WARNING, Record
+from lengthwise.statistics.records import Record
+from lengthwise.statistics.results import CUT_WARNING
 
 QUANTILES = {"median": 0.5, "p95": 0.95, "p99": 0.99}
 GROUPS = {

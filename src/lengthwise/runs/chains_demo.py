@@ -81,7 +81,7 @@ def first_pass(policy: Policy, problems: Problems, before: Record) -> Record:
     rollouts = sample_answers(policy, problems, sampling, world=world)
     name = "control: first pass"
     return record_of_drawn(
-        graded_rollouts(rollouts), problems, sampling, name=name, model=context["model"], data=context["data"]
+        graded_rollouts(rollouts), problems, sampling, name=name, model=str(context["model"]), data=str(context["data"])
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lengthwise.errors import CheckpointError, InputError
-from lengthwise.json_types import JsonObject
+from lengthwise.json_types import JsonObject, JsonValue
 from lengthwise.output_paths import real
 from lengthwise.reporting import plot_data as data
 from lengthwise.statistics.bootstrap import Interval
@@ -34,7 +34,7 @@ from lengthwise.statistics.results import BudgetPoint, Comparison, RecordSummary
 from lengthwise.statistics.tradeoff_scores import AES_WEIGHTS, check_weights, frontier
 
 CURVE_POINTS = 120
-Write = Callable[[float | None], str]
+Write = Callable[[object], str]
 QUANTITIES: tuple[tuple[str, str, float, Write, str, str], ...] = (
     ("accuracy_difference", "accuracy, points", 0.0, data.points, "more accurate", "less accurate"),
     ("tokens_ratio", "tokens, ratio", 1.0, lambda v: data.number(v, 3), "longer", "shorter"),
@@ -42,8 +42,6 @@ QUANTITIES: tuple[tuple[str, str, float, Write, str, str], ...] = (
     ("matched", "at equal tokens, points", 0.0, data.points, "above the cut", "below the cut"),
 )
 """Key, label, the value of no difference, how it is written, what an interval above and one below it say."""
-AGAINST = (*(key for key, *_ in QUANTITIES), "unknown")
-"""What JSON keeps of a side's change against the reference."""
 
 
 @dataclass(frozen=True)
@@ -130,16 +128,16 @@ class ComparedSide:
     summary: RecordSummary
     seeds: Sequence[SeedNumbers]
     curve: Sequence[BudgetPoint]
-    context: Mapping[str, Sequence[object]]
+    context: Mapping[str, Sequence[JsonValue]]
     recut_from: int | None
     against: Comparison | None
 
     def to_dict(self) -> JsonObject:
-        """As JSON has it."""
-        found = {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
-        against = found.pop("against")
-        kept = None if not isinstance(against, dict) else {name: against[name] for name in AGAINST}
-        return {**found, "against_reference": kept}
+        """As JSON has it; of what `compare` found only what this side has no other place for."""
+        kept = (*(quantity[0] for quantity in QUANTITIES), "unknown")
+        against = None if self.against is None else {name: plain(getattr(self.against, name)) for name in kept}
+        found = {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)[:-1]}
+        return {**found, "against_reference": against}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +152,7 @@ class RecordsComparison:
     cap: int
     allowed: Sequence[str]
     seed: int
-    context: Mapping[str, object]
+    context: Mapping[str, JsonValue]
     front: Sequence[str]
     forced_cuts: Mapping[str, Sequence[float]]
     sides: Sequence[ComparedSide]
@@ -179,25 +177,25 @@ class RecordsComparison:
         """What is worth a look before anything is believed."""
         said = [f"{side.name}: {side.summary.warning}" for side in self.sides if side.summary.warning]
         against = self.sides[1].against
-        if against is not None and (unknown := against.unknown):
-            said.append(f"no record says its {', '.join(unknown)}: whether these agree is not known")
+        if against is not None and against.unknown:
+            said.append(f"no record says its {', '.join(against.unknown)}: whether these agree is not known")
         return said
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> JsonObject:
         """As JSON has it."""
         return {
             "reference": self.reference,
             "weights": list(self.weights),
             "cap": self.cap,
-            "recut_from": self.recut_from or None,
+            "recut_from": plain(self.recut_from or None),
             "allowed": list(self.allowed),
             "seed": self.seed,
             "context": dict(self.context),
             "front": list(self.front),
-            "forced_cuts": dict(self.forced_cuts),
+            "forced_cuts": plain(self.forced_cuts),
             "records": [side.to_dict() for side in self.sides],
-            "findings": self.findings,
-            "warnings": self.warnings,
+            "findings": list(self.findings),
+            "warnings": list(self.warnings),
         }
 
 
@@ -217,7 +215,7 @@ def compare_records(
         InputError: records that cannot be compared, naming each field that differs with both values.
     """
     if recut:
-        smallest = min(int(record.context["cap"]) for side in sides for record in side.records)
+        smallest = min(record.cap for side in sides for record in side.records)
         sides = [Named(side.name, tuple(_cut(record, smallest) for record in side.records)) for side in sides]
     every = [record for side in sides for record in side.records]
     for record in every:
@@ -233,7 +231,7 @@ def compare_records(
     best = frontier(points)
     return RecordsComparison(
         weights=check_weights(weights),
-        cap=every[0].context["cap"],
+        cap=every[0].cap,
         allowed=allow,
         seed=seed,
         context=shared,
@@ -250,18 +248,15 @@ def _forced_cuts(side: Named) -> dict[str, list[float]]:
 
 
 def _cut(record: Record, cap: int) -> Record:
-    return record if record.context["cap"] == cap else dataclasses.replace(record.recut(cap), name=record.name)
+    return record if record.cap == cap else dataclasses.replace(record.recut(cap), name=record.name)
 
 
-def _compared(side: Named, shared: Mapping[str, object], against: Comparison | None, *, seed: int) -> ComparedSide:
+def _compared(side: Named, shared: Mapping[str, JsonValue], against: Comparison | None, *, seed: int) -> ComparedSide:
     own = sorted({key for record in side.records for key in record.context} - shared.keys())
-    drawn_under = [record.context["recut_from"] for record in side.records if "recut_from" in record.context]
-    cut = max(drawn_under, default=None)
+    cut = max((record.drawn_under for record in side.records if record.drawn_under != record.cap), default=None)
     return ComparedSide(
         name=side.name,
-        label=", ".join(
-            [side.name, *_interventions(side), *([f"cut at {side.records[0].context['cap']}"] if cut else [])]
-        ),
+        label=", ".join([side.name, *_interventions(side), *([f"cut at {side.records[0].cap}"] if cut else [])]),
         summary=summarise(side.records, seed=seed),
         seeds=per_seed(side.records),
         curve=mean_curve(side.records),
@@ -273,8 +268,9 @@ def _compared(side: Named, shared: Mapping[str, object], against: Comparison | N
 
 def _interventions(side: Named) -> list[str]:
     """What was done to the responses of a side while they were drawn, in words."""
-    found = [record.context.get("intervention") or {} for record in side.records]
-    return list(dict.fromkeys(f"{key} {value}" for one in found for key, value in one.items()))
+    found = [record.context.get("intervention") for record in side.records]
+    named = (item for one in found if isinstance(one, dict) for item in one.items())
+    return list(dict.fromkeys(f"{key} {value}" for key, value in named))
 
 
 @dataclass(frozen=True)
@@ -294,16 +290,14 @@ class Claim:
 
 def claims(result: RecordsComparison) -> list[Claim]:
     """What changed against the reference, one row per side and quantity."""
-    return [
-        _claim(side, getattr(side.against, quantity[0]), result.sides[0], *quantity)
-        for side in result.sides if side.against is not None for quantity in QUANTITIES
-    ]  # fmt: skip
+    return [_claim(side, result.sides[0], *quantity) for side in result.sides[1:] for quantity in QUANTITIES]
 
 
 def _claim(
-    side: ComparedSide, interval: Interval, reference: ComparedSide, key: str, label: str, neutral: float,
-    write: Write, above: str, below: str,
+    side: ComparedSide, reference: ComparedSide, key: str, label: str, neutral: float, write: Write, above: str,
+    below: str,
 ) -> Claim:  # fmt: skip
+    interval: Interval = getattr(side.against, key)
     noise = interval.low is not None and not interval.excludes(neutral)
     if interval.low is None:
         said = _undefined(interval, key, side, reference)

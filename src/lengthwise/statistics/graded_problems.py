@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from lengthwise.json_types import JsonValue
 from lengthwise.statistics.records import Record
 
 
@@ -24,7 +25,7 @@ class GradedProblem(NamedTuple):
     responses: Sequence[Graded]
 
 
-def record_of(name: str, context: Mapping[str, Any], problems: Iterable[GradedProblem]) -> Record:
+def record_of(name: str, context: Mapping[str, JsonValue], problems: Iterable[GradedProblem]) -> Record:
     """The record of graded problems; it has categories where every problem has one.
 
     Raises:

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Sequence, Sized
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lengthwise.errors import InputError, ShapeError
 
-Samples = Sequence[Sequence[Any]] | Sequence[NDArray[Any]] | NDArray[Any]
+Scalar = TypeVar("Scalar", bound=np.generic)
+Numbers: TypeAlias = NDArray[np.bool_] | NDArray[np.int64] | NDArray[np.float64]
+Samples = Sequence[Sequence[bool | int | float]] | Sequence[NDArray[np.generic]] | NDArray[np.generic]
 """Values [P,S]; rows may differ in length."""
 MAJORITY_SUBSETS = 1000
 """Votes looked at per problem: all of them where there are no more, else so many drawn at random."""
@@ -31,7 +33,7 @@ def check_flags(values: Samples, name: str) -> list[NDArray[np.bool_]]:
     """Read bool [P,S] (0 and 1 are taken for False and True) into one array per problem, or raise."""
     rows = _rows(values, name)
     if all(row.dtype.kind == "b" for row in rows):
-        return rows
+        return [row.astype(bool, copy=False) for row in rows]
     for problem, row in enumerate(rows):
         if row.dtype.kind not in "biu" or ((row != 0) & (row != 1)).any():
             raise InputError(f"{name}[{problem}] is {row.tolist()}; pass one True or False per sample")
@@ -41,13 +43,14 @@ def check_flags(values: Samples, name: str) -> list[NDArray[np.bool_]]:
 def check_token_counts(values: Samples, name: str = "num_tokens") -> list[NDArray[np.int64]]:
     """Read int [P,S], at least 0, into one array per problem, or raise."""
     rows = _rows(values, name)
-    if any(row.dtype.kind not in "iu" for row in rows) or np.concatenate(rows).min() < 0:
-        problem, row = next((i, r) for i, r in enumerate(rows) if r.dtype.kind not in "iu" or (r < 0).any())
+    whole = [row.astype(np.int64, copy=False) for row in rows if row.dtype.kind in "iu"]
+    if len(whole) < len(rows) or np.concatenate(whole).min() < 0:
+        problem, row = next((i, r) for i, r in enumerate(rows) if r.dtype.kind not in "iu" or (whole[i] < 0).any())
         raise InputError(f"{name}[{problem}] is {row.tolist()}; pass one token count (integer >= 0) each")
-    return [row.astype(np.int64, copy=False) for row in rows]
+    return whole
 
 
-def check_same_samples(first: Sequence[Any], first_name: str, second: Sequence[Any], second_name: str) -> None:
+def check_same_samples(first: Sequence[Sized], first_name: str, second: Sequence[Sized], second_name: str) -> None:
     """Raise `ShapeError` unless both have the same problems and samples per problem."""
     if len(first) != len(second):
         raise ShapeError(
@@ -259,7 +262,7 @@ def check_budget(budget: int, cap: int) -> None:
         )
 
 
-def _check_k(k: int, samples: Sequence[NDArray[Any]]) -> None:
+def _check_k(k: int, samples: Sequence[Sized]) -> None:
     if k < 1:
         raise InputError(f"k is {k}; choose at least 1 sample")
     for problem, row in enumerate(samples):
@@ -267,7 +270,7 @@ def _check_k(k: int, samples: Sequence[NDArray[Any]]) -> None:
             raise InputError(f"k is {k} but problem {problem} has {len(row)} samples; choose a smaller k")
 
 
-def _rows(values: Samples, name: str) -> list[NDArray[Any]]:
+def _rows(values: Samples, name: str) -> list[NDArray[np.generic]]:
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
         raise InputError(f"{name} is {values!r}; pass one list of samples per problem")
     if len(values) == 0:
@@ -286,11 +289,11 @@ def _rows(values: Samples, name: str) -> list[NDArray[Any]]:
     return rows
 
 
-def _flat(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def _flat(rows: Sequence[NDArray[Scalar]]) -> NDArray[Scalar]:
     return np.concatenate(rows)
 
 
-def _mean_of_means(rows: Sequence[NDArray[Any]], values: NDArray[Any]) -> float:
+def _mean_of_means(rows: Sequence[Sized], values: Numbers) -> float:
     """Mean over the samples of each problem of ``rows``, then over problems, of pooled ``values`` [sum of S]."""
     sizes = np.array([len(row) for row in rows])
     sums = np.add.reduceat(values.astype(np.float64), sizes.cumsum() - sizes)

@@ -6,20 +6,18 @@ Unlike caps, problems, graders, tokenizers or templates are never compared; see 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lengthwise.errors import InputError
 from lengthwise.files import atomic_write_json, read_json
-from lengthwise.json_types import JsonObject, JsonValue
+from lengthwise.json_types import JsonValue
 from lengthwise.statistics.bootstrap import Interval
 from lengthwise.statistics.metrics import (
     accuracy,
@@ -36,6 +34,7 @@ from lengthwise.statistics.metrics import (
     truncation_at_budget,
     truncation_rate,
 )
+from lengthwise.statistics.record_checks import checked_context, checked_texts
 from lengthwise.statistics.results import (
     BudgetPoint,
     CategoryNumbers,
@@ -45,13 +44,13 @@ from lengthwise.statistics.results import (
     Reference,
     ScoreInterval,
     SeedNumbers,
+    cut_warning,
 )
-from lengthwise.statistics.seed_runs import Side, paired_intervals
+from lengthwise.statistics.seed_runs import Side, over_runs, paired_intervals
 from lengthwise.statistics.tradeoff_scores import AES_WEIGHTS, check_weights
 
 MUST_AGREE = ("cap", "data", "grader", "tokenizer", "template")
 MAY_DIFFER = ("temperature", "top_p", "samples", "model")
-CUT_WARNING = 0.05
 BUDGET_SHARES = (16, 8, 4, 2, 1)
 
 
@@ -68,7 +67,7 @@ class Record:
     """
 
     name: str
-    context: Mapping[str, Any]
+    context: Mapping[str, JsonValue]
     problem_ids: Sequence[str]
     categories: Sequence[str] | None
     answer_correct: Sequence[Sequence[bool]]
@@ -81,10 +80,10 @@ class Record:
         check_same_samples(verdicts, "answer_correct", check_token_counts(self.num_tokens), "num_tokens")
         if not isinstance(self.name, str):
             raise InputError(f"name is {self.name!r}; give a text")
-        object.__setattr__(self, "problem_ids", _checked_texts(self.problem_ids, "problem_ids", len(verdicts)))
+        object.__setattr__(self, "problem_ids", checked_texts(self.problem_ids, "problem_ids", len(verdicts)))
         if self.categories is not None:
-            object.__setattr__(self, "categories", _checked_texts(self.categories, "categories", len(verdicts)))
-        object.__setattr__(self, "context", _checked_context(self.context, max(max(row) for row in self.num_tokens)))
+            object.__setattr__(self, "categories", checked_texts(self.categories, "categories", len(verdicts)))
+        object.__setattr__(self, "context", checked_context(self.context, max(max(row) for row in self.num_tokens)))
         for name, kind in (("answer_correct", bool), ("finished", bool), ("num_tokens", int)):
             object.__setattr__(self, name, [[kind(value) for value in row] for row in getattr(self, name)])
 
@@ -93,6 +92,13 @@ class Record:
         """Most tokens that a response could have."""
         cap = self.context["cap"]
         assert isinstance(cap, int), "it is checked when a record is made"
+        return cap
+
+    @property
+    def drawn_under(self) -> int:
+        """The cap that the responses were drawn under; another than `cap` where they were cut afterwards."""
+        cap = self.context.get("recut_from", self.cap)
+        assert isinstance(cap, int), "`recut` writes it"
         return cap
 
     @property
@@ -175,10 +181,9 @@ class Record:
         if budget < 1:
             raise InputError(f"budget is {budget}; a record needs a cap of at least 1 token")
         inside = [np.array(row) <= budget for row in self.num_tokens]
-        drawn_under = self.context.get("recut_from", self.context["cap"])
         return Record(
             name=f"{self.name}, cut at {budget}",
-            context={**self.context, "cap": budget, "recut_from": drawn_under},
+            context={**self.context, "cap": budget, "recut_from": self.drawn_under},
             problem_ids=self.problem_ids,
             categories=self.categories,
             answer_correct=[(c & i).tolist() for c, i in zip(self.answer_correct, inside, strict=True)],
@@ -217,7 +222,7 @@ def summarise(records: Sequence[Record], *, seed: int = 0) -> RecordSummary:
     Token averages over a subset of the responses are pooled over the runs. The records must be comparable.
     """
     side = side_of(in_one_order(records))
-    correct, finished, tokens = _pooled(side.correct), _pooled(side.finished), _pooled(side.num_tokens)
+    correct, finished, tokens = over_runs(side.correct), over_runs(side.finished), over_runs(side.num_tokens)
     intervals = side.intervals(np.random.default_rng(seed))
     cut = float(np.mean([truncation_rate(record.finished) for record in records]))
     finished_tokens = subset_mean_tokens(tokens, finished)
@@ -235,32 +240,14 @@ def summarise(records: Sequence[Record], *, seed: int = 0) -> RecordSummary:
         responses=int(sum(len(row) for row in finished)),
         cap=records[0].cap,
         temperature=context.get("temperature"),
-        warning=_cut_warning(cut, records[0].cap, finished_tokens),
+        warning=cut_warning(cut, records[0].cap, finished_tokens),
         **{f"{name}_interval": interval for name, interval in intervals.items()},
     )
-
-
-Scalar = TypeVar("Scalar", bound=np.generic)
-
-
-def _pooled(runs: Sequence[Sequence[NDArray[Scalar]]]) -> list[NDArray[Scalar]]:
-    """The samples of every problem over all runs of a side."""
-    return [np.concatenate(rows) for rows in zip(*runs, strict=True)]
 
 
 def _known(interval: Interval) -> float:
     assert interval.estimate is not None, "a record has a problem, so its means are defined"
     return interval.estimate
-
-
-def _cut_warning(cut: float, cap: int, finished: float | None) -> str | None:
-    if cut <= CUT_WARNING:
-        return None
-    shown = "none" if finished is None else f"{finished:.1f}"
-    return (
-        f"{cut:.1%} of the responses were cut at {cap} tokens: the mean length is bounded by the cap; finished "
-        f"responses have {shown}"
-    )
 
 
 def check_comparable(a: Record, b: Record, *, allow: Sequence[str] = ()) -> None:
@@ -378,12 +365,8 @@ def per_seed(records: Sequence[Record]) -> list[SeedNumbers]:
 
 def side_of(records: Sequence[Record]) -> Side:
     """The runs of one side as arrays; their problems must stand in one order."""
-    sides = [record._side for record in records]
-    return Side(
-        [side.correct[0] for side in sides],
-        [side.finished[0] for side in sides],
-        [side.num_tokens[0] for side in sides],
-    )
+    runs = [(record._side.correct[0], record._side.finished[0], record._side.num_tokens[0]) for record in records]
+    return Side(*map(list, zip(*runs, strict=True)))
 
 
 def _of_all(records: Sequence[Record], field: str) -> JsonValue:
@@ -414,29 +397,3 @@ def in_one_order(records: Sequence[Record]) -> list[Record]:
             )
         )
     return moved
-
-
-def _checked_texts(values: object, name: str, problems: int) -> list[str]:
-    if isinstance(values, str) or not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
-        raise InputError(f"{name} is {values!r}; give one text per problem")
-    if len(values) != problems:
-        raise InputError(f"{name} has {len(values)} entries for {problems} problems; give one each")
-    return list(values)
-
-
-def _checked_context(context: object, longest: int) -> JsonObject:
-    if not isinstance(context, Mapping):
-        raise InputError(f"context is {context!r}; give a mapping with the cap and all else the numbers depend on")
-    if "cap" not in context:
-        raise InputError("context has no 'cap'; a length without its cap cannot be compared with any other")
-    try:
-        # What JSON gives back, so that a loaded record equals the saved one.
-        kept: JsonObject = json.loads(json.dumps(dict(context), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"context cannot be written as JSON ({error}); use text, numbers and lists") from error
-    cap = kept["cap"]
-    if isinstance(cap, bool) or not isinstance(cap, int) or cap < 1:
-        raise InputError(f"context has the cap {cap!r}; give a whole number of tokens, at least 1")
-    if longest > cap:
-        raise InputError(f"num_tokens holds {longest} but the cap is {cap}; give the cap they had")
-    return kept

@@ -9,6 +9,8 @@ from lengthwise.json_types import JsonValue
 from lengthwise.statistics.bootstrap import Interval
 from lengthwise.statistics.json_form import Result
 
+CUT_WARNING = 0.05
+
 
 @dataclass(frozen=True)
 class BudgetPoint(Result):
@@ -113,3 +115,14 @@ class Comparison(Result):
     recut_from: Mapping[str, JsonValue]
     interventions: Mapping[str, JsonValue]
     unknown: Sequence[str]
+
+
+def cut_warning(cut: float, cap: int, finished: float | None) -> str | None:
+    """What to say where more than `CUT_WARNING` of the responses were cut; ``finished``: mean tokens of the others."""
+    if cut <= CUT_WARNING:
+        return None
+    shown = "none" if finished is None else f"{finished:.1f}"
+    return (
+        f"{cut:.1%} of the responses were cut at {cap} tokens: the mean length is bounded by the cap; finished "
+        f"responses have {shown}"
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from lengthwise.statistics.bootstrap import (
 )
 from lengthwise.statistics.tradeoff_scores import Weights, accuracy_at_tokens, cut_curve, efficiency_scores
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 Rows = Sequence[Sequence[NDArray[np.bool_]]]
 
 
@@ -99,6 +101,11 @@ class Side:
             weights = share * problems[part][:, problem] * runs[part][:, run]
             found.append(accuracy_at_tokens(tokens[part], *cut_curve(correct, lengths, weights)))
         return np.concatenate(found)
+
+
+def over_runs(runs: Sequence[Sequence[NDArray[Scalar]]]) -> list[NDArray[Scalar]]:
+    """The samples of every problem over all runs of a side."""
+    return [np.concatenate(rows) for rows in zip(*runs, strict=True)]
 
 
 def paired_intervals(a: Side, b: Side, *, weights: Weights, rng: np.random.Generator) -> dict[str, Interval]:

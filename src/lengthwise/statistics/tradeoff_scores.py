@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +76,7 @@ def check_weights(weights: Sequence[float]) -> Weights:
     return values
 
 
-def efficiency_scores(columns: Sequence[NDArray[Any]], weights: Weights) -> NDArray[np.float64]:
+def efficiency_scores(columns: Sequence[NDArray[np.float64]], weights: Weights) -> NDArray[np.float64]:
     """The formula of `accuracy_efficiency_score` over arrays of one shape; NaN where a reference is 0.
 
     ``columns``: accuracy, tokens, accuracy of the reference, tokens of the reference.

@@ -153,6 +153,6 @@ def measure_short(settings: BiLevel, runtime: TrainingRuntime) -> Callable[[Poli
         )  # fmt: skip
         context = before.context
         sampling = Sampling.of(context, sample_rows=ROWS_AT_ONCE)
-        return evaluate(short, problems, sampling, name="control: short model", data=context["data"])[0]
+        return evaluate(short, problems, sampling, name="control: short model", data=str(context["data"]))[0]
 
     return control

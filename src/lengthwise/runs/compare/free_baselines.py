@@ -68,13 +68,13 @@ def _drawn(
     rollouts = sample_answers(policy, problems, sampling, world=world)
     context = before.context
     return record_of_drawn(
-        graded_rollouts(rollouts), problems, sampling, name=name, model=context["model"], data=context["data"]
+        graded_rollouts(rollouts), problems, sampling, name=name, model=str(context["model"]), data=str(context["data"])
     )
 
 
 def _budgeted(policy: Policy, problems: Problems, before: Record) -> Record:
     """The thinking is ended after six tenths of the mean length, and the answer asked for."""
-    cap = int(before.context["cap"])
+    cap = before.cap
     room = len(problems.tokenizer(ending(Intervention(budget=1), problems.contract))["input_ids"]) + 1
     budget = max(1, min(round(BUDGET_SHARE * float(before.tokens.mean())), cap - room))
     return _intervened(Intervention(budget=budget), policy, problems, before)
@@ -100,7 +100,8 @@ def _intervened(asked: Intervention, policy: Policy, problems: Problems, before:
     right = problems.are_right(owners, [one.text for one in found])
     graded = [Graded(correct, one.finished, one.num_tokens) for correct, one in zip(right, found, strict=True)]
     name = ", ".join(f"{key} {value}" for key, value in (asked.context() or {}).items())
+    context = before.context
     return record_of_drawn(
-        graded, problems, sampling, name=name, model=before.context["model"], data=before.context["data"],
+        graded, problems, sampling, name=name, model=str(context["model"]), data=str(context["data"]),
         intervention=asked,
     )  # fmt: skip
