@@ -50,7 +50,7 @@ def test_the_page_leads_with_what_matters(log: Path, words: str, tmp_path: Path)
     assert re.search(r"^with k samples +1 +2$", done.stdout, re.MULTILINE)
     assert re.search(r"^right kept +0.0% +0.0% +0.0% +50.0% +100.0% +100.0%$", done.stdout, re.MULTILINE)
     assert done.stderr.strip() == "left out: 1 rows, response is not text (first in line 7)"
-    assert all(len(line) <= 88 for line in lines if not line.startswith(("note", "report")))
+    assert all(len(line) <= 88 for line in lines if not line.startswith(("note", "report", "1.", "2.", "3.")))
     assert all(path.is_file() for path in (report, record, graded))
 
 
@@ -79,7 +79,8 @@ def test_json_is_one_object_with_the_promised_keys(log: Path) -> None:
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
     for key in ("accuracy", "accuracy_interval", "mean_tokens", "problems", "responses", "timeouts", "pass_at_k",
-                "majority_at_k", "by_category", "curve", "after_right", "abandoned", "notes"):  # fmt: skip
+                "majority_at_k", "by_category", "curve", "after_right", "abandoned", "next_steps",
+                "notes"):  # fmt: skip
         assert key in summary
     assert summary["left_out"] == {
         "rows": 1,
@@ -173,6 +174,8 @@ def test_the_report_is_one_file_that_asks_for_nothing(summary: dict[str, Any], t
     assert "&lt;script&gt;" in page
     assert page.count("<svg") == 2
     assert " ".join(headline(summary)) in page.replace("&#39;", "'")
+    assert "What to do next" in page
+    assert "lengthwise evaluate MODEL --data DATA --cap 20 --early-stop agree" in page
     for section in ("Where the tokens go", "Tokens", "Accuracy at a budget", "By category", "With k samples"):
         assert f"<h2>{section}</h2>" in page
     assert "prefers-color-scheme: dark" in page

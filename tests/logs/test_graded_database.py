@@ -54,7 +54,7 @@ def filled(seed: int, problems: int) -> tuple[Ledger, dict[str, list[dict[str, A
 def test_queries_agree_with_arrays(seed: int) -> None:
     ledger, by_problem = filled(seed, problems=25)
     with ledger:
-        found = summarise(ledger, cap=300, seed=0, price=None)
+        found = summarise(ledger, cap=300, seed=0, price=None).to_dict()
         record = record_of_log(ledger, name="log", context={"cap": 300})
     wanted = record.summary().to_dict()
     for name in ("accuracy", "mean_tokens", "truncation_rate", "token_efficiency", "problems", "responses"):
@@ -94,7 +94,7 @@ def test_a_row_counts_in_its_own_category() -> None:
         for line, (problem, category, correct, tokens) in enumerate(rows):
             row = entry(line, problem, correct, True, tokens, category=category)
             assert ledger.add(row, gold="1", vote="1") is None
-        found = summarise(ledger, cap=60, seed=0, price=None)
+        found = summarise(ledger, cap=60, seed=0, price=None).to_dict()
         record = record_of_log(ledger, name="log", context={"cap": 60})
     # x: p alone; y: p is right in 1 of 2 with 30 tokens each, q in 1 of 1 with 60; none: q's last.
     wanted = {"x": (1.0, 10.0, 1, 1), "y": ((1 / 2 + 1) / 2, (30 + 60) / 2, 2, 3), "none": (0.0, 8.0, 1, 1)}
@@ -124,7 +124,10 @@ def test_exceptions_of_comparisons_are_counted_by_name() -> None:
     with Ledger() as ledger:
         for line, name in enumerate(("TypeError", None, "ValueError", "TypeError")):
             ledger.add(entry(line, "p", False, True, 1, comparison_error=name), gold="1", vote=None)
-        assert summarise(ledger, cap=1, seed=0, price=None)["comparison_errors"] == {"TypeError": 2, "ValueError": 1}
+        assert summarise(ledger, cap=1, seed=0, price=None).to_dict()["comparison_errors"] == {
+            "TypeError": 2,
+            "ValueError": 1,
+        }
 
 
 def test_what_is_refused_leaves_no_trace() -> None:

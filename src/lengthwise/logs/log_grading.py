@@ -269,7 +269,7 @@ def _summary(reading: LogReading, words: Words | None, ledger: Ledger, facts: Ta
         "grader": settings.contract.grader or grader_name(contract.answer_format),
         "tokenizer": "the log's own counts" if words is None else words.name,
     }
-    numbers = summarise(ledger, cap=cap, seed=settings.seed, price=settings.price)
+    numbers = summarise(ledger, cap=cap, seed=settings.seed, price=settings.price, log=str(settings.log)).to_dict()
     return {
         "log": str(settings.log),
         **numbers,
