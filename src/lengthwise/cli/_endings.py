@@ -18,6 +18,8 @@ from lengthwise.files import PARTIAL, disk_full
 
 BAD, FAILED, STOPPED = 2, 1, 130
 """Exit codes: input that must change, work that failed, Ctrl-C."""
+TRAINING_STACK = ("torch", "transformers", "safetensors", "ml_dtypes", "httpx2", "tensorboardX")
+"""What `lengthwise` brings and `lengthwise-grade` does not."""
 AGAIN = "give the same command again: what keeps a folder continues, the rest starts anew"
 UsageProblem: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """What the parser raises; typer brings a copy of click of its own, and names the root of it nowhere."""
@@ -51,7 +53,7 @@ def ending(work: Callable[[], None]) -> int:
         if text := error.format_message():  # empty where the help was shown
             complain(f"error: {text.rstrip('.')}{_where_help_is(error)}", style="bold red")
         return BAD
-    except (LengthwiseError, OSError, UnicodeError, sqlite3.OperationalError) as error:
+    except (LengthwiseError, OSError, UnicodeError, sqlite3.OperationalError, ModuleNotFoundError) as error:
         text, code = said_of(error)
         complain(f"error: {text}", style="bold red")
         return code
@@ -62,6 +64,8 @@ def said_of(error: Exception) -> tuple[str, int]:
     """One line on what is wrong, and the exit code; an error that no user can cause is raised again."""
     if isinstance(error, LengthwiseError):
         return str(error), FAILED if isinstance(error, (TrainingError, CheckpointError, EndpointError)) else BAD
+    if isinstance(error, ModuleNotFoundError) and error.name in TRAINING_STACK:
+        return f"this needs {error.name}, which lengthwise-grade leaves out; pip install lengthwise", BAD
     if disk_full(error):
         return f"no space left while writing {_name_in(error) or 'the output'}; free some and {AGAIN}", FAILED
     if isinstance(error, OSError):

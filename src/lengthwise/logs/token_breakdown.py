@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lengthwise.data import Defect
 from lengthwise.errors import InputError
+from lengthwise.files import read_json
 from lengthwise.grading.answer_extraction.answer_text import answer_key
 from lengthwise.grading.answer_extraction.stated_answers import stated_answers
 from lengthwise.grading.gold_answers import alternatives, read_gold
@@ -51,7 +53,7 @@ class Body:
     """
 
     text: str
-    answer: Any
+    answer: object
     thinks: bool = False
 
 
@@ -137,15 +139,52 @@ class Counter:
 def load_words(folder: str | Path, *, trust_remote_code: bool = False) -> Words:
     """Read the tokenizer of a Hugging Face folder; a model need not be in it.
 
+    Without transformers its ``tokenizer.json`` is read as it stands (`words_of_file`).
+
     Raises:
         InputError: no such folder, no tokenizer in it that can be loaded, or one without words or without a fast
             form (``tokenizer.json``), whose tokens cannot be placed in the text.
     """
+    if find_spec("transformers") is None:
+        return words_of_file(Path(folder))
     tokenizer = load_tokenizer(folder, name="tokenizer", trust_remote_code=trust_remote_code)
     special = frozenset(tokenizer.all_special_ids)
     if not tokenizer.is_fast:
         raise InputError(f"tokenizer is {str(folder)!r}: no tokenizer.json with words in it; copy the model's there")
     return Words(f"{type(tokenizer).__name__}/{len(tokenizer)}", tokenizer.backend_tokenizer.to_str(), special)
+
+
+def words_of_file(folder: Path) -> Words:
+    """A folder's ``tokenizer.json``, read without transformers; special are the tokens that the folder names by role.
+
+    Raises:
+        InputError: no such folder, no ``tokenizer.json`` in it, or one that cannot be read.
+    """
+    from tokenizers import Tokenizer
+
+    if not folder.is_dir():
+        raise InputError(f"tokenizer is {str(folder)!r}: no such folder; give a local Hugging Face folder")
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise InputError(f"tokenizer is {str(folder)!r}: no tokenizer.json with words in it; copy the model's there")
+    text = file.read_text(encoding="utf-8")
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises Exception itself
+        raise InputError(f"{file} cannot be read as a tokenizer ({error}); restore it") from error
+    named = (tokenizer.token_to_id(token) for token in _named_tokens(folder))
+    special = frozenset(number for number in named if number is not None)
+    return Words(f"tokenizer.json/{tokenizer.get_vocab_size()}", text, special)
+
+
+def _named_tokens(folder: Path) -> Iterator[str]:
+    """The tokens that begin, end and pad texts, and the like, as a folder's files name them."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        found = read_json(folder / name) if (folder / name).is_file() else {}
+        for role, token in found.items() if isinstance(found, dict) else ():
+            text = token.get("content") if isinstance(token, dict) else token
+            if role.endswith("_token") and isinstance(text, str):
+                yield text
 
 
 def dissect(body: Body, contract: PromptContract, own: Grader | None, counter: Counter | None) -> Anatomy | Defect:
