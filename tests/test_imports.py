@@ -14,7 +14,8 @@ import lengthwise
 
 ROOT = Path(lengthwise.__file__).parent
 BASE = {
-    "errors", "files", "data", "config", "context_length", "folder_lock", "json_types", "optional_imports",
+    "errors", "files", "data", "config", "context_length", "folder_lock", "installation_check", "json_types",
+    "optional_imports",
     "output_paths", "pretrained", "threads", "user_code",
 }  # fmt: skip
 ROOMS = (
@@ -36,6 +37,7 @@ BELOW: dict[str, set[str]] = {
     "errors": set(),
     "json_types": set(),
     "files": {"errors", "json_types"},
+    "installation_check": set(),
     "optional_imports": {"errors"},
     "user_code": {"errors"},
     "config": {"errors", "files", "json_types"},
@@ -51,6 +53,7 @@ BELOW: dict[str, set[str]] = {
         for room in floor
     },
     "objectives": {"errors"},
+    "__main__": {"cli"},
     # Deprecated: they say where their names are now.
     "_moved": set(),
     "evaluation": {"_moved"},

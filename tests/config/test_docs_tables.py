@@ -26,6 +26,7 @@ WRITTEN = (
     "methods",
     "report",
     "compare-records",
+    "doctor",
 )
 """Commands whose pages have their table from the settings."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from lengthwise.cli import (
     compare,
     compare_records,
     demo,
+    doctor,
     evaluate,
     evaluate_context,
     export,
@@ -40,9 +42,11 @@ app = typer.Typer(
     help="Length in language models: think in fewer tokens, measured honestly.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
+COMPLETING = "_LENGTHWISE_COMPLETE"
+"""Set by the shell's completion, which `lengthwise --install-completion` switches on."""
 COMMANDS: dict[str, Callable[..., None]] = {
     "grade": grade.grade,
     "evaluate": evaluate.evaluate,
@@ -58,6 +62,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "report": report.report,
     "compare-records": compare_records.compare_records,
+    "doctor": doctor.doctor,
 }
 for _name, _function in COMMANDS.items():
     add_command(app, SETTINGS[_name], _function)
@@ -89,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Bad input is one line on stderr and exit code 2, a failed run exit code 1, Ctrl-C 130.
     """
+    if COMPLETING in os.environ:
+        app(prog_name="lengthwise")  # the shell asks what could come next
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     wait_without_spinning()

@@ -11,6 +11,7 @@ from lengthwise.config.commands.evaluation import (
     MethodsSettings,
     ReportSettings,
 )
+from lengthwise.config.commands.machine import DoctorSettings
 from lengthwise.config.commands.training import CompareSettings, DemoSettings, ExportSettings, ShortenSettings
 from lengthwise.config.commands.weights import MergeSettings, RepairSettings
 
@@ -19,6 +20,7 @@ __all__ = [
     "CompareRecordsSettings",
     "CompareSettings",
     "DemoSettings",
+    "DoctorSettings",
     "EvaluateContextSettings",
     "EvaluateSettings",
     "ExportSettings",
@@ -48,6 +50,7 @@ COMMANDS: dict[str, type[Command]] = {
         ExportSettings,
         ReportSettings,
         CompareRecordsSettings,
+        DoctorSettings,
     )
 }
 """Command -> its settings, in the order of `lengthwise --help`."""
