@@ -32,6 +32,7 @@ FLAGS = {
         "--allow", "--config", "--json", "--no-json", "--no-recut", "--out", "--print-config", "--recut",
         "--score-weights", "--seed", "RECORD...",
     ],
+    "doctor": ["--config", "--json", "--no-json", "--print-config"],
     "demo": [
         "--config", "--json", "--limit", "--no-json", "--no-overwrite", "--out", "--overwrite", "--print-config",
         "--seed", "--steps", "--threads",
