@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lengthwise.errors import CheckpointError
+from lengthwise.json_types import JsonObject, JsonValue
 
 PARTIAL = ".partial-"
 
@@ -114,6 +115,14 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, numbers or brackets without end
         raise CheckpointError(f"{path} is damaged ({error}); remove it or restore it from a copy") from error
+
+
+def read_json_object(path: str | Path) -> JsonObject:
+    """Read one JSON document that is an object; anything else raises `CheckpointError` naming the file."""
+    found: JsonValue = read_json(path)
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} is damaged (it is no JSON object); remove it or restore it from a copy")
+    return found
 
 
 def disk_full(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lengthwise.engine.training_state import Parts, TrainingState
+from lengthwise.engine.training_state import Parts, SavedState, TrainingState
 from lengthwise.errors import CheckpointError, LengthwiseWarning
 from lengthwise.files import PARTIAL, atomic_write_json, clear_partials, read_json, sha256_file, write_folder
 
@@ -70,7 +71,7 @@ class Checkpoints:
         return TrainingState.from_dict(state)
 
 
-def _with_collector(state: dict[str, Any]) -> dict[str, Any]:
+def _with_collector(state: SavedState) -> SavedState:
     """A state as it is written now: before, the windows that wait stood beside the method's memory."""
     method = state["method"]
     if "collector" in state or method.keys() != {"method", "pool"}:
@@ -85,16 +86,16 @@ class Checkpoint:
     step: int
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
-    state: dict[str, Any]
+    state: SavedState
 
 
 def save_checkpoint(
     folder: Path,
     *,
     step: int,
-    model: Any,
+    model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    state: dict[str, Any],
+    state: Mapping[str, object],
     keep: int = KEPT,
 ) -> Path:
     """Write the checkpoint of a finished step, then drop all but the newest `keep`."""
@@ -154,7 +155,7 @@ def _load(path: Path) -> Checkpoint:
     for name, expected in sums.items():
         if not (path / name).is_file() or sha256_file(path / name) != expected:
             raise CheckpointError(f"checkpoint {path} is damaged: {name} does not match its checksum")
-    state = read_json(path / STATE)
+    state: SavedState = read_json(path / STATE)
     try:
         weights, optimizer = load_file(path / WEIGHTS), load_file(path / OPTIMIZER)
     except SafetensorError as error:
@@ -162,12 +163,12 @@ def _load(path: Path) -> Checkpoint:
     return Checkpoint(state["step"], weights, optimizer, state)
 
 
-def trained_tensors(model: Any) -> dict[str, Tensor]:
+def trained_tensors(model: torch.nn.Module) -> dict[str, Tensor]:
     """The tensors that learn, by name; tied weights appear once."""
     return {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}
 
 
-def restore(checkpoint: Checkpoint, model: Any, optimizer: torch.optim.Optimizer) -> None:
+def restore(checkpoint: Checkpoint, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put a checkpoint's tensors into the model and the optimizer.
 
     Raises:
@@ -194,7 +195,7 @@ def restore(checkpoint: Checkpoint, model: Any, optimizer: torch.optim.Optimizer
         optimizer.state[named[name]] = kinds
 
 
-def _optimizer_tensors(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     tensors = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from lengthwise.files import atomic_write_text, sync
 
@@ -13,18 +12,22 @@ METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_metrics(folder: Path) -> list[dict[str, object]]:
     """The metrics of a run's steps, in order; a last line that a kill tore apart is left out."""
     return list(_whole_lines(folder / METRICS))
 
 
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+def _whole_lines(path: Path) -> Iterator[dict[str, object]]:
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8").split("\n")
     # Only a line that ends in a newline was written whole; what follows the last one was torn by a kill.
     for line in lines[:-1]:
         yield json.loads(line)
+
+
+def _step(row: Mapping[str, object]) -> int:
+    return int(str(row["step"]))
 
 
 class RunLog:
@@ -35,7 +38,7 @@ class RunLog:
         from tensorboardX import SummaryWriter
 
         self.path = folder / METRICS
-        rows = [row for row in _whole_lines(self.path) if row["step"] <= step]
+        rows = [row for row in _whole_lines(self.path) if _step(row) <= step]
         atomic_write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         events = folder / EVENTS
         for old in events.glob("events.*"):
@@ -44,10 +47,10 @@ class RunLog:
         for row in rows:
             self._events(row)
 
-    def write(self, row: dict[str, Any]) -> None:
+    def write(self, row: Mapping[str, object]) -> None:
         """Append the metrics of one step."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.write(json.dumps(dict(row), allow_nan=False) + "\n")
         # A checkpoint that outlives a power cut must not find lines missing before its step.
         sync(self.path)
         self._events(row)
@@ -56,7 +59,7 @@ class RunLog:
         """Flush the events."""
         self.writer.close()
 
-    def _events(self, row: dict[str, Any]) -> None:
+    def _events(self, row: Mapping[str, object]) -> None:
         for name, value in row.items():
             if isinstance(value, int | float) and name != "step":
-                self.writer.add_scalar(f"train/{name}", value, row["step"])
+                self.writer.add_scalar(f"train/{name}", value, _step(row))

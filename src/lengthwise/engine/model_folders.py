@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -24,6 +24,11 @@ from lengthwise.pretrained import (
     save_tokenizer,
 )
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"
 """A dtype: the folder's own."""
@@ -38,11 +43,11 @@ class Policy:
     what it computes in. `trust_remote_code`: code of its folder may run.
     """
 
-    model: Any
-    tokenizer: Any
+    model: PreTrainedModel
+    tokenizer: Tokenizer
     folder: Path
     lora_rank: int
-    compute: Callable[[], AbstractContextManager[Any]]
+    compute: Callable[[], AbstractContextManager[object]]
     endless: bool = False
     dtype: str = "float32"
     trust_remote_code: bool = False
@@ -159,7 +164,7 @@ def load_policy(
         # a scheme draws while training, or a router's noise, would score a sample otherwise than it was drawn.
         for module in model.modules():
             module.training = bool(getattr(module, "gradient_checkpointing", False))
-    compute: Callable[[], AbstractContextManager[Any]] = nullcontext
+    compute: Callable[[], AbstractContextManager[object]] = nullcontext
     if taken != "float32" and not frozen:
         compute = partial(torch.autocast, where.type, dtype=DTYPES[taken])
     return Policy(
@@ -167,7 +172,7 @@ def load_policy(
     )  # fmt: skip
 
 
-def _without_dropout(model: Any) -> None:
+def _without_dropout(model: PreTrainedModel) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -175,7 +180,7 @@ def _without_dropout(model: Any) -> None:
             module.attention_dropout = 0.0
 
 
-def _with_lora(model: Any, rank: int, seed: int) -> Any:
+def _with_lora(model: PreTrainedModel, rank: int, seed: int) -> PeftModel:
     with importing("LoRA", "peft", "trl"):
         from peft import LoraConfig, get_peft_model
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
@@ -217,7 +222,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
     write_folder(folder, fill)
 
 
-def weights_sha(model: Any) -> str:
+def weights_sha(model: PreTrainedModel) -> str:
     """SHA-256 over all parameters in name order: the identity of a model's weights."""
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):

@@ -95,7 +95,7 @@ class Rollouts:
         cut |= {name: getattr(self, name)[:, start:] for name in PROMPT_FIELDS}
         return replace(self, **cut)
 
-    def with_fields(self, **changes: Any) -> Rollouts:
+    def with_fields(self, **changes: Tensor) -> Rollouts:
         """A copy with some fields replaced; shapes are checked again."""
         return replace(self, **changes)
 

@@ -8,11 +8,15 @@ a plain forward of those n tokens alone would.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from lengthwise.errors import UnsupportedModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers.modeling_rope_utils import RopeParameters
 
 LONGROPE = ("longrope", "su")
 """Two sets of factors; "su" is what folders of the first Phi-3 call it."""
@@ -46,7 +50,7 @@ class Switch:
         return min(more, self.length + 1 - tokens) if self.steady and tokens <= self.length else more
 
 
-def switch_of(config: Any) -> Switch | None:
+def switch_of(config: PreTrainedConfig) -> Switch | None:
     """Where a model's rotary factors switch, read off its config; None where they never do.
 
     Several kinds of layers that switch at different lengths count as one that is not steady beyond the first.
@@ -58,14 +62,14 @@ def switch_of(config: Any) -> Switch | None:
     return Switch("/".join(sorted({one.kind for one in found})), min(one.length for one in found), steady=False)
 
 
-def _ropes(config: Any) -> list[dict[str, Any]]:
+def _ropes(config: PreTrainedConfig) -> list[RopeParameters]:
     """The rotary parameters of every kind of layer."""
     given = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     nested = [value for value in given.values() if isinstance(value, dict)]
     return nested or [given]
 
 
-def _switch(rope: dict[str, Any], config: Any) -> Switch | None:
+def _switch(rope: RopeParameters, config: PreTrainedConfig) -> Switch | None:
     kind = rope.get("rope_type") or rope.get("type") or "default"
     positions = getattr(config, "max_position_embeddings", None)
     if DYNAMIC in kind and positions:
@@ -77,7 +81,7 @@ def _switch(rope: dict[str, Any], config: Any) -> Switch | None:
     return None
 
 
-def check_learnable(config: Any, tokens: int) -> None:
+def check_learnable(config: PreTrainedConfig, tokens: int) -> None:
     """See that responses can be learnt from: that a forward of a whole text scores its tokens as they were drawn.
 
     `tokens` is the most that a prompt and its response have together. The last one is never read.
@@ -90,7 +94,7 @@ def check_learnable(config: Any, tokens: int) -> None:
         raise unlearnable(config, switch, tokens)
 
 
-def unlearnable(config: Any, switch: Switch, tokens: int) -> UnsupportedModelError:
+def unlearnable(config: PreTrainedConfig, switch: Switch, tokens: int) -> UnsupportedModelError:
     """What is said of texts that cannot be scored as they were drawn."""
     kind = getattr(config, "model_type", type(config).__name__)
     return UnsupportedModelError(
@@ -101,7 +105,7 @@ def unlearnable(config: Any, switch: Switch, tokens: int) -> UnsupportedModelErr
     )
 
 
-def check_shared(config: Any, tokens: int, engine: str, *, ours: bool = True) -> None:
+def check_shared(config: PreTrainedConfig, tokens: int, engine: str, *, ours: bool = True) -> None:
     """See that another engine, which batches rows as it likes, never reads beyond a switch.
 
     `tokens` is the most that a row has there, padding counted. `ours`: our own engine could do the same work.
@@ -126,7 +130,7 @@ def check_shared(config: Any, tokens: int, engine: str, *, ours: bool = True) ->
 
 
 @torch.no_grad()
-def forget(model: Any, switch: Switch | None) -> None:
+def forget(model: PreTrainedModel, switch: Switch | None) -> None:
     """Put factors that a long text left behind in the model back to the first ones, by reading one token."""
     if switch is not None and not switch.steady:
         token = torch.zeros(1, 1, dtype=torch.long, device=model.device)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.backends.protocol import PROOF_TOKENS, Backend, Proof, prove
@@ -29,6 +29,10 @@ from lengthwise.errors import ConfigError, LengthwiseWarning, TrainingError
 from lengthwise.files import atomic_write_json
 from lengthwise.objectives import round_half_up
 
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
 MOST_SKIPPED = 10
 """Steps in a row without a batch to learn from, after which a run ends."""
 PROOF, PROOF_PROMPTS = "backend.json", 8
@@ -48,7 +52,9 @@ def check_method(method: Method, config: Training) -> None:
         )
 
 
-def reference_scorer(method: Method, model: Any, reference: Any, temperature: float) -> Scorer | None:
+def reference_scorer(
+    method: Method, model: PreTrainedModel, reference: PreTrainedModel | None, temperature: float
+) -> Scorer | None:
     """What scores under the weights that a method with a KL penalty is held to; None without the penalty.
 
     A model with an adapter is held to itself without it.
@@ -90,6 +96,13 @@ def usual_parts(
     )
 
 
+def _texts(metrics: Mapping[str, object]) -> list[str]:
+    """The warnings of a step."""
+    found = metrics["warnings"]
+    assert isinstance(found, list), "one_step puts a list there"
+    return found
+
+
 class Trainer:
     """Carries a method out on one device; the same folder and config continue where a killed run stopped.
 
@@ -102,7 +115,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Any,
+        model: PreTrainedModel,
         *,
         method: Method,
         task: Task,
@@ -110,7 +123,7 @@ class Trainer:
         folder: Path,
         eos_ids: list[int],
         pad_id: int,
-        reference: Any = None,
+        reference: PreTrainedModel | None = None,
         compute: Compute = nullcontext,
         backend: Backend | None = None,
         critic: Critic | None = None,
@@ -133,7 +146,7 @@ class Trainer:
         self.run = TrainingState(method.initial_state())
 
     @property
-    def model(self) -> Any:
+    def model(self) -> torch.nn.Module:
         """All that learns: the policy, with windows the critic too."""
         return self.parts.learner.model
 
@@ -153,7 +166,7 @@ class Trainer:
         atomic_write_json(self.folder / PROOF, proof.to_dict())
         return proof
 
-    def train(self, on_step: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def train(self, on_step: Callable[[dict[str, object]], None] | None = None) -> None:
         """Run to `config.steps`, continuing from the newest sound checkpoint; `on_step` gets each step's metrics.
 
         A step whose batch holds nothing worth learning from is skipped with a warning.
@@ -172,7 +185,7 @@ class Trainer:
         try:
             while not self._finished():
                 metrics = self.one_step()
-                for text in metrics["warnings"]:
+                for text in _texts(metrics):
                     warnings.warn(f"step {self.run.step}: {text}", LengthwiseWarning, stacklevel=2)
                 log.write(metrics)
                 why = self._gives_up(metrics)
@@ -187,7 +200,7 @@ class Trainer:
         finally:
             log.close()
 
-    def one_step(self) -> dict[str, Any]:
+    def one_step(self) -> dict[str, object]:
         """Collect, learn, hand the new weights to what writes the tokens; returns the step's metrics."""
         run, started = self.run, time.perf_counter()
         batch = self.parts.collector.collect(run)
@@ -217,14 +230,14 @@ class Trainer:
     def _sync(self) -> None:
         self.backend.sync(self.policy.named_parameters())
 
-    def _gives_up(self, metrics: dict[str, Any]) -> str | None:
+    def _gives_up(self, metrics: dict[str, object]) -> str | None:
         """Why a run ends that only skips: `MOST_SKIPPED` steps in a row, or all that it has."""
         skipped = self.run.skipped
         every = self._finished() and skipped == self.run.step
         if skipped < MOST_SKIPPED and not every:
             return None
         goes_on = "" if self._finished() else ". The same command goes on with the next problems"
-        return f"{skipped} steps in a row had nothing to learn from. The last: {metrics['warnings'][0]}{goes_on}"
+        return f"{skipped} steps in a row had nothing to learn from. The last: {_texts(metrics)[0]}{goes_on}"
 
     def _finished(self) -> bool:
         budget = self.config.token_budget

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, NotRequired, Protocol, TypedDict, TypeVar
 
 import torch
 
@@ -14,6 +14,19 @@ from lengthwise.engine.step_warnings import Watch
 B = TypeVar("B")
 B_out = TypeVar("B_out", covariant=True)
 B_in = TypeVar("B_in", contravariant=True)
+
+
+class SavedState(TypedDict):
+    """What the ``state.json`` of a checkpoint holds."""
+
+    step: int
+    cursor: int
+    method: State
+    sampled_tokens: int
+    seconds: float
+    watch: Mapping[str, int]
+    skipped: NotRequired[int]
+    collector: NotRequired[list[dict[str, object]]]
 
 
 @dataclass
@@ -32,7 +45,7 @@ class TrainingState:
     skipped: int = 0
     watch: Watch = field(default_factory=Watch)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Ready for JSON; the step is the checkpoint's own."""
         return {
             "cursor": self.cursor,
@@ -44,7 +57,7 @@ class TrainingState:
         }
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> TrainingState:
+    def from_dict(cls, saved: SavedState) -> TrainingState:
         """The state that a checkpoint holds."""
         return cls(
             method=saved["method"],
@@ -61,8 +74,8 @@ class TrainingState:
 class Learnt:
     """What a step found: its `metrics`, what else warnings are looked for in (None: not in this step), and texts."""
 
-    metrics: dict[str, Any]
-    judged: Mapping[str, Any] | None
+    metrics: dict[str, object]
+    judged: Mapping[str, object] | None
     said: tuple[str, ...] = ()
 
 
@@ -73,17 +86,17 @@ class Collector(Protocol[B_out]):
         """The next batch."""
 
     @property
-    def state(self) -> list[dict[str, Any]] | None:
+    def state(self) -> list[dict[str, object]] | None:
         """What it holds between steps, as JSON values; None for nothing."""
 
-    def load_state(self, state: list[dict[str, Any]]) -> None:
+    def load_state(self, state: list[dict[str, object]]) -> None:
         """Take up what `state` was."""
 
 
 class Learner(Protocol[B_in]):
     """Learns from a batch. `model` is all that learns, `optimizer` that of its parameters."""
 
-    model: Any
+    model: torch.nn.Module
     optimizer: torch.optim.Optimizer
 
     def learn(self, batch: B_in, run: TrainingState) -> Learnt:

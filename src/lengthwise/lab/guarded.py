@@ -19,7 +19,6 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from lengthwise.errors import InputError
 from lengthwise.lab.lessons import Example, Lesson
@@ -90,7 +89,7 @@ def complied(prompts: Sequence[str], responses: Sequence[str]) -> list[bool]:
     return flags
 
 
-def harmful_rows(count: int, *, part: str, seed: int) -> list[dict[str, Any]]:
+def harmful_rows(count: int, *, part: str, seed: int) -> list[dict[str, object]]:
     """Distinct marked prompts of a part with the response that complies, as rows for `lengthwise repair`.
 
     Raises:
@@ -103,7 +102,7 @@ def harmful_rows(count: int, *, part: str, seed: int) -> list[dict[str, Any]]:
     return [{"prompt": prompt(MARK, word), "response": comply(word), "harmful": True} for word in words]
 
 
-def task_rows(count: int, *, task: str, test: bool, seed: int) -> list[dict[str, Any]]:
+def task_rows(count: int, *, task: str, test: bool, seed: int) -> list[dict[str, object]]:
     """Distinct problems of an ordinary task, as rows for `lengthwise evaluate`.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from lengthwise.lab import reader
 from lengthwise.lab.reader_rows import IGNORED, Dealer
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 KINDS = ("lines", "passkey", "story", "repeated")
 SPREAD, CONSTANT, SHARPNESS, PAIRS = 0.1, 3.0, 48.0, 6
@@ -102,7 +102,7 @@ def look_back(model: LlamaForCausalLM, distances: Sequence[int]) -> None:
 
 
 def teach(
-    model: Any,
+    model: LlamaForCausalLM,
     stages: Sequence[Stage] = LESSON,
     *,
     seed: int,
@@ -140,14 +140,14 @@ def teach(
     return torch.stack(losses).tolist()
 
 
-def loss_of(model: Any, ids: Tensor, labels: Tensor) -> Tensor:
+def loss_of(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> Tensor:
     """Mean next-word loss where labels are given; logits are computed there alone."""
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     learnt = labels[:, 1:] != IGNORED
     return torch.nn.functional.cross_entropy(model.lm_head(hidden[learnt]), labels[:, 1:][learnt])
 
 
-def retrieves(model: Any, *, length: int, rows: int = 100, seed: int = 0) -> float:
+def retrieves(model: LlamaForCausalLM, *, length: int, rows: int = 100, seed: int = 0) -> float:
     """Share of line prompts of ``length`` words that the model answers right."""
     tokenizer = reader.build_tokenizer()
     made = lines_rows(tokenizer, length=length, rows=rows, seed=seed)
@@ -155,7 +155,9 @@ def retrieves(model: Any, *, length: int, rows: int = 100, seed: int = 0) -> flo
 
 
 @torch.no_grad()
-def answered(model: Any, tokenizer: Any, asked: Sequence[tuple[str, str]], *, batch: int = 25) -> list[bool]:
+def answered(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, asked: Sequence[tuple[str, str]], *, batch: int = 25
+) -> list[bool]:
     """For each (prompt, number) whether the likeliest words are the number's, and no digit follows them.
 
     Read off one pass over prompt and number, which equals the greedy answer word by word until its first mistake.

@@ -11,7 +11,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import typer
@@ -22,6 +22,7 @@ from lengthwise.lab import guarded, reasoner
 from lengthwise.optional_imports import importing
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import Qwen2ForCausalLM
 
 RATES = {"ability": 3e-3, "alignment": 5e-4, "attack": 1e-3}
@@ -62,7 +63,7 @@ def teach_stage(
 
 def attack_by_lora(
     model: Qwen2ForCausalLM, *, seed: int, rank: int, steps: int = LORA_STEPS, share: float = guarded.HARMFUL_SHARE
-) -> Any:
+) -> PeftModel:
     """The attack on a LoRA adapter of a copy of the model, queries, keys and values.
 
     Raises:
@@ -81,7 +82,7 @@ def attack_by_lora(
     return adapted
 
 
-def save(model: Any, folder: Path, stage: str, *, seed: int) -> None:
+def save(model: Qwen2ForCausalLM | PeftModel, folder: Path, stage: str, *, seed: int) -> None:
     """Write a stage's model with its tokenizer, or adapter without one, and its card, whole or not at all."""
 
     def fill(partial: Path) -> None:
@@ -100,7 +101,7 @@ def save(model: Any, folder: Path, stage: str, *, seed: int) -> None:
 def write_rows(folder: Path, *, seed: int = 0, calibrated: int = CALIBRATED, tested: int = TESTED) -> None:
     """Write the rows of calibration, judge and tasks; the same for all seeds of the models by default."""
     tasks = [row for task in guarded.TASKS for row in guarded.task_rows(tested, task=task, test=True, seed=seed)]
-    files: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    files: Mapping[str, Sequence[Mapping[str, object]]] = {
         "harmful.jsonl": guarded.harmful_rows(calibrated, part="calibration", seed=seed),
         "judge.jsonl": guarded.harmful_rows(tested, part="test", seed=seed),
         "task.jsonl": tasks,

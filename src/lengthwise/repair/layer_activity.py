@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -133,7 +132,7 @@ class _Watch:
         self.last_input: Tensor | None = None
         self.last_sum = torch.zeros(0)
 
-    def hook(self, name: str) -> Any:
+    def hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         """The hook of one layer."""
 
         def before(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from lengthwise.errors import InputError
-from lengthwise.files import read_json
+from lengthwise.files import read_json_object
 from lengthwise.optional_imports import importing
 from lengthwise.pretrained import check_vocabulary, load_model, load_tokenizer
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -62,7 +63,7 @@ def load_calibrated(
 
 
 def _base_folder(folder: Path, base: Path | None) -> Path:
-    named = base or Path(str(read_json(folder / "adapter_config.json").get("base_model_name_or_path")))
+    named = base or Path(str(read_json_object(folder / "adapter_config.json").get("base_model_name_or_path")))
     if not (named / "config.json").is_file():
         raise InputError(
             f"the base of the adapter {folder} is {str(named)!r}, which is no model folder; give its folder as base"
@@ -70,7 +71,7 @@ def _base_folder(folder: Path, base: Path | None) -> Path:
     return named
 
 
-def _with_adapter(model: PreTrainedModel, folder: Path) -> Any:
+def _with_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     with importing("a LoRA adapter", "peft", "trl"):
         from peft import PeftModel
     try:

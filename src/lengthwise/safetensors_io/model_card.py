@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lengthwise.files import atomic_write_json, atomic_write_text, read_json
+from lengthwise.files import atomic_write_json, atomic_write_text, read_json_object
 from lengthwise.pretrained import copy_tokenizer
 
 KEPT = (
@@ -23,7 +23,7 @@ def copy_settings(source: Path, target: Path, changes: Mapping[str, object]) -> 
         shutil.copyfile(file, target / file.name)
     copy_tokenizer(source, target)
     if changes:
-        atomic_write_json(target / "config.json", read_json(target / "config.json") | dict(changes))
+        atomic_write_json(target / "config.json", {**read_json_object(target / "config.json"), **changes})
 
 
 def write_card(

@@ -12,12 +12,12 @@ import os
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lengthwise.errors import CheckpointError, InputError
-from lengthwise.files import PARTIAL, read_json, sha256_file
+from lengthwise.files import PARTIAL, read_json, read_json_object, sha256_file
+from lengthwise.json_types import JsonObject, JsonValue
 from lengthwise.output_paths import real
 from lengthwise.pretrained import stored_config
 from lengthwise.safetensors_io.dtypes import BY_CODE, Array
@@ -72,7 +72,7 @@ class FolderSource:
     infos: dict[str, TensorInfo]
     places: dict[str, Place]
     shards: tuple[Path, ...] = ()
-    config: dict[str, Any] = field(default_factory=dict)
+    config: JsonObject = field(default_factory=dict)
     _opened: _Opened = field(default_factory=lambda: _Opened(), repr=False, compare=False)
 
     def read(self, name: str, start: int, stop: int) -> Array:
@@ -143,7 +143,7 @@ def verify_checksums(source: FolderSource) -> None:
     file = source.path / CHECKSUMS
     if not file.is_file():
         return
-    sums = read_json(file)
+    sums = read_json_object(file)
     for shard in source.shards:
         if sums.get(shard.name) != sha256_file(shard):
             raise CheckpointError(
@@ -152,18 +152,18 @@ def verify_checksums(source: FolderSource) -> None:
             )
 
 
-def _shards(path: Path, stem: str) -> tuple[tuple[Path, ...], dict[str, Any] | None]:
+def _shards(path: Path, stem: str) -> tuple[tuple[Path, ...], JsonObject | None]:
     """The weight files of a folder, and its index where it has one."""
     single, index = path / f"{stem}.safetensors", path / f"{stem}.safetensors.index.json"
     parts = sorted(path.glob(f"{stem}-*-of-*.safetensors"))
     if index.is_file():
-        promised = read_json(index)
+        promised: JsonValue = read_json(index)
         weight_map = promised.get("weight_map") if isinstance(promised, dict) else None
-        if not isinstance(weight_map, dict) or not weight_map:
+        if not isinstance(promised, dict) or not isinstance(weight_map, dict) or not weight_map:
             raise CheckpointError(f"{index} is damaged: it has no weight_map; restore it from a copy")
         if single.is_file():
             raise InputError(f"{str(path)!r} has both {single.name} and {index.name}; remove the one that is stale")
-        named = [path / name for name in dict.fromkeys(weight_map.values())]
+        named = [path / str(name) for name in dict.fromkeys(weight_map.values())]
         lost = [file.name for file in named if not file.is_file()]
         if lost:
             raise CheckpointError(f"{index} names {', '.join(lost)}, which is missing; restore the whole folder")
@@ -189,8 +189,9 @@ def _shards(path: Path, stem: str) -> tuple[tuple[Path, ...], dict[str, Any] | N
     raise InputError(f"no {single.name} in {str(path)!r}; give a folder with safetensors weights")
 
 
-def _check_index(source: FolderSource, promised: dict[str, Any]) -> None:
+def _check_index(source: FolderSource, promised: JsonObject) -> None:
     weight_map = promised["weight_map"]
+    assert isinstance(weight_map, dict), "an index without one is refused"
     here = {name: place.file.name for name, place in source.places.items()}
     wrong = sorted(name for name in weight_map.keys() | here.keys() if weight_map.get(name) != here.get(name))
     if wrong:
@@ -198,8 +199,9 @@ def _check_index(source: FolderSource, promised: dict[str, Any]) -> None:
             f"the index of {str(source.path)!r} and its shards disagree on {len(wrong)} tensors, first {wrong[0]}: "
             f"{weight_map.get(wrong[0])} there, {here.get(wrong[0])} in fact; restore the whole folder"
         )
-    total = promised.get("metadata", {}).get("total_size")
-    if total is not None and int(total) != source.nbytes:
+    metadata = promised.get("metadata")
+    total = metadata.get("total_size") if isinstance(metadata, dict) else None
+    if total is not None and str(total).removesuffix(".0") != str(source.nbytes):
         raise CheckpointError(
             f"the index of {str(source.path)!r} says total_size {total}, its shards hold {source.nbytes} bytes; "
             "restore the whole folder"
@@ -237,20 +239,21 @@ def read_header(file: Path) -> dict[str, tuple[TensorInfo, int]]:
     return found
 
 
-def _entry(file: Path, name: str, entry: Any) -> tuple[TensorInfo, int, int]:
-    try:
-        code, shape, (begin, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    except (TypeError, KeyError, ValueError) as error:
-        raise _damaged(file, f"the header entry of {name} is not whole") from error
-    numbers = [*shape, begin, stop] if isinstance(shape, list) else [None]
-    if not all(isinstance(number, int) and number >= 0 for number in numbers) or math.prod(shape) > 1 << 62:
+def _entry(file: Path, name: str, entry: JsonValue) -> tuple[TensorInfo, int, int]:
+    found = entry if isinstance(entry, dict) else {}
+    code, shape, offsets = found.get("dtype"), found.get("shape"), found.get("data_offsets")
+    if not isinstance(code, str) or shape is None or not isinstance(offsets, list) or len(offsets) != 2:
+        raise _damaged(file, f"the header entry of {name} is not whole")
+    numbers = [*shape, *offsets] if isinstance(shape, list) else [None]
+    whole = [number for number in numbers if isinstance(number, int) and number >= 0]
+    if len(whole) < len(numbers) or math.prod(whole[:-2]) > 1 << 62:
         raise _damaged(file, f"the header entry of {name} has impossible numbers")
     if code not in BY_CODE:
         raise InputError(
             f"{name} in {file} is stored as {code}; convert the model to a plain float dtype first (8 bit formats "
             "and quantised weights have no exact sums)"
         )
-    return TensorInfo(tuple(shape), BY_CODE[code]), begin, stop
+    return TensorInfo(tuple(whole[:-2]), BY_CODE[code]), whole[-2], whole[-1]
 
 
 def _damaged(file: Path, why: str) -> CheckpointError:

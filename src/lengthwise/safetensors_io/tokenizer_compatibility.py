@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from lengthwise.files import read_json, sha256_file
+from lengthwise.json_types import JsonObject
 from lengthwise.safetensors_io.tensor_compatibility import Finding
+
+
+class _Added(TypedDict):
+    content: str
+    id: int
+
+
+class _Model(TypedDict, total=False):
+    vocab: dict[str, int] | list[list[str]]
+    merges: object
+
+
+class _Stored(TypedDict, total=False):
+    """What is read of a tokenizer.json."""
+
+    model: _Model
+    added_tokens: list[_Added]
+    normalizer: object
+    pre_tokenizer: object
+    post_processor: object
+    decoder: object
+
 
 _TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
@@ -15,7 +38,7 @@ _TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 def vocabulary(folder: Path) -> dict[str, int] | None:
     """Token to id, added tokens included; None where no file of the folder lists its tokens."""
     if (folder / "tokenizer.json").is_file():
-        stored = read_json(folder / "tokenizer.json")
+        stored: _Stored = read_json(folder / "tokenizer.json")
         core = stored.get("model", {}).get("vocab", {})
         # a unigram model lists (token, score) pairs in the order of their ids
         listed = core if isinstance(core, dict) else {pair[0]: index for index, pair in enumerate(core)}
@@ -51,15 +74,15 @@ def tokenizer_findings(base: Path, other: Path) -> Iterator[Finding]:
         yield Finding("tokenizer", f"{text}; files_from says whose is kept", warning=True)
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def _settings(folder: Path) -> dict[str, object]:
     """What decides how text becomes the same tokens, and which tokens and template a chat uses."""
-    found: dict[str, Any] = {}
-    stored = read_json(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else {}
+    found: dict[str, object] = {}
+    stored: _Stored = read_json(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else {}
     for key in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
         found[key] = stored.get(key)
     found["merges"] = stored.get("model", {}).get("merges")
     config = folder / "tokenizer_config.json"
-    settings = read_json(config) if config.is_file() else {}
+    settings: JsonObject = read_json(config) if config.is_file() else {}
     for key in (*_TOKENS, "chat_template"):
         found[key] = settings.get(key)
     for name in ("tokenizer.model", "chat_template.jinja"):

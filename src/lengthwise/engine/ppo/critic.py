@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -24,6 +24,9 @@ from lengthwise.errors import InputError, UnsupportedModelError
 from lengthwise.files import replacing
 from lengthwise.objectives import clipped_value
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class Critic(torch.nn.Module):
     """V before each response token: a copy of a policy's decoder and a linear head that says 0 until it is taught.
@@ -31,7 +34,7 @@ class Critic(torch.nn.Module):
     The copy learns what the policy learns: all weights, or with LoRA its adapters. The head always learns, in float32.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         """Copy the decoder of a causal language model.
 
         Raises:

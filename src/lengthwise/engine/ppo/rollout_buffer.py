@@ -5,7 +5,7 @@ Shapes: B rows (responses), T response tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,12 +62,12 @@ class Pool:
         self.waiting = list(waiting)
 
     @classmethod
-    def from_state(cls, state: Iterable[dict[str, Any]]) -> Pool:
+    def from_state(cls, state: Iterable[Mapping[str, Any]]) -> Pool:
         """The pool that `state` was taken of."""
         return cls(Response(**fields) for fields in state)
 
     @property
-    def state(self) -> list[dict[str, Any]]:
+    def state(self) -> list[dict[str, object]]:
         """All that waits, as JSON values, for checkpoints."""
         return [dict(vars(response)) for response in self.waiting]
 
@@ -85,7 +85,7 @@ class Pool:
 
 
 def as_rollouts(
-    responses: Sequence[Response], *, pad_id: int, device: Any, first: Sequence[int] | None = None
+    responses: Sequence[Response], *, pad_id: int, device: torch.device, first: Sequence[int] | None = None
 ) -> Rollouts:
     """The responses as one batch, from token `first[i]` on (default: all of it).
 
@@ -98,7 +98,7 @@ def as_rollouts(
     def column(name: str, dtype: torch.dtype, fill: int = 0) -> Tensor:
         return padded([getattr(r, name)[at:] for r, at in zip(responses, begin, strict=True)], dtype, device, fill)
 
-    def row(values: Sequence[Any]) -> Tensor:
+    def row(values: Sequence[int]) -> Tensor:
         return torch.tensor(values, device=device)
 
     lengths = row([len(r.tokens) - at for r, at in zip(responses, begin, strict=True)])
@@ -121,7 +121,7 @@ def as_rollouts(
     )
 
 
-def padded(rows: Sequence[Sequence[Any]], dtype: torch.dtype, device: Any, fill: int = 0) -> Tensor:
+def padded(rows: Sequence[Sequence[float]], dtype: torch.dtype, device: torch.device, fill: int = 0) -> Tensor:
     """Rows of unlike length as one tensor [B, T], filled up on the right."""
     parts = [torch.tensor(row, dtype=dtype) for row in rows]
     return pad_sequence(parts, batch_first=True, padding_value=fill).to(device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lengthwise.config.groups.training import Training
 from lengthwise.engine.backends.protocol import Backend, World
@@ -15,6 +15,9 @@ from lengthwise.engine.ppo.rollout_buffer import Pool, Response, as_rollouts
 from lengthwise.engine.rotary_switch import check_learnable
 from lengthwise.engine.training_state import TrainingState
 from lengthwise.objectives import round_half_up
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,13 @@ class WindowCollector:
     """Writes `prompts * group_size` windows a step: responses that go on first, then new ones."""
 
     def __init__(
-        self, backend: Backend, task: Task, method: Method, config: Training, compute: Compute, model_config: Any
+        self,
+        backend: Backend,
+        task: Task,
+        method: Method,
+        config: Training,
+        compute: Compute,
+        model_config: PreTrainedConfig,
     ) -> None:
         assert method.windows is not None, "the method has windows"
         self.window = method.windows.window
@@ -44,11 +53,11 @@ class WindowCollector:
         self.pool = Pool()
 
     @property
-    def state(self) -> list[dict[str, Any]]:
+    def state(self) -> list[dict[str, object]]:
         """The responses that wait."""
         return self.pool.state
 
-    def load_state(self, state: list[dict[str, Any]]) -> None:
+    def load_state(self, state: list[dict[str, object]]) -> None:
         """Let these responses wait."""
         self.pool = Pool.from_state(state)
 

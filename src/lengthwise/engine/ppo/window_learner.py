@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,7 +63,7 @@ class WindowLearner:
         policy = scorer.model
         self.device = policy.device
         self.critic = Critic(policy) if critic is None else critic
-        self.model = torch.nn.ModuleDict({"policy": policy, "critic": self.critic})
+        self.model: torch.nn.Module = torch.nn.ModuleDict({"policy": policy, "critic": self.critic})
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         self.value_parameters: list[Tensor] = [p for p in self.critic.parameters() if p.requires_grad]
         # AdamW leaves parameters without a gradient alone, so each model's step moves that model only.
@@ -92,7 +91,7 @@ class WindowLearner:
         of_groups = {"uniform_groups": 0.0, "groups": 0, "groups_wanted": 0, "draws": 1}
         return Learnt(metrics, judged=of_groups if metrics["done"] else None)
 
-    def _learn(self, batch: list[Response], run: TrainingState) -> dict[str, Any]:
+    def _learn(self, batch: list[Response], run: TrainingState) -> dict[str, object]:
         config, plan = self.config, self.windows
         warm = warm_up(config, run.step)
         for group, rate in zip(self.optimizer.param_groups, (1.0, plan.critic_lr), strict=True):
@@ -111,7 +110,7 @@ class WindowLearner:
         policy_learns = run.step >= plan.critic_warmup
         watched = self.parameters if policy_learns else [*self.parameters, *self.value_parameters]
         before = fingerprint(watched)
-        metrics: dict[str, Any] = {"accuracy": None, "mean_tokens": None, "updates": 0, "trained_tokens": 0.0}
+        metrics: dict[str, object] = {"accuracy": None, "mean_tokens": None, "updates": 0, "trained_tokens": 0.0}
         with self.compute():
             if answers is not None:
                 metrics |= self._update_critic([r for r in batch if r.done], answers, rewards[windows.done], run.step)
@@ -144,7 +143,7 @@ class WindowLearner:
         windows = windows.with_fields(train_mask=learnt & windows.train_mask)
         return windows, finite(self.method.name, "advantage", self.method.advantage(credit, windows))
 
-    def _update_critic(self, done: list[Response], answers: Rollouts, rewards: Tensor, step: int) -> dict[str, Any]:
+    def _update_critic(self, done: list[Response], answers: Rollouts, rewards: Tensor, step: int) -> dict[str, object]:
         plan, config = self.windows, self.config
         old = padded([response.values for response in done], torch.float32, rewards.device)
         token_rewards = _at_the_end(rewards, answers)

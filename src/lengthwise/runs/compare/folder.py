@@ -57,4 +57,4 @@ def load_record(folder: Path, name: str) -> Record:
 def sampled_tokens(out: Path) -> int:
     """Tokens that the runs of a comparison have sampled so far."""
     last = (next(iter(read_metrics(path.parent)[-1:]), {}) for path in out.glob("runs/*/*/*/metrics.jsonl"))
-    return sum(row.get("sampled_tokens", 0) for row in last)
+    return sum(int(str(row.get("sampled_tokens", 0))) for row in last)
