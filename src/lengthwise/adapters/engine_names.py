@@ -10,7 +10,6 @@ import inspect
 import warnings
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Any
 
 from lengthwise.errors import ConfigError, LengthwiseWarning, MissingExtraError
 from lengthwise.optional_imports import importing
@@ -109,7 +108,7 @@ def _number(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2])
 
 
-def check_methods(package: str, owner: Any, wanted: Mapping[str, tuple[str, ...]]) -> None:
+def check_methods(package: str, owner: type, wanted: Mapping[str, tuple[str, ...]]) -> None:
     """See that a class still has the methods that an adapter calls or replaces, with their parameters.
 
     Raises:
@@ -125,7 +124,7 @@ def check_methods(package: str, owner: Any, wanted: Mapping[str, tuple[str, ...]
                 raise _changed(package, f"{owner.__name__}.{name} has no parameter {parameter!r} any more")
 
 
-def check_attributes(package: str, owner: Any, wanted: tuple[str, ...]) -> None:
+def check_attributes(package: str, owner: object, wanted: tuple[str, ...]) -> None:
     """See that an object still has the attributes that an adapter reads.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lengthwise.adapters.method_support import chosen
 from lengthwise.adapters.verdicts import problems_for
@@ -33,7 +32,7 @@ class Plan:
 
     settings: ExportSettings
     method: Method
-    options: dict[str, Any]
+    options: dict[str, object]
     problems: Problems
     model: Path
     micro_batch_rows: int

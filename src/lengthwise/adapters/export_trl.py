@@ -6,7 +6,6 @@ import json
 import pprint
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from lengthwise.adapters.engine_names import tested
 from lengthwise.adapters.export_plan import Plan, prepare_folder
@@ -151,7 +150,7 @@ def accelerate_config(cluster: Cluster) -> str:
     """The text of the accelerate config: plain, DeepSpeed or FSDP."""
     processes, sharding = cluster.processes, cluster.sharding
     kind = {"zero2": "DEEPSPEED", "zero3": "DEEPSPEED", "fsdp": "FSDP"}.get(sharding, "MULTI_GPU")
-    fields: dict[str, Any] = {
+    fields: dict[str, object] = {
         "compute_environment": "LOCAL_MACHINE",
         "debug": False,
         "distributed_type": kind if processes > 1 else "NO",
@@ -187,7 +186,7 @@ def accelerate_config(cluster: Cluster) -> str:
     return head + "\n".join(lines) + "\n"
 
 
-def _yaml(value: Any) -> str:
+def _yaml(value: object) -> str:
     return json.dumps(value)  # quoted, since a bare `no` is YAML's false
 
 
@@ -195,5 +194,5 @@ def _data(source: str) -> str:
     return str(Path(source).resolve()) if Path(source).is_file() else source
 
 
-def _literal(value: Any) -> str:
+def _literal(value: object) -> str:
     return pprint.pformat(value, width=110, sort_dicts=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from lengthwise.adapters.engine_names import tested
 from lengthwise.adapters.export_plan import Plan, prepare_folder
@@ -41,7 +41,7 @@ def write_verl(plan: Plan) -> list[Path]:
     return [out / name for name in FILES]
 
 
-def problem_rows(plan: Plan) -> list[dict[str, Any]]:
+def problem_rows(plan: Plan) -> list[dict[str, object]]:
     """verl's rows, whose prompts its chat template leaves as the contract's own token ids.
 
     Raises:
@@ -49,7 +49,7 @@ def problem_rows(plan: Plan) -> list[dict[str, Any]]:
     """
     problems, tokenizer = plan.problems, plan.problems.tokenizer
     opening = tokenizer.bos_token or ""
-    rows = []
+    rows: list[dict[str, object]] = []
     for number, ids in enumerate(problems.prompts):
         text = problems.texts[number]
         fits = [t for t in (text, opening + text) if list(tokenizer(t, add_special_tokens=False)["input_ids"]) == ids]
@@ -66,7 +66,7 @@ def problem_rows(plan: Plan) -> list[dict[str, Any]]:
     return rows
 
 
-def verl_settings(plan: Plan) -> dict[str, Any]:
+def verl_settings(plan: Plan) -> dict[str, object]:
     """What the run says in verl's words; everything else is verl's default."""
     asked, train, method, options = plan.settings, plan.settings.training, plan.method, surrogate_settings(plan.method)
     out = plan.out.resolve()
@@ -76,7 +76,7 @@ def verl_settings(plan: Plan) -> dict[str, Any]:
     room = plan.longest_prompt + plan.cap
     scored = 2 * plan.micro_batch_rows * room
     dual = options.get("dual_clip") or NO_DUAL_CLIP
-    actor: dict[str, Any] = {
+    actor: dict[str, object] = {
         "strategy": "fsdp",
         "ppo_mini_batch_size": train.prompts // train.updates,
         "use_dynamic_bsz": True,
@@ -150,7 +150,7 @@ def config_text(plan: Plan) -> str:
     return head + _yaml(verl_settings(plan), 0)
 
 
-def _yaml(value: dict[str, Any], depth: int) -> str:
+def _yaml(value: Mapping[str, object], depth: int) -> str:
     """Plain YAML: nested mappings as blocks, everything else as JSON, which YAML reads."""
     lines = []
     for name, entry in value.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TypedDict, cast
 
 from lengthwise.engine.method import Method, Recipe
 from lengthwise.errors import ConfigError
@@ -35,10 +35,19 @@ def why_not(engine: str, method: Recipe) -> str | None:
     return None if engine == "trl" else _why_not_verl(loop)
 
 
-def surrogate_settings(method: Method) -> Mapping[str, Any] | None:
+class Surrogate(TypedDict):
+    """Settings of `clipped_surrogate` that a method's loss is made with."""
+
+    clip_low: float
+    clip_high: float
+    dual_clip: float | None
+    aggregate: str
+
+
+def surrogate_settings(method: Method) -> Surrogate | None:
     """Clips and aggregate of a method whose loss is the clipped surrogate, by its names; None for any other loss."""
     loss = inspect.unwrap(method.loss)
-    return loss.keywords if isinstance(loss, partial) and loss.func is surrogate else None
+    return cast(Surrogate, loss.keywords) if isinstance(loss, partial) and loss.func is surrogate else None
 
 
 def _why_not_verl(method: Method) -> str | None:
@@ -72,7 +81,7 @@ def refuse(engine: str, method: Recipe) -> Method:
     return method.loop
 
 
-def chosen(engine: str, method: str | Recipe, options: dict[str, Any], cap: int) -> Method:
+def chosen(engine: str, method: str | Recipe, options: Mapping[str, object], cap: int) -> Method:
     """A method by name or value, made with the run's cap and found fit for an engine.
 
     Raises:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 import lengthwise.context  # noqa: F401  (TRL loads the model: its folder may need our position schemes)
 from lengthwise.adapters.batch_split import Batch, Mini, deal, join_batches, part_loss, sees_all, verdicts_of
@@ -30,7 +31,7 @@ from lengthwise.adapters.engine_names import (
     installed,
 )
 from lengthwise.adapters.method_support import chosen
-from lengthwise.adapters.trl_aborted import Aborted
+from lengthwise.adapters.trl_aborted import Aborted, Filled
 from lengthwise.adapters.trl_settings import check_settings
 from lengthwise.adapters.verdicts import as_dataset, prompt_rows, stable_id, verdict_function
 from lengthwise.engine.batches import Collected, nothing_kept, problem_at, step_generator
@@ -51,7 +52,21 @@ from lengthwise.optional_imports import importing
 with importing("the TRL adapter", "trl", "trl"):
     from trl import GRPOConfig, GRPOTrainer
 
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+    from transformers import PreTrainedModel
+    from trl.trainer.grpo_trainer import RewardFunc
+
 STATE = "lengthwise.json"
+Rows: TypeAlias = Sequence[Mapping[str, object]]
+"""Rows of a data set, each as often as it is asked."""
+
+
+class Piece(TypedDict):
+    """What TRL is given for one backward pass: a mini-batch, and which part of it."""
+
+    mini: Mini
+    micro: int
 
 
 class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not read by the checker
@@ -71,20 +86,20 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
         UnsupportedModelError: rotary factors that would switch within a batch.
     """
 
-    _buffered_inputs: Any
+    _buffered_inputs: list[Piece] | None
 
     def __init__(
         self,
-        model: Any,
-        reward_funcs: Any = None,
-        args: Any = None,
-        train_dataset: Any = None,
+        model: str | PreTrainedModel,
+        reward_funcs: RewardFunc | list[RewardFunc] | None = None,
+        args: GRPOConfig | None = None,
+        train_dataset: Dataset | IterableDataset | None = None,
         *,
         method: str | Method,
-        method_options: dict[str, Any] | None = None,
+        method_options: Mapping[str, object] | None = None,
         problems: Problems | None = None,
         max_draws: int = 8,
-        **named: Any,
+        **named: object,
     ) -> None:
         installed("trl")
         check_methods("trl", GRPOTrainer, TRL_METHODS)
@@ -131,16 +146,17 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
         updates = self.args.steps_per_generation // self.args.gradient_accumulation_steps
         return int(self.state.global_step) // int(updates * self.num_iterations)
 
-    def _prepare_inputs(self, generation_batch: Any) -> Any:
+    def _prepare_inputs(self, generation_batch: Rows) -> Piece:
         if not self.model.training:
             batch = self._draw(generation_batch, self.max_completion_length, 0, self.num_generations_eval).answers()
             return {"mini": self._deal(batch, self._rewards(batch), updates=1, micro=1)[0], "micro": 0}
         every = self.args.steps_per_generation * self.num_iterations
         if self._step % every == 0 or self._buffered_inputs is None:
             self._buffered_inputs = self._next_batch(generation_batch)
-        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+        piece: Piece = self._buffered_inputs[self._step % self.args.steps_per_generation]
+        return piece
 
-    def _next_batch(self, inputs: Any) -> list[dict[str, Any]]:
+    def _next_batch(self, inputs: Rows) -> list[Piece]:
         step, accumulate = self.batches_done, self.args.gradient_accumulation_steps
         cap = self._cap(step)
         watched = self.method.observe
@@ -170,7 +186,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
             self.generation_config.max_new_tokens = self.generation_kwargs["max_new_tokens"] = cap
         return cap
 
-    def _collect(self, inputs: Any, step: int, cap: int) -> tuple[list[Batch], Batch]:
+    def _collect(self, inputs: Rows, step: int, cap: int) -> tuple[list[Batch], Batch]:
         """All that was drawn, and the kept groups; prompts of which none is kept are passed over, as in our engine."""
         wanted, asked = self.args.generation_batch_size // self.num_generations, 0
         for _ in range(MOST_SKIPPED):
@@ -188,7 +204,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
             self.method_state = self.method.update_state(self.method_state, everything)
         raise TrainingError(f"{why}. Batches in a row with nothing to learn from end a run at {MOST_SKIPPED}")
 
-    def _round(self, inputs: Any, step: int, cap: int, asked: int) -> tuple[list[Batch], list[Batch], int]:
+    def _round(self, inputs: Rows, step: int, cap: int, asked: int) -> tuple[list[Batch], list[Batch], int]:
         """What was drawn, the kept groups of it, drawn again while there are too few, and the prompts asked by then."""
         wanted = self.args.generation_batch_size // self.num_generations
         drawn: list[Batch] = []
@@ -211,7 +227,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
             raise TrainingError(f"TRL gave no response token in {len(drawn)} draws; see what its sampler says")
         return drawn, [batch for batch in kept if len(batch)], asked
 
-    def _more(self, step: int, asked: int, ask: int) -> Any:
+    def _more(self, step: int, asked: int, ask: int) -> Rows:
         """Rows of other prompts for this process, each as often as a group is large."""
         size, processes = self.num_generations, self.accelerator.num_processes
         unit = processes // math.gcd(processes, size)  # so many groups are shared out evenly
@@ -221,7 +237,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
         count = len(self.train_dataset)
         return self._rows(problem_at(first + i, count, self.args.seed + 1) for i in range(ask))
 
-    def _rows(self, places: Any) -> Any:
+    def _rows(self, places: Iterable[int]) -> Rows:
         """This process's share of the named rows of the data set, each as often as a group is large."""
         count = len(self.train_dataset)
         rows = [self.train_dataset[place % count] for place in places for _ in range(self.num_generations)]
@@ -233,16 +249,18 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
             )
         return rows[each * self.accelerator.process_index :][:each]
 
-    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
+    def _calculate_rewards(
+        self, inputs: Rows, prompts: object, completions: object, completion_ids_list: object
+    ) -> Tensor:
         rewards: Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._verdicts = verdicts_of(rewards)
         return rewards
 
-    def _generate_single_turn(self, *given: Any, **named: Any) -> Any:
+    def _generate_single_turn(self, *given: object, **named: object) -> Filled:
         responses, logprobs = super()._generate_single_turn(*given, **named)
         return self._aborted.fill(responses, logprobs, self.eos_token_ids[0])
 
-    def _draw(self, inputs: Any, cap: int, first_group: int, size: int | None = None) -> Batch:
+    def _draw(self, inputs: Rows, cap: int, first_group: int, size: int | None = None) -> Batch:
         """One sampling by TRL, over all processes: every process holds all rows, on the CPU."""
         self._aborted.begin()
         out = super()._generate_and_score_completions(inputs)
@@ -297,7 +315,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
             generator=step_generator(self.args.seed, self.batches_done, UPDATE_STAGE, torch.device("cpu")),
         )  # fmt: skip
 
-    def _compute_loss(self, model: Any, inputs: Any) -> Tensor:
+    def _compute_loss(self, model: Module, inputs: Piece) -> Tensor:
         mini, micro = inputs["mini"], inputs["micro"]
         rows = mini.parts[micro][self.accelerator.process_index]
         if sees_all(self.method) and mini.pieces > 1 and micro == 0:
@@ -305,6 +323,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
         # An empty part still goes forward and backward: the processes meet there.
         part = mini.batch.select(rows if len(rows) else torch.tensor([0])).trim().to(self.accelerator.device)
         logp, entropy, aux = self._score(model, part.rollouts, entropy=True)
+        assert entropy is not None, "it was asked for"
         loss: Tensor = logp.sum() * 0
         stats: dict[str, Tensor] = {}
         if len(rows):
@@ -312,10 +331,13 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
         self._note(stats, entropy, part.rollouts.train_mask if len(rows) else part.rollouts.train_mask & False)
         loss = loss * self.accelerator.num_processes  # DDP, FSDP and DeepSpeed average over the processes
         if self.aux_loss_enabled:
+            assert aux is not None, "it was asked for"
             loss = loss + self.router_aux_loss_coef * aux / len(mini.parts)
         return loss
 
-    def _score(self, model: Any, rollouts: Rollouts, *, entropy: bool) -> tuple[Tensor, Any, Any]:
+    def _score(
+        self, model: Module, rollouts: Rollouts, *, entropy: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         logp, entropies, aux = self._get_per_token_logps_and_entropies(
             model,
             torch.cat([rollouts.prompt_ids, rollouts.completion_ids], 1),
@@ -327,7 +349,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
         return logp.float(), entropies, aux
 
     @torch.no_grad()
-    def _score_all(self, model: Any, mini: Mini) -> Tensor:
+    def _score_all(self, model: Module, mini: Mini) -> Tensor:
         """Log-probabilities [B, T] of a whole mini-batch under the present weights, each process scoring its rows."""
         whole = torch.zeros(mini.batch.rollouts.mask.shape, device=self.accelerator.device)
         for parts in mini.parts:
@@ -372,14 +394,14 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
         before, self._weights_before = self._weights_before, now
         return 1.0 if before is None else abs(now - before)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _save_checkpoint(self, model: Module, trial: object) -> None:
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
             kept = {"method": self.method.name, "state": dict(self.method_state), "watch": self.watch.state}
             atomic_write_json(folder / STATE, kept)
 
-    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from trl import GRPOTrainer
+    from trl.trainer.grpo_trainer import RolloutFunc
+
+Filled: TypeAlias = tuple[list[Sequence[int]], list[Sequence[float]] | None]
+"""Responses, and the log-probabilities of their tokens where they were asked for."""
 
 
 class Aborted:
@@ -25,20 +32,22 @@ class Aborted:
         self._rows = None
 
     def fill(
-        self, responses: Sequence[Sequence[int]], logprobs: Any, token: int
-    ) -> tuple[list[Sequence[int]], list[Any] | None]:
+        self, responses: Sequence[Sequence[int]], logprobs: Sequence[Sequence[float]] | None, token: int
+    ) -> Filled:
         """Responses and their log-probabilities as TRL can take them."""
         first = self._rows is None
         if self._rows is None:
             self._rows = [len(response) == 0 for response in responses]
         filled = [response if len(response) or not first else [token] for response in responses]
-        scored = None if logprobs is None else [row if len(row) or not first else [0.0] for row in logprobs]
+        scored: list[Sequence[float]] | None = None
+        if logprobs is not None:
+            scored = [row if len(row) or not first else [0.0] for row in logprobs]
         return filled, scored
 
-    def filling(self, rollout_func: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def filling(self, rollout_func: RolloutFunc) -> RolloutFunc:
         """A rollout function of the user's, whose responses may be empty."""
 
-        def respond(prompts: Any, trainer: Any) -> dict[str, Any]:
+        def respond(prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
             given = dict(rollout_func(prompts, trainer))
             token = trainer.eos_token_ids[0]
             if {"completion_ids", "logprobs"} <= given.keys():  # TRL says it where one is missing

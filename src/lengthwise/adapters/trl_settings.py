@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lengthwise.engine.method import Method
 from lengthwise.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
 
 REPLACED = (
     "loss_type", "epsilon", "epsilon_high", "delta", "scale_rewards", "importance_sampling_level", "reward_weights",
@@ -18,7 +21,7 @@ SAMPLING = ("top_p", "top_k", "min_p", "repetition_penalty", "generation_kwargs"
 """Settings that would make TRL sample by something else than temperature."""
 
 
-def check_settings(args: Any, method: Method, defaults: Mapping[str, Any]) -> None:
+def check_settings(args: GRPOConfig, method: Method, defaults: Mapping[str, object]) -> None:
     """See that `args`, a GRPOConfig, leaves to the method what the method says.
 
     Raises:

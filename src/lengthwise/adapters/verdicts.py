@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lengthwise.context_length import reach
 from lengthwise.errors import ConfigError
@@ -15,10 +15,14 @@ from lengthwise.grading.prompt_contract import PromptContract, resolve
 from lengthwise.optional_imports import importing
 from lengthwise.pretrained import check_folder, read_generation_config, read_words
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
 
 def problems_for(
     model: str | Path,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, object]],
     contract: PromptContract,
     *,
     cap: int,
@@ -34,7 +38,7 @@ def problems_for(
     return prepare(rows, resolved, tokenizer, cap=cap, positions=positions, source=source, grader=grader)
 
 
-def prompt_rows(problems: Problems) -> list[dict[str, Any]]:
+def prompt_rows(problems: Problems) -> list[dict[str, object]]:
     """Rows of `prompt`, `answer` and `problem_id` whose prompts TRL turns into the contract's own token ids.
 
     Raises:
@@ -46,14 +50,14 @@ def prompt_rows(problems: Problems) -> list[dict[str, Any]]:
             f"the prompt contract has stop_strings {list(problems.contract.stop_strings)}, at which TRL would not "
             "stop; leave them out: an EOS ends a response"
         )
-    found = []
+    found: list[dict[str, object]] = []
     for number, ids in enumerate(problems.prompts):
         text = _text_for(problems.tokenizer, problems.texts[number], ids)
         found.append({"prompt": text, "answer": problems.answers[number], "problem_id": problems.ids[number]})
     return found
 
 
-def _text_for(tokenizer: Any, text: str, ids: list[int]) -> str:
+def _text_for(tokenizer: Tokenizer, text: str, ids: list[int]) -> str:
     """The text that becomes these ids: a tokenizer that adds its own BOS is not given a second one."""
     opening = tokenizer.bos_token or ""
     for candidate in (text, text.removeprefix(opening)):
@@ -72,20 +76,20 @@ def verdict_function(problems: Problems) -> Callable[..., list[float]]:
     """
     place = {name: number for number, name in enumerate(problems.ids)}
 
-    def verdict(completion_ids: Sequence[Sequence[int]], problem_id: Sequence[str], **_: Any) -> list[float]:
+    def verdict(completion_ids: Sequence[Sequence[int]], problem_id: Sequence[str], **_: object) -> list[float]:
         return [float(right) for right in problems.responses_are_right([place[n] for n in problem_id], completion_ids)]
 
     return verdict
 
 
-def stable_id(row: Mapping[str, Any]) -> int:
+def stable_id(row: Mapping[str, object]) -> int:
     """A number for a row's problem that is the same in every run: of its `problem_id`, else of its prompt."""
     named = row["problem_id"] if row.get("problem_id") not in (None, "") else row["prompt"]
     digest = hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 2
 
 
-def as_dataset(rows: Sequence[Mapping[str, Any]]) -> Any:
+def as_dataset(rows: Sequence[Mapping[str, object]]) -> Dataset:
     """Rows as a `datasets.Dataset`.
 
     Raises:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -30,6 +30,12 @@ from lengthwise.grading.prompt_contract import PromptContract
 from lengthwise.grading.worker_pool import SafeGrader
 from lengthwise.objectives import clipped_surrogate
 from lengthwise.optional_imports import importing
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+    from verl import DataProto
+    from verl.workers.config import ActorConfig
 
 NEEDED = ("the verl adapter", "verl", "verl")
 NAME = "lengthwise"
@@ -66,7 +72,7 @@ def read_scores(scores: Tensor) -> tuple[Tensor, Tensor]:
     return (scores == 1) | right_cut, finished & ~cut
 
 
-def method_of(config: Any) -> tuple[Method, int]:
+def method_of(config: DictConfig | None) -> tuple[Method, int]:
     """The method and cap that `algorithm.lengthwise` names.
 
     Raises:
@@ -80,7 +86,11 @@ def method_of(config: Any) -> tuple[Method, int]:
 
 
 def advantage(
-    token_level_rewards: Tensor, response_mask: Tensor, config: Any = None, index: Any = None, **_: Any
+    token_level_rewards: Tensor,
+    response_mask: Tensor,
+    config: DictConfig | None = None,
+    index: Iterable[object] | None = None,
+    **_: object,
 ) -> tuple[Tensor, Tensor]:
     """Advantages float [B, T], twice (as verl's returns too), of the method that the configuration names.
 
@@ -100,9 +110,9 @@ def advantage(
     return spread, spread.clone()
 
 
-def _rollouts(mask: Tensor, verdicts: Tensor, finished: Tensor, index: Any, cap: int) -> Rollouts:
+def _rollouts(mask: Tensor, verdicts: Tensor, finished: Tensor, index: Iterable[object], cap: int) -> Rollouts:
     rows, width = mask.shape
-    numbers: dict[Any, int] = {}
+    numbers: dict[object, int] = {}
     groups = torch.tensor([numbers.setdefault(uid, len(numbers)) for uid in index], device=mask.device)
     blank = torch.zeros(rows, width, dtype=torch.long, device=mask.device)
     lengths = mask.sum(1)
@@ -122,15 +132,16 @@ def policy_loss(
     advantages: Tensor,
     response_mask: Tensor,
     loss_agg_mode: str = "token-mean",
-    config: Any = None,
+    config: ActorConfig | None = None,
     rollout_is_weights: Tensor | None = None,
-    **_: Any,
-) -> tuple[Tensor, dict[str, Any]]:
+    **_: object,
+) -> tuple[Tensor, dict[str, float]]:
     """`clipped_surrogate` of one micro-batch, divided by what verl says of its mini-batch over all processes.
 
     The clips are the actor's `clip_ratio_low`, `clip_ratio_high` and `clip_ratio_c`. Rows without a response token add
     nothing; their share is shown.
     """
+    assert config is not None, "verl gives the actor's"
     mask = response_mask.bool()
     facts = config.global_batch_info
     rows = mask.any(1)
@@ -163,8 +174,8 @@ def policy_loss(
 class Verdicts:
     """How a response is judged: the contract and grader that `reward.lengthwise` names."""
 
-    def __init__(self, config: Any, tokenizer: Any) -> None:
-        asked: Mapping[str, Any] = config.reward.get(NAME) or {}
+    def __init__(self, config: DictConfig, tokenizer: Tokenizer | None) -> None:
+        asked: DictConfig = config.reward.get(NAME) or {}
         if "contract" not in asked:
             raise ConfigError(f"reward.{NAME}.contract is missing; give a prompt contract's fields there")
         fields = {name: list(v) if isinstance(v, list | tuple) else v for name, v in asked["contract"].items()}
@@ -177,6 +188,7 @@ class Verdicts:
             return False, False
         finished = tokens[-1] in self.contract.eos_ids
         kept = tokens[:-1] if finished else tokens
+        assert self.tokenizer is not None, "a config alone judges nothing"
         text = self.tokenizer.decode(kept, skip_special_tokens=False)
         for stop in self.contract.stop_strings:
             text = text.split(stop)[0]
@@ -190,11 +202,11 @@ def _reward_manager() -> type:
     class LengthwiseRewardManager(RewardManagerBase):  # type: ignore[misc]  # verl is not read by the checker
         """Judges single responses; what they earn is the estimator's to say, who sees whole groups."""
 
-        def __init__(self, config: Any, tokenizer: Any, compute_score: Any, **_: Any) -> None:
+        def __init__(self, config: DictConfig, tokenizer: Tokenizer, compute_score: object, **_: object) -> None:
             super().__init__(config, tokenizer, compute_score)
             self.verdicts = Verdicts(config, tokenizer)
 
-        async def run_single(self, data: Any) -> dict[str, Any]:
+        async def run_single(self, data: DataProto) -> dict[str, object]:
             """One response's score, and the facts that verl logs and filters groups by."""
             row = data[-1:][0]
             responses = row.batch["responses"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lengthwise.adapters.verl import Verdicts, method_of
 from lengthwise.engine.rotary_switch import check_shared
@@ -13,11 +13,14 @@ from lengthwise.errors import ConfigError, LengthwiseError
 from lengthwise.optional_imports import importing
 from lengthwise.pretrained import read_config
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
 CHECKED = ("actor_rollout_ref.actor", "actor_rollout_ref.rollout", "algorithm.filter_groups")
 """Parts that verl makes dataclasses of when a run starts, besides what `validate_config` looks at."""
 
 
-def compose(folder: Path) -> Any:
+def compose(folder: Path) -> DictConfig:
     """The whole configuration as verl will see it: its defaults with ours on top."""
     with importing("a config of verl", "hydra-core", "verl"):
         from hydra import compose as hydra_compose
@@ -27,7 +30,7 @@ def compose(folder: Path) -> Any:
         return hydra_compose(config_name="config")
 
 
-def check_config(folder: Path) -> Any:
+def check_config(folder: Path) -> DictConfig:
     """Compose and check; returns the composed configuration.
 
     Raises:
@@ -58,7 +61,7 @@ def check_config(folder: Path) -> Any:
     return config
 
 
-def _check_rotation(config: Any) -> None:
+def _check_rotation(config: DictConfig) -> None:
     """See that no batch of verl's reads a local model beyond a switch of its rotary factors."""
     model, data = config.actor_rollout_ref.model, config.data
     if Path(str(model.path)).is_dir():

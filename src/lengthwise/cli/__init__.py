@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -36,6 +36,9 @@ from lengthwise.cli._settings_flags import add_command
 from lengthwise.config.commands import COMMANDS as SETTINGS
 from lengthwise.errors import InputError, LengthwiseWarning
 from lengthwise.threads import wait_without_spinning
+
+if TYPE_CHECKING:
+    from typer._click.core import Command
 
 app = typer.Typer(
     name="lengthwise",
@@ -113,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @functools.cache
-def _parser() -> Any:
+def _parser() -> Command:
     return typer.main.get_command(app)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from typer.core import TyperCommand
 
 from lengthwise.errors import ConfigError
+
+if TYPE_CHECKING:
+    from typer._click.core import Context
 
 THINK_MODES = (["auto"], ["yes"], ["no"], ["marks"])
 LARGEST, LARGEST_SEED = 10**12, 2**63 - 1
@@ -27,7 +30,7 @@ class Command(TyperCommand):
             if shown is not None:
                 parameter.help = escape(shown)  # type: ignore[attr-defined]
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Read the arguments; ``--think`` by itself is ``--think yes``, whatever follows it."""
         spelled = list(args)
         for place in reversed(range(len(args))):
@@ -35,14 +38,14 @@ class Command(TyperCommand):
                 spelled.insert(place + 1, "yes")
         return super().parse_args(ctx, spelled)
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Context) -> object:
         """Run it, unless a number is beyond any use."""
         for parameter in self.params:
             _check_size(parameter.opts[0], ctx.params.get(parameter.name))
         return super().invoke(ctx)
 
 
-def _check_size(flag: str, value: Any) -> None:
+def _check_size(flag: str, value: object) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{flag} is {value}; give a finite number")
     most = LARGEST_SEED if flag == "--seed" else LARGEST

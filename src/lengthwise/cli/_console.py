@@ -28,7 +28,7 @@ def complain(text: str, *, style: str) -> None:
     err.print(Text(" ".join(text.split("\n")), style=style), soft_wrap=True)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """One JSON object on stdout."""
     out.file.write(json.dumps(value, allow_nan=False) + "\n")
 

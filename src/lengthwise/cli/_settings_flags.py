@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.text import Text
+from typer.models import ParameterInfo
 
 from lengthwise.cli._command import Command as PlainCommand
 from lengthwise.cli._console import out
@@ -16,6 +17,10 @@ from lengthwise.config import files, tables, values
 from lengthwise.config.command import Command
 from lengthwise.config.definition import PANELS
 from lengthwise.config.settings import Entry
+
+if TYPE_CHECKING:
+    from typer._click.core import Context
+    from typer._click.formatting import HelpFormatter
 
 CONFIG, PRINT_CONFIG = "config_", "print_config_"
 """Parameters of every command beside its settings; the underscore keeps them apart from any setting."""
@@ -30,9 +35,9 @@ def add_command(app: typer.Typer, kind: type[Kind], run: Callable[[Kind], None])
     Flags win over the file of ``--config``, and the file over the defaults.
     """
 
-    def command(**given: Any) -> None:
+    def command(**given: object) -> None:
         config, shown = given.pop(CONFIG), given.pop(PRINT_CONFIG)
-        file = None if config is None else files.load(config)
+        file = None if config is None else files.load(str(config))
         settings = files.merged(kind, file, given_flags(kind, given))
         if shown:
             out.file.write(files.dump_yaml(settings))
@@ -52,13 +57,13 @@ class SettingsCommand(PlainCommand):
 
     settings: type[Command]
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Show the help, and at its end two examples in lines that can be copied, which an epilog would fold."""
         super().format_help(ctx, formatter)
         lines = [" Examples:", *(f"   {example}" for example in self.settings.examples)]
         out.print(Text("\n".join(lines) + "\n"), soft_wrap=True)
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Parse, and raise `ConfigError` for a flag that there is not."""
         try:
             return super().parse_args(ctx, args)
@@ -98,18 +103,18 @@ def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
     ]  # fmt: skip
 
 
-def _parameter(name: str, annotation: Any, info: Any, default: Any = None) -> inspect.Parameter:
+def _parameter(name: str, annotation: object, info: ParameterInfo, default: object = None) -> inspect.Parameter:
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, kind, default=default, annotation=Annotated[annotation, info])
 
 
-def _argument(entry: Entry) -> tuple[Any, Any]:
+def _argument(entry: Entry) -> tuple[object, ParameterInfo]:
     """An argument; a file may give it, so the parser does not insist on it."""
     info = typer.Argument(metavar=entry.facts.metavar, help=help_text(entry), show_default=False)
     return (list[str] if _repeats(entry) else str) | None, info
 
 
-def _option(entry: Entry) -> tuple[Any, Any]:
+def _option(entry: Entry) -> tuple[object, ParameterInfo]:
     shared: dict[str, Any] = {"help": help_text(entry), "rich_help_panel": entry.panel, "show_default": False}
     if bool in values.parts(entry.annotation):
         return bool | None, typer.Option(f"{entry.flag}/--no-{entry.flag.removeprefix('--')}", **shared)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
 
-
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """The text of a page; all values are escaped, and one that the template wants but does not get raises."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
