@@ -127,7 +127,9 @@ def test_a_row_without_a_token_changes_no_other_row_s_numbers_and_has_none(name,
     chosen = TokenCredit(chosen) if chosen.windows is not None else chosen
     rollouts = batch(seed=5)
     modes = torch.arange(len(rollouts)) % 2 == 0
-    rollouts = rollouts.with_fields(is_long=modes, obeys=~modes, bare_prompt_ids=rollouts.prompt_ids)
+    rollouts = rollouts.with_fields(
+        is_long=modes, obeys=~modes, bare_prompt_ids=rollouts.prompt_ids, thinking_tokens=rollouts.num_tokens // 2
+    )
     generator = torch.Generator().manual_seed(6)
     old = -torch.rand(rollouts.mask.shape, generator=generator, dtype=torch.double)
     logp = old + 0.3 * torch.randn(old.shape, generator=generator, dtype=torch.double)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lengthwise.engine.method import Method
+from lengthwise.engine.trainer import check_temperature
 from lengthwise.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def check_settings(args: GRPOConfig, method: Method, defaults: Mapping[str, obje
                 else f"method {method.name!r} says that itself; see its options"
             )
             raise ConfigError(f"args.{name} is {value!r}, but {why}; leave it at {defaults[name]!r}")
+    check_temperature(method, args.temperature)
     if args.beta not in (0.0, method.kl_coef):
         raise ConfigError(
             f"args.beta is {args.beta}, but method {method.name!r} has kl_coef {method.kl_coef}; leave beta out and "

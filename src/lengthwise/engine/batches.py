@@ -29,7 +29,8 @@ class Task:
     `world`, if any, makes from the problem of every row, and a generator for what is left to chance, what may write
     tokens into the responses. `instruct(problem, words)` is the prompt with words before the problem, and
     `token_id(text)` the one token that a text is: for methods that speak to the model. `grade_all` is `grade` of a
-    whole batch, for graders that work side by side.
+    whole batch, for graders that work side by side. `thinking(response)` counts the tokens of a response that are
+    thinking; None where nothing marks its end, and all of it is.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -38,6 +39,7 @@ class Task:
     instruct: Callable[[int, str], list[int]] | None = None
     token_id: Callable[[str], int] | None = None
     grade_all: Callable[[Sequence[int], Sequence[list[int]]], Sequence[bool]] | None = None
+    thinking: Callable[[Sequence[int]], int] | None = None
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -198,7 +200,17 @@ def _with_needs(batch: Rollouts, task: Task, method: Method, rows: Sequence[Aske
     if "bare_prompt_ids" in method.needs:
         bare = [task.prompts[problem] for problem in batch.problem_ids.tolist()]
         fields["bare_prompt_ids"] = pad_left(bare, NO_TOKEN, device)[0]
+    if "thinking_tokens" in method.needs:
+        fields["thinking_tokens"] = _thinking_tokens(batch, task)
     return batch.with_fields(**fields) if fields else batch
+
+
+def _thinking_tokens(batch: Rollouts, task: Task) -> Tensor:
+    """How many tokens of each response are thinking, int [B]; all where the task knows no end of it."""
+    if task.thinking is None:
+        return batch.num_tokens
+    found = [task.thinking(batch.response(row)) for row in range(len(batch))]
+    return torch.tensor(found, device=batch.num_tokens.device)
 
 
 def check_needs(task: Task, method: Method, group_size: int) -> None:

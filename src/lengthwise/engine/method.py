@@ -214,7 +214,9 @@ class Method(Recipe):
     `advantage(rewards, rollouts)` float [B] or [B, T] over the whole batch. `loss(inputs)` gives a scalar and
     statistics that add up over micro-batches; `normaliser(rollouts)` is its denominator over a mini-batch. `coupling`
     "group" keeps groups whole in a micro-batch. `takes_advantages` False says that the loss reads the rows itself and
-    leaves `LossInputs.advantages` out, so that importance weights, which come through them, are refused.
+    leaves `LossInputs.advantages` out, so that importance weights, which come through them, are refused; with
+    `signal_alone` it still learns nothing from rows whose advantage is 0. `temperature` is the one sampling temperature
+    that its loss is meant for; None: any.
     `shared(logp, old_logp, mask)` is a fact of the whole mini-batch under the present weights (a KL) that the loss of
     each of its parts is given; it costs a forward pass.
     `gate` says that the reward has a length term and which rows are paid by it; `reward` is then its `paid`.
@@ -239,6 +241,8 @@ class Method(Recipe):
     keep: Callable[[Rollouts], Tensor] | None = None
     coupling: Literal["row", "group"] = "row"
     takes_advantages: bool = True
+    signal_alone: bool = False
+    temperature: float | None = None
     gate: Gate | None = None
     measure: Callable[[Rollouts, State, Tensor], Mapping[str, float]] | None = None
     shared: Callable[[Tensor, Tensor, Tensor], Any] | None = None

@@ -43,12 +43,27 @@ def check_method(method: Method, config: Training) -> None:
     """See that a method takes what a run's settings ask of its loss.
 
     Raises:
-        ConfigError: importance weights for a loss that does not take advantages, through which they come.
+        ConfigError: importance weights for a loss that does not take advantages, through which they come, or a sampling
+            temperature that its loss is not meant for.
     """
+    check_temperature(method, config.temperature)
     if config.truncate_importance is not None and not method.takes_advantages:
         raise ConfigError(
             f"truncate_importance is {config.truncate_importance}, but the loss of method {method.name!r} takes no "
             "advantages, which importance weights multiply; leave it out, or take another method"
+        )
+
+
+def check_temperature(method: Method, temperature: float) -> None:
+    """See that a method's loss is meant for answers drawn at a temperature.
+
+    Raises:
+        ConfigError: it is meant for another one.
+    """
+    if method.temperature not in (None, temperature):
+        raise ConfigError(
+            f"temperature is {temperature:g}, but method {method.name!r} learns the likelihood of answers drawn at "
+            f"{method.temperature:g}; leave it at {method.temperature:g}"
         )
 
 

@@ -70,7 +70,8 @@ def update_policy(
             that optimizer step.
     """
     signal = advantages.abs().reshape(len(rollouts), -1).sum(1) > 0
-    silent_rows_add_nothing = method.kl_coef == 0 and method.coupling == "row" and method.takes_advantages
+    reads_them = method.takes_advantages or method.signal_alone
+    silent_rows_add_nothing = method.kl_coef == 0 and method.coupling == "row" and reads_them
     needed = signal if silent_rows_add_nothing else torch.ones_like(signal)
     rows = needed.nonzero()[:, 0]
     # With a single update the policy is its own old policy: the first forward gives both.

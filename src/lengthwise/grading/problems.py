@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -14,7 +15,14 @@ from lengthwise.engine.backends.protocol import World
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.grading.gold_answers import alternatives
 from lengthwise.grading.graders import grader_name, load_grader
-from lengthwise.grading.prompt_contract import PROBLEM_SLOT, PromptContract, gold_answer, problem_text, render
+from lengthwise.grading.prompt_contract import (
+    PROBLEM_SLOT,
+    PromptContract,
+    gold_answer,
+    problem_text,
+    render,
+    split_response,
+)
 from lengthwise.grading.worker_pool import SafeGrader
 
 WORKERS = 2
@@ -97,7 +105,20 @@ class Problems(Questions):
 
     def task(self) -> Task:
         """The same problems as something to train on."""
-        return Task(self.prompts, self.is_right, self.stops, self.instructed, self.token_id, self.responses_are_right)
+        marked = bool(self.contract.think_kinds)
+        return Task(
+            self.prompts, self.is_right, self.stops, self.instructed, self.token_id, self.responses_are_right,
+            thinking=self.thinking_tokens if marked else None,
+        )  # fmt: skip
+
+    def thinking_tokens(self, tokens: Sequence[int]) -> int:
+        """How many tokens of a response are thinking, its closing mark among them; all where it never closes."""
+        text = self.response_text(tokens)
+        answer = split_response(self.contract, text)[1]
+        if not answer:
+            return len(tokens)
+        begins = text.rfind(answer)
+        return bisect.bisect_left(range(len(tokens)), begins, key=lambda k: len(self.response_text(tokens[:k])))
 
     def instructed(self, problem: int, words: str) -> list[int]:
         """The prompt of a problem with words before the problem, as token ids."""

@@ -122,8 +122,8 @@ def group_length_bonus(
         thinking_weight, answer_weight: at least 0.
         thinking_bonus, answer_bonus: flat bonuses, at least 0.
         top_share: share of the group whose lowest reward is the threshold, in [0, 1].
-        counted: bool [B], the rows that extremes and mean of w are taken over; None for all. v is then kept in
-            [0, 1], and a group without such a row has no w.
+        counted: bool [B], the rows that extremes and mean of w are taken over, and that flat bonuses are for; None for
+            all. v is then kept in [0, 1], and a group without such a row has no w.
 
     Returns:
         float64 [B]. All rows are paid, wrong ones too: all-wrong groups train on length alone without a gate, and a
@@ -149,8 +149,8 @@ def group_length_bonus(
     top = r >= _top_reward(r, group_ids, top_share)
     thinking = thinking_weight * _place(thinking_tokens, group_ids, counted)
     answer = answer_weight * _place(answer_tokens, group_ids, counted)
-    flat = thinking_bonus * (top & _shortest(thinking_tokens, group_ids))
-    return r + thinking + answer + flat + answer_bonus * (top & _shortest(answer_tokens, group_ids))
+    flat = thinking_bonus * (top & _shortest(thinking_tokens, group_ids, counted))
+    return r + thinking + answer + flat + answer_bonus * (top & _shortest(answer_tokens, group_ids, counted))
 
 
 def _place(lengths: torch.Tensor, group_ids: torch.Tensor, counted: torch.Tensor | None) -> torch.Tensor:
@@ -172,10 +172,12 @@ def _top_reward(rewards: torch.Tensor, group_ids: torch.Tensor, share: float) ->
     return -ordered[starts + rank][index]
 
 
-def _shortest(lengths: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:
+def _shortest(lengths: torch.Tensor, group_ids: torch.Tensor, counted: torch.Tensor | None) -> torch.Tensor:
+    """Return which counted rows are the shortest non-empty ones of their group."""
     index, sizes = group_index(group_ids)
-    n = torch.where(lengths > 0, wide(lengths), math.inf)
-    return (lengths > 0) & (n == group_extreme(n, index, len(sizes), "amin")[index])
+    there = lengths > 0 if counted is None else (lengths > 0) & counted
+    n = torch.where(there, wide(lengths), math.inf)
+    return there & (n == group_extreme(n, index, len(sizes), "amin")[index])
 
 
 def max_share_penalty(
