@@ -47,6 +47,12 @@ def of_method(name: str, *, train: Training | None = None, **changes: Any) -> Es
     return estimate(read_config(shipped_reasoner()), train, method=build_method(name, cap=60), **given)
 
 
+def test_in_half_precision_linear_weights_are_held_once_more_for_sampling() -> None:
+    assert of_method("grpo").sampling_weights == 0
+    found = of_method("grpo", dtype="bfloat16")  # its head is its embedding, which sampling multiplies by too
+    assert found.sampling_weights == 2 * 605_440
+
+
 def test_a_kl_penalty_holds_the_starting_weights_once_more_but_not_under_an_adapter() -> None:
     assert of_method("grpo").reference_model == 0
     found = of_method("dler")  # kl_coef 5e-4

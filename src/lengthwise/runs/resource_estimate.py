@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from lengthwise.config.groups.training import Training
+from lengthwise.engine.backends.decoding_model import held_bytes
 from lengthwise.engine.log_probabilities import CHUNK_BYTES
 from lengthwise.engine.method import Recipe
 from lengthwise.engine.model_folders import DTYPES
@@ -34,6 +35,7 @@ class Estimate:
     gradients_and_optimizer: int
     reference_model: int
     critic: int
+    sampling_weights: int
     kv_cache: int
     logits: int
     activations: int
@@ -43,7 +45,7 @@ class Estimate:
     @property
     def total(self) -> int:
         """The larger of sampling and updating, on top of all models' weights and optimizer."""
-        held = self.weights + self.gradients_and_optimizer + self.reference_model + self.critic
+        held = self.weights + self.gradients_and_optimizer + self.reference_model + self.critic + self.sampling_weights
         return held + max(self.kv_cache, self.activations) + self.logits
 
 
@@ -73,7 +75,8 @@ def estimate(
 
     Weights: 4 bytes each when all are trained, the dtype's size when frozen under LoRA. Gradients and AdamW: 12
     more per trained one. A KL penalty holds the starting weights once more, unless they are the policy's own under its
-    adapter; a critic is a decoder that learns as the policy does. KV cache: 2 · layers · kv_heads · head_dim · bytes ·
+    adapter; a critic is a decoder that learns as the policy does. In half precision the sampler holds the weights of
+    linear layers once more, ready for use (see `DecodingModel`). KV cache: 2 · layers · kv_heads · head_dim · bytes ·
     rows · (prompt + cap). Activations per token and layer: about 18 hidden + 6 intermediate values, with
     checkpointing one hidden value. Time: 2·N·tokens for every forward, to write and to learn, and 4·N·tokens for a
     backward, at the device's measured speed; decoding reads all weights once per token in a row, which bounds it from
@@ -105,12 +108,18 @@ def estimate(
         gradients_and_optimizer=_learning(count, adapter),
         reference_model=4 * count if has_reference and not lora else 0,
         critic=0 if windows is None else decoder * held + _learning(decoder, adapter),
+        sampling_weights=held_bytes(_linear_weights(text, count), DTYPES[dtype], device, frozen=lora > 0),
         kv_cache=_kv_bytes(config, dtype) * in_flight * (prompt_tokens + cap),
         logits=3 * min(CHUNK_BYTES, 4 * text.vocab_size * train.micro_batch_tokens) + 8 * text.vocab_size * in_flight,
         activations=size * train.micro_batch_tokens * (per_token * layers + one_layer),
         tokens_per_step=rows * written,
         seconds_per_step=decode + learn,
     )
+
+
+def _linear_weights(text: Any, count: int) -> int:
+    """About how many of a model's parameters are in linear layers, its head among them: all but an embedding apart."""
+    return count if text.tie_word_embeddings else count - int(text.vocab_size) * int(text.hidden_size)
 
 
 def _learning(count: int, adapter: int) -> int:

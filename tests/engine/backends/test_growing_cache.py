@@ -5,7 +5,6 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from lengthwise.engine.backends.growing_cache import SPARE, GrowingLayer, grow_in_place
-from lengthwise.engine.backends.transformers_sampler import _one_of_each
 
 
 def filled(rows: int, tokens: int, *, dtype: torch.dtype = torch.float32) -> DynamicLayer:
@@ -64,19 +63,3 @@ def test_layers_of_another_kind_and_empty_ones_stay():
     grow_in_place(cache)
     assert [type(layer) for layer in cache.layers] == [GrowingLayer, DynamicSlidingWindowLayer, DynamicLayer]
     grow_in_place(object())  # a model's own kind of cache
-
-
-def test_one_number_a_row_draws_by_the_probabilities():
-    probs = torch.tensor([[0.5, 0.0, 0.3, 0.2, 0.0]]).repeat(40_000, 1)
-    token = _one_of_each(probs, torch.Generator().manual_seed(0))
-    share = torch.bincount(token, minlength=5) / len(token)
-    assert share[1] == 0
-    assert share[4] == 0
-    # three standard errors of a share of a half in 40,000 draws: 3 * sqrt(.25 / 40,000) = .0075
-    assert (share - probs[0]).abs().max() < 0.0075
-
-
-def test_no_token_behind_the_last_possible_one_is_drawn_where_rounding_reaches_the_total(monkeypatch):
-    probs = torch.tensor([[0.25, 0.75, 0.0]])
-    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.ones(shape))
-    assert _one_of_each(probs, torch.Generator()).tolist() == [1]

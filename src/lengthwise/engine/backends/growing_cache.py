@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
@@ -20,18 +20,19 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not r
     """One layer's keys and values [B, H, n, D]: views of buffers with spare places for tokens.
 
     It returns what transformers' `DynamicLayer` returns, whose every token copies all tokens before it. Rows are
-    dropped in place.
+    dropped in place. `dtype` is what the model computes in, by default the layer's: under autocast keys come in float32
+    and would be cast, all of them, at every token.
     """
 
-    def __init__(self, layer: DynamicLayer) -> None:
+    def __init__(self, layer: DynamicLayer, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        self.dtype, self.device, self.is_initialized = layer.dtype, layer.device, True
+        self.dtype, self.device, self.is_initialized = dtype or layer.dtype, layer.device, True
         self._hold(layer.keys, layer.values)
 
     def _hold(self, keys: Tensor, values: Tensor) -> None:
         """Put these into buffers of their own, and show them as the layer's."""
         held = keys.shape[2]
-        self._keys, self._values = (_with_room(x, held + max(SPARE, held // SHARE)) for x in (keys, values))
+        self._keys, self._values = (_with_room(x, held + max(SPARE, held // SHARE), self.dtype) for x in (keys, values))
         self._show(held)
 
     def _show(self, held: int) -> None:
@@ -43,7 +44,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not r
         now = held + key_states.shape[2]
         if now > self._keys.shape[2]:
             room = now + max(SPARE, now // SHARE)
-            self._keys, self._values = (_with_room(x, room) for x in (self.keys, self.values))
+            self._keys, self._values = (_with_room(x, room, self.dtype) for x in (self.keys, self.values))
         self._keys[:, :, held:now], self._values[:, :, held:now] = key_states, value_states
         self._show(now)
         return self.keys, self.values
@@ -69,16 +70,16 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not r
         self._show(self.keys.shape[2] - abs(tokens_to_remove))
 
 
-def _with_room(x: Tensor, room: int) -> Tensor:
+def _with_room(x: Tensor, room: int, dtype: torch.dtype) -> Tensor:
     """A buffer of `room` places that begins with the tokens of x [B, H, n, D]."""
-    buffer = x.new_empty(*x.shape[:2], room, x.shape[3])
+    buffer = x.new_empty(*x.shape[:2], room, x.shape[3], dtype=dtype)
     buffer[:, :, : x.shape[2]] = x
     return buffer
 
 
-def grow_in_place(cache: Any) -> None:
+def grow_in_place(cache: object, dtype: torch.dtype | None = None) -> None:
     """Let the plain layers of a filled cache grow in place; layers of any other kind stay as they are."""
     layers = getattr(cache, "layers", None) or []
     for place, layer in enumerate(layers):
         if type(layer) is DynamicLayer and layer.is_initialized and layer.keys.dim() == 4:
-            layers[place] = GrowingLayer(layer)
+            layers[place] = GrowingLayer(layer, dtype)

@@ -8,7 +8,7 @@ exactly is refused by `Sampler.check`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from torch import Tensor
 from lengthwise.context_length import reach
 from lengthwise.engine import listening
 from lengthwise.engine.backends import self_check
+from lengthwise.engine.backends.decoding_model import DecodingModel, autocast_dtype, computes_in, gains
+from lengthwise.engine.backends.drawing import draw_half, one_of_each
 from lengthwise.engine.backends.growing_cache import grow_in_place
 from lengthwise.engine.backends.partial_rollouts import Written
 from lengthwise.engine.backends.partial_rollouts import pad_left as pad_left
@@ -25,6 +27,10 @@ from lengthwise.engine.repeating import Recent
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.rotary_switch import forget, switch_of
 from lengthwise.errors import ConfigError, InputError, TrainingError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.cache_utils import Cache
 
 
 class Sampler:
@@ -39,7 +45,7 @@ class Sampler:
     name = "transformers"
 
     def __init__(
-        self, model: Any, *, eos_ids: Sequence[int], pad_id: int, max_rows: int = 0, endless: bool = False
+        self, model: PreTrainedModel, *, eos_ids: Sequence[int], pad_id: int, max_rows: int = 0, endless: bool = False
     ) -> None:
         if not eos_ids:
             raise ConfigError("eos_ids is empty; name at least one token that ends a response")
@@ -50,6 +56,7 @@ class Sampler:
         self.pad_id = pad_id
         self.max_rows = max_rows
         self.endless = endless
+        self._half: DecodingModel | None = None
         # Under Lambda attention positions are relative and never beyond the first factors.
         self.switch = None if endless else switch_of(model.config)
 
@@ -59,10 +66,22 @@ class Sampler:
         return torch.device(self.model.device)
 
     def sync(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Nothing: the policy's own model writes."""
+        """Let go of what is held of the old weights in half precision; the policy's own model is read anew."""
+        if self._half is not None:
+            self._half.release()
 
     def close(self) -> None:
-        """Nothing: no process was started and no memory is held between calls."""
+        """Free what is held between calls."""
+        self._half = None
+
+    def running(self) -> PreTrainedModel:
+        """The model that decodes here: the policy's, in half precision with linear layers made ready for use."""
+        if self.endless:  # its attention was put into the model itself
+            return self.model
+        dtype = computes_in(self.model)
+        if self._half is None or self._half.dtype != dtype:
+            self._half = DecodingModel(self.model, dtype) if gains(self.model, dtype) else None
+        return self.model if self._half is None else self._half.ready()
 
     @torch.no_grad()
     def generate(
@@ -158,15 +177,16 @@ class Sampler:
         self, state: Written, generator: torch.Generator, temperature: float, top_p: float, world: World | None
     ) -> None:
         """Decode until every row has finished or reached its cap; rows whose factors switch are read anew there."""
-        with evaluating(self.model):
+        model = self.running()
+        with evaluating(model):
             while rows := state.open_rows:
                 parts = list(self._in_flight(state, rows))
                 most = [max(state.room(row) for row in part) for part in parts]
                 for number, active in enumerate(parts):
-                    forget(self.model, self.switch)
+                    forget(model, self.switch)
                     with listening.before(sum(most[number + 1 :])):
                         self._decode(state, active, generator, temperature, top_p, world)
-            forget(self.model, self.switch)
+            forget(model, self.switch)
 
     def _in_flight(self, state: Written, rows: list[int]) -> Iterator[list[int]]:
         """The rows in the parts that are decoded together; of one length each where no padding is taken."""
@@ -195,7 +215,7 @@ class Sampler:
         world: World | None,
     ) -> None:
         """Write tokens into `state` until every active row has finished, reached its cap or its factors' switch."""
-        device = self.model.device
+        model, device = self.running(), self.model.device
         state.watch_anew(active)
         context = [state.prompts[i] + state.responses[i] for i in active]
         logits, cache, mask, position = self.prefill(context)
@@ -236,7 +256,7 @@ class Sampler:
                 cache.batch_select_indices(index)
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             position = position + 1
-            out = self.model(
+            out = model(
                 input_ids=token[:, None],
                 attention_mask=mask,
                 position_ids=position[:, None],
@@ -252,15 +272,16 @@ class Sampler:
         Raises:
             UnsupportedModelError: it does not, or the model cannot be decoded in a padded batch at all.
         """
-        self_check.check(self.model, self.prefill, self.switch)
+        self_check.check(self.running(), self.prefill, self.switch)
 
-    def prefill(self, context: list[list[int]]) -> tuple[Tensor, Any, Tensor, Tensor]:
+    def prefill(self, context: list[list[int]]) -> tuple[Tensor, Cache, Tensor, Tensor]:
         """Run each distinct context once, left-padded, and spread its cache to all rows that share it."""
         distinct: dict[tuple[int, ...], int] = {}
         spread = [distinct.setdefault(tuple(tokens), len(distinct)) for tokens in context]
         ids, mask = pad_left(list(distinct), self.pad_id, self.model.device)
         position = (mask.cumsum(1) - 1).clamp(min=0)
-        out = self.model(input_ids=ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1)
+        model = self.running()
+        out = model(input_ids=ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1)
         cache = out.past_key_values
         if not hasattr(cache, "batch_select_indices"):
             raise UnsupportedModelError(
@@ -270,11 +291,14 @@ class Sampler:
         index = torch.tensor(spread, device=self.model.device)
         if spread != list(range(len(distinct))):
             cache.batch_select_indices(index)
-        grow_in_place(cache)
+        grow_in_place(cache, autocast_dtype(model))
         return out.logits[index, -1], cache, mask[index], position[index, -1]
 
 
 def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+    if logits.dtype != torch.float32 and temperature > 0 and top_p == 1:
+        token, drawn = draw_half(logits, generator, temperature)
+        return token, _numbers(drawn)
     half, logits = logits.dtype != torch.float32, logits.float()
     if temperature == 0:
         token = logits.argmax(-1)
@@ -287,22 +311,8 @@ def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p:
         # A token stays while the mass before it is below top_p, so the likeliest one always stays.
         outside = ordered.cumsum(-1) - ordered >= top_p
         probs = probs.masked_fill(outside.scatter(-1, order, outside), 0.0)
-    token = _one_of_each(probs, generator) if half else torch.multinomial(probs, 1, generator=generator)[:, 0]
+    token = one_of_each(probs, generator) if half else torch.multinomial(probs, 1, generator=generator)[:, 0]
     return token, logp.gather(-1, token[:, None])[:, 0]
-
-
-def _one_of_each(probs: Tensor, generator: torch.Generator) -> Tensor:
-    """One token [B] by the probabilities of each row [B, V], from one random number a row.
-
-    `torch.multinomial` draws V numbers a row: for a vocabulary of 150,000 on a CPU that costs more than all else that
-    follows the logits. Under float32 it stays, so that a seed goes on giving the tokens that it gave.
-    """
-    below = probs.cumsum(-1)
-    total = below[:, -1:]
-    place = torch.rand(total.shape, generator=generator, device=probs.device) * total
-    # Rounding may reach the total itself, behind which there is no token.
-    place = torch.minimum(place, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(below, place, right=True)[:, 0]
 
 
 def _numbers(logp: Tensor) -> Tensor:

@@ -150,7 +150,8 @@ def dry_run_lines(shown: Mapping[str, Any]) -> list[str]:
         else f"{'unknown':>12s}: stages without a training loop"
     )
     parts = (
-        "weights", "gradients_and_optimizer", "reference_model", "critic", "kv_cache", "logits", "activations", "total",
+        "weights", "gradients_and_optimizer", "reference_model", "critic", "sampling_weights", "kv_cache", "logits",
+        "activations", "total",
     )  # fmt: skip
     return [
         f"--- prompt ({shown['prompt_tokens']} tokens; ends on {shown['eos_ids']}) ---",
