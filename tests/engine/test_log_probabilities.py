@@ -5,6 +5,7 @@ import tiny
 import torch
 from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
+from lengthwise.engine.chunked_head import chunked_log_prob
 from lengthwise.engine.log_probabilities import Scorer
 
 LENGTHS, PROMPT_LENGTHS = [7, 1, 4, 9], [3, 5, 1, 2]
@@ -78,6 +79,43 @@ def test_no_chunk_is_larger_than_allowed(net):
     with torch.no_grad():
         scorer(batch())
     assert sizes == [4, 4, 4, 4, 4, 1]
+
+
+def test_a_head_of_another_kind_is_chunked_too_with_equal_gradients(net):
+    whole = scores_and_gradients(net, 1 << 20)
+    net.get_output_embeddings().register_forward_hook(lambda module, args, out: out)
+    for one, other in zip(whole[2], scores_and_gradients(net, 4 * 4 * tiny.VOCABULARY)[2], strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("biased", [True, False])
+def test_the_head_in_chunks_gives_a_softmaxs_numbers_and_slopes(half, biased):
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, 50, bias=biased)
+    targets = torch.randint(50, (11,))
+
+    def of(rows):
+        hidden = torch.randn(11, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        head.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            if rows:
+                found = chunked_log_prob(hidden, head, targets, temperature=0.7, rows=rows, entropy=True)
+            else:
+                scaled = torch.log_softmax(head(hidden).float() / 0.7, -1)
+                found = scaled[range(11), targets], torch.distributions.Categorical(logits=scaled).entropy()
+        (found[0] * torch.linspace(-1, 1, 11)).sum().backward()
+        return [*found, hidden.grad, *(p.grad.clone() for p in head.parameters())]
+
+    for one, other in zip(of(None), of(4), strict=True):
+        assert torch.allclose(one, other, atol=2e-2 if half else 1e-6)
+
+
+def test_entropy_is_left_out_where_nobody_asks(net):
+    for chunk_bytes in (1 << 20, 4 * 4 * tiny.VOCABULARY):
+        scorer = Scorer(net, chunk_bytes=chunk_bytes)
+        logp, entropy = scorer(batch(), entropy=False)
+        assert torch.equal(logp, scorer(batch())[0]) and not entropy.any()
 
 
 def test_a_limit_below_one_token_still_scores_one_at_a_time(net):

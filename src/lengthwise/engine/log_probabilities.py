@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lengthwise.engine.chunked_head import chunked_log_prob
 from lengthwise.engine.rollouts import NO_TOKEN, Rollouts
 from lengthwise.engine.rotary_switch import Switch, forget, switch_of, unlearnable
 
@@ -65,27 +66,29 @@ class Scorer:
         parts = self.head(hidden * scale).float()
         return whole.shape == parts.shape and torch.allclose(whole, parts, atol=1e-2, rtol=1e-4)
 
-    def __call__(self, rollouts: Rollouts) -> tuple[Tensor, Tensor]:
+    def __call__(self, rollouts: Rollouts, *, entropy: bool = True) -> tuple[Tensor, Tensor]:
         """Log-probability and entropy (nats, detached) of every response token: float32 [B, T], 0 on padding.
+
+        Entropy is 0 everywhere where it is not asked for.
 
         Raises:
             UnsupportedModelError: responses beyond rotary factors that change with every length.
         """
         logp = torch.zeros(rollouts.mask.shape, dtype=torch.float32, device=rollouts.prompt_ids.device)
-        entropy = torch.zeros_like(logp)
+        entropies = torch.zeros_like(logp)
         for reading in readings(rollouts, self.model, self.switch):
             with self.chosen():
-                found = self._read(reading, rollouts.completion_ids[reading.scored])
+                found = self._read(reading, rollouts.completion_ids[reading.scored], entropy)
             logp = logp.masked_scatter(reading.scored, found[0])
-            entropy = entropy.masked_scatter(reading.scored, found[1])
-        return logp, entropy
+            entropies = entropies.masked_scatter(reading.scored, found[1])
+        return logp, entropies
 
-    def _read(self, reading: Reading, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _read(self, reading: Reading, targets: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
         if self.split:
             hidden = self.decoder(input_ids=reading.ids, use_cache=False).last_hidden_state
-            return self._chunked(hidden.flatten(0, 1)[reading.positions], targets)
+            return self._chunked(hidden.flatten(0, 1)[reading.positions], targets, entropy)
         logits = self.model(input_ids=reading.ids, use_cache=False).logits.flatten(0, 1)[reading.positions]
-        return _log_prob_and_entropy(logits, targets, self.temperature)
+        return _log_prob_and_entropy(logits, targets, self.temperature, entropy)
 
     def first_logits(self, prompts: Tensor) -> Tensor:
         """What predicts the first token after each prompt: float32 [P, V]. `prompts` [P, Q] as `bare_prompt_ids`."""
@@ -112,27 +115,35 @@ class Scorer:
             found = self.model(input_ids=ids, use_cache=False).logits[rows, lengths - 1]
         return found.float()
 
-    def _chunked(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _chunked(self, hidden: Tensor, targets: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
         rows = max(1, self.chunk_bytes // (4 * self.head.weight.shape[0]))
         if len(hidden) <= rows:
-            return self._score(hidden, targets)
+            return self._score(hidden, targets, entropy)
+        if type(self.head) is nn.Linear and not self.head._forward_hooks:
+            return chunked_log_prob(
+                hidden, self.head, targets, temperature=self.temperature, rows=rows, entropy=entropy
+            )  # fmt: skip
         chunks = [
-            checkpoint(self._score, h, t, use_reentrant=False)
+            checkpoint(self._score, h, t, entropy, use_reentrant=False)
             for h, t in zip(hidden.split(rows), targets.split(rows), strict=True)
         ]
         logps, entropies = zip(*chunks, strict=True)
         return torch.cat(logps), torch.cat(entropies)
 
-    def _score(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        return _log_prob_and_entropy(self.head(hidden), targets, self.temperature)
+    def _score(self, hidden: Tensor, targets: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
+        return _log_prob_and_entropy(self.head(hidden), targets, self.temperature, entropy)
 
 
-def _log_prob_and_entropy(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _log_prob_and_entropy(
+    logits: Tensor, targets: Tensor, temperature: float, wanted: bool
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     scaled = torch.log_softmax(logits.float() / temperature, -1)
+    logp = scaled.gather(-1, targets[:, None])[:, 0]
+    if not wanted:
+        return logp, torch.zeros_like(logp)
     with torch.no_grad():
         # `entr` is 0 where a masked token's logit is -inf; exp(x) * x would be NaN there.
-        entropy = torch.special.entr(scaled.exp()).sum(-1)
-    return scaled.gather(-1, targets[:, None])[:, 0], entropy
+        return logp, torch.special.entr(scaled.exp()).sum(-1)
 
 
 class Reading(NamedTuple):

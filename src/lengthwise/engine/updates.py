@@ -44,7 +44,7 @@ def score_batch(scorer: Scorer, rollouts: Rollouts, rows: Tensor, micro_batch_to
     scores = torch.zeros_like(rollouts.logp)
     for part in micro_batches(rollouts, rows, max_tokens=micro_batch_tokens, whole_groups=False):
         sub = rollouts.select(part).trim()
-        scores[part, : sub.mask.shape[1]] = scorer(sub)[0]
+        scores[part, : sub.mask.shape[1]] = scorer(sub, entropy=False)[0]
     return scores
 
 
