@@ -89,9 +89,9 @@ def test_rows_without_signal_are_skipped_and_change_nothing(net):
     scored = []
 
     class Counting(Scorer):
-        def __call__(self, part):
+        def __call__(self, part, **options):
             scored.append(len(part))
-            return super().__call__(part)
+            return super().__call__(part, **options)
 
     changes = []
     # coupling "group" makes every row count; with it the silent rows are run as well
@@ -120,9 +120,9 @@ def test_one_update_needs_no_scoring_of_the_old_policy(net):
     calls = []
 
     class Counting(Scorer):
-        def __call__(self, part):
+        def __call__(self, part, **options):
             calls.append(len(part))
-            return super().__call__(part)
+            return super().__call__(part, **options)
 
     _, stats = update(net, practised(net), build_method("dler", cap=CAP, kl_coef=0.0), scorer=Counting(net))
     assert len(calls) == 1
