@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -66,7 +64,9 @@ class LambdaLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not
         self.values = value_states.new_empty(*value_states.shape[:2], 0, value_states.shape[-1])
         self.is_initialized = True
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Hand new un-rotated keys and values on to the attention function, with this layer attached."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)

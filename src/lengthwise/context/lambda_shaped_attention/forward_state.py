@@ -29,7 +29,7 @@ class Call:
     queries: int
     device: torch.device
     real: Tensor | None
-    memo: dict[Any, Any] = field(default_factory=dict)
+    memo: dict[object, Any] = field(default_factory=dict)
     positions_checked: bool = False
 
     def shared(self, key: object, make: Callable[[], Kind]) -> Kind:
@@ -59,8 +59,8 @@ class Call:
 def lambda_mask(
     *,
     q_length: int,
-    q_offset: Any = 0,
-    mask_function: Any,
+    q_offset: int | Tensor = 0,
+    mask_function: Callable[..., object],
     attention_mask: Tensor | None = None,
     local_size: int | None = None,
     device: torch.device | str = "cpu",

@@ -6,14 +6,15 @@ import copy
 import inspect
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, NoReturn, Self, TypeGuard
 from weakref import WeakSet
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.cache_utils import DynamicCache, DynamicLayer
 from transformers.masking_utils import AttentionMaskInterface
@@ -34,7 +35,7 @@ from lengthwise.context.lambda_shaped_attention.window_rules import Rule, TopK
 from lengthwise.errors import ConfigError, InputError, LengthwiseWarning, UnsupportedModelError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
 NAME = "lengthwise_lambda"
 DEFAULT_GLOBAL = {"lambda": 10, "streaming": 4}
@@ -114,7 +115,7 @@ class LambdaAttention:
             top_k = replace(top_k, distance=min(MOST_INSERT, rule.window))
         self.model, self.rule, self.top_k = model, rule, top_k
         self._undo: ExitStack | None = None
-        self._plain: WeakSet[Any] = WeakSet()
+        self._plain: WeakSet[DynamicCache] = WeakSet()
 
     def __enter__(self) -> Self:
         self.enable()
@@ -128,7 +129,7 @@ class LambdaAttention:
         """Whether the model is under the rule now."""
         return self._undo is not None
 
-    def new_cache(self) -> Any:
+    def new_cache(self) -> Cache:
         """An empty cache for this model and rule: an evicting one, or with `top_k` one that keeps every key."""
         if self.top_k is not None:
             return DynamicCache()
@@ -171,7 +172,7 @@ class LambdaAttention:
             for cache in self._plain:
                 vars(cache)["update"] = _refuse_outside
 
-    def _generate(self, generate: Any, *args: Any, **kwargs: Any) -> Any:
+    def _generate(self, generate: Callable[..., object], *args: object, **kwargs: object) -> object:
         """The model's own `generate`, with a cache of this rule where the caller gives none."""
         sources = (kwargs.get("generation_config"), self.model.generation_config)
         wanted = [kwargs.get("use_cache"), *(getattr(source, "use_cache", None) for source in sources)]
@@ -180,7 +181,9 @@ class LambdaAttention:
             kwargs["past_key_values"] = self.new_cache()
         return generate(*args, **kwargs)
 
-    def _before(self, state: State, decoder: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def _before(
+        self, state: State, decoder: PreTrainedModel, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]] | None:
         """Check the cache of a forward, or give it one, before the decoder makes one that keeps everything."""
         # Positional arguments beyond the token ids are rare, and binding them costs as much as a small layer.
         given = kwargs if len(args) < 2 else inspect.signature(decoder.forward).bind_partial(*args, **kwargs).arguments
@@ -215,7 +218,7 @@ class LambdaAttention:
         return None
 
 
-def _cache_name(decoder: Any) -> str:
+def _cache_name(decoder: PreTrainedModel) -> str:
     """What this release's decoder calls its cache."""
     return next(
         name
@@ -224,18 +227,18 @@ def _cache_name(decoder: Any) -> str:
     )
 
 
-def _keeps_everything(cache: object) -> bool:
+def _keeps_everything(cache: object) -> TypeGuard[DynamicCache]:
     """Whether a cache is a plain growing one; a cache of another kind may make its layers only when it is used."""
     layers = getattr(cache, "layers", None)
     plain = all(type(layer) is DynamicLayer for layer in layers or ())
     return plain and (bool(layers) or isinstance(cache, DynamicCache))
 
 
-def _refuse_outside(*_: object, **__: object) -> Any:
+def _refuse_outside(*_: object, **__: object) -> NoReturn:
     raise InputError("past_key_values was filled under lambda_attention, where keys are not rotated; start a new cache")
 
 
-def _rotary(model: PreTrainedModel) -> tuple[Any, Any]:
+def _rotary(model: PreTrainedModel) -> tuple[PreTrainedModel, nn.Module]:
     """The one module named rotary_emb, and the decoder that owns it."""
     found = [
         (owner, child) for owner in model.modules() for name, child in owner.named_children() if name == "rotary_emb"
@@ -249,7 +252,7 @@ def _rotary(model: PreTrainedModel) -> tuple[Any, Any]:
     return found[0]
 
 
-def _attention_modules(decoder: Any) -> list[Any]:
+def _attention_modules(decoder: PreTrainedModel) -> list[nn.Module]:
     found = [m for m in decoder.modules() if hasattr(m, "layer_idx") and hasattr(_source(m), "apply_rotary_pos_emb")]
     if not found:
         raise UnsupportedModelError(
@@ -259,12 +262,13 @@ def _attention_modules(decoder: Any) -> list[Any]:
     return found
 
 
-def _source(module: Any) -> Any:
+def _source(module: nn.Module) -> ModuleType:
     return sys.modules[type(module).__module__]
 
 
-def _apply_of(attention: list[Any]) -> Any:
-    return _source(attention[0]).apply_rotary_pos_emb
+def _apply_of(attention: list[nn.Module]) -> Callable[..., tuple[Tensor, Tensor]]:
+    apply: Callable[..., tuple[Tensor, Tensor]] = _source(attention[0]).apply_rotary_pos_emb
+    return apply
 
 
 def _identity(rotation: Rotation, x: Tensor, position_ids: Tensor, *_: object, **__: object) -> Angles:
@@ -283,7 +287,7 @@ def _set(undo: ExitStack, owner: object, name: str, value: object) -> None:
 
 def _own_configs(model: PreTrainedModel, undo: ExitStack) -> None:
     """Give the model's modules copies of their configs: a model that shares a config object must not be switched."""
-    copies: dict[int, Any] = {}
+    copies: dict[int, PreTrainedConfig] = {}
     for module in model.modules():
         config = vars(module).get("config")
         if config is not None:

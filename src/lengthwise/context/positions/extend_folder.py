@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lengthwise.config.commands import ExtendSettings
 from lengthwise.config.files import BESIDE_A_MODEL, run_config
@@ -17,6 +17,7 @@ from lengthwise.context.positions.finetuning import Lesson, finetune, import_tra
 from lengthwise.context.positions.scheme_config import (
     NOTE,
     SHIPPED,
+    ConfigChanges,
     Scheme,
     asked_scheme,
     check_reach,
@@ -25,8 +26,9 @@ from lengthwise.context.positions.scheme_config import (
 )
 from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import CheckpointError, ConfigError, InputError, LengthwiseError, UnsupportedModelError
-from lengthwise.files import PARTIAL, atomic_write_json, atomic_write_text, disk_full, read_json, write_folder
+from lengthwise.files import PARTIAL, atomic_write_json, atomic_write_text, disk_full, read_json_object, write_folder
 from lengthwise.folder_lock import writes
+from lengthwise.json_types import JsonObject
 from lengthwise.output_paths import check_replacement
 from lengthwise.pretrained import empty_model, read_config
 
@@ -144,7 +146,7 @@ def checked_config(source: Path, scheme: Scheme, *, trust_remote_code: bool = Fa
         UnsupportedModelError: the model has no rotary module that takes the scheme.
     """
     config = read_config(source, trust_remote_code=trust_remote_code)
-    legacy = read_json(source / "config.json")
+    legacy = read_json_object(source / "config.json")
     try:
         changes = scheme.changes(config)
         tried = type(config).from_dict(changed_json(legacy, changes))
@@ -158,16 +160,17 @@ def checked_config(source: Path, scheme: Scheme, *, trust_remote_code: bool = Fa
     return config
 
 
-def changed_json(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def changed_json(config: JsonObject, changes: ConfigChanges) -> dict[str, object]:
     """The config.json with a scheme in it, in the file's own style.
 
     A file of transformers before 5 says ``rope_theta`` and ``rope_scaling``, which every server reads; so it does.
     """
-    found = {**config, **changes}
+    found: dict[str, object] = {**config, **changes}
     if "rope_parameters" in config or "rope_theta" not in config:
         found.pop("rope_scaling", None)
         return found
-    rope = dict(found.pop("rope_parameters"))
+    rope = dict(changes["rope_parameters"])
+    del found["rope_parameters"]
     found["rope_theta"] = rope.pop("rope_theta")
     rope.pop("partial_rotary_factor", None)
     # Programs before transformers 4.43 read "type".
@@ -191,12 +194,12 @@ def _bring(source: Path, folder: Path, *, link: bool) -> None:
             ) from error
 
 
-def _write_config(source: Path, folder: Path, changes: dict[str, Any]) -> None:
-    atomic_write_json(folder / "config.json", changed_json(read_json(source / "config.json"), changes))
+def _write_config(source: Path, folder: Path, changes: ConfigChanges) -> None:
+    atomic_write_json(folder / "config.json", changed_json(read_json_object(source / "config.json"), changes))
 
 
 def _report(
-    source: Path, scheme: Scheme, changes: dict[str, Any], trained_factor: float | None, trained: int
+    source: Path, scheme: Scheme, changes: ConfigChanges, trained_factor: float | None, trained: int
 ) -> Extension:
     anywhere = scheme.name in SHIPPED
     return Extension(

@@ -17,7 +17,8 @@ from lengthwise.optional_imports import importing
 from lengthwise.pretrained import check_vocabulary, copy_tokenizer, load_model, load_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, TrainerState
+    from peft import LoraConfig
+    from transformers import PreTrainedModel, TrainerCallback, TrainerState
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 LORA = {"lora_alpha": 16, "lora_dropout": 0.05, "task_type": "CAUSAL_LM"}
@@ -112,7 +113,7 @@ def finetune(start: Path, out: Path, asked: Lesson) -> Mapping[str, float]:
     return {"xpos_scale_base": model.config.rope_parameters["xpos_scale_base"]}
 
 
-def _lora(how: FineTuning, model: PreTrainedModel) -> Any:
+def _lora(how: FineTuning, model: PreTrainedModel) -> LoraConfig | None:
     if not how.lora:
         return None
     has = {name.rpartition(".")[2] for name, _ in model.named_modules()}
@@ -128,7 +129,7 @@ def _lora(how: FineTuning, model: PreTrainedModel) -> Any:
     return LoraConfig(r=how.lora, target_modules=LORA_TARGETS, **LORA)
 
 
-def _lowered_base(model: PreTrainedModel) -> Any:
+def _lowered_base(model: PreTrainedModel) -> TrainerCallback:
     """A callback that sets xPos' B before every optimiser step, as the authors' runs do."""
     from transformers import TrainerCallback
 

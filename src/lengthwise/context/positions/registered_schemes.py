@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +28,7 @@ from lengthwise.errors import ConfigError, InputError, UnsupportedModelError
 from lengthwise.pretrained import OWN_ROPE_TYPE as ROPE_TYPE
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 XPOS = "lengthwise_xpos"
 FREQUENCY_OPTIONS = ("factor", "power", "truncate_length", "zero_divisor", "rho_divisor")
@@ -43,7 +44,10 @@ def rotary_dim(config: PreTrainedConfig) -> int:
 
 
 def frequencies(
-    config: PreTrainedConfig, device: Any = None, seq_len: int | None = None, layer_type: str | None = None
+    config: PreTrainedConfig,
+    device: torch.device | str | None = None,
+    seq_len: int | None = None,
+    layer_type: str | None = None,
 ) -> tuple[Tensor, float]:
     """Inverse frequencies [d/2] and the attention scaling (1) of a config of `ROPE_TYPE`.
 
@@ -61,7 +65,7 @@ def frequencies(
     return composed_inv_freq(rotary_dim(config), parameters["rope_theta"], **chosen).to(device), 1.0
 
 
-def check_parameters(parameters: dict[str, Any], ignore_keys: Any = None) -> None:
+def check_parameters(parameters: dict[str, Any], ignore_keys: Iterable[str] | None = None) -> None:
     """Refuse options of `ROPE_TYPE` that do not exist, exclude each other or are out of range.
 
     Raises:
@@ -81,11 +85,13 @@ def check_parameters(parameters: dict[str, Any], ignore_keys: Any = None) -> Non
     composed_inv_freq(2, **chosen)
 
 
-def _validate(self: Any, rope_parameters: dict[str, Any], ignore_keys: Any = None) -> None:
+def _validate(
+    self: RotaryEmbeddingConfigMixin, rope_parameters: dict[str, Any], ignore_keys: Iterable[str] | None = None
+) -> None:
     check_parameters(rope_parameters, ignore_keys)
 
 
-def _attach(owner: Any, name: str, module: Any) -> None:
+def _attach(owner: PreTrainedModel, name: str, module: Any) -> None:
     """Where a model gets a rotary module of ours, give it what frequencies alone cannot do."""
     if name != "rotary_emb" or getattr(module, "rope_type", None) != ROPE_TYPE:
         return
@@ -114,7 +120,7 @@ def _draw_positions(rotary: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     )
 
 
-def _before_decoder(decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _before_decoder(decoder: PreTrainedModel, args: tuple[object, ...], kwargs: dict[str, Any]) -> None:
     """Refuse forwards that the scheme cannot serve exactly."""
     rotary = decoder.rotary_emb
     if getattr(rotary, "rope_type", None) != ROPE_TYPE:
@@ -137,7 +143,7 @@ def _before_decoder(decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
             raise InputError("position_ids leave tokens out; xPos counts distances in tokens. Leave position_ids out")
 
 
-def xpos_mask(*, q_length: int, kv_length: int, q_offset: Any = 0, **options: Any) -> Tensor | None:
+def xpos_mask(*, q_length: int, kv_length: int, q_offset: int | Tensor = 0, **options: object) -> Tensor | None:
     """The shipped boolean mask; refuses caches whose columns are not the tokens seen so far.
 
     Raises:
@@ -153,7 +159,7 @@ def xpos_mask(*, q_length: int, kv_length: int, q_offset: Any = 0, **options: An
 
 
 def xpos_attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: object
 ) -> tuple[Tensor, None]:
     """Scores times zeta^((m-s)/B), in float32, then the shipped SDPA function; q and k [B, H, n, d] are rotated.
 
@@ -189,7 +195,7 @@ def _scales(module: Any, away: Tensor, base: float, head_dim: int) -> Tensor:
 
 
 @functools.cache
-def _interleaved(apply: Any, rotated: int) -> bool:
+def _interleaved(apply: Callable[..., tuple[Tensor, Tensor]], rotated: int) -> bool:
     """Whether a model's rotation pairs neighbours (0, 1), rather than the halves (0, d/2)."""
     first = torch.zeros(1, 1, 1, rotated)
     first[..., 0] = 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
 
 from lengthwise.config.commands import ExtendSettings
 from lengthwise.context.positions.registered_schemes import OPTIONS, XPOS, check_parameters, rotary_dim
@@ -16,11 +16,12 @@ from lengthwise.errors import ConfigError, UnsupportedModelError
 from lengthwise.pretrained import OWN_ROPE_TYPE as ROPE_TYPE
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
-NOTE = "lengthwise_context"
+NOTE: Final = "lengthwise_context"
 """Config key that remembers the scheme, the trained context and base, and the factor of training."""
-SHIPPED: dict[str, dict[str, Any]] = {
+SHIPPED: dict[str, dict[str, object]] = {
     "linear": {},
     "ntk": {},
     "dynamic": {},
@@ -29,7 +30,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
     "llama3": {"low_freq_factor": 1.0, "high_freq_factor": 4.0},
 }  # fmt: skip
 """Schemes that load in any program of transformers' RoPE types, with their options; None: left out if not given."""
-OWN: dict[str, dict[str, Any]] = {
+OWN: dict[str, dict[str, object]] = {
     "power": {"power": 0.5},
     "truncated": {"truncate_length": None},
     "xpos": {"xpos_scale_base": XPOS_SCALE_BASE},
@@ -41,6 +42,25 @@ KEEPS_LENGTH = ("linear", "dynamic")
 """Types whose config keeps the trained context; programs multiply it by the factor themselves."""
 NAMES_LENGTH = ("yarn", "longrope", "llama3")
 """Types that name the trained context in ``rope_parameters``."""
+
+
+class Note(TypedDict):
+    """What a config remembers of its scheme."""
+
+    scheme: str
+    factor: float
+    trained_context: int
+    trained_base: float
+    trained_factor: float | None
+
+
+class ConfigChanges(TypedDict):
+    """The keys of a config that a scheme sets."""
+
+    rope_parameters: dict[str, object]
+    max_position_embeddings: int
+    original_max_position_embeddings: NotRequired[int]
+    lengthwise_context: NotRequired[Note]
 
 
 @dataclass(frozen=True)
@@ -55,7 +75,7 @@ class Scheme:
 
     name: str
     factor: float = 1.0
-    options: tuple[tuple[str, Any], ...] = ()
+    options: tuple[tuple[str, object], ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in SCHEMES:
@@ -71,17 +91,17 @@ class Scheme:
         if self.name in OWN:
             check_parameters({**OWN[self.name], **dict(self.options), "truncate_length": self._length(1)})
 
-    def _length(self, trained: int) -> Any:
+    def _length(self, trained: int) -> object:
         given = dict(self.options).get("truncate_length")
         return trained if given is None else given
 
-    def parameters(self, config: PreTrainedConfig) -> dict[str, Any]:
+    def parameters(self, config: PreTrainedConfig) -> dict[str, object]:
         """``rope_parameters`` [..] of this scheme for a config, from its trained context L0 and base.
 
         ntk: base S^(d/(d-2)), a plain type. longrope without tables: 1 up to L0 and S beyond.
         """
         trained, base = trained_context(config), trained_base(config)
-        found: dict[str, Any] = {"rope_type": self.name, "rope_theta": base}
+        found: dict[str, object] = {"rope_type": self.name, "rope_theta": base}
         partial = config.rope_parameters.get("partial_rotary_factor")
         if partial is not None:
             found["partial_rotary_factor"] = partial
@@ -102,28 +122,32 @@ class Scheme:
             found |= {"short_factor": [1.0] * (dim // 2), "long_factor": [float(self.factor)] * (dim // 2)}
         found |= {k: v for k, v in SHIPPED[self.name].items() if v is not None} | given
         for name in ("short_factor", "long_factor"):
-            if name in found and len(found[name]) != dim // 2:
-                raise ConfigError(f"option {name} has {len(found[name])} numbers, but the model has {dim // 2} pairs")
-        if self.name == "llama3" and found["low_freq_factor"] >= found["high_freq_factor"]:
+            table = found.get(name)
+            if isinstance(table, Sized) and len(table) != dim // 2:
+                raise ConfigError(f"option {name} has {len(table)} numbers, but the model has {dim // 2} pairs")
+        if self.name == "llama3" and number("low_freq_factor", found["low_freq_factor"], 0) >= number(
+            "high_freq_factor", found["high_freq_factor"], 0
+        ):
             raise ConfigError(
                 f"low_freq_factor is {found['low_freq_factor']} and high_freq_factor {found['high_freq_factor']}; the "
                 "second has to be larger"
             )
         return found
 
-    def changes(self, config: PreTrainedConfig) -> dict[str, Any]:
+    def changes(self, config: PreTrainedConfig) -> ConfigChanges:
         """Every key of the config that the scheme sets, with its value."""
         check_config(config)
         trained = trained_context(config)
         length = trained if self.name in KEEPS_LENGTH else math.floor(trained * self.factor)
-        found: dict[str, Any] = {"rope_parameters": self.parameters(config), "max_position_embeddings": length}
-        if self.name in NAMES_LENGTH and hasattr(config, "original_max_position_embeddings"):
-            found["original_max_position_embeddings"] = trained
         trained_factor = (getattr(config, NOTE, None) or {}).get("trained_factor")
-        found[NOTE] = {
+        note: Note = {
             "scheme": self.name, "factor": float(self.factor), "trained_context": trained,
             "trained_base": trained_base(config), "trained_factor": trained_factor,
         }  # fmt: skip
+        found: ConfigChanges = {"rope_parameters": self.parameters(config), "max_position_embeddings": length}
+        if self.name in NAMES_LENGTH and hasattr(config, "original_max_position_embeddings"):
+            found["original_max_position_embeddings"] = trained
+        found[NOTE] = note
         return found
 
 
@@ -218,7 +242,7 @@ def trained_base(config: PreTrainedConfig) -> float:
     return float(note["trained_base"] if note else config.rope_parameters["rope_theta"])
 
 
-def extend(model: PreTrainedModel, scheme: str, *, factor: float = 1.0, **options: Any) -> Any:
+def extend(model: PreTrainedModel, scheme: str, *, factor: float = 1.0, **options: object) -> PreTrainedModel:
     """Give a loaded model another position scheme; weights are not touched. Returns the model.
 
     ``scheme``: linear, power, truncated, xpos, randomised, or as transformers knows them ntk, dynamic, yarn, longrope,
@@ -251,13 +275,13 @@ def extend(model: PreTrainedModel, scheme: str, *, factor: float = 1.0, **option
     return model
 
 
-def set_config(config: PreTrainedConfig, changes: dict[str, Any]) -> None:
+def set_config(config: PreTrainedConfig, changes: Mapping[str, object]) -> None:
     """Set every key of `Scheme.changes` on a config."""
     for name, value in changes.items():
         setattr(config, name, value)
 
 
-def the_rotary(model: PreTrainedModel) -> tuple[Any, Any]:
+def the_rotary(model: PreTrainedModel) -> tuple[PreTrainedModel, nn.Module]:
     """The one module named ``rotary_emb``, after the module that owns it.
 
     Raises:

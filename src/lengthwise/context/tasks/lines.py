@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import TYPE_CHECKING
 
 from lengthwise.context.lambda_shaped_attention.window_rules import whole
 from lengthwise.context.tasks.rows import (
@@ -160,7 +161,9 @@ def _fitted(
     return _row(records[:lines], target, prompt, count, length, seed)
 
 
-def _records(lines: int, seed: int, what: object, index: int, keys: Sequence[str]) -> tuple[list[tuple[str, int]], Any]:
+def _records(
+    lines: int, seed: int, what: object, index: int, keys: Sequence[str]
+) -> tuple[list[tuple[str, int]], Random]:
     if lines > len(keys):
         raise InputError(f"lines is {lines}; there are {len(keys)} distinct line keys")
     rng = dice(seed, "lines", what, index)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lengthwise.context.lambda_shaped_attention.window_rules import whole
 from lengthwise.errors import InputError
@@ -37,7 +37,7 @@ class TaskRow:
     length: int | None = None
     seed: int | None = None
     place: float | None = None
-    labels: dict[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, object] = field(default_factory=dict)
     short: bool = False
 
 
