@@ -35,7 +35,7 @@ from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods.bi_level.stages import DPO, PAIRS, SAMPLE
 from lengthwise.methods.papers.ada_r1 import AdaR1, ada_r1
 from lengthwise.runs.chains_demo import COMMON_LEVELS, EVAL_CAP, chain_problems, held_out, oracle_mean
-from lengthwise.runs.shortening.stages import FACTS, FOLDER, run_stages, stage_facts
+from lengthwise.runs.shortening.stages import FACTS, FOLDER, finished_stages, run_stages
 from studies.ada_r1.condense import FIRST, REGISTERED, SEEDS, TRAINED
 from studies.running import Place, Run, say
 from studies.summary import Numbers
@@ -104,7 +104,7 @@ def stage_inputs(name: str, seed: int, count: int, device: str) -> Callable[[Pat
     def given(model: Path, out: Path, work: Path) -> StageInputs:
         return StageInputs(
             base=shipped_reasoner(), model=model, out=out, work=work, problems=problems, cap=EVAL_CAP, train=train,
-            device=device, dtype="float32", tell=lambda text: say(f"{name} {seed}: {text}"),
+            runtime=on(device), tell=lambda text: say(f"{name} {seed}: {text}"),
         )  # fmt: skip
 
     return given
@@ -137,7 +137,8 @@ def copied(samples: Path, new: Path) -> None:
 
 
 def facts_of(folder: Path) -> Numbers:
-    return stage_facts([Stage(name, lambda _: {}) for name in (SAMPLE, PAIRS, DPO)], folder)
+    found = finished_stages([Stage(name, lambda _: {}) for name in (SAMPLE, PAIRS, DPO)], folder)
+    return {name: stage.found for name, stage in found.items()}
 
 
 def pilot(name: str, place: Place) -> Numbers:

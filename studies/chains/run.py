@@ -90,13 +90,13 @@ def run_rl(arm: str, seed: int, place: Place, folder: Path) -> Numbers:
     problems = place.options["problems"]
     training = demo_training(seed=seed, steps=place.options["steps"])
     if arm == "dler":
-        return shorten_chains(folder, training, limit=problems)
+        return shorten_chains(folder, training, limit=problems).to_dict()
     if arm == "random":
-        return shorten_chains(folder, training, limit=problems, method=random_method())
+        return shorten_chains(folder, training, limit=problems, method=random_method()).to_dict()
     if arm == "high-lr":
-        return shorten_chains(folder, training.replace(lr=HIGH_LR, steps=60), limit=problems)
+        return shorten_chains(folder, training.replace(lr=HIGH_LR, steps=60), limit=problems).to_dict()
     training = training.replace(steps=1000, token_budget=dler_tokens(seed, place))
-    return shorten_chains(folder, training, limit=problems, method="grpo", cap=EVAL_CAP)
+    return shorten_chains(folder, training, limit=problems, method="grpo", cap=EVAL_CAP).to_dict()
 
 
 def dler_tokens(seed: int, place: Place) -> int:

@@ -128,7 +128,7 @@ def model_of(seed: int, place: Place) -> Path:
 
 def train(seed: int, place: Place) -> Numbers:
     folder, steps = place.scratch(f"dler-{seed}"), place.options["steps"]
-    outcome = demo(DemoSettings(out=folder, seed=seed, limit=200, steps=steps))
+    outcome: Numbers = demo(DemoSettings(out=folder, seed=seed, limit=200, steps=steps)).to_dict()
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     kept = pick(outcome, "tokens_saved", "sampled_tokens", "train_seconds", "weights_sha_after")
     summary = {when: pick(outcome[when], "accuracy", "mean_tokens") for when in ("before", "after")}

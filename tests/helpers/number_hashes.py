@@ -53,7 +53,7 @@ def _numbers(folder: Path) -> str:
 
 def _run(folder: Path, **asked: Any) -> str:
     outcome = shorten_chains(folder, **asked)
-    return hashlib.sha256(f"{_numbers(folder)}{outcome['weights_sha_after']}".encode()).hexdigest()
+    return hashlib.sha256(f"{_numbers(folder)}{outcome.weights_sha_after}".encode()).hexdigest()
 
 
 def _short(method: str, **asked: Any) -> Callable[[Path], str]:

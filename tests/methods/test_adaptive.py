@@ -15,6 +15,7 @@ import tiny
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from lengthwise.config.groups.model import TrainingRuntime
 from lengthwise.config.groups.training import Training
 from lengthwise.engine import Sampler, Scorer, Task, load_policy
 from lengthwise.engine.batches import check_needs, collect
@@ -389,7 +390,7 @@ def test_trl_fine_tunes_both_modes(tmp_path, tokenizer, problems):
     data.write_text((json.dumps(ROW) + "\n") * 16)
     inputs = StageInputs(
         base=start, model=start, out=tmp_path / "out", work=tmp_path / "work", problems=problems, cap=9,
-        train=Training(steps=1), device="cpu", dtype="float32", tell=lambda text: None,
+        train=Training(steps=1), runtime=TrainingRuntime(device="cpu"), tell=lambda text: None,
     )  # fmt: skip
     asked = replace(SFT, data=str(data), epochs=4.0, lr=2e-2, batch=8)
     facts = fine_tune(inputs, asked=asked)

@@ -29,6 +29,7 @@ from lengthwise.methods.bi_level.pairs import read_pairs
 from lengthwise.methods.papers.ada_r1 import ada_r1
 from lengthwise.optional_imports import importing
 from lengthwise.runs.chains_demo import chain_problems
+from lengthwise.runs.shortening.outcome import Outcome
 from lengthwise.runs.shortening.resolve import method_options, shorten_by
 
 HERE = (TrainingRuntime(device="cpu"), Adaptation())
@@ -51,7 +52,7 @@ def asked(folder: Path, **changes: Any) -> ShortenSettings:
 
 
 def stage_of(name: str, folder: Path) -> dict[str, Any]:
-    return shorten_by(asked(folder, stage=name))
+    return shorten_by(asked(folder, stage=name)).to_dict()
 
 
 # --- without TRL --------------------------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ def test_epsilon_may_be_a_share_or_none(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
     """A whole run, without --stage."""
     _needs_trl()
     folder = tmp_path_factory.mktemp("ada")
@@ -138,25 +139,25 @@ def _needs_trl() -> None:
     pytest.importorskip("datasets", reason="DPO needs the extra trl")
 
 
-def test_a_whole_run_leaves_what_every_method_leaves(finished: tuple[dict[str, Any], Path]) -> None:
+def test_a_whole_run_leaves_what_every_method_leaves(finished: tuple[Outcome, Path]) -> None:
     outcome, folder = finished
     run = folder / "run"
-    assert outcome["weights_sha_before"] != outcome["weights_sha_after"]
-    assert set(outcome["stages"]) == {"merge", "sample", "pairs", "dpo"}
-    assert outcome["sampled_tokens"] == outcome["stages"]["sample"]["sampled_tokens"]
-    assert outcome["stages"]["dpo"]["loss_first"] == pytest.approx(0.693147, abs=1e-5)
-    assert outcome["stages"]["dpo"]["retokenised_unlike"] == 0
-    assert outcome["controls"]["short"]["mean_tokens"] < outcome["before"]["mean_tokens"]
+    assert outcome.weights_sha_before != outcome.weights_sha_after
+    assert set(outcome.stages) == {"merge", "sample", "pairs", "dpo"}
+    assert outcome.sampled_tokens == outcome.stages["sample"].sampled_tokens
+    assert outcome.stages["dpo"].found["loss_first"] == pytest.approx(0.693147, abs=1e-5)
+    assert outcome.stages["dpo"].found["retokenised_unlike"] == 0
+    assert outcome.controls["short"].mean_tokens < outcome.before.mean_tokens
     assert (run / "report.html").is_file()
     assert not (run / "stages" / "dpo" / "work" / "checkpoints").exists()
     after = load_policy(run / "model", device="cpu")
-    assert weights_sha(after.model) == outcome["weights_sha_after"]
-    assert shorten_by(asked(folder))["after"] == outcome["after"]
+    assert weights_sha(after.model) == outcome.weights_sha_after
+    assert shorten_by(asked(folder)).after == outcome.after
     for name in ("tokenizer.json", "tokenizer_config.json"):  # the base's own, over merge and DPO
         assert (run / "model" / name).read_bytes() == (shipped_reasoner() / name).read_bytes()
 
 
-def test_ada_r1_row10_and_resume(finished: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+def test_ada_r1_row10_and_resume(finished: tuple[Outcome, Path], tmp_path: Path) -> None:
     """At the reference every pair costs ln 2; killed between checkpoints, DPO ends on the same weights."""
     outcome, folder = finished
     stages = folder / "run" / "stages"
@@ -187,8 +188,8 @@ def test_ada_r1_row10_and_resume(finished: tuple[dict[str, Any], Path], tmp_path
     torn = work / "checkpoints" / "checkpoint-3"
     (torn / "trainer_state.json").unlink()  # as if the kill had hit while it was written
     facts = train_on_pairs(stages / "merge" / "model", tmp_path / "out", work, rows, settings, train, *HERE)
-    assert facts == {name: outcome["stages"]["dpo"][name] for name in facts}
-    assert weights_sha(load_policy(tmp_path / "out", device="cpu").model) == outcome["weights_sha_after"]
+    assert facts == {name: outcome.stages["dpo"].found[name] for name in facts}
+    assert weights_sha(load_policy(tmp_path / "out", device="cpu").model) == outcome.weights_sha_after
 
 
 def test_a_loss_that_is_no_number_is_not_saved(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from lengthwise.engine.method import Recipe
 from lengthwise.errors import ConfigError, InputError, TrainingError
 from lengthwise.lab import chains, witnesses
 from lengthwise.methods import METHODS, options_of
+from lengthwise.methods.declaration import Value
 from lengthwise.runs.compare import processes
 from lengthwise.runs.compare.arenas import open_arena
 from lengthwise.runs.compare.arms import (
@@ -30,11 +33,22 @@ from lengthwise.runs.compare.arms import (
     settings_of,
 )
 from lengthwise.runs.compare.comparison import Comparison
+from lengthwise.runs.compare.comparison_result import (
+    ArmResult,
+    ComparisonResult,
+    FailedRun,
+    PairResult,
+    Point,
+    SettingResult,
+)
 from lengthwise.runs.compare.findings import claim, findings, verdict
 from lengthwise.runs.compare.paired_differences import matched, paired
 from lengthwise.runs.compare.plan import check_arms, dry_run, dry_run_lines, make_plan
+from lengthwise.runs.compare.plan_values import Plan
 from lengthwise.runs.compare.random_control import coin, control_arms
 from lengthwise.runs.compare.result import choose
+from lengthwise.runs.compare_records import ComparedSide, RecordsComparison
+from lengthwise.statistics.bootstrap import Interval
 from lengthwise.statistics.seed_runs import Side
 from lengthwise.statistics.tradeoff_scores import matched_accuracy_difference
 
@@ -179,13 +193,13 @@ def test_data_is_split_by_a_hash_and_its_columns_are_checked(tmp_path: Path) -> 
 def test_the_plan_shares_one_budget_and_says_what_it_takes(tmp_path: Path) -> None:
     given = asked(tmp_path, steps=10, prompts=4, group_size=8, cap="1L")
     plan = make_plan(given, open_arena(given), FACTS)
-    assert plan["token_budget"] == 10 * 4 * 8 * 80
-    assert plan["cap"] == 80
-    assert [one["cap"] for one in plan["settings"]["dler"]] == [48, 32, 64]
-    assert [one["lam"] for one in plan["settings"]["drpo"]] == [0.1, 0.2, 0.5]
+    assert plan.token_budget == 10 * 4 * 8 * 80
+    assert plan.cap == 80
+    assert [one["cap"] for one in plan.settings["dler"]] == [48, 32, 64]
+    assert [one["lam"] for one in plan.settings["drpo"]] == [0.1, 0.2, 0.5]
     shown = dry_run(given)
     # Nothing is measured yet: answers as long as evaluation allows are the bound. 2 methods, 3 settings, 3 seeds.
-    assert (shown["runs"], shown["token_budget"], shown["tokens"]) == (18, 320 * 260, 18 * 320 * 260)
+    assert (shown.runs, shown.token_budget, shown.tokens) == (18, 320 * 260, 18 * 320 * 260)
     assert any("18 runs (3 seeds) of at most 83,200 sampled tokens" in line for line in dry_run_lines(shown, 2))
     with pytest.raises(ConfigError, match="48 and 0.6L of cap both come out as 48"):
         settings_of(Arm("dler", "dler", "cap", (48, "0.6L")), cap=90, facts=FACTS)
@@ -195,10 +209,10 @@ def test_the_plan_shares_one_budget_and_says_what_it_takes(tmp_path: Path) -> No
 
 def test_a_control_is_one_setting_under_the_shared_cap_and_counted(tmp_path: Path) -> None:
     given = asked(tmp_path, controls=["random"], cap="2L")
-    assert make_plan(given, open_arena(given), FACTS)["settings"]["random-reward"] == [{"cap": 160}]
+    assert make_plan(given, open_arena(given), FACTS).settings["random-reward"] == [{"cap": 160}]
     # 2 methods with 3 settings, and the control with one, 3 seeds.
     shown = dry_run(given)
-    assert (shown["runs"], shown["controls"]) == (21, ["random-reward"])
+    assert (shown.runs, shown.controls) == (21, ["random-reward"])
     assert any(
         line.startswith("controls: random-reward; free baselines: first pass") for line in dry_run_lines(shown, 2)
     )
@@ -223,24 +237,21 @@ def test_the_coin_says_nothing_and_falls_alike_for_the_same_batch() -> None:
 
 
 def test_settings_are_chosen_by_validation_numbers() -> None:
-    def at(accuracy: float, tokens: float) -> dict[str, float]:
-        return {"accuracy": accuracy, "mean_tokens": tokens}
-
     # Against (.5, 1000), weights (1, 3, 5), metrics.md section 8: .5, .8, 0 and -.7.
-    rows = [at(0.5, 500), at(0.55, 500), at(0.45, 500), at(0.45, 1200), None]
-    assert choose(rows, (0.5, 1000.0), rule="aes", margin=0.01) == 1
-    assert choose([rows[2], rows[0]], (0.5, 1000.0), rule="aes", margin=0.01) == 1
+    rows = [Point(0.5, 500), Point(0.55, 500), Point(0.45, 500), Point(0.45, 1200), None]
+    assert choose(rows, Point(0.5, 1000.0), rule="aes", margin=0.01) == 1
+    assert choose([rows[2], rows[0]], Point(0.5, 1000.0), rule="aes", margin=0.01) == 1
     # Shortest that loses at most a point; where all lose more, the most accurate.
-    near = [at(0.60, 900), at(0.49, 400), at(0.489, 100)]
-    assert choose(near, (0.5, 1000.0), rule="shortest", margin=0.01) == 1
-    assert choose([at(0.1, 5), at(0.3, 900)], (0.5, 1000.0), rule="shortest", margin=0.01) == 1
-    assert choose([None, None], (0.5, 1000.0), rule="aes", margin=0.01) is None
+    near = [Point(0.60, 900), Point(0.49, 400), Point(0.489, 100)]
+    assert choose(near, Point(0.5, 1000.0), rule="shortest", margin=0.01) == 1
+    assert choose([Point(0.1, 5), Point(0.3, 900)], Point(0.5, 1000.0), rule="shortest", margin=0.01) == 1
+    assert choose([None, None], Point(0.5, 1000.0), rule="aes", margin=0.01) is None
     # An untouched model that is never right has no score: the most accurate.
-    assert choose([at(0.0, 5), at(0.2, 900)], (0.0, 1000.0), rule="aes", margin=0.01) == 1
+    assert choose([Point(0.0, 5), Point(0.2, 900)], Point(0.0, 1000.0), rule="aes", margin=0.01) == 1
 
 
-def interval(low: float | None, high: float | None, estimate: float = 0.0) -> dict[str, Any]:
-    return {"estimate": estimate, "low": low, "high": high, "level": 0.95, "draws": 2000, "dropped": 0}
+def interval(low: float | None, high: float | None, estimate: float = 0.0) -> Interval:
+    return Interval(estimate, low, high, level=0.95, draws=2000, dropped=0)
 
 
 @pytest.mark.parametrize(
@@ -269,14 +280,14 @@ def test_pairs_are_differences_of_means_on_the_same_draws() -> None:
     rng = np.random.default_rng(0)
     sides = {"a": side(rng, 0.5, 50), "b": side(rng, 0.9, 20), "c": side(rng, 0.5, 50, seeds=1)}
     rows = paired(sides, seed=0)
-    assert [(row["a"], row["b"]) for row in rows] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [(row.a, row.b) for row in rows] == [("a", "b"), ("a", "c"), ("b", "c")]
     for row in rows:
-        a, b = (sides[row[name]].means.mean(axis=(0, 1)) for name in ("a", "b"))
-        assert row["accuracy_difference"]["estimate"] == pytest.approx(b[0] - a[0])
-        assert row["tokens_ratio"]["estimate"] == pytest.approx(b[1] / a[1])
-        assert row["accuracy_difference"]["low"] < b[0] - a[0] < row["accuracy_difference"]["high"]
-    same = paired({"a": sides["a"], "b": sides["a"]}, seed=0)[0]["tokens_ratio"]
-    assert same["estimate"] == 1.0
+        a, b = (sides[getattr(row, name)].means.mean(axis=(0, 1)) for name in ("a", "b"))
+        assert row.accuracy_difference.estimate == pytest.approx(b[0] - a[0])
+        assert row.tokens_ratio.estimate == pytest.approx(b[1] / a[1])
+        assert row.accuracy_difference.low < b[0] - a[0] < row.accuracy_difference.high
+    same = paired({"a": sides["a"], "b": sides["a"]}, seed=0)[0].tokens_ratio
+    assert same.estimate == 1.0
     assert paired({"a": sides["a"]}, seed=0) == []
     assert paired(sides, seed=3) == paired(sides, seed=3)
 
@@ -289,63 +300,75 @@ def test_equal_length_is_the_slow_interpolation_of_the_settings_and_the_base() -
     found = matched({"m": settings}, base, tokens, seed=0)["m"]
     for at, one in zip(tokens, found, strict=True):
         gap = matched_accuracy_difference(at, 0.0, baseline=points)
-        assert one["estimate"] == (None if gap is None else pytest.approx(-gap))
-    assert found[2]["low"] is None
+        assert one.estimate == (None if gap is None else pytest.approx(-gap))
+    assert found[2].low is None
+
+
+def arm_result(name: str, knob: str, value: Value, failed: Mapping[str, FailedRun] | None = None) -> ArmResult:
+    setting = SettingResult(
+        value=value, options={}, validation=None, test=None, failed=failed or {}, sampled_tokens=0.0, seconds=0.0
+    )
+    return ArmResult(
+        name=name, method=name, knob=knob, settings=[setting], chosen=None if failed else 0, sampled_tokens=0.0,
+        seconds=0.0,
+    )  # fmt: skip
+
+
+def table_of(numbers: Mapping[str, tuple[float, float, tuple[float, float]]]) -> RecordsComparison:
+    """Sides by name from accuracy, tokens and the ends of the difference from the first one, (.8, 100)."""
+
+    def side_of(name: str, accuracy: float, tokens: float, gain: tuple[float, float]) -> ComparedSide:
+        summary = SimpleNamespace(accuracy=accuracy, mean_tokens=tokens)
+        change = SimpleNamespace(
+            accuracy_difference=interval(*gain, accuracy - 0.8), tokens_ratio=interval(0.1, 2.0, tokens / 100)
+        )
+        return ComparedSide(
+            name=name, label=name, summary=summary, seeds=[], curve=[], context={}, recut_from=None,
+            against=None if name == "base" else change,
+        )  # fmt: skip
+
+    return RecordsComparison(
+        weights=(1, 3, 5), cap=9, allowed=(), seed=0, context={}, front=[], forced_cuts={},
+        sides=[side_of(name, *these) for name, these in numbers.items()],
+    )  # fmt: skip
+
+
+def compared(**changes: Any) -> ComparisonResult:
+    given = {
+        "model": "m", "source": "s", "lab": False, "seeds": [0], "margin": 0.01, "choose": "aes", "train": {},
+        "plan": Plan(cap=9, mean_tokens=100.0, accuracy=0.8, token_budget=1, settings={}), "controls": [],
+        "baselines": [], "oracle_tokens": None, "frontier": None, "table": None, "pairs": [], "control_pairs": [],
+        "matched": None,
+    }  # fmt: skip
+    return ComparisonResult(**given | changes)
 
 
 def test_the_sentences_name_what_is_real_what_is_noise_and_what_failed() -> None:
     pairs = [
-        {"a": "dler", "b": "drpo", "accuracy_difference": interval(-0.05, -0.01, -0.03),
-         "tokens_ratio": interval(1.1, 1.5, 1.25)},
-        {"a": "dler", "b": "siri", "accuracy_difference": interval(-0.02, 0.03, 0.01),
-         "tokens_ratio": interval(0.9, 1.2, 1.0)},
-    ]  # fmt: skip
+        PairResult("dler", "drpo", interval(-0.05, -0.01, -0.03), interval(1.1, 1.5, 1.25)),
+        PairResult("dler", "siri", interval(-0.02, 0.03, 0.01), interval(0.9, 1.2, 1.0)),
+    ]
     against = [
-        {"a": "random-reward", "b": "dler", "accuracy_difference": interval(0.05, 0.15, 0.1),
-         "tokens_ratio": interval(0.3, 0.5, 0.44)},
-        {"a": "random-reward", "b": "drpo", "accuracy_difference": interval(-0.02, 0.1, 0.07),
-         "tokens_ratio": interval(0.5, 1.1, 0.56)},
-        {"a": "random-reward", "b": "siri", "accuracy_difference": interval(-0.4, -0.2, -0.3),
-         "tokens_ratio": interval(1.1, 1.5, 1.33)},
-    ]  # fmt: skip
+        PairResult("random-reward", "dler", interval(0.05, 0.15, 0.1), interval(0.3, 0.5, 0.44)),
+        PairResult("random-reward", "drpo", interval(-0.02, 0.1, 0.07), interval(0.5, 1.1, 0.56)),
+        PairResult("random-reward", "siri", interval(-0.4, -0.2, -0.3), interval(1.1, 1.5, 1.33)),
+    ]
     numbers = {
-        "base": (0.8, 100.0),
-        "random-reward": (0.8, 90.0),
-        "dler": (0.9, 40.0),
-        "drpo": (0.87, 50.0),
-        "siri": (0.5, 120.0),
-        "greedy": (0.9, 80.0),
+        "base": (0.8, 100.0, (0, 0)),
+        "random-reward": (0.8, 90.0, (-0.1, 0.1)),
+        "dler": (0.9, 40.0, (0.05, 0.15)),
+        "drpo": (0.87, 50.0, (-0.02, 0.1)),
+        "siri": (0.5, 120.0, (-0.4, -0.2)),
+        "greedy": (0.9, 80.0, (0.1, 0.2)),
     }
-
-    def row(name: str, gain: tuple[float, float]) -> dict[str, Any]:
-        accuracy, tokens = numbers[name]
-        against = (
-            None
-            if name == "base"
-            else {
-                "accuracy_difference": interval(*gain, accuracy - 0.8),
-                "tokens_ratio": interval(0.1, 2.0, tokens / 100),
-            }
+    failed = {"0": FailedRun("kept 0 of 9 prompts", {"step": 7})}
+    arms = [arm_result(name, "cap", 9) for name in ("dler", "drpo", "siri")]
+    said = findings(
+        compared(
+            arms=[*arms, arm_result("kimi", "weight", 2.0, failed)], controls=[arm_result("random-reward", "cap", 9)],
+            table=table_of(numbers), pairs=pairs, control_pairs=against, baselines=["greedy"], lab=True,
         )
-        return {"name": name, "summary": {"accuracy": accuracy, "mean_tokens": tokens}, "against_reference": against}
-
-    gains = {
-        "base": (0, 0),
-        "random-reward": (-0.1, 0.1),
-        "dler": (0.05, 0.15),
-        "drpo": (-0.02, 0.1),
-        "siri": (-0.4, -0.2),
-        "greedy": (0.1, 0.2),
-    }
-    failed = {"0": {"reason": "kept 0 of 9 prompts", "last_step": {"step": 7}}}
-    arms = [{"name": n, "knob": "cap", "chosen": 0, "settings": [{"value": 9, "failed": {}}]} for n in numbers if n in
-            ("dler", "drpo", "siri")]  # fmt: skip
-    arms.append({"name": "kimi", "knob": "weight", "chosen": None, "settings": [{"value": 2.0, "failed": failed}]})
-    said = findings({
-        "table": {"records": [row(name, gain) for name, gain in gains.items()]}, "pairs": pairs, "arms": arms,
-        "margin": 0.01, "baselines": ["greedy"], "seeds": [0], "lab": True, "control_pairs": against,
-        "controls": [{"name": "random-reward", "knob": "cap", "chosen": 0, "settings": [{"value": 9, "failed": {}}]}],
-    })  # fmt: skip
+    )  # fmt: skip
     assert said == [
         "In accuracy 1 of 2 pairs of methods differ beyond noise: dler over drpo (3.0 points). Noise: dler and siri.",
         "In length 1 of 2 pairs of methods differ beyond noise: dler under drpo (0.80 of its tokens). Noise: dler and "
@@ -406,9 +429,8 @@ def test_a_piece_that_fails_is_said_and_nothing_new_begins(
 
 
 def test_without_a_single_finished_setting_nothing_is_claimed() -> None:
-    failed = {"0": {"reason": "kept 0 of 9 prompts", "last_step": {}}}
-    arm = {"name": "dler", "knob": "cap", "chosen": None, "settings": [{"value": 1, "failed": failed}]}
-    assert findings({"arms": [arm], "controls": [], "pairs": [], "table": None}) == [
+    failed = {"0": FailedRun("kept 0 of 9 prompts", {})}
+    assert findings(compared(arms=[arm_result("dler", "cap", 1, failed)])) == [
         "No method has a setting whose runs all finished, so nothing can be compared.",
         "Runs that ended early, with nothing left to learn from: dler at cap 1, seed 0 (step 0).",
     ]

@@ -22,6 +22,7 @@ from lengthwise.runs.compare.arenas import open_arena
 from lengthwise.runs.compare.arms import Arm
 from lengthwise.runs.compare.compare_methods import compare_methods
 from lengthwise.runs.compare.comparison import Comparison
+from lengthwise.runs.compare.comparison_result import ComparisonResult
 from lengthwise.runs.compare.folder import is_done, run_folder
 from lengthwise.runs.compare.plan import dry_run, facts_of, make_plan
 from lengthwise.runs.compare.result import result_of
@@ -86,7 +87,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def result(killed: Path) -> dict[str, Any]:
+def result(killed: Path) -> ComparisonResult:
     """The same comparison continued, with a second method and a control."""
     said: list[tuple[str, int]] = []
     found = compare_methods(
@@ -100,64 +101,62 @@ def result(killed: Path) -> dict[str, Any]:
 
 
 def test_after_a_kill_the_same_command_gives_what_it_would_have_given(
-    killed: Path, result: dict[str, Any], tmp_path: Path
+    killed: Path, result: ComparisonResult, tmp_path: Path
 ) -> None:
     whole = asked(tmp_path / "whole", arms=[DLER])
     whole.out.mkdir()
     arena = open_arena(whole)
     measure_base(whole, arena, 0)
-    (whole.out / "plan.json").write_text(json.dumps(make_plan(whole, arena, facts_of(whole))))
+    (whole.out / "plan.json").write_text(json.dumps(make_plan(whole, arena, facts_of(whole)).to_dict()))
     carry_out(whole, arena, "dler", 0, 0)
     for name in ("base/seed-0/records/before-test", "runs/dler/cap=0.6L/seed-0/records/after-test"):
         there, here = (read_json(folder / f"{name}.json") for folder in (killed, whole.out))
         assert {k: there[k] for k in ANSWERS} == {k: here[k] for k in ANSWERS}, name
 
 
-def test_the_result_holds_every_part(killed: Path, result: dict[str, Any]) -> None:
-    assert [(arm["name"], arm["chosen"]) for arm in result["arms"]] == [("dler", 0), ("drpo", 0)]
-    assert [row["name"] for row in result["table"]["records"]] == ["base", "dler", "drpo", "random-reward"]
-    one = result["arms"][0]["settings"][0]
-    assert one["sampled_tokens"] >= result["plan"]["token_budget"]
-    assert one["options"]["cap"] == round(0.6 * result["plan"]["mean_tokens"])
-    assert [(pair["a"], pair["b"]) for pair in result["pairs"]] == [("dler", "drpo")]
-    assert result == read_json(killed / "result.json") | {"seeds": [0]}
-    control = result["controls"][0]
-    assert (control["chosen"], control["settings"][0]["options"]) == (0, {"cap": result["plan"]["cap"]})
-    assert [(pair["a"], pair["b"]) for pair in result["control_pairs"]] == [
+def test_the_result_holds_every_part(killed: Path, result: ComparisonResult) -> None:
+    assert [(arm.name, arm.chosen) for arm in result.arms] == [("dler", 0), ("drpo", 0)]
+    assert [side.name for side in result.table.sides] == ["base", "dler", "drpo", "random-reward"]
+    one = result.arms[0].settings[0]
+    assert one.sampled_tokens >= result.plan.token_budget
+    assert one.options["cap"] == round(0.6 * result.plan.mean_tokens)
+    assert [(pair.a, pair.b) for pair in result.pairs] == [("dler", "drpo")]
+    assert result.to_dict() == read_json(killed / "result.json")
+    control = result.controls[0]
+    assert (control.chosen, control.settings[0].options) == (0, {"cap": result.plan.cap})
+    assert [(pair.a, pair.b) for pair in result.control_pairs] == [
         ("random-reward", "dler"), ("random-reward", "drpo"),
     ]  # fmt: skip
-    assert any(text.startswith("The control random-reward") for text in result["findings"])
+    assert any(text.startswith("The control random-reward") for text in result.findings)
     page = (killed / "report.html").read_text()
-    assert all(text.split(" (")[0] in page for text in result["findings"])
+    assert all(text.split(" (")[0] in page for text in result.findings)
     assert "http" not in page.replace("http://www.w3.org", "")
     assert (killed / "report.png").stat().st_size > 10_000
     assert not list(killed.glob("runs/*/*/*/checkpoints"))
     # Its folder is a config, with what makes it grow; now that the untouched model is measured, the plan is exact.
     assert Comparison(merged(CompareSettings, load(killed), {"out": killed})).seed_numbers == [0]
-    assert dry_run(asked(killed))["token_budget"] == result["plan"]["token_budget"]
+    assert dry_run(asked(killed)).token_budget == result.plan.token_budget
 
 
 @pytest.mark.filterwarnings("ignore:step .* skipped, kept 0 of:lengthwise.errors.LengthwiseWarning")
-def test_a_method_that_fails_is_a_result_among_the_others(killed: Path, result: dict[str, Any]) -> None:
+def test_a_method_that_fails_is_a_result_among_the_others(killed: Path, result: ComparisonResult) -> None:
     doomed = Arm("doomed", "dler", "cap", (1,))  # every answer is cut: all groups are alike
     wanted = asked(killed, arms=[DRPO, doomed])
     arena = open_arena(wanted)
     plan = make_plan(wanted, arena, facts_of(wanted))
-    (killed / "plan.json").write_text(json.dumps(plan))
+    (killed / "plan.json").write_text(json.dumps(plan.to_dict()))
     with pytest.warns(LengthwiseWarning, match="the cap is 1 tokens, below the shortest"):
         carry_out(wanted, arena, "doomed", 0, 0)
     assert is_done(run_folder(killed, doomed, 0, 0))
     found = result_of(wanted, arena, plan)
-    arm = found["arms"][1]
-    assert arm["chosen"] is None
-    assert "kept 0 of" in arm["settings"][0]["failed"]["0"]["reason"]
-    assert [row["name"] for row in found["table"]["records"]] == ["base", "drpo"]
-    assert (
-        "Runs that ended early, with nothing left to learn from: doomed at cap 1, seed 0 (step 8)." in found["findings"]
-    )
+    arm = found.arms[1]
+    assert arm.chosen is None
+    assert "kept 0 of" in arm.settings[0].failed["0"].reason
+    assert [side.name for side in found.table.sides] == ["base", "drpo"]
+    assert "Runs that ended early, with nothing left to learn from: doomed at cap 1, seed 0 (step 8)." in found.findings
 
 
-def test_a_folder_is_never_mixed(killed: Path, result: dict[str, Any], tmp_path: Path) -> None:
+def test_a_folder_is_never_mixed(killed: Path, result: ComparisonResult, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="test_limit: 12 there, 11 now"):
         compare_methods(asked(killed, test_limit=11))
     with pytest.raises(ConfigError, match="clip_high: 0.28 there, 0.4 now"):
@@ -182,7 +181,7 @@ def test_wrong_input_is_one_line_and_exit_2(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_the_workers_are_one_thread_each(killed: Path, result: dict[str, Any]) -> None:
+def test_the_workers_are_one_thread_each(killed: Path, result: ComparisonResult) -> None:
     config = read_json(run_folder(killed, DLER, 0, 0) / "config.json")
     assert config["environment"]["threads"] == 1
     assert os.environ.get("OMP_NUM_THREADS") == "1"

@@ -15,6 +15,7 @@ from lengthwise.errors import ConfigError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import update_selective_merge
+from lengthwise.runs.shortening.outcome import Outcome
 from lengthwise.runs.shortening.resolve import shorten_by
 
 
@@ -37,12 +38,12 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
     folder = tmp_path_factory.mktemp("merge-back")
     return shorten_by(asked(folder)), folder
 
 
-def test_the_model_is_the_merge_of_untouched_and_trained(finished: tuple[dict[str, Any], Path]) -> None:
+def test_the_model_is_the_merge_of_untouched_and_trained(finished: tuple[Outcome, Path]) -> None:
     _, folder = finished
     base, trained = weights(shipped_reasoner()), weights(folder / "run" / "stages" / "trained" / "model")
     found = weights(folder / "run" / "model")
@@ -55,21 +56,21 @@ def test_the_model_is_the_merge_of_untouched_and_trained(finished: tuple[dict[st
     assert 0.2 * size < changed <= int(0.25 * size + 0.5)
 
 
-def test_the_run_says_what_was_kept(finished: tuple[dict[str, Any], Path]) -> None:
+def test_the_run_says_what_was_kept(finished: tuple[Outcome, Path]) -> None:
     outcome, folder = finished
-    facts = outcome["stages"]["merge-back"]
+    facts = outcome.stages["merge-back"].found
     assert (facts["density"], facts["scale"]) == (0.25, 0.7)
     assert facts["changed"]["models"][0]["kept"] == pytest.approx(0.25, abs=1e-4)
-    assert outcome["weights_sha_after"] != outcome["weights_sha_before"]
+    assert outcome.weights_sha_after != outcome.weights_sha_before
     assert json.loads((folder / "run" / "config.json").read_text())["settings"]["merge_back"] == [0.25, 0.7]
     card = (folder / "run" / "stages" / "merge-back" / "model" / "README.md").read_text()
     assert "update-selective" in card
 
 
 def test_a_finished_run_is_not_merged_again_and_another_merge_is_another_run(
-    finished: tuple[dict[str, Any], Path],
+    finished: tuple[Outcome, Path],
 ) -> None:
     outcome, folder = finished
-    assert shorten_by(asked(folder))["after"] == outcome["after"]
+    assert shorten_by(asked(folder)).after == outcome.after
     with pytest.raises(ConfigError, match="another config.*merge_back"):
         shorten_by(asked(folder, merge_back=(0.5, 0.7)))

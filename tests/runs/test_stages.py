@@ -16,6 +16,7 @@ import torch
 import windows
 from safetensors.torch import load_file
 
+from lengthwise.config.groups.model import TrainingRuntime
 from lengthwise.config.groups.training import MovingCap, Training
 from lengthwise.engine import load_policy
 from lengthwise.engine.method import Stage, StageInputs
@@ -28,7 +29,7 @@ from lengthwise.merging import update_selective_merge
 from lengthwise.methods.papers.t_ppo import t_ppo
 from lengthwise.runs.compare.arenas import WITNESS_CAP, witness_problems
 from lengthwise.runs.shortening.shorten import _forewarn
-from lengthwise.runs.shortening.stages import check_names, merge_back, run_stages, stage_facts
+from lengthwise.runs.shortening.stages import check_names, finished_stages, merge_back, run_stages
 
 SECONDS = 600
 
@@ -40,7 +41,7 @@ def inputs_for(base: Path):
     def given(model: Path, out: Path, work: Path) -> StageInputs:
         return StageInputs(
             base=base, model=model, out=out, work=work, problems=None, cap=9, train=Training(steps=1),
-            device="cpu", dtype="float32", tell=lambda text: None,
+            runtime=TrainingRuntime(device="cpu"), tell=lambda text: None,
         )  # fmt: skip
 
     return given
@@ -68,14 +69,14 @@ def test_each_stage_starts_from_the_one_before_and_is_done_once(tmp_path):
     base = tmp_path / "base"
     with pytest.raises(KeyboardInterrupt):
         run_stages(stages, base, tmp_path, inputs_for(base))
-    assert stage_facts(stages, tmp_path).keys() == {"one"}
+    assert finished_stages(stages, tmp_path).keys() == {"one"}
     last = run_stages(stages, base, tmp_path, inputs_for(base))
     assert run_stages(stages, base, tmp_path, inputs_for(base)) == last == tmp_path / "stages" / "two" / "model"
     made = tmp_path / "stages" / "one" / "model"
     # what a killed stage had in its work folder is there when it is run again
     assert first.calls == [(base, False)] and second.calls == [(made, False), (made, True)]
-    facts = stage_facts(stages, tmp_path)
-    assert facts["two"]["sampled_tokens"] == 7 and facts["two"]["seconds"] >= 0
+    facts = finished_stages(stages, tmp_path)
+    assert facts["two"].sampled_tokens == 7 and facts["two"].seconds >= 0
 
 
 def test_two_stages_of_one_name_are_refused():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from lengthwise.threads import threads_for
 
 if TYPE_CHECKING:
     from lengthwise.runs.compare.comparison import Comparison
+    from lengthwise.runs.compare.comparison_result import ComparisonResult
+    from lengthwise.runs.compare_records import ComparedSide, RecordsComparison
 
 
 def compare(settings: CompareSettings) -> None:
@@ -31,7 +33,7 @@ def compare(settings: CompareSettings) -> None:
     with _progress(settings.out) as listener:
         result = compare_methods(asked, listener=listener)
     if settings.json_:
-        print_json(result)
+        print_json(result.to_dict())
         return
     _show(result)
 
@@ -43,43 +45,44 @@ def _dry_run(asked: Comparison) -> None:
     with threads_for(wanted=1):  # as each of its runs has
         shown = plan.dry_run(asked)
     if asked.settings.json_:
-        print_json(shown)
+        print_json(shown.to_dict())
         return
     for line in plan.dry_run_lines(shown, job_count(asked)):
         out.print(Text(line), soft_wrap=True)
 
 
-def _show(result: Mapping[str, Any]) -> None:
-    out.print(_table(result))
+def _show(result: ComparisonResult) -> None:
+    if result.table is not None:
+        out.print(_table(result, result.table))
     out.print()
-    for text in [*result["findings"], f"report: {result['report']}"]:
+    for text in [*result.findings, f"report: {result.report}"]:
         out.print(Text(text), soft_wrap=True)
 
 
-def _table(result: Mapping[str, Any]) -> Table:
-    from lengthwise.reporting import plot_data as data
-
+def _table(result: ComparisonResult, compared: RecordsComparison) -> Table:
     # No frame: the table must fit a terminal of 80 columns.
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", overflow="fold")
     for name in ("accuracy", "95 % interval", "tokens", "against base", "front"):
         table.add_column(name, justify="right", no_wrap=True)
-    controls = {arm["name"] for arm in result["controls"]}
-    chosen = {arm["name"]: arm for arm in [*result["arms"], *result["controls"]] if arm["chosen"] is not None}
-    for row in result["table"]["records"] if result["table"] else ():
-        summary, arm = row["summary"], chosen.get(row["name"])
-        setting = "" if arm is None else f", {arm['knob']} {arm['settings'][arm['chosen']]['value']}"
-        setting += " (control)" if row["name"] in controls else ""
-        against = row["against_reference"]
-        table.add_row(
-            Text(row["name"] + setting),
-            data.percent(summary["accuracy"]),
-            data.span(summary["accuracy_interval"], data.percent),
-            data.number(summary["mean_tokens"]),
-            data.points(against["accuracy_difference"]["estimate"]) if against else "",
-            "yes" if row["name"] in result["table"]["front"] else "",
-        )
+    settings = {arm.name: f", {arm.knob} {arm.reported.value}" for arm in result.trained if arm.reported is not None}
+    settings |= {arm.name: f"{settings[arm.name]} (control)" for arm in result.controls if arm.name in settings}
+    for side in compared.sides:
+        table.add_row(Text(side.name + settings.get(side.name, "")), *_cells(side, compared.front))
     return table
+
+
+def _cells(side: ComparedSide, front: Sequence[str]) -> tuple[str, ...]:
+    from lengthwise.reporting import plot_data as data
+
+    summary = side.summary
+    return (
+        data.percent(summary.accuracy),
+        data.span(summary.accuracy_interval, data.percent),
+        data.number(summary.mean_tokens),
+        data.points(side.against.accuracy_difference.estimate) if side.against is not None else "",
+        "yes" if side.name in front else "",
+    )
 
 
 @contextmanager

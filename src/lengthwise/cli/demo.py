@@ -18,7 +18,7 @@ def demo(settings: DemoSettings) -> None:
     with progress() as listener:
         outcome = run(settings, listener=listener)
     if settings.json_:
-        print_json(outcome)
+        print_json(outcome.to_dict())
         return
     out.print(outcome_table(outcome))
     for line in outcome_lines(outcome):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from lengthwise.cli._console import out, outcome_lines, outcome_table, print_json
 from lengthwise.cli._progress import progress
 from lengthwise.config.commands import ShortenSettings
+
+if TYPE_CHECKING:
+    from lengthwise.runs.shortening.outcome import Outcome
 
 
 def shorten(settings: ShortenSettings) -> None:
@@ -16,13 +19,14 @@ def shorten(settings: ShortenSettings) -> None:
         _dry_run(settings)
         return
     from lengthwise.runs.shortening.resolve import shorten_by
+    from lengthwise.runs.shortening.stages import OneStage
 
     with progress() as listener:
         outcome = shorten_by(settings, listener=listener)
     if settings.json_:
-        print_json(outcome)
-    elif "stage" in outcome:
-        _print(f"{name}: {value}" for name, value in outcome.items())
+        print_json(outcome.to_dict())
+    elif isinstance(outcome, OneStage):
+        _print(f"{name}: {value}" for name, value in outcome.to_dict().items())
     else:
         _show(outcome)
 
@@ -32,16 +36,15 @@ def _dry_run(settings: ShortenSettings) -> None:
 
     shown = dry_run(settings)
     if settings.json_:
-        print_json(shown)
+        print_json(shown.to_dict())
     else:
         _print(dry_run_lines(shown))
 
 
-def _show(outcome: Mapping[str, Any]) -> None:
-    if "cap_choice" in outcome:
-        choice = outcome["cap_choice"]
-        quantiles = ", ".join(f"{name} {value}" for name, value in choice["quantiles"].items())
-        _print([f"cap {choice['cap']} chosen from right answers' lengths: {quantiles}"])
+def _show(outcome: Outcome) -> None:
+    if outcome.cap_choice is not None:
+        quantiles = ", ".join(f"{name} {value}" for name, value in outcome.cap_choice.quantiles.items())
+        _print([f"cap {outcome.cap_choice.cap} chosen from right answers' lengths: {quantiles}"])
     out.print(outcome_table(outcome))
     _print(outcome_lines(outcome))
 

@@ -15,6 +15,7 @@ from lengthwise.engine.gates import Gate
 from lengthwise.engine.ppo.windows import Windows
 from lengthwise.engine.rollouts import OPTIONAL_FIELDS, Rollouts
 from lengthwise.errors import ConfigError, TrainingError
+from lengthwise.json_types import JsonValue
 
 State = Mapping[str, Any]
 """A method's memory between steps: JSON values only, saved in every checkpoint."""
@@ -98,8 +99,8 @@ class StageInputs:
 
     `base` is the folder of the untouched model, `model` that of the model so far, both in Hugging Face format. The
     stage writes its own to `out`, whole or not at all. `work` is a folder of its own that survives a kill. `problems`
-    are those trained on, as `grading.problems.Problems`; `train` is the run's own settings. `tell(text)` says
-    what it is at. `trust_remote_code`: code of the model's folder may run.
+    are those trained on, as `grading.problems.Problems`; `train` and `runtime` are the run's own settings.
+    `tell(text)` says what it is at.
     """
 
     base: Path
@@ -109,10 +110,8 @@ class StageInputs:
     problems: Any
     cap: int
     train: Training
-    device: str
-    dtype: str
+    runtime: TrainingRuntime
     tell: Callable[[str], None]
-    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class Stage:
     """
 
     name: str
-    run: Callable[[StageInputs], Mapping[str, Any]]
+    run: Callable[[StageInputs], Mapping[str, JsonValue]]
 
 
 def finite(method: str, what: str, values: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ from lengthwise.engine.model_folders import load_policy, save_policy
 from lengthwise.engine.rotary_switch import check_shared
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.grading.prompt_contract import render
+from lengthwise.json_types import JsonObject
 from lengthwise.optional_imports import importing
+from lengthwise.statistics.json_form import Result
 
 IGNORED = -100
 
@@ -38,6 +40,15 @@ class ModeSft:
         for name in ("epochs", "lr", "batch"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"sft_{name} is {getattr(self, name)}; give a positive number")
+
+
+@dataclass(frozen=True)
+class Tuned(Result):
+    """What the stage found: answers taught, steps, and the mean loss."""
+
+    answers: int
+    steps: int
+    loss: float
 
 
 def check_trl() -> Any:
@@ -77,13 +88,14 @@ def four_kinds(rows: Sequence[Mapping[str, Any]], problems: Any, asked: ModeSft)
     return found
 
 
-def fine_tune(inputs: StageInputs, *, asked: ModeSft) -> dict[str, Any]:
+def fine_tune(inputs: StageInputs, *, asked: ModeSft) -> JsonObject:
     """The stage: read, teach, save; a stage that was killed begins anew."""
     config, trainer_class, dataset = check_trl()
     columns = (inputs.problems.contract.problem_column, "long", "short")
     rows = four_kinds(require_columns(read_rows(asked.data), columns, asked.data), inputs.problems, asked)
     inputs.tell(f"fine-tuning on {len(rows)} answers in both modes")
-    policy = load_policy(inputs.model, device=inputs.device, trust_remote_code=inputs.trust_remote_code)
+    runtime = inputs.runtime
+    policy = load_policy(inputs.model, device=runtime.device, trust_remote_code=runtime.trust_remote_code)
     check_shared(policy.model.config, max(len(row["input_ids"]) for row in rows), "TRL", ours=False)
     trainer = trainer_class(
         policy.model,
@@ -95,7 +107,7 @@ def fine_tune(inputs: StageInputs, *, asked: ModeSft) -> dict[str, Any]:
         found = trainer.train()
     policy.model.eval()
     save_policy(policy, Path(inputs.out))
-    return {"answers": len(rows), "steps": trainer.state.global_step, "loss": found.training_loss}
+    return Tuned(len(rows), trainer.state.global_step, found.training_loss).to_dict()
 
 
 def _settings(config: Any, asked: ModeSft, inputs: StageInputs, lengths: Sequence[int]) -> Any:
@@ -108,8 +120,8 @@ def _settings(config: Any, asked: ModeSft, inputs: StageInputs, lengths: Sequenc
         gradient_accumulation_steps=asked.batch // micro, warmup_steps=steps // 20, lr_scheduler_type="cosine",
         weight_decay=inputs.train.weight_decay, seed=inputs.train.seed, max_length=None, packing=False,
         save_strategy="no", report_to="none",
-        bf16=inputs.dtype == "bfloat16", fp16=inputs.dtype == "float16", gradient_checkpointing=False,
-        dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=inputs.device == "cpu" or _no_cuda(),
+        bf16=inputs.runtime.dtype == "bfloat16", fp16=inputs.runtime.dtype == "float16", gradient_checkpointing=False,
+        dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=inputs.runtime.device == "cpu" or _no_cuda(),
         disable_tqdm=True, logging_strategy="no",
     )  # fmt: skip
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,6 +22,7 @@ from lengthwise.lab import chains
 from lengthwise.lab.reasoner import SHIPPED, shipped_reasoner
 from lengthwise.pretrained import load_tokenizer
 from lengthwise.runs.shortening.job import Job, Listener
+from lengthwise.runs.shortening.outcome import Outcome
 from lengthwise.runs.shortening.shorten import shorten
 from lengthwise.statistics.records import Record
 from lengthwise.threads import threads_for
@@ -85,7 +85,7 @@ def first_pass(policy: Policy, problems: Problems, before: Record) -> Record:
     )
 
 
-def demo(settings: DemoSettings, *, listener: Listener | None = None) -> dict[str, Any]:
+def demo(settings: DemoSettings, *, listener: Listener | None = None) -> Outcome:
     """Run the main job on the shipped reasoner and its world; returns the outcome of `shorten`.
 
     `limit` held-out problems are measured before and after, beside two controls on the same problems: the base cut at
@@ -110,12 +110,12 @@ def shorten_chains(
     limit: int = TEST_PROBLEMS,
     cap: int = CAP,
     method: str | Method = "dler",
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     model: Path | None = None,
     command: DemoSettings | None = None,
     overwrite: bool = False,
     listener: Listener | None = None,
-) -> dict[str, Any]:
+) -> Outcome:
     """The demo with another method, cap or training, as studies vary it; returns the outcome of `shorten`."""
     folder = model or shipped_reasoner()
     test, rare = held_out(limit, folder)

@@ -19,7 +19,7 @@ from lengthwise.json_types import JsonObject, JsonValue
 from lengthwise.output_paths import real
 from lengthwise.reporting import plot_data as data
 from lengthwise.statistics.bootstrap import Interval
-from lengthwise.statistics.json_form import plain
+from lengthwise.statistics.json_form import Result, plain
 from lengthwise.statistics.records import (
     Record,
     check_comparable,
@@ -116,7 +116,7 @@ def load_record(file: str) -> Record:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComparedSide:
+class ComparedSide(Result):
     """A side with its `summary` and intervals, each seed's numbers, and its accuracy under forced cuts (`curve`).
 
     ``context``: the fields of its context that not all records share, one value per record. ``recut_from``: the cap
@@ -141,7 +141,7 @@ class ComparedSide:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordsComparison:
+class RecordsComparison(Result):
     """Sides against the first one, the reference.
 
     ``front``: the sides that no other dominates. ``context``: what all records share. ``forced_cuts``: mean tokens and

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,6 +17,10 @@ from lengthwise.engine.method import Recipe
 from lengthwise.engine.model_folders import DTYPES
 from lengthwise.generation.sampling import ROWS_AT_ONCE
 from lengthwise.pretrained import empty_model
+from lengthwise.statistics.json_form import Result
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 CPU = torch.device("cpu")
@@ -27,7 +31,7 @@ SLOW_PROBE = 256
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Result):
     """Bytes by part, sampled tokens and seconds per step; rough, within a factor of about two."""
 
     parameters: int
@@ -49,7 +53,7 @@ class Estimate:
         return held + max(self.kv_cache, self.activations) + self.logits
 
 
-def parameter_counts(config: Any, *, trust_remote_code: bool = False) -> tuple[int, int]:
+def parameter_counts(config: PretrainedConfig, *, trust_remote_code: bool = False) -> tuple[int, int]:
     """Parameters of the model a config describes, and of its decoder alone; nothing is allocated."""
     model = empty_model(config, trust_remote_code=trust_remote_code)
     whole, decoder = (sum(p.numel() for p in part.parameters()) for part in (model, model.get_decoder()))
@@ -57,7 +61,7 @@ def parameter_counts(config: Any, *, trust_remote_code: bool = False) -> tuple[i
 
 
 def estimate(
-    config: Any,
+    config: PretrainedConfig,
     train: Training,
     *,
     cap: int,
@@ -117,7 +121,7 @@ def estimate(
     )
 
 
-def _linear_weights(text: Any, count: int) -> int:
+def _linear_weights(text: PretrainedConfig, count: int) -> int:
     """About how many of a model's parameters are in linear layers, its head among them: all but an embedding apart."""
     return count if text.tie_word_embeddings else count - int(text.vocab_size) * int(text.hidden_size)
 
@@ -128,7 +132,7 @@ def _learning(count: int, adapter: int) -> int:
 
 
 @dataclass(frozen=True)
-class Measuring:
+class Measuring(Result):
     """What the measurements of a run take: responses, tokens at the most, seconds, and bytes of their KV cache."""
 
     responses: int
@@ -138,7 +142,7 @@ class Measuring:
 
 
 def measuring(
-    config: Any,
+    config: PretrainedConfig,
     passes: Sequence[int],
     *,
     cap: int,
@@ -165,7 +169,7 @@ def measuring(
     )
 
 
-def _kv_bytes(config: Any, dtype: str) -> int:
+def _kv_bytes(config: PretrainedConfig, dtype: str) -> int:
     """Bytes that one token leaves in the KV cache."""
     text = config.get_text_config()
     heads = text.num_attention_heads

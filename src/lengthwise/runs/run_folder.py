@@ -7,7 +7,6 @@ import platform
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,7 +24,7 @@ PART = "job"
 """Where the config of a run that is a part of something else keeps its settings, so that no `--config` takes them."""
 
 
-def environment(device: str) -> dict[str, Any]:
+def environment(device: str) -> dict[str, object]:
     """Versions and machine facts that decide whether a rerun gives the same bits."""
     import transformers
 
@@ -44,11 +43,11 @@ def environment(device: str) -> dict[str, Any]:
 
 def open_run(
     folder: Path,
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
     *,
     overwrite: bool,
     name: str = CONFIG,
-    compared: Mapping[str, Any] | None = None,
+    compared: Mapping[str, object] | None = None,
 ) -> None:
     """Start a run in `folder`, or continue the one there if its config is the same; `name` is the config's file.
 
@@ -88,7 +87,7 @@ def check_run_folder(folder: Path, *, name: str = CONFIG) -> bool:
     return False
 
 
-def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+def _check_same(there: Mapping[str, object], wanted: Mapping[str, object], folder: Path) -> None:
     wanted = json.loads(json.dumps(wanted))
     found = {  # a setting and what was resolved from it have one name, and are told once
         path.removeprefix(f"{SETTINGS}.").removeprefix(f"{PART}."): f"{old!r} there, {new!r} now"
@@ -103,7 +102,7 @@ def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], folder: Pat
         )
 
 
-def _differences(a: Any, b: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+def _differences(a: object, b: object, path: str = "") -> list[tuple[str, object, object]]:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         found = []
         for key in sorted({*a, *b}):

@@ -9,11 +9,13 @@ from lengthwise.json_types import JsonObject, JsonValue
 
 
 def plain(value: object) -> JsonValue:
-    """A value as JSON holds it: dataclasses and mappings become dictionaries, sequences lists.
+    """A value as JSON holds it: dataclasses and mappings become dictionaries, sequences lists, results what they say.
 
     Raises:
         TypeError: a value that JSON has no form for.
     """
+    if isinstance(value, Result):
+        return value.to_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -30,6 +32,5 @@ class Result:
 
     def to_dict(self) -> JsonObject:
         """The fields by name, JSON-ready."""
-        found = plain(self)
-        assert isinstance(found, dict), "a result is a dataclass"
-        return found
+        assert dataclasses.is_dataclass(self), "a result is a dataclass"
+        return {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}

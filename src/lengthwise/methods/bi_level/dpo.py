@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,25 @@ from lengthwise.errors import ConfigError, InputError, TrainingError
 from lengthwise.files import replacing
 from lengthwise.grading.problems import Problems
 from lengthwise.optional_imports import importing
+from lengthwise.statistics.json_form import Result
 
 if TYPE_CHECKING:
     from lengthwise.methods.papers.ada_r1 import BiLevel
 
 CHECKPOINTS, LOG = "checkpoints", "dpo.jsonl"
 _COMPLETE = "trainer_state.json"  # the last file that transformers writes into a checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained(Result):
+    """What DPO says of itself: its pairs and steps, the first loss and the last step's numbers."""
+
+    pairs: int
+    steps: int
+    loss_first: float
+    loss_last: float
+    pair_accuracy_last: float | None
+    margin_last: float | None
 
 
 def check_trl(device: str) -> None:
@@ -93,7 +107,7 @@ def train_on_pairs(
     train: Training,
     runtime: TrainingRuntime,
     adaptation: Adaptation,
-) -> dict[str, Any]:
+) -> Trained:
     """Train a model on pairs against itself and save it to `out`; returns what training says.
 
     The reference is the model as it was, loaded anew, also after a kill. `work` keeps TRL's checkpoints until the
@@ -123,14 +137,14 @@ def train_on_pairs(
     save_policy(policy, out)
     shutil.rmtree(work / CHECKPOINTS)
     last = history[-1]
-    return {
-        "pairs": len(rows),
-        "steps": trainer.state.global_step,
-        "loss_first": history[0]["loss"],
-        "loss_last": last["loss"],
-        "pair_accuracy_last": last.get("rewards/accuracies"),
-        "margin_last": last.get("rewards/margins"),
-    }
+    return Trained(
+        pairs=len(rows),
+        steps=trainer.state.global_step,
+        loss_first=history[0]["loss"],
+        loss_last=last["loss"],
+        pair_accuracy_last=last.get("rewards/accuracies"),
+        margin_last=last.get("rewards/margins"),
+    )
 
 
 def _load(model: Path, runtime: TrainingRuntime) -> Policy:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from lengthwise.files import replacing
 from lengthwise.grading.problems import Problems
 from lengthwise.objectives import group_pairs, instance_pairs, preferred_group
 from lengthwise.objectives.mode_rewards import LONG, NO_MODE, SHORT
+from lengthwise.statistics.json_form import Result
 
 if TYPE_CHECKING:
     from lengthwise.methods.papers.ada_r1 import BiLevel
@@ -28,6 +30,21 @@ if TYPE_CHECKING:
 STYLES = {LONG: "long", SHORT: "short", NO_MODE: "none"}
 Sample = Mapping[str, Any]
 """A row of a response log with its verdict ``correct``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairCounts(Result):
+    """What the pairs of all problems say.
+
+    `preferred`: how often each style is, over all and by level. `long_is`: how often the long model is better, as good
+    or worse. `pairs` of each kind, and how many were left out because their texts are equal.
+    """
+
+    problems: int
+    preferred: Mapping[str, Mapping[str, int]]
+    long_is: Mapping[str, int]
+    pairs: Mapping[str, int]
+    left_out_as_equal: int
 
 
 def graded_samples(path: Path, problems: Problems, samples: int) -> dict[str, list[Sample]]:
@@ -90,14 +107,8 @@ def _pair(kind: str, style: str, chosen: Sample, loser: str, rejected: Sample) -
     return {**pair, "same": same}
 
 
-def write_pairs(
-    path: Path, problems: Problems, long: Path, short: Path, settings: BiLevel, seed: int
-) -> dict[str, Any]:
-    """Build the pairs of all problems, write them whole or not at all, and return what they say.
-
-    The facts: how often each style is preferred, over all and by level; how often the long model is better, as good
-    or worse; how many pairs of each kind, and how many were left out because their texts are equal.
-    """
+def write_pairs(path: Path, problems: Problems, long: Path, short: Path, settings: BiLevel, seed: int) -> PairCounts:
+    """Build the pairs of all problems, write them whole or not at all, and return what they say."""
     samples = {"long": graded_samples(long, problems, settings.samples)}
     samples["short"] = graded_samples(short, problems, settings.samples)
     preferred: dict[str, Counter[str]] = defaultdict(Counter)
@@ -117,13 +128,13 @@ def write_pairs(
                 kinds["same" if same else pair["kind"]] += 1
                 if not same:
                     file.write(json.dumps({**head, **pair}) + "\n")
-    return {
-        "problems": len(problems),
-        "preferred": {group: dict(counts) for group, counts in preferred.items()},
-        "long_is": dict(lead),
-        "pairs": {kind: kinds[kind] for kind in ("group", "instance")},
-        "left_out_as_equal": kinds["same"],
-    }
+    return PairCounts(
+        problems=len(problems),
+        preferred=preferred,
+        long_is=lead,
+        pairs={kind: kinds[kind] for kind in ("group", "instance")},
+        left_out_as_equal=kinds["same"],
+    )
 
 
 def _lead(long: Sequence[Sample], short: Sequence[Sample]) -> str:

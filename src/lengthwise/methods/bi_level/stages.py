@@ -6,10 +6,10 @@ samples and pairs are JSON lines that can be read and changed between stages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lengthwise.config.commands import MergeSettings
 from lengthwise.config.groups.model import TrainingRuntime
@@ -21,11 +21,13 @@ from lengthwise.errors import ConfigError
 from lengthwise.generation.response_log import ResponseLog
 from lengthwise.generation.sampling import ROWS_AT_ONCE, complete_all, evaluate
 from lengthwise.grading.problems import Problems
+from lengthwise.json_types import JsonObject
 from lengthwise.lab.shipped_models import model_folder
 from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.merge_plan import Plan, preflight
 from lengthwise.methods.bi_level.dpo import check_trl, pair_tokens, train_on_pairs
 from lengthwise.methods.bi_level.pairs import graded_samples, read_pairs, write_pairs
+from lengthwise.statistics.json_form import Result
 from lengthwise.statistics.records import Record
 
 if TYPE_CHECKING:
@@ -53,6 +55,36 @@ def short_folder(settings: BiLevel) -> Path:
 
 
 @dataclass(frozen=True)
+class Merged(Result):
+    """What the merge found: the long model's share, tensors changed in all, and what was noted."""
+
+    alpha: float
+    changed: Mapping[str, object]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class SampledModel(Result):
+    """One model's samples: their accuracy, mean tokens, and tokens in all."""
+
+    accuracy: float
+    mean_tokens: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Sampled(Result):
+    """The samples of both models, and the tokens that they took together."""
+
+    long: SampledModel
+    short: SampledModel
+
+    def to_dict(self) -> JsonObject:
+        """With the tokens that count as the run's."""
+        return {**super().to_dict(), "sampled_tokens": self.long.tokens + self.short.tokens}
+
+
+@dataclass(frozen=True)
 class Stages:
     """Those before what is measured as "prepared", and those after it."""
 
@@ -76,26 +108,30 @@ def stages_of(
     if train_here:
         check_trl(runtime.device)
 
-    def merge(inputs: StageInputs) -> Mapping[str, Any]:
+    def merge(inputs: StageInputs) -> JsonObject:
         asked = _merge_settings(settings, inputs.base, short, inputs.out)
         report = merge_folders(asked, plan=_merge_plan(asked))
-        return {"alpha": settings.alpha, "changed": report.total.to_dict(), "notes": list(report.notes)}
+        return Merged(settings.alpha, report.total.to_dict(), report.notes).to_dict()
 
-    def sample(inputs: StageInputs) -> Mapping[str, Any]:
+    def sample(inputs: StageInputs) -> JsonObject:
         models = {"long": inputs.base, "short": short}
-        found = {name: _sample(name, folder, inputs, settings, runtime) for name, folder in models.items()}
-        return {**found, "sampled_tokens": sum(facts["tokens"] for facts in found.values())}
+        found = {name: _sample(name, folder, inputs, settings) for name, folder in models.items()}
+        return Sampled(**found).to_dict()
 
-    def pairs(inputs: StageInputs) -> Mapping[str, Any]:
+    def pairs(inputs: StageInputs) -> JsonObject:
         long, other = (_log(inputs.work.parent.parent / SAMPLE / "work", name) for name in ("long", "short"))
-        return write_pairs(inputs.work / PAIRS_FILE, inputs.problems, long, other, settings, inputs.train.seed)
+        return write_pairs(
+            inputs.work / PAIRS_FILE, inputs.problems, long, other, settings, inputs.train.seed
+        ).to_dict()
 
-    def dpo(inputs: StageInputs) -> Mapping[str, Any]:
+    def dpo(inputs: StageInputs) -> JsonObject:
         path = inputs.work.parent.parent / PAIRS / "work" / PAIRS_FILE
         rows, changed = pair_tokens(read_pairs(path), inputs.problems)
         inputs.tell(f"DPO on {len(rows)} pairs")
-        found = train_on_pairs(inputs.model, inputs.out, inputs.work, rows, settings, inputs.train, runtime, adaptation)
-        return {**found, "retokenised_unlike": changed}
+        found = train_on_pairs(
+            inputs.model, inputs.out, inputs.work, rows, settings, inputs.train, inputs.runtime, adaptation
+        )  # fmt: skip
+        return {**found.to_dict(), "retokenised_unlike": changed}
 
     later = (Stage(SAMPLE, sample), Stage(PAIRS, pairs), Stage(DPO, dpo))
     return Stages((Stage(MERGE, merge),), later)
@@ -120,9 +156,7 @@ def _log(folder: Path, name: str) -> Path:
     return folder / f"{name}.jsonl"
 
 
-def _sample(
-    name: str, folder: Path, inputs: StageInputs, settings: BiLevel, runtime: TrainingRuntime
-) -> dict[str, Any]:
+def _sample(name: str, folder: Path, inputs: StageInputs, settings: BiLevel) -> SampledModel:
     """Draw what the log of one model lacks; the accuracy and tokens of all of it."""
     problems: Problems = inputs.problems
     sampling = Sampling(
@@ -133,6 +167,7 @@ def _sample(
     inputs.tell(f"sampling the {name} model")
     with ResponseLog(path) as log:
         if log.missing(problems, sampling.samples):
+            runtime = inputs.runtime
             policy = load_policy(
                 folder, device=runtime.device, dtype=runtime.dtype, trust_remote_code=runtime.trust_remote_code
             )
@@ -140,7 +175,7 @@ def _sample(
     rows = [row for found in graded_samples(path, problems, sampling.samples).values() for row in found]
     tokens = sum(row["num_tokens"] for row in rows)
     right = sum(row["correct"] for row in rows)
-    return {"accuracy": right / len(rows), "mean_tokens": tokens / len(rows), "tokens": tokens}
+    return SampledModel(right / len(rows), tokens / len(rows), tokens)
 
 
 def measure_short(settings: BiLevel, runtime: TrainingRuntime) -> Callable[[Policy, Problems, Record], Record]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
@@ -27,6 +27,7 @@ from lengthwise.runs.compare.comparison import Comparison
 from lengthwise.runs.compare.free_baselines import AGREES, Baseline, baselines_for, forced, temperatures_for
 from lengthwise.runs.measuring import room, usual_cap
 from lengthwise.runs.shortening.resolve import HELD_OUT_SHARE, share_of
+from lengthwise.statistics.records import Record
 
 T = TypeVar("T")
 
@@ -138,10 +139,12 @@ def _of_files(asked: Comparison) -> Arena:
     )  # fmt: skip
 
 
-def _parts(rows: Sequence[dict[str, Any]], column: str, asked: Comparison) -> dict[str, list[dict[str, Any]]]:
+def _parts(
+    rows: Sequence[Mapping[str, object]], column: str, asked: Comparison
+) -> dict[str, Sequence[Mapping[str, object]]]:
     """Rows by use: a tenth to choose settings on, and without test data another to report on."""
     tenths = 1 if asked.splits.test_data is not None else 2
-    parts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("validation", "test", "train")}
+    parts: dict[str, list[Mapping[str, object]]] = {name: [] for name in ("validation", "test", "train")}
     for row in rows:
         place = int(share_of(str(row[column])) / HELD_OUT_SHARE)
         parts["train" if place >= tenths else ("validation", "test")[place]].append(row)
@@ -201,7 +204,7 @@ FIXED = (3, 7, 15)
 _SEEDS = {"validation": 1_000_001, "test": 1_000_002}
 
 
-def readings(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
+def readings(most: int, policy: Policy, problems: Problems, before: Record) -> Record:
     """Free baseline: the untouched model, made to answer after so many readings at the latest."""
     stop = problems.tokenizer.convert_tokens_to_ids(ANSWER)
     due = witnesses.TOKENS_PER_READING * most
@@ -244,7 +247,7 @@ def search_problems(rows: Sequence[search.Puzzle], folder: Path, *, trust_remote
     return prepare([row.row for row in rows], contract, tokenizer, cap=SEARCH_CAP, positions=512, source=f"{LAB}search")
 
 
-def tries(most: int, policy: Policy, problems: Problems, before: Any) -> Any:
+def tries(most: int, policy: Policy, problems: Problems, before: Record) -> Record:
     """Free baseline: the untouched model, made to answer once so many tries have missed."""
     answer, miss = problems.tokenizer.convert_tokens_to_ids([ANSWER, search.MISS])
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,8 @@ SETTINGS, LEAST_ANSWERS = 3, 10
 _NUMBER = r"(\d*\.?\d+(?:[eE][+-]?\d+)?)"
 _QUANTILE, _PER_TOKEN = re.compile(r"p(\d{1,2})"), re.compile(_NUMBER + "/L")
 _PER_RUN, _SHARE = re.compile(_NUMBER + r"\*steps"), re.compile(_NUMBER + "L")
+Settled = Value | None
+"""A value as a method takes it, True and False among them."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 
@@ -176,7 +177,7 @@ def read_value(text: str) -> Value:
     return text.strip()
 
 
-def resolved(value: Value, facts: Facts) -> Any:
+def resolved(value: Value, facts: Facts) -> Settled:
     """A value as the method takes it: what depends on the untouched model measured out."""
     if not isinstance(value, str):
         return value
@@ -198,7 +199,7 @@ def resolved(value: Value, facts: Facts) -> Any:
     return value
 
 
-def settings_of(arm: Arm, *, cap: Value, facts: Facts) -> list[dict[str, Any]]:
+def settings_of(arm: Arm, *, cap: Value, facts: Facts) -> list[dict[str, Settled]]:
     """The options of every setting of an arm, ``cap`` among them, ready for `build_method`.
 
     Raises:
@@ -209,17 +210,17 @@ def settings_of(arm: Arm, *, cap: Value, facts: Facts) -> list[dict[str, Any]]:
         options = {"cap": cap, **arm.options, arm.knob: value}
         found.append({name: resolved(given, facts) for name, given in options.items()})
         built(arm, found[-1])  # says what it refuses
-    for place, options in enumerate(found):
-        if options in found[:place]:
-            first = arm.values[found.index(options)]
+    for place, settled in enumerate(found):
+        if settled in found[:place]:
+            first = arm.values[found.index(settled)]
             raise ConfigError(
                 f"{arm.name}: the values {first} and {arm.values[place]} of {arm.knob} both come out as "
-                f"{options[arm.knob]} for this model; give others with --sweep {arm.name}:{arm.knob}=..."
+                f"{settled[arm.knob]} for this model; give others with --sweep {arm.name}:{arm.knob}=..."
             )
     return found
 
 
-def built(arm: Arm, options: Mapping[str, Any]) -> Recipe:
+def built(arm: Arm, options: Mapping[str, Settled]) -> Recipe:
     """The method of one setting.
 
     Raises:
@@ -235,7 +236,7 @@ def built(arm: Arm, options: Mapping[str, Any]) -> Recipe:
         raise ConfigError(str(error) if repr(arm.method) in str(error) else f"{arm.name}: {error}") from error
 
 
-def _check_kind(arm: Arm, name: str, value: Any, said: Option) -> None:
+def _check_kind(arm: Arm, name: str, value: Settled, said: Option) -> None:
     """Numbers for numbers, yes or no for yes or no; of other options the method itself says what they take."""
     kinds = {int} if name == "cap" else set(said.kinds)
     if value is None or not kinds or not kinds <= {bool, int, float}:
@@ -246,5 +247,5 @@ def _check_kind(arm: Arm, name: str, value: Any, said: Option) -> None:
             f"{arm.name}: {name} is {value!r}; give {wanted}, or what follows from the untouched model: 0.6L, p40, "
             "0.1/L, 0.5*steps, accuracy"
         )
-    if name == "cap" and value < 1:
+    if name == "cap" and isinstance(value, int) and value < 1:
         raise ConfigError(f"{arm.name}: cap is {value}; a response has at least 1 token")

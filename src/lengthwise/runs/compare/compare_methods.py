@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from lengthwise.config.files import run_config
 from lengthwise.engine.model_folders import resolve_device
@@ -18,8 +17,9 @@ from lengthwise.files import atomic_write_json, read_json
 from lengthwise.folder_lock import is_lock, writes
 from lengthwise.grading.contract_choice import say_thinking
 from lengthwise.runs.compare.arenas import Arena, open_arena
-from lengthwise.runs.compare.arms import Arm, built
+from lengthwise.runs.compare.arms import Arm, Settled, built
 from lengthwise.runs.compare.comparison import Comparison
+from lengthwise.runs.compare.comparison_result import ComparisonResult
 from lengthwise.runs.compare.folder import (
     PLAN,
     REPORT,
@@ -38,13 +38,13 @@ from lengthwise.runs.compare.processes import Piece, run_pieces, usable_cpus
 from lengthwise.runs.compare.result import result_of
 from lengthwise.runs.run_folder import CONFIG, MODEL, OUTCOME, RECORDS, environment, open_run
 
-Listener = Callable[[str, Mapping[str, Any]], None]
+Listener = Callable[[str, Mapping[str, object]], None]
 """Told of progress: (event, facts). Events: phase (name, steps), done (name, done, of), tick, said (text)."""
 
 
 @writes("asked.out")
-def compare_methods(asked: Comparison, *, listener: Listener | None = None) -> dict[str, Any]:
-    """Compare methods in ``asked.out`` and return the result, JSON-ready (see `result.result_of`).
+def compare_methods(asked: Comparison, *, listener: Listener | None = None) -> ComparisonResult:
+    """Compare methods in ``asked.out`` and return what came of it.
 
     ``jobs`` of the settings: processes side by side, by default one per usable core, on an accelerator one. Models of
     settings that were not chosen are removed unless ``keep_models``. A run that ends for want of anything to learn is a
@@ -67,9 +67,9 @@ def compare_methods(asked: Comparison, *, listener: Listener | None = None) -> d
     bases = [Piece(f"base seed {seed}", ("base", str(seed))) for seed in asked.seed_numbers]
     _work(asked, "measuring the untouched model", bases, lambda piece: _measured(asked, arena, piece), count, tell)
     plan = make_plan(asked, arena, facts_of(asked))
-    atomic_write_json(asked.out / PLAN, plan)
+    atomic_write_json(asked.out / PLAN, plan.to_dict())
     for arm in asked.all_arms:
-        _check_done(asked, arm, plan["settings"][arm.name])
+        _check_done(asked, arm, plan.settings[arm.name])
     runs = [
         Piece(f"{arm.name} {arm.knob}={arm.values[k]} seed {seed}", ("run", arm.name, str(k), str(seed)))
         for k in range(len(asked.arms[0].values)) for seed in asked.seed_numbers for arm in asked.all_arms
@@ -78,8 +78,7 @@ def compare_methods(asked: Comparison, *, listener: Listener | None = None) -> d
     _work(asked, "training", runs, lambda piece: _trained(asked, piece), count, tell)
     tell("phase", {"name": "comparing"})
     result = result_of(asked, arena, plan)
-    result |= {"report": str(asked.out / REPORT), "picture": str((asked.out / REPORT).with_suffix(".png"))}
-    atomic_write_json(asked.out / RESULT, result)
+    atomic_write_json(asked.out / RESULT, result.to_dict())
     build_page(result, asked.out / REPORT)
     if not asked.settings.keep_models:
         _drop_models(asked, result)
@@ -138,7 +137,7 @@ def _trained(asked: Comparison, piece: Piece) -> bool:
     return is_done(run_folder(asked.out, asked.arm(name), int(setting), int(seed)))
 
 
-def _check_done(asked: Comparison, arm: Arm, settings: Sequence[Mapping[str, Any]]) -> None:
+def _check_done(asked: Comparison, arm: Arm, settings: Sequence[Mapping[str, Settled]]) -> None:
     """A run that is there must have been this one: options that were fixed otherwise give another run."""
     for place, options in enumerate(settings):
         wanted = json.loads(json.dumps(dict(built(arm, options).options)))
@@ -153,8 +152,8 @@ def _check_done(asked: Comparison, arm: Arm, settings: Sequence[Mapping[str, Any
                 )
 
 
-def _drop_models(asked: Comparison, result: Mapping[str, Any]) -> None:
-    chosen = {row["name"]: row["chosen"] for row in [*result["arms"], *result["controls"]]}
+def _drop_models(asked: Comparison, result: ComparisonResult) -> None:
+    chosen = {row.name: row.chosen for row in result.trained}
     for arm in asked.all_arms:
         for setting in range(len(arm.values)):
             for seed in asked.seed_numbers:

@@ -134,7 +134,7 @@ class Comparison:
         kept = {name: value for name, value in self.settings.recorded().items() if name not in GROWING}
         return {COMMAND: self.settings.command, SETTINGS: kept}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """JSON-ready; `from_dict` reads it back."""
         return {SETTINGS: self.settings.to_dict(), "arms": [dataclasses.asdict(arm) for arm in self.arms]}
 

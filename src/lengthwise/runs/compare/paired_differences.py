@@ -6,13 +6,13 @@ drawn for itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lengthwise.runs.compare.comparison_result import PairResult
 from lengthwise.statistics.bootstrap import Draws, Interval, bootstrap, drawn_means, safe_ratio
 from lengthwise.statistics.seed_runs import Side
 from lengthwise.statistics.tradeoff_scores import accuracy_at_tokens
@@ -21,10 +21,8 @@ Means = Mapping[str, NDArray[np.float64]]
 """Side -> accuracy and mean tokens by draw, float [D,2]."""
 
 
-def paired(
-    sides: Mapping[str, Side], pairs: Sequence[tuple[str, str]] | None = None, *, seed: int
-) -> list[dict[str, Any]]:
-    """Pairs of sides, by default all: accuracy of the second less the first's, tokens over the first's; JSON-ready."""
+def paired(sides: Mapping[str, Side], pairs: Sequence[tuple[str, str]] | None = None, *, seed: int) -> list[PairResult]:
+    """Pairs of sides, by default all: accuracy of the second less the first's, tokens over the first's."""
     pairs = list(combinations(sides, 2)) if pairs is None else pairs
     if not pairs:
         return []
@@ -38,19 +36,14 @@ def paired(
 
     intervals = _drawn(sides, statistic, seed=seed)
     return [
-        {
-            "a": a,
-            "b": b,
-            "accuracy_difference": intervals[f"accuracy {place}"].to_dict(),
-            "tokens_ratio": intervals[f"tokens {place}"].to_dict(),
-        }
+        PairResult(a, b, intervals[f"accuracy {place}"], intervals[f"tokens {place}"])
         for place, (a, b) in enumerate(pairs)
     ]
 
 
 def matched(
     curves: Mapping[str, Sequence[Side]], base: Side, tokens: Sequence[float], *, seed: int
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[Interval]]:
     """Accuracy of every arm at given mean tokens, by straight lines between its settings and the untouched model.
 
     A point between two is what drawing lots between the two models gives. Outside an arm's range: no number.
@@ -69,16 +62,17 @@ def matched(
         return found
 
     intervals = _drawn(sides, statistic, seed=seed)
-    return {arm: [intervals[f"{arm} {place}"].to_dict() for place in range(len(tokens))] for arm in curves}
+    return {arm: [intervals[f"{arm} {place}"] for place in range(len(tokens))] for arm in curves}
 
 
-def _drawn(sides: Mapping[str, Side], statistic: Any, *, seed: int) -> dict[str, Interval]:
+def _drawn(
+    sides: Mapping[str, Side], statistic: Callable[[Means], dict[str, NDArray[np.float64]]], *, seed: int
+) -> dict[str, Interval]:
     tables = [side.means for side in sides.values()]
 
     def of(drawn: Draws) -> dict[str, NDArray[np.float64]]:
         means = [drawn_means(table, drawn.problems, runs) for table, runs in zip(tables, drawn.seeds, strict=True)]
-        found: dict[str, NDArray[np.float64]] = statistic(dict(zip(sides, means, strict=True)))
-        return found
+        return statistic(dict(zip(sides, means, strict=True)))
 
     return bootstrap(
         of, problems=tables[0].shape[1], seeds=[len(table) for table in tables], rng=np.random.default_rng(seed)

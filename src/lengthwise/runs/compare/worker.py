@@ -12,17 +12,19 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lengthwise.config.commands import ShortenSettings
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.errors import LengthwiseError, TrainingError
 from lengthwise.files import atomic_write_json, clear_partials, read_json
 from lengthwise.runs.compare.arenas import Arena, open_arena
+from lengthwise.runs.compare.arms import Settled
 from lengthwise.runs.compare.comparison import STEPS_AT_MOST, Comparison
+from lengthwise.runs.compare.comparison_result import FailedRun
 from lengthwise.runs.compare.folder import FAILED, PLAN, REQUEST, base_folder, baseline_file, run_folder
+from lengthwise.runs.compare.plan_values import Plan
 from lengthwise.runs.run_folder import RECORDS, TEXTS
 from lengthwise.runs.shortening.job import Job, load
 from lengthwise.runs.shortening.shorten import measure, shorten
@@ -50,11 +52,11 @@ def measure_base(asked: Comparison, arena: Arena, seed: int) -> None:
 
 def carry_out(asked: Comparison, arena: Arena, name: str, setting: int, seed: int) -> None:
     """Train one setting of a method or control with one seed and measure it; a run that cannot go on leaves why."""
-    plan = read_json(asked.out / PLAN)
+    plan = Plan(**read_json(asked.out / PLAN))
     arm = asked.arm(name)
     folder = run_folder(asked.out, arm, setting, seed)
-    options = plan["settings"][name][setting]
-    job = _job(asked, arena, folder, seed, method=arm.method, options=options, budget=plan["token_budget"])
+    options = plan.settings[name][setting]
+    job = _job(asked, arena, folder, seed, method=arm.method, options=options, budget=plan.token_budget)
     try:
         shorten(
             job, arena.train(seed), arena.validation, extra_sets={TEST: arena.test},
@@ -63,7 +65,7 @@ def carry_out(asked: Comparison, arena: Arena, name: str, setting: int, seed: in
     except TrainingError as error:
         last = next(iter(read_metrics(folder)[-1:]), {})
         found = {key: last[key] for key in SHOWN if key in last}
-        atomic_write_json(folder / FAILED, {"reason": str(error), "last_step": found})
+        atomic_write_json(folder / FAILED, FailedRun(str(error), found).to_dict())
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
@@ -74,21 +76,22 @@ def _job(
     seed: int,
     *,
     method: str,
-    options: dict[str, Any],
+    options: Mapping[str, Settled],
     budget: int | None = None,
 ) -> Job:
-    own = {name: value for name, value in options.items() if name != "cap"}
+    own, cap = {name: value for name, value in options.items() if name != "cap"}, options["cap"]
+    assert isinstance(cap, int), "the plan has checked it"
     steps = STEPS_AT_MOST * asked.training.steps
     training = asked.training.replace(seed=seed, steps=steps, token_budget=budget)
     said = asked.settings
     settings = ShortenSettings.from_dict(
         {
             "model": str(arena.folder), "data": asked.source, "eval_data": arena.source, "out": out, "method": method,
-            "cap": options["cap"], "contract": said.contract, "training": training, "runtime": said.runtime,
+            "cap": cap, "contract": said.contract, "training": training, "runtime": said.runtime,
             "adaptation": said.adaptation, "eval_samples": said.splits.eval_samples,
         }
     )  # fmt: skip
-    return Job(settings, options["cap"], max(arena.eval_cap, options["cap"]), own)
+    return Job(settings, cap, max(arena.eval_cap, cap), own)
 
 
 def _end_with_parent() -> None:

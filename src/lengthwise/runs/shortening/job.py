@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from lengthwise.config.command import Command
 from lengthwise.config.commands import ShortenSettings
@@ -22,9 +21,9 @@ from lengthwise.methods import build_method
 from lengthwise.methods.moving_cap import under_schedule
 from lengthwise.methods.user_method import source_of
 from lengthwise.runs.run_folder import PART, environment
-from lengthwise.runs.shortening.stages import check_names, merge_back, stage_facts
+from lengthwise.runs.shortening.stages import check_names, finished_stages, merge_back
 
-Listener = Callable[[str, Mapping[str, Any]], None]
+Listener = Callable[[str, Mapping[str, object]], None]
 """Told of progress: (event, facts). Events: phase, step, said (text)."""
 
 
@@ -44,7 +43,7 @@ class Job:
     settings: ShortenSettings
     cap: int
     eval_cap: int
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     command: Command | None = None
 
     def __post_init__(self) -> None:
@@ -107,7 +106,7 @@ def resolve_method(job: Job, method: Recipe | None = None, *, only: str | None =
     chosen = method or build_method(settings.method, cap=job.cap, **job.options)
 
     def trains(stage: str) -> bool:
-        return stage == only if only is not None else not stage_facts((Stage(stage, lambda _: {}),), job.out)
+        return stage == only if only is not None else not finished_stages((Stage(stage, lambda _: {}),), job.out)
 
     chosen = chosen.staged(job.folder, settings.runtime, settings.adaptation, trains=trains)
     if job.moving is not None:
@@ -139,13 +138,11 @@ def load(job: Job, folder: Path | None = None, *, merged: bool = False) -> Polic
 
 def stage_inputs(job: Job, base: Path, problems: Problems, tell: Listener) -> Callable[[Path, Path, Path], StageInputs]:
     """What makes the inputs of a job's stages, from the model so far, where the new one goes, and a work folder."""
-    runtime = job.settings.runtime
 
     def given(model: Path, out: Path, work: Path) -> StageInputs:
         return StageInputs(
             base=base, model=model, out=out, work=work, problems=problems, cap=job.cap, train=job.train,
-            device=runtime.device, dtype=runtime.dtype, tell=lambda text: tell("phase", {"name": text}),
-            trust_remote_code=runtime.trust_remote_code,
+            runtime=job.settings.runtime, tell=lambda text: tell("phase", {"name": text}),
         )  # fmt: skip
 
     return given

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lengthwise.config.commands import ShortenSettings
 from lengthwise.config.groups.training import Batches
@@ -29,8 +29,10 @@ from lengthwise.runs.measuring import LONGEST_EVAL, cap_words, room, usual_cap
 from lengthwise.runs.run_folder import check_run_folder
 from lengthwise.runs.shortening.auto_cap import CapChoice, choose_cap
 from lengthwise.runs.shortening.job import Job, Listener
+from lengthwise.runs.shortening.outcome import Outcome
 from lengthwise.runs.shortening.shorten import shorten
 from lengthwise.runs.shortening.single_stage import run_one_stage
+from lengthwise.runs.shortening.stages import OneStage
 from lengthwise.threads import threads_for
 
 if TYPE_CHECKING:
@@ -40,11 +42,11 @@ HELD_OUT_SHARE = 0.1
 PROBED_PROBLEMS, PROBED_SAMPLES = 64, 4
 WITHOUT_LOOP = ("seed", "micro_batch_tokens", "sample_rows", "checkpoint_every")
 """What a method without a training loop takes of `Training`."""
-Rows = list[dict[str, Any]]
+Rows = Sequence[Mapping[str, object]]
 
 
-def shorten_by(settings: ShortenSettings, *, listener: Listener | None = None) -> dict[str, Any]:
-    """Resolve settings and shorten; the outcome gains `cap_choice` where the cap was chosen by auto.
+def shorten_by(settings: ShortenSettings, *, listener: Listener | None = None) -> Outcome | OneStage:
+    """Resolve settings and shorten; the outcome has `cap_choice` where the cap was chosen by auto.
 
     With a `stage` that stage alone is run, and what it found is returned.
 
@@ -64,9 +66,7 @@ def shorten_by(settings: ShortenSettings, *, listener: Listener | None = None) -
         if settings.stage is not None:
             return run_one_stage(job, settings.stage, *problems, listener=tell)
         outcome = shorten(job, *problems, listener=tell)
-        if resolved.choice is not None:
-            outcome["cap_choice"] = dataclasses.asdict(resolved.choice)
-        return outcome
+        return dataclasses.replace(outcome, cap_choice=resolved.choice)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Prepared:
     settings: ShortenSettings
     folder: Path
     config: PretrainedConfig
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     contract: PromptContract
     fit: Callable[[Rows, int, str], Problems]
     rows: Rows
@@ -145,7 +145,7 @@ class Resolved:
     train: Problems
     held_out: Problems
     choice: CapChoice | None
-    first: Mapping[str, Any] | None
+    first: Mapping[str, object] | None
 
 
 def resolve(settings: ShortenSettings, tell: Listener = lambda event, facts: None) -> Resolved:
@@ -178,11 +178,11 @@ def _choose_cap(given: Prepared, tell: Listener) -> CapChoice:
     )  # fmt: skip
 
 
-def _after(first: Mapping[str, Any], tell: Listener) -> Listener:
+def _after(first: Mapping[str, object], tell: Listener) -> Listener:
     """A listener that is told of a phase before it is told of anything else: once the run has begun."""
     phases = [first]
 
-    def listen(event: str, facts: Mapping[str, Any]) -> None:
+    def listen(event: str, facts: Mapping[str, object]) -> None:
         while phases:
             tell("phase", phases.pop())
         tell(event, facts)
@@ -190,7 +190,7 @@ def _after(first: Mapping[str, Any], tell: Listener) -> Listener:
     return listen
 
 
-def method_options(settings: ShortenSettings) -> dict[str, Any]:
+def method_options(settings: ShortenSettings) -> dict[str, object]:
     """The method's own options as values, after a look at whether the method bears them and the other settings.
 
     Raises:
@@ -214,13 +214,13 @@ def method_options(settings: ShortenSettings) -> dict[str, Any]:
     return found
 
 
-def read_own_options(method: str, pairs: Sequence[str], gate: str | None = None) -> dict[str, Any]:
+def read_own_options(method: str, pairs: Sequence[str], gate: str | None = None) -> dict[str, object]:
     """`--option name=value` pairs and `--gate`, read as the types that the method's options are annotated with.
 
     Raises:
         ConfigError: a pair that is none, one that is given twice, or an option that the method does not have.
     """
-    found = dict[str, Any]()
+    found = dict[str, object]()
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
@@ -233,7 +233,7 @@ def read_own_options(method: str, pairs: Sequence[str], gate: str | None = None)
     return found if gate is None else {**found, "gate": _own_gate(method, found, gate)}
 
 
-def _own_gate(method: str, found: Mapping[str, Any], gate: str) -> str:
+def _own_gate(method: str, found: Mapping[str, object], gate: str) -> str:
     """The gate of `--gate`, after a look at whether the method has a use for one."""
     if "gate" in found:
         raise ConfigError(f"gate is given as --gate {gate} and as --option gate={found['gate']}; give it once")

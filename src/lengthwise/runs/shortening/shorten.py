@@ -6,9 +6,9 @@ Every phase leaves files that are whole or absent, so the same call continues wh
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lengthwise.config.groups.sampling import Sampling
 from lengthwise.engine.method import Method, Recipe
@@ -23,19 +23,45 @@ from lengthwise.generation.measurement import Measured
 from lengthwise.generation.measurement import measure as draw_and_grade
 from lengthwise.generation.sampling import ROWS_AT_ONCE, source_name
 from lengthwise.grading.problems import Problems
+from lengthwise.json_types import JsonObject
 from lengthwise.reporting.run_report import build_report
 from lengthwise.runs.run_folder import MODEL, OUTCOME, RECORDS, RESPONSES, TEXTS, open_run
 from lengthwise.runs.shortening.job import Job, Listener, config_of, load, resolve_method, stage_inputs
-from lengthwise.runs.shortening.outcome import summarise
-from lengthwise.runs.shortening.stages import FOLDER, run_stages, stage_facts
+from lengthwise.runs.shortening.outcome import Measurements, Outcome, measurements_of
+from lengthwise.runs.shortening.stages import FOLDER, finished_stages, run_stages
+from lengthwise.statistics.json_form import Result, plain
 from lengthwise.statistics.records import Record
 from lengthwise.threads import on_few_threads
 
 KEPT_TEXTS = 40
 SAMPLING, GREEDY = "", "-greedy"
 TRAINED = "trained"
+WHEN = ("before", "after")
 Control = Callable[[Policy, Problems, Record], Record]
 """An extra measurement of the untouched model: (policy, problems, its record before) -> record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptText(Result):
+    """One response in words, beside what was asked."""
+
+    problem: str
+    answer: str
+    level: str | None
+    text: str
+    num_tokens: int
+    correct: bool
+    finished: bool
+
+    @property
+    def question(self) -> JsonObject:
+        """What is the same for every model."""
+        return {"problem": self.problem, "answer": self.answer, "level": self.level}
+
+    @property
+    def response(self) -> JsonObject:
+        """What this model wrote."""
+        return {name: value for name, value in self.to_dict().items() if name not in self.question}
 
 
 @on_few_threads("job.folders")
@@ -49,10 +75,10 @@ def shorten(
     controls: Mapping[str, Control] | None = None,
     extra_sets: Mapping[str, Problems] | None = None,
     oracle_tokens: float | None = None,
-    levels_apart: list[str] | None = None,
+    levels_apart: Sequence[str] = (),
     measured: Path | None = None,
     listener: Listener | None = None,
-) -> dict[str, Any]:
+) -> Outcome:
     """Shorten a model and return the outcome: the numbers before, after and of the controls, and the report.
 
     Evaluates at temperature 1 and greedily on `eval_problems`, before and after. `method` is a method of your own,
@@ -92,23 +118,29 @@ def shorten(
         save_policy(policy, job.out / MODEL)
     budget = max(1, round(float(after[""].tokens.mean())))
     before[""].recut(budget).save(job.out / RECORDS / "control-cut.json")
-    _write_samples(job.out, eval_problems)
-    outcome = summarise(job.out, seed=job.train.seed, oracle_tokens=oracle_tokens, levels_apart=levels_apart)
-    metrics, stages = read_metrics(job.out), stage_facts((*chosen.prepare, *chosen.finish), job.out)
-    looped = metrics[-1] if metrics else {"seconds": 0.0, "sampled_tokens": 0}
-    outcome |= {
-        "weights_sha_before": sha_before,
-        "weights_sha_after": sha_after,
-        "train_seconds": looped["seconds"] + sum(found["seconds"] for found in stages.values()),
-        "sampled_tokens": looped["sampled_tokens"] + sum(found.get("sampled_tokens", 0) for found in stages.values()),
-        "skipped_steps": sum("skipped" in row for row in metrics),
-        "stages": stages,
-        "model": str(job.out / MODEL),
-        "report": str(job.out / "report.html"),
-    }
-    atomic_write_json(job.out / OUTCOME, outcome)
+    _write_samples(job.out)
+    found = measurements_of(job.out, seed=job.train.seed, oracle_tokens=oracle_tokens, levels_apart=levels_apart)
+    outcome = _outcome(job, chosen, found, (sha_before, sha_after))
+    atomic_write_json(job.out / OUTCOME, outcome.to_dict())
     build_report([job.out])
     return outcome
+
+
+def _outcome(job: Job, chosen: Recipe, measured: Measurements, weights: tuple[str, str]) -> Outcome:
+    """With what the run cost; `weights` are the checksums before and after."""
+    metrics, stages = read_metrics(job.out), finished_stages((*chosen.prepare, *chosen.finish), job.out)
+    return Outcome(
+        **vars(measured),
+        weights_sha_before=weights[0],
+        weights_sha_after=weights[1],
+        train_seconds=(metrics[-1]["seconds"] if metrics else 0.0) + sum(stage.seconds for stage in stages.values()),
+        sampled_tokens=(metrics[-1]["sampled_tokens"] if metrics else 0)
+        + sum(stage.sampled_tokens for stage in stages.values()),
+        skipped_steps=sum("skipped" in row for row in metrics),
+        stages=stages,
+        model=str(job.out / MODEL),
+        report=str(job.out / "report.html"),
+    )
 
 
 def _carry_out(
@@ -163,7 +195,7 @@ def _measure(
     log, data = job.out / RESPONSES / f"{name}.jsonl", source_name(job.eval_data)
     measured = draw_and_grade(policy, problems, sampling, log, name=name, data=data)
     if texts:
-        atomic_write_json(job.out / TEXTS / f"{name}.json", _texts(measured, problems, samples))
+        atomic_write_json(job.out / TEXTS / f"{name}.json", plain(_texts(measured, problems, samples)))
     measured.record.save(path)
     return measured.record
 
@@ -216,30 +248,26 @@ def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: L
         trainer.backend.close()
 
 
-def _texts(measured: Measured, problems: Problems, samples: int) -> list[dict[str, Any]]:
+def _texts(measured: Measured, problems: Problems, samples: int) -> list[KeptText]:
     found = list(zip(measured.responses, measured.answer_correct, strict=True))
     return [
-        {
-            "problem": problems.texts[problem],
-            "answer": problems.answers[problem],
-            "level": problems.categories[problem] if problems.categories else None,
-            "text": response.text,
-            "num_tokens": response.num_tokens,
-            "correct": right and response.finished,
-            "finished": response.finished,
-        }
+        KeptText(
+            problem=problems.texts[problem],
+            answer=problems.answers[problem],
+            level=problems.categories[problem] if problems.categories else None,
+            text=response.text,
+            num_tokens=response.num_tokens,
+            correct=right and response.finished,
+            finished=response.finished,
+        )
         for problem, (response, right) in enumerate(found[::samples][:KEPT_TEXTS])
     ]
 
 
-def _write_samples(folder: Path, problems: Problems) -> None:
+def _write_samples(folder: Path) -> None:
     """Three problems side by side: the shortest, the median and the longest answer of the model before."""
-    before, after = (read_json(folder / TEXTS / f"{when}.json") for when in ("before", "after"))
-    pairs = sorted(zip(before, after, strict=True), key=lambda pair: pair[0]["num_tokens"])
+    before, after = ([KeptText(**row) for row in read_json(folder / TEXTS / f"{when}.json")] for when in WHEN)
+    pairs = sorted(zip(before, after, strict=True), key=lambda pair: pair[0].num_tokens)
     chosen = [pairs[i] for i in sorted({0, len(pairs) // 2, len(pairs) - 1})]
-    shared, own = ("problem", "answer", "level"), ("text", "num_tokens", "correct", "finished")
-    samples = [
-        {**{k: b[k] for k in shared}, "before": {k: b[k] for k in own}, "after": {k: a[k] for k in own}}
-        for b, a in chosen
-    ]
+    samples = [{**b.question, "before": b.response, "after": a.response} for b, a in chosen]
     atomic_write_json(folder / "samples.json", samples)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lengthwise.errors import ConfigError
 from lengthwise.folder_lock import writes
 from lengthwise.grading.problems import Problems
 from lengthwise.runs.run_folder import open_run
 from lengthwise.runs.shortening.job import Job, Listener, config_of, load, resolve_method, stage_inputs
+from lengthwise.runs.shortening.outcome import Outcome
 from lengthwise.runs.shortening.shorten import shorten
-from lengthwise.runs.shortening.stages import run_stages, stage_facts
+from lengthwise.runs.shortening.stages import OneStage, finished_stages, run_stages
 from lengthwise.threads import on_few_threads
 
 EVALUATE = "evaluate"
@@ -25,7 +24,7 @@ def run_one_stage(
     eval_problems: Problems,
     *,
     listener: Listener | None = None,
-) -> dict[str, Any]:
+) -> OneStage | Outcome:
     """Run a stage and return what it found, or what it found before if it is finished.
 
     ``evaluate`` measures, once all stages are finished, and returns the outcome that `shorten` returns.
@@ -45,7 +44,7 @@ def run_one_stage(
     needed = tuple(method.alone) if name == EVALUATE else method.alone[name]
     policy = load(job)
     open_run(job.out, config_of(job, method, policy, train_problems, eval_problems), overwrite=job.settings.overwrite)
-    done = stage_facts([stages[need] for need in needed], job.out)
+    done = finished_stages([stages[need] for need in needed], job.out)
     missing = [need for need in needed if need not in done]
     if missing:
         raise ConfigError(
@@ -59,4 +58,4 @@ def run_one_stage(
         [stages[one] for one in (*needed, name)], policy.folder, job.out,
         stage_inputs(job, policy.folder, train_problems, tell),
     )  # fmt: skip
-    return {"stage": name, "folder": str(job.out), **stage_facts([stages[name]], job.out)[name]}
+    return OneStage(**vars(finished_stages([stages[name]], job.out)[name]), stage=name, folder=str(job.out))

@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lengthwise.config.commands import MergeSettings
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, clear_partials, read_json
+from lengthwise.json_types import JsonObject
 from lengthwise.merging.folder_merge import merge_folders
 from lengthwise.merging.merge_plan import preflight
+from lengthwise.statistics.json_form import Result, plain
 
 FOLDER = "stages"
 FACTS = "facts.json"
+
+
+@dataclass(frozen=True)
+class FinishedStage(Result):
+    """What a finished stage found, as its file has it: `seconds` of its last try, and the tokens that it drew."""
+
+    found: JsonObject
+    seconds: float
+    sampled_tokens: int
+
+    def to_dict(self) -> JsonObject:
+        """As its file has it."""
+        return self.found
+
+
+@dataclass(frozen=True)
+class OneStage(FinishedStage):
+    """A stage that was run alone, in the run's `folder`."""
+
+    stage: str
+    folder: str
+
+    def to_dict(self) -> JsonObject:
+        """Its name and folder, and what it found."""
+        return {"stage": self.stage, "folder": self.folder, **self.found}
 
 
 def run_stages(
@@ -40,10 +67,16 @@ def run_stages(
     return model
 
 
-def stage_facts(stages: Sequence[Stage], folder: Path) -> dict[str, dict[str, Any]]:
+def finished_stages(stages: Sequence[Stage], folder: Path) -> dict[str, FinishedStage]:
     """What finished stages found, by name."""
     paths = {stage.name: folder / FOLDER / stage.name / FACTS for stage in stages}
-    return {name: read_json(path) for name, path in paths.items() if path.is_file()}
+    return {name: _finished(read_json(path)) for name, path in paths.items() if path.is_file()}
+
+
+def _finished(found: JsonObject) -> FinishedStage:
+    seconds, tokens = found["seconds"], found.get("sampled_tokens", 0)
+    assert isinstance(seconds, float) and isinstance(tokens, int), "as they were written"
+    return FinishedStage(found, seconds, tokens)
 
 
 def merge_back(density: float, scale: float) -> Stage:
@@ -60,7 +93,7 @@ def merge_back(density: float, scale: float) -> Stage:
             "positive factor on them, for example 0.25,0.7"
         )
 
-    def run(inputs: StageInputs) -> Mapping[str, Any]:
+    def run(inputs: StageInputs) -> JsonObject:
         asked = MergeSettings.from_dict(
             {
                 "method": "update-selective", "density": density, "scale": scale, "models": (str(inputs.model),),
@@ -71,7 +104,7 @@ def merge_back(density: float, scale: float) -> Stage:
         if plan.errors:
             raise ConfigError(f"merge_back cannot merge into the untouched model: {plan.errors[0]}")
         report = merge_folders(asked, plan=plan)
-        return {"density": density, "scale": scale, "changed": report.total.to_dict()}
+        return {"density": density, "scale": scale, "changed": plain(report.total.to_dict())}
 
     return Stage("merge-back", run)
 
