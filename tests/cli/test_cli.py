@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from lengthwise.cli import app, main
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.statistics.bootstrap import Interval
 
 FLAGS = {
     "compare": [
@@ -351,6 +353,9 @@ def test_demo_prints_one_json_object_with_the_promised_keys(tmp_path: Path) -> N
 def test_a_run_that_lengthens_says_more_not_minus_fewer(saved, said):
     from lengthwise.cli._console import outcome_lines
 
-    gain = {"accuracy_difference": {"estimate": 0.0, "low": None, "high": None}}
-    outcome = {"tokens_saved": saved, "difference": gain, "difference_greedy": gain, "train_seconds": 1.0}
-    assert outcome_lines({**outcome, "model": "m", "report": "r"})[0] == f"{said} at temperature 1"
+    change = SimpleNamespace(accuracy_difference=Interval(0.0, None, None, level=0.95, draws=9, dropped=0))
+    outcome = SimpleNamespace(
+        tokens_saved=saved, removable_share=None, difference=change, difference_greedy=change, train_seconds=1.0,
+        model="m", report="r",
+    )  # fmt: skip
+    assert outcome_lines(outcome)[0] == f"{said} at temperature 1"
