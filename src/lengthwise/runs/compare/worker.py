@@ -64,7 +64,7 @@ def carry_out(asked: Comparison, arena: Arena, name: str, setting: int, seed: in
         )  # fmt: skip
     except TrainingError as error:
         last = next(iter(read_metrics(folder)[-1:]), {})
-        found = {key: last[key] for key in SHOWN if key in last}
+        found = {key: value for key in SHOWN if isinstance(value := last.get(key), int | float)}
         atomic_write_json(folder / FAILED, FailedRun(str(error), found).to_dict())
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 

@@ -129,13 +129,15 @@ def shorten(
 def _outcome(job: Job, chosen: Recipe, measured: Measurements, weights: tuple[str, str]) -> Outcome:
     """With what the run cost; `weights` are the checksums before and after."""
     metrics, stages = read_metrics(job.out), finished_stages((*chosen.prepare, *chosen.finish), job.out)
+    last = metrics[-1] if metrics else {"seconds": 0.0, "sampled_tokens": 0}
+    seconds, tokens = last["seconds"], last["sampled_tokens"]
+    assert isinstance(seconds, float) and isinstance(tokens, int), "as the trainer wrote them"
     return Outcome(
         **vars(measured),
         weights_sha_before=weights[0],
         weights_sha_after=weights[1],
-        train_seconds=(metrics[-1]["seconds"] if metrics else 0.0) + sum(stage.seconds for stage in stages.values()),
-        sampled_tokens=(metrics[-1]["sampled_tokens"] if metrics else 0)
-        + sum(stage.sampled_tokens for stage in stages.values()),
+        train_seconds=seconds + sum(stage.seconds for stage in stages.values()),
+        sampled_tokens=tokens + sum(stage.sampled_tokens for stage in stages.values()),
         skipped_steps=sum("skipped" in row for row in metrics),
         stages=stages,
         model=str(job.out / MODEL),
