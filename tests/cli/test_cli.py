@@ -80,10 +80,10 @@ FLAGS = {
     ],
     "grade": [
         "--answer-column", "--answer-pattern", "--answers", "--cap", "--category-column", "--config",
-        "--finished-column", "--grader", "--json", "--no-json", "--no-strict", "--no-trust-remote-code", "--out",
-        "--preset", "--price", "--print-config", "--problem-column", "--reasoning-column", "--record", "--report",
-        "--response-column", "--seconds", "--seed", "--strict", "--think", "--tokenizer", "--tokens-column",
-        "--trust-remote-code", "--workers", "LOG",
+        "--finished-column", "--grader", "--hard", "--json", "--look", "--metrics", "--no-json", "--no-strict",
+        "--no-trust-remote-code", "--out", "--preset", "--price", "--print-config", "--problem-column",
+        "--reasoning-column", "--record", "--report", "--response-column", "--seconds", "--seed", "--strict", "--t-max",
+        "--think", "--tokenizer", "--tokens-column", "--trust-remote-code", "--workers", "LOG",
     ],
     "merge": [
         "--base", "--config", "--density", "--dry-run", "--exclude", "--extrapolate", "--files-from", "--head",

@@ -38,8 +38,9 @@ def invoke(*arguments: object) -> Any:
 
 def test_the_page_leads_with_what_matters(log: Path, words: str, tmp_path: Path) -> None:
     report, record, graded = tmp_path / "r.html", tmp_path / "record.json", tmp_path / "graded.jsonl"
+    look = tmp_path / "look.html"
     done = invoke(log, "--tokenizer", words, "--cap", 20, "--price", 2.5, "--report", report, "--record", record,
-                  "--out", graded)  # fmt: skip
+                  "--out", graded, "--look", look)  # fmt: skip
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[:2] == [
@@ -50,8 +51,15 @@ def test_the_page_leads_with_what_matters(log: Path, words: str, tmp_path: Path)
     assert re.search(r"^with k samples +1 +2$", done.stdout, re.MULTILINE)
     assert re.search(r"^right kept +0.0% +0.0% +0.0% +50.0% +100.0% +100.0%$", done.stdout, re.MULTILINE)
     assert done.stderr.strip() == "left out: 1 rows, response is not text (first in line 7)"
-    assert all(len(line) <= 88 for line in lines if not line.startswith(("note", "report", "1.", "2.", "3.")))
+    assert all(
+        len(line) <= 88
+        for line in lines
+        if not line.startswith(("note", "report", "responses to look at", "1.", "2.", "3."))
+    )
     assert all(path.is_file() for path in (report, record, graded))
+    # Of the three that are lost two are cut; the two right ones come first.
+    assert look.read_text().count("<article") == 5
+    assert '<span class="after">. check again &lt;/think&gt; The answer is 4</span>' in look.read_text()
 
 
 def test_a_log_of_changed_and_broken_answers_ends_with_exit_0(tmp_path: Path) -> None:

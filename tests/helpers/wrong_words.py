@@ -70,6 +70,7 @@ BESIDE: dict[str, list[str]] = {
     **{str(one): ["--data", "text.jsonl"] for one in EVERYTHING if one.command == "extend" and one.word in (
         "--text-column", "--chunk", "--lr", "--epochs", "--batch-rows", "--micro-batch-rows", "--warmup-steps",
         "--lora", "--dtype", "--seed", "--steps")},
+    **_each(("grade --t-max", "grade --hard"), ["--metrics", "all"]),
     "export --tensor-parallel": ["--engine-is-verl"],
 }  # fmt: skip
 """What a word needs beside it to have an effect; a flag that the base names too takes its place there."""
@@ -92,7 +93,7 @@ WRONG: dict[type | str, list[str]] = {
     **_each(("--files-from", "--tokenizer"), FOLDERS),
     "methods NAME": ["drlo", "no/such.py", "module:", ""],
     "RUN...": [folder for folder in FOLDERS if folder != "run"],
-    **_each(("grade --out", "--record", "--report"), [*OUT_FILES, "/dev/null"]),
+    **_each(("grade --out", "--record", "--report", "--look"), [*OUT_FILES, "/dev/null"]),
     **_each(("report --out", "compare-records --out"), [*OUT_FILES, "/dev/null", "x.png", "folder.html"]),
     "--out": OUT_FOLDERS,
     **{f"{command} --out": [*OUT_FOLDERS, "taken", ""] for command in (
@@ -100,7 +101,8 @@ WRONG: dict[type | str, list[str]] = {
     **_each((
         "--preset", "--method", "--methods", "--device", "--dtype", "--scheme", "--lambda-rule", "--rounding",
         "--scope", "--score", "--control", "--controls", "--mode", "--choose", "--cap", "--stage", "--early-stop",
-        "--head", "--out-dtype", "--rescale", "--sharding", "--tasks", "--tokens", "--answers", "--allow", "ENGINE"),
+        "--head", "--out-dtype", "--rescale", "--sharding", "--tasks", "--tokens", "--answers", "--allow", "--metrics",
+        "ENGINE"),
         WORDS),
     **_each(("--lengths", "--weights", "--score-weights", "--fractions", "--rows", "--merge-back"), NUMBERS),
     "--answer-pattern": ["(", "x", "(a)(b)"],
@@ -115,6 +117,7 @@ WRONG: dict[type | str, list[str]] = {
     "--api-key-env": TEXT,
     **_each(("--include", "--exclude", "--target"), ["no-such-tensor", ""]),
     **_each(("--prompt", "--system-prompt", "--answer-prompt", "--category-column", "--reasoning-column"), []),
+    "--hard": [],
 }  # fmt: skip
 """By type, word, or command and word; the last that fits counts. An empty list: any text is right."""
 RIGHT: dict[str, list[str]] = {

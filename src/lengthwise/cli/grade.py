@@ -19,11 +19,18 @@ SAID_EVERY = 10.0
 
 def grade(settings: GradeSettings) -> None:
     """Grade, and show the page or the object."""
+    from lengthwise.logs.examples import Examples
     from lengthwise.logs.log_grading import grade_log
+    from lengthwise.reporting.examples_page import build_examples_page
 
+    examples = None if settings.look is None else Examples()
     with _progress() as listener:
-        summary = grade_log(settings, listener=listener)
+        summary = grade_log(settings, listener=listener, examples=examples)
+    if settings.look is not None and examples is not None:
+        build_examples_page(examples, summary, settings.look)
     _show(summary, settings.report, settings.json_)
+    if settings.look is not None and not settings.json_:
+        out.print(f"responses to look at: {settings.look}", markup=False, soft_wrap=True)
 
 
 def _show(summary: Mapping[str, Any], report: Path | None, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from lengthwise.grading.graders import grader_name
 from lengthwise.grading.prompt_contract import PromptContract
 from lengthwise.grading.worker_pool import IsolatedPool, Stopped
 from lengthwise.logs.column_names import TwoReadingsError, columns_of, given
+from lengthwise.logs.examples import Examples, example_of
 from lengthwise.logs.graded_database import Ledger
 from lengthwise.logs.log_contract import contract_of_log
 from lengthwise.logs.rows import NO_COUNT, LogReading, Response, graded_row, read_response
@@ -96,6 +97,7 @@ def grade_log(
     contract: PromptContract | None = None,
     on_row: Callable[[dict[str, Any]], None] | None = None,
     listener: Listener | None = None,
+    examples: Examples | None = None,
 ) -> dict[str, Any]:
     """Grade a log of responses and say where their tokens go: the whole summary, JSON-ready.
 
@@ -107,6 +109,7 @@ def grade_log(
     name). Memory is bounded, whatever the size of the log.
 
     ``contract``: in place of the one that the settings choose. ``on_row`` gets every graded row, in order.
+    ``examples`` sees every response with its text.
     ``listener`` hears ``("rows", {"rows", "right", "tokens", "left_out"})`` now and then. What the settings name as
     ``out`` and ``record`` is written whole or not at all; a record holds three numbers a response in memory.
 
@@ -116,7 +119,7 @@ def grade_log(
         ConfigError: an output that is the log itself, or a folder.
     """
     path = settings.log
-    for name in ("out", "record", "report"):
+    for name in ("out", "record", "report", "look"):
         check_target(name, getattr(settings, name), path)
     rows = stream_rows(path)
     words = _words(settings)
@@ -124,7 +127,7 @@ def grade_log(
     left_out, facts = LeftOut(str(path), settings.strict, unseen=reading.asked_columns), Tally[str]()
     with Ledger() as ledger:
         with _writer(settings.out) as write:
-            for row in _graded_rows(rows, reading, words, ledger, left_out, facts):
+            for row in _graded_rows(rows, reading, words, ledger, left_out, facts, examples):
                 write(row)
                 if on_row is not None:
                     on_row(row)
@@ -170,7 +173,13 @@ def _writer(out: str | Path | None) -> Iterator[Callable[[Mapping[str, Any]], No
 
 
 def _graded_rows(
-    rows: Rows, reading: LogReading, words: Words | None, ledger: Ledger, left_out: LeftOut, facts: Tally[str]
+    rows: Rows,
+    reading: LogReading,
+    words: Words | None,
+    ledger: Ledger,
+    left_out: LeftOut,
+    facts: Tally[str],
+    examples: Examples | None,
 ) -> Iterator[dict[str, Any]]:
     """Grade, enter into the ledger and tally; rows that cannot be used are counted on the way."""
     anatomist = Anatomist(reading.contract, reading.settings.contract.grader, words)
@@ -184,8 +193,9 @@ def _graded_rows(
                 waiting.append((line, item))
                 yield None
                 continue
-            # A text is kept while it is graded only if its tokens may yet have to be counted here.
-            waiting.append((line, replace(item, body=NO_BODY) if item.num_tokens is not None else item))
+            # A text is kept while it is graded only if it is needed afterwards.
+            needed = item.num_tokens is None or examples is not None
+            waiting.append((line, item if needed else replace(item, body=NO_BODY)))
             yield item.body
 
     with IsolatedPool(anatomist, workers=reading.settings.workers, seconds=reading.settings.seconds) as pool:
@@ -198,6 +208,8 @@ def _graded_rows(
                 defect = _enter(ledger, row, found)
                 if defect is None:
                     _tally(facts, item, found, row)
+                    if examples is not None:
+                        examples.add(example_of(row, item.body, found))
                     if isinstance(result, Stopped):
                         facts[f"stopped by {result.reason}"] += 1
                     yield row
@@ -269,7 +281,10 @@ def _summary(reading: LogReading, words: Words | None, ledger: Ledger, facts: Ta
         "grader": settings.contract.grader or grader_name(contract.answer_format),
         "tokenizer": "the log's own counts" if words is None else words.name,
     }
-    numbers = summarise(ledger, cap=cap, seed=settings.seed, price=settings.price, log=str(settings.log)).to_dict()
+    numbers = summarise(
+        ledger, cap=cap, seed=settings.seed, price=settings.price, log=str(settings.log),
+        t_max=settings.t_max if settings.metrics == "all" else None, hard=settings.hard,
+    ).to_dict()  # fmt: skip
     return {
         "log": str(settings.log),
         **numbers,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lengthwise.statistics.bootstrap import Interval
 from lengthwise.statistics.json_form import Result
+from lengthwise.statistics.outside_scores import FirstRight
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -126,6 +127,26 @@ class NextStep(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutsideScores(Result):
+    """Scores of outside benchmarks (`--metrics all`); see `statistics.outside_scores`.
+
+    ``t_max``: the limit of the areas. Over thinking tokens, as the benchmark has it, ``area`` and ``area_as_code`` (its
+    code multiplies means), None where they were not counted; over all response tokens ``area_all_tokens``. ``f1``: of
+    the area without the hard categories and the accuracy in them, None unless both are there. ``ock_score``: of
+    response tokens. ``first_right``: tokens of the thinking before the first right answer.
+    """
+
+    t_max: int
+    area: float | None
+    area_as_code: float | None
+    area_all_tokens: float
+    hard: Sequence[str]
+    f1: float | None
+    ock_score: float
+    first_right: FirstRight | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogNumbers(Result):
     """Every number of a log; see `summary.summarise`."""
 
@@ -155,6 +176,7 @@ class LogNumbers(Result):
     money: Money | None
     warning: str | None
     next_steps: Sequence[NextStep]
+    outside_scores: OutsideScores | None = None
 
 
 @dataclass(frozen=True)

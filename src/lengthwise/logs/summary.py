@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from lengthwise.logs.log_numbers import (
     TokenNumbers,
 )
 from lengthwise.logs.next_steps import next_steps, smallest_budget
+from lengthwise.logs.outside import outside_scores
 from lengthwise.statistics.bootstrap import Interval
 from lengthwise.statistics.graded_problems import Graded, GradedProblem, record_of
 from lengthwise.statistics.metrics import majority_at_k, pass_at_k
@@ -46,12 +47,21 @@ BUDGETS = 6  # powers of two up to the cap
 CURVE_POINTS, BINS = 80, 40
 
 
-def summarise(ledger: Ledger, *, cap: int, seed: int, price: float | None, log: str = "LOG") -> LogNumbers:
+def summarise(
+    ledger: Ledger,
+    *,
+    cap: int,
+    seed: int,
+    price: float | None,
+    log: str = "LOG",
+    t_max: int | None = None,
+    hard: Sequence[str] = (),
+) -> LogNumbers:
     """Every number of a log.
 
     Means run over the samples of a problem, then over problems; quantiles, and means of a part of the responses
     (right, wrong, finished), are pooled. A quantity over nothing is None. ``price``: per million output tokens.
-    ``log``: what commands call the log.
+    ``log``: what commands call the log. ``t_max``: the limit of the outside scores, None: they are left out.
     """
     means = {name: value for name, value in ledger.means().items() if value is not None}
     intervals, curve = ledger.intervals(seed=seed), ledger.curve()
@@ -94,6 +104,11 @@ def summarise(ledger: Ledger, *, cap: int, seed: int, price: float | None, log: 
             right=lengths["right"],
             cap=cap,
             log=log,
+        ),
+        outside_scores=None
+        if t_max is None
+        else outside_scores(
+            ledger, t_max=t_max, hard=hard, accuracy=means["accuracy"], mean_tokens=means["mean_tokens"]
         ),
     )
 

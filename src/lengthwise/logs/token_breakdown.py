@@ -65,7 +65,8 @@ class Anatomy:
     in that form. ``thinks``: it has a thinking section; ``closed``: it ended outside of it. ``right_stated``: the
     right answer stands in it, in thinking or answer. Tokens of the text, None without a tokenizer: ``tokens`` all,
     ``thinking`` those of thinking sections with their marks, ``to_right`` those up to the end of the first right
-    statement (None also where there is none). ``ended``: its last token is a special one, such as EOS.
+    statement (None also where there is none). ``ended``: its last token is a special one, such as EOS. ``right_end``:
+    where the first right statement ends in the text, in characters.
     """
 
     verdict: Verdict
@@ -78,6 +79,7 @@ class Anatomy:
     thinking: int | None = None
     to_right: int | None = None
     ended: bool = False
+    right_end: int | None = None
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,7 @@ def dissect(body: Body, contract: PromptContract, own: Grader | None, counter: C
         thinks=begins or bool(sections),
         closed=closed or not body.text.strip(),
         right_stated=right_end is not None,
+        right_end=right_end,
     )
     if counter is None:
         return anatomy

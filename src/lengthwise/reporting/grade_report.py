@@ -69,6 +69,7 @@ def text_page(found: Summary) -> list[str]:
     lines += [_shares(summary), *_after_lines(summary)]
     if summary.money is not None:
         lines.append(_money(summary.money))
+    lines += _outside_lines(summary)
     lines += _small_tables(summary)
     lines += _category_lines(summary)
     return [*lines, *(f"note: {note}" for note in summary.notes)]
@@ -108,7 +109,7 @@ def build_report(found: Summary, target: str | Path) -> Path:
         lengths=_lengths(summary),
         where=_where(summary),
         longest=max((row.mean_tokens for row in summary.by_category.values()), default=1.0),
-        lines=[*_intervals(summary), _shares(summary), *_after_lines(summary)],
+        lines=[*_intervals(summary), _shares(summary), *_after_lines(summary), *_outside_lines(summary)],
         at_k=_at_k(summary),
         left_out=left_out_lines(summary),
         context=_measured(summary),
@@ -190,6 +191,28 @@ def _money(money: Money) -> str:
     if money.after_right is not None:
         line += f", {_price(money.after_right)} of it after the right answer"
     return line + (f"; {_price(money.per_right)} a right response" if money.per_right is not None else "")
+
+
+def _outside_lines(summary: GradeSummary) -> list[str]:
+    """The scores of outside benchmarks, where they were asked for."""
+    scores = summary.outside_scores
+    if scores is None:
+        return []
+    area, as_code = data.number(scores.area, 3), data.number(scores.area_as_code, 3)
+    lines = [
+        f"OptimalThinkingBench, T {scores.t_max:,}: area {area} of thinking tokens ({as_code} as its code has it), "
+        f"{scores.area_all_tokens:.3f} of all",
+        f"OckScore {scores.ock_score:.2f}, of response tokens (its tables count the prompt as well)",
+    ]
+    if scores.f1 is not None:
+        lines.append(f"OptimalThinkingBench F1 {scores.f1:.3f}, hard: {', '.join(scores.hard)}")
+    if scores.first_right is not None:
+        ratio = scores.first_right
+        lines.append(
+            f"first-right ratio {data.number(ratio.mean, 3)} (pooled {data.number(ratio.pooled, 3)}, where it is found "
+            f"{data.number(ratio.found_only, 3)}; {ratio.left_out:,} without thinking left out)"
+        )
+    return lines
 
 
 def _price(value: float) -> str:

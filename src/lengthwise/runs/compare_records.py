@@ -16,6 +16,7 @@ import numpy as np
 
 from lengthwise.errors import CheckpointError, InputError
 from lengthwise.json_types import JsonObject, JsonValue
+from lengthwise.logs.graded_log import is_graded_log, record_of_graded_log, with_open_caps
 from lengthwise.output_paths import real
 from lengthwise.reporting import plot_data as data
 from lengthwise.statistics.bootstrap import Interval
@@ -34,6 +35,8 @@ from lengthwise.statistics.results import BudgetPoint, Comparison, RecordSummary
 from lengthwise.statistics.tradeoff_scores import AES_WEIGHTS, check_weights, frontier
 
 CURVE_POINTS = 120
+OF_EVALUATION = "record.json"
+"""The record in a folder that `lengthwise evaluate` made."""
 Write = Callable[[object], str]
 QUANTITIES: tuple[tuple[str, str, float, Write, str, str], ...] = (
     ("accuracy_difference", "accuracy, points", 0.0, data.points, "more accurate", "less accurate"),
@@ -72,6 +75,8 @@ def read_sides(arguments: Sequence[str]) -> list[Named]:
                 raise InputError(f"{file} is named twice; name each record once")
             seen.add(real(file))
         loaded.append([load_record(file) for file in files])
+    capped = iter(with_open_caps([record for records in loaded for record in records]))
+    loaded = [[next(capped) for _ in records] for records in loaded]
     called = [records[0].name for records in loaded]
     names = [
         name or (own if called.count(own) == 1 else files[0]) for (name, files), own in zip(given, called, strict=True)
@@ -101,15 +106,18 @@ def _split(argument: str) -> tuple[str, list[str]]:
 
 
 def load_record(file: str) -> Record:
-    """A record that a user names.
+    """A record that a user names: its file, the folder of an evaluation, or what `lengthwise grade --out` wrote.
 
     Raises:
-        InputError: a folder, or a file that is missing, damaged or no record.
+        InputError: another folder, or a file that is missing, damaged or no record.
     """
     try:
-        if Path(file).is_dir():
+        path = Path(file)
+        if path.is_dir() and not (path / OF_EVALUATION).is_file():
             raise InputError(f"{file} is a folder; name a record in it (of a run: {file}/records/after.json)")
-        return Record.load(file)
+        if path.is_file() and is_graded_log(path):
+            return record_of_graded_log(path)
+        return Record.load(path / OF_EVALUATION if path.is_dir() else path)
     except (InputError, CheckpointError, OSError, RecursionError) as error:
         named = str(error) if file in str(error) else f"{file} is no record of lengthwise: {error}"
         raise InputError(named) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from lengthwise.config.command import Command, Need
 from lengthwise.config.definition import again, group, setting
@@ -109,6 +110,8 @@ class GradeSettings(Command):
         "lengthwise grade responses.jsonl --preset math --tokenizer Qwen3-1.7B --report where.html --record base.json",
     )
 
+    needs = (Need(("t_max", "hard"), lambda given: given["metrics"] == "all", "without --metrics all"),)
+
     log: Path = setting(
         help="Responses: .jsonl, .jsonl.gz, .json or .parquet.", positional=True, metavar="LOG", panel="Data and prompt"
     )
@@ -126,6 +129,17 @@ class GradeSettings(Command):
         None, ge=0, help="Price of a million output tokens.", panel="Evaluation",
         refusal="give the price of a million output tokens, at least 0",
     )  # fmt: skip
+    metrics: Literal["usual", "all"] = setting(
+        "usual", help="all: scores of outside benchmarks as well (OptimalThinkingBench, OckScore, first-right ratio).",
+        panel="Evaluation",
+    )  # fmt: skip
+    t_max: int = setting(
+        1000, ge=1, help="--metrics all: the limit of OptimalThinkingBench's area.", panel="Evaluation"
+    )
+    hard: tuple[str, ...] = setting(
+        (), help="--metrics all: a category of OptimalThinkingBench's hard half; the others are simple.",
+        panel="Evaluation", metavar="name",
+    )  # fmt: skip
     strict: bool = setting(False, help="The first row that cannot be used is an error.", panel="Evaluation")
     workers: int = setting(2, ge=1, help="Worker processes.", panel="Evaluation", transient=True)
     seconds: float = setting(
@@ -141,13 +155,17 @@ class GradeSettings(Command):
     report: Path | None = setting(
         None, help="HTML report to write.", panel="Output", metavar="file", transient=True, writes="file"
     )
+    look: Path | None = setting(
+        None, help="HTML page of responses to look at, searchable.", panel="Output", metavar="file", transient=True,
+        writes="file",
+    )  # fmt: skip
     json_: bool = again(Common, "json_")
 
     def check(self) -> None:
-        """Three files to write, each another one, and none of them the log."""
+        """Four files to write, each another one, and none of them the log."""
         super().check()
         places: dict[Path, str] = {self.log.absolute(): "the log"}
-        for name in ("out", "record", "report"):
+        for name in ("out", "record", "report", "look"):
             file = getattr(self, name)
             if file is not None and (other := places.setdefault(file.absolute(), f"--{name}")) != f"--{name}":
                 raise ConfigError(f"--{name} and {other} are the same file ({file}); name two")
@@ -163,7 +181,8 @@ class CompareRecordsSettings(Command):
     )
 
     records: tuple[str, ...] = setting(
-        help="FILE, NAME=FILE or NAME=FILE,FILE; the first is the reference.", positional=True, metavar="RECORD...",
+        help="FILE, NAME=FILE or NAME=FILE,FILE, FILE a record or graded rows; the first is the reference.",
+        positional=True, metavar="RECORD...",
         panel="Data and prompt",
     )  # fmt: skip
     recut: bool = setting(False, help="Cut all answers at the smallest cap first.", panel="Evaluation")
