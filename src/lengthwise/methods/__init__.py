@@ -20,13 +20,13 @@ from lengthwise.methods.moving_cap import under_schedule as under_schedule
 from lengthwise.methods.user_method import is_own, own_maker
 
 
-def find_methods(package: str, folders: Iterable[str]) -> dict[str, Declaration[Any, Any]]:
+def find_methods(package: str, folders: Iterable[str]) -> dict[str, Declaration[Options, Recipe]]:
     """The methods that the files of a package declare, by name: baselines last, else by file and as they stand there.
 
     Raises:
         TypeError: two methods of one name.
     """
-    found: list[Declaration[Any, Any]] = []
+    found: list[Declaration[Options, Recipe]] = []
     for module in sorted(pkgutil.iter_modules(folders, f"{package}."), key=lambda module: module.name):
         here = vars(importlib.import_module(module.name)).values()
         found += [one for one in here if isinstance(one, Declaration) and one.__module__ == module.name]
@@ -70,7 +70,7 @@ def option_of(name: str, option: str) -> Option | None:
     return maker.options.get(option)
 
 
-def options_of(name: str) -> dict[str, Any]:
+def options_of(name: str) -> dict[str, object]:
     """A method's options with their defaults, those that it shares with others too; None where there is no default.
 
     Raises:
@@ -79,7 +79,7 @@ def options_of(name: str) -> dict[str, Any]:
     return {option: said.default for option, said in maker_of(name).options.items()}
 
 
-def read_option(name: str, option: str, text: str) -> Any:
+def read_option(name: str, option: str, text: str) -> object:
     """An option's text as the value that its method takes.
 
     Raises:
@@ -89,7 +89,7 @@ def read_option(name: str, option: str, text: str) -> Any:
     return maker_of(name).read(option, text)
 
 
-def build_method(name: str, **options: Any) -> Recipe:
+def build_method(name: str, **options: object) -> Recipe:
     """Make a method by its name with its own options; `name` may also be a file or function of yours.
 
     The parts of a method by name are rehearsed on a few made-up rows, so that options out of range are refused here.

@@ -13,7 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 from lengthwise.config import values
 from lengthwise.config.definition import Facts, setting
 from lengthwise.config.failures import SettingError
-from lengthwise.config.settings import Settings
+from lengthwise.config.settings import Entry, Settings
 from lengthwise.engine.method import Recipe
 from lengthwise.errors import ConfigError
 
@@ -31,7 +31,7 @@ class Options(Settings):
     cap: int = setting(ge=1, help="Most response tokens.")
 
     @classmethod
-    def of(cls, **given: Any) -> Self:
+    def of(cls, **given: object) -> Self:
         """The options of what was given; None for one whose default follows from others asks for that default."""
         follow = cls.dependent_defaults({"cap": 1, **given})
         return cls.from_dict({name: value for name, value in given.items() if value is not None or name not in follow})
@@ -63,15 +63,15 @@ class Option:
     """One option as users see it; ``default`` is None where it has to be given or follows from others."""
 
     name: str
-    annotation: Any
-    default: Any = None
+    annotation: object
+    default: object = None
     default_text: str = ""
     bounds: str = ""
     help: str = ""
     required: bool = False
 
     @property
-    def kinds(self) -> tuple[Any, ...]:
+    def kinds(self) -> tuple[object, ...]:
         """The types of its values, None apart; without an annotation that of its default, where it has one."""
         if self.annotation is Any:
             return () if self.default is None else (type(self.default),)
@@ -96,7 +96,7 @@ class Option:
             self.type, self.type
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Ready for JSON."""
         return {
             "type": self.type,
@@ -130,7 +130,7 @@ class Maker(ABC):
             raise ConfigError(f"method {self.name!r} has no option {option!r}; {nearest(option, self.options)}")
 
     @abstractmethod
-    def read(self, option: str, text: str) -> Any:
+    def read(self, option: str, text: str) -> object:
         """The value that an option's text stands for.
 
         Raises:
@@ -138,7 +138,7 @@ class Maker(ABC):
         """
 
     @abstractmethod
-    def __call__(self, **options: Any) -> Recipe:
+    def __call__(self, **options: object) -> Recipe:
         """Make the method."""
 
 
@@ -167,7 +167,7 @@ class Declaration(Maker, Generic[O, R]):
         if knob is not None and not {knob.option, *knob.fixed} <= kind.entries().keys():
             raise TypeError(f"the knob of {name} names an option that it has not")
 
-    def __call__(self, **options: Any) -> R:
+    def __call__(self, **options: object) -> R:
         """Make the method; all options but `cap` have defaults.
 
         Raises:
@@ -187,7 +187,7 @@ class Declaration(Maker, Generic[O, R]):
         return {name: _option(name, entry.annotation, entry.default, entry.facts, entry.required)
                 for name, entry in self.kind.entries().items()}  # fmt: skip
 
-    def read(self, option: str, text: str) -> Any:
+    def read(self, option: str, text: str) -> object:
         """The value that an option's text stands for.
 
         Raises:
@@ -235,11 +235,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{hint}choose one of {', '.join(names)}"
 
 
-def _is_word(found: str, entry: Any) -> bool:
+def _is_word(found: str, entry: Entry) -> bool:
     return found in values.choices(entry.annotation)
 
 
-def _option(name: str, annotation: Any, default: Any, facts: Facts, required: bool) -> Option:
+def _option(name: str, annotation: object, default: object, facts: Facts, required: bool) -> Option:
     numbers = int in values.parts(annotation) or float in values.parts(annotation)
     bounded = any(bound is not None for bound in (facts.ge, facts.gt, facts.le, facts.lt))
     return Option(

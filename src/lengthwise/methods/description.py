@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from lengthwise.methods import build_method, maker_of
 from lengthwise.methods.declaration import Knob, Option
@@ -40,7 +39,7 @@ class Description:
         """Whether, unless asked otherwise, it pays wrong answers by length."""
         return self.wrong_by_length is not None and self.gate in (None, "none")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Ready for JSON."""
         knob = self.knob
         return {

@@ -17,7 +17,7 @@ ORDER = (bool, int, float, Path, str)
 """Of a choice of types, the first that the text fits is taken."""
 
 
-def annotated(parameter: inspect.Parameter, function: Callable[..., Any]) -> Any:
+def annotated(parameter: inspect.Parameter, function: Callable[..., object]) -> object:
     """What a parameter is annotated with, names in text looked up where the function was written; Any if unknown."""
     found = parameter.annotation
     if isinstance(found, str):
@@ -31,7 +31,7 @@ def annotated(parameter: inspect.Parameter, function: Callable[..., Any]) -> Any
     return Any if found is inspect.Parameter.empty else found
 
 
-def read_option(name: str, text: str, kind: Any, default: Any = None) -> Any:
+def read_option(name: str, text: str, kind: object, default: object = None) -> object:
     """An option's text as a value of its annotated type; without a known one as the type of its default.
 
     Raises:
@@ -62,7 +62,7 @@ def read_option(name: str, text: str, kind: Any, default: Any = None) -> Any:
     raise ConfigError(f"option {name} is {text!r}; give {' or '.join(map(_wanted, choices))}")
 
 
-def _choices(kind: Any) -> list[Any]:
+def _choices(kind: object) -> list[object]:
     """The types that a value may have, parts of unions one by one."""
     if get_origin(kind) is typing.Annotated:
         return _choices(get_args(kind)[0])
@@ -71,11 +71,12 @@ def _choices(kind: Any) -> list[Any]:
     return [type(None) if kind is None else kind]
 
 
-def _wanted(kind: Any) -> str:
+def _wanted(kind: object) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
-    return "none" if kind is type(None) else WANTED.get(kind, _named(kind))
+    known = WANTED.get(kind) if isinstance(kind, type) else None
+    return "none" if kind is type(None) else known or _named(kind)
 
 
-def _named(kind: Any) -> str:
+def _named(kind: object) -> str:
     return kind.__name__ if isinstance(kind, type) else str(kind)

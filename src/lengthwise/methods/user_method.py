@@ -31,7 +31,9 @@ WANTED = (
 class FunctionMaker(Maker):
     """A function that makes a method, its options read off its signature."""
 
-    def __init__(self, name: str, make: Callable[..., Recipe], signature: inspect.Signature, source: Any) -> None:
+    def __init__(
+        self, name: str, make: Callable[..., Recipe], signature: inspect.Signature, source: Callable[..., object]
+    ) -> None:
         self.name, self._make, self._source = name, make, source
         self._parameters = {
             p.name: p for p in signature.parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
@@ -53,14 +55,14 @@ class FunctionMaker(Maker):
         """Whether the function takes whatever it is given."""
         return self._more
 
-    def read(self, option: str, text: str) -> Any:
+    def read(self, option: str, text: str) -> object:
         """The value that an option's text stands for."""
         if option not in self._parameters:
             return read_option(option, text, Any)
         said = self.options[option]
         return read_option(option, text, said.annotation, said.default)
 
-    def __call__(self, **options: Any) -> Recipe:
+    def __call__(self, **options: object) -> Recipe:
         """Make the method."""
         return self._make(**options)
 
@@ -80,11 +82,11 @@ class DeclaredMaker(Maker):
         """Those that are declared."""
         return self.declared.options
 
-    def read(self, option: str, text: str) -> Any:
+    def read(self, option: str, text: str) -> object:
         """The value that an option's text stands for."""
         return self.declared.read(option, text)
 
-    def __call__(self, **options: Any) -> Recipe:
+    def __call__(self, **options: object) -> Recipe:
         """Make the method."""
         return self._make(**options)
 
@@ -145,8 +147,8 @@ def from_anywhere(name: str) -> str:
     return str(Path(name).resolve()) if name.endswith(".py") else name
 
 
-def _guarding(name: str, maker: Callable[..., Any]) -> Callable[..., Recipe]:
-    def make(**options: Any) -> Recipe:
+def _guarding(name: str, maker: Callable[..., object]) -> Callable[..., Recipe]:
+    def make(**options: object) -> Recipe:
         with naming(f"method {name!r} could not be made:", ConfigError):
             made = maker(**options)
         if not isinstance(made, Recipe):
@@ -156,7 +158,7 @@ def _guarding(name: str, maker: Callable[..., Any]) -> Callable[..., Recipe]:
     return make
 
 
-def _rewarded(name: str, reward: Callable[[Rollouts, State], Any], signature: inspect.Signature) -> Maker:
+def _rewarded(name: str, reward: Callable[[Rollouts, State], object], signature: inspect.Signature) -> Maker:
     """GRPO with a reward of one's own."""
     taken = [p for p in signature.parameters.values() if p.default is p.empty]
     if len(taken) != 2:
@@ -169,7 +171,7 @@ def _rewarded(name: str, reward: Callable[[Rollouts, State], Any], signature: in
             found = reward(rollouts, state)
         return rewards_of(what, found, rollouts).float()
 
-    def make(**options: Any) -> Method:
+    def make(**options: object) -> Method:
         plain = grpo(**options)
         rehearse(plain)
         return dataclasses.replace(

@@ -18,6 +18,7 @@ from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.user_code import naming
 
+K = TypeVar("K")
 R = TypeVar("R", bound=Recipe)
 
 
@@ -44,19 +45,19 @@ def guarded(name: str, made: R) -> R:
     return replace(made, **changes)
 
 
-def _all(name: str, place: str, given: Any, kind: type) -> tuple[Any, ...]:
+def _all(name: str, place: str, given: object, kind: type[K]) -> tuple[K, ...]:
     if not isinstance(given, tuple | list) or not all(isinstance(one, kind) for one in given):
         raise ConfigError(f"the {place} of {name!r} is {given!r}; give a tuple of {kind.__module__}.{kind.__name__}")
     return tuple(given)
 
 
-def _part(name: str, part: str, function: Any, check: Callable[..., Any]) -> Callable[..., Any]:
+def _part(name: str, part: str, function: object, check: Callable[..., object]) -> Callable[..., Any]:
     if not callable(function):
         raise ConfigError(f"the {part} of {name!r} is {function!r}; give a function")
     what = f"the {part} of {name!r}"
 
     @wraps(function)
-    def called(*given: Any) -> Any:
+    def called(*given: object) -> object:
         with naming(f"{what} raised"):
             found = function(*given)
         return check(what, found, *given)
@@ -64,7 +65,7 @@ def _part(name: str, part: str, function: Any, check: Callable[..., Any]) -> Cal
     return called
 
 
-def rewards_of(what: str, rewards: Any, rollouts: Rollouts, *_: Any) -> Tensor:
+def rewards_of(what: str, rewards: object, rollouts: Rollouts, *_: object) -> Tensor:
     """What a reward gave, float [B].
 
     Raises:
@@ -79,7 +80,7 @@ def rewards_of(what: str, rewards: Any, rollouts: Rollouts, *_: Any) -> Tensor:
     return rewards if rewards.is_floating_point() else rewards.float()
 
 
-def _advantages(what: str, found: Any, _: Tensor, rollouts: Rollouts) -> Tensor:
+def _advantages(what: str, found: object, _: Tensor, rollouts: Rollouts) -> Tensor:
     shapes = (rollouts.num_tokens.shape, rollouts.mask.shape)
     if not isinstance(found, Tensor) or found.shape not in shapes or not found.is_floating_point():
         raise InputError(f"{what} gave {_kind(found)}; give floats, one a row or one a token: {[*map(tuple, shapes)]}")
@@ -88,13 +89,13 @@ def _advantages(what: str, found: Any, _: Tensor, rollouts: Rollouts) -> Tensor:
     return found
 
 
-def _rows(what: str, found: Any, rollouts: Rollouts) -> Tensor:
+def _rows(what: str, found: object, rollouts: Rollouts) -> Tensor:
     if not isinstance(found, Tensor) or found.dtype != torch.bool or found.shape != rollouts.num_tokens.shape:
         raise InputError(f"{what} gave {_kind(found)}; give a bool tensor with one entry for each row")
     return found
 
 
-def _loss(what: str, found: Any, inputs: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
+def _loss(what: str, found: object, inputs: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], Mapping):
         raise InputError(f"{what} gave {_kind(found)}; give the loss and a dict of statistics (it may be empty)")
     loss = _scalar(what, found[0])
@@ -106,25 +107,25 @@ def _loss(what: str, found: Any, inputs: LossInputs) -> tuple[Tensor, dict[str, 
     return loss, stats
 
 
-def _scalar(what: str, found: Any, *_: Any) -> Tensor:
+def _scalar(what: str, found: object, *_: object) -> Tensor:
     if not isinstance(found, Tensor) or found.dim() != 0:
         raise InputError(f"{what} gave {_kind(found)}; give a loss of one number, a 0-d tensor")
     return found
 
 
-def _number(what: str, found: Any, *_: Any) -> Any:
+def _number(what: str, found: object, *_: object) -> Any:
     if not isinstance(found, Real) or isinstance(found, bool) or not math.isfinite(found):
         raise InputError(f"{what} gave {found if isinstance(found, Real) else _kind(found)}; give a finite number")
     return found
 
 
-def _divisor(what: str, found: Any, *_: Any) -> Any:
+def _divisor(what: str, found: object, *_: object) -> object:
     if _number(what, found) <= 0:
         raise InputError(f"{what} gave {found}; give a number above 0, the loss is divided by it")
     return found
 
 
-def _state(what: str, found: Any, *_: Any) -> Any:
+def _state(what: str, found: object, *_: object) -> object:
     if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
         raise InputError(f"{what} gave {_kind(found)}; give a dict by names, which checkpoints keep")
     try:
@@ -134,27 +135,27 @@ def _state(what: str, found: Any, *_: Any) -> Any:
     return found
 
 
-def _facts(what: str, found: Any, *_: Any) -> Any:
+def _facts(what: str, found: object, *_: object) -> object:
     return _state(what, {} if found is None else found)
 
 
-def _asked(what: str, found: Any, *_: Any) -> Any:
+def _asked(what: str, found: object, *_: object) -> object:
     if not isinstance(found, list) or not found or not all(isinstance(one, Asked) for one in found):
         raise InputError(f"{what} gave {_kind(found)}; give a list of lengthwise.engine.method.Asked, at least one")
     return found
 
 
-def _anything(what: str, found: Any, *_: Any) -> Any:
+def _anything(what: str, found: object, *_: object) -> object:
     return found
 
 
-def _kind(found: Any) -> str:
+def _kind(found: object) -> str:
     if isinstance(found, Tensor):
         return f"{tuple(found.shape)} of {str(found.dtype).removeprefix('torch.')}"
     return type(found).__name__
 
 
-CHECKS: dict[str, Callable[..., Any]] = {
+CHECKS: dict[str, Callable[..., object]] = {
     "prompts": _asked,
     "cap": _number,
     "keep": _rows,

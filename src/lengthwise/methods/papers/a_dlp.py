@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lengthwise.config.definition import setting
 from lengthwise.engine.method import Method, State
 from lengthwise.engine.rollouts import Rollouts
@@ -35,7 +33,7 @@ def a_dlp(options: ADlpOptions) -> Method:
     `reference_accuracy` should be the untouched model's: above it the price rises, below it falls, never under 0.
     """
 
-    def update(state: State, rollouts: Rollouts) -> dict[str, Any]:
+    def update(state: State, rollouts: Rollouts) -> dict[str, object]:
         weight = updated_weight(
             state["weight"], rollouts.correct, rate=options.rate, reference_accuracy=options.reference_accuracy
         )

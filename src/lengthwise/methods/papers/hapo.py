@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ def known(state: State, rollouts: Rollouts) -> Tensor:
     return torch.tensor(found, device=rollouts.num_tokens.device)
 
 
-def remember(state: State, rollouts: Rollouts) -> dict[str, Any]:
+def remember(state: State, rollouts: Rollouts) -> dict[str, object]:
     """The state after a batch."""
     best = updated_history(known(state, rollouts), rollouts.correct, rollouts.num_tokens, rollouts.problem_ids)
     pairs = zip(rollouts.problem_ids.tolist(), best.tolist(), strict=True)

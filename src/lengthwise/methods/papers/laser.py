@@ -6,8 +6,6 @@ pays for long wrong answers that do not repeat themselves (exploration).
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -97,7 +95,7 @@ def _by_tier(options: LaserDOptions, *, explore: bool) -> Method:
         repetitive = _repetitive(r, targets) if explore else None
         return step_bonus(r.correct, r.num_tokens, r.finished, target=targets, bonus=bonus, repetitive=repetitive)
 
-    def look(state: State, r: Rollouts) -> dict[str, Any]:
+    def look(state: State, r: Rollouts) -> dict[str, object]:
         size = int(torch.unique(r.group_ids, return_counts=True)[1].max())  # a group may lack a row that was aborted
         thresholds = sorted({-(-cap * part // 16) for part in range(1, 16)})
         tiers = difficulty_tier(r.correct, r.group_ids)
