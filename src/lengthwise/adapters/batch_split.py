@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -128,6 +129,13 @@ class Mini:
     def pieces(self) -> int:
         """Micro-batches in all, over all processes."""
         return sum(len(micro) for micro in self.parts)
+
+
+class Piece(TypedDict):
+    """What an engine is given for one backward pass: a mini-batch, and which part of it."""
+
+    mini: Mini
+    micro: int
 
 
 def deal(

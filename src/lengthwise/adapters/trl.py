@@ -10,17 +10,16 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypedDict
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
-from torch.nn import Module
+from torch import Tensor, nn
 
 import lengthwise.context  # noqa: F401  (TRL loads the model: its folder may need our position schemes)
-from lengthwise.adapters.batch_split import Batch, Mini, deal, join_batches, part_loss, sees_all, verdicts_of
+from lengthwise.adapters.batch_split import Batch, Mini, Piece, deal, join_batches, part_loss, sees_all, verdicts_of
 from lengthwise.adapters.engine_names import (
     TRL_ATTRIBUTES,
     TRL_METHODS,
@@ -33,7 +32,8 @@ from lengthwise.adapters.engine_names import (
 from lengthwise.adapters.method_support import chosen
 from lengthwise.adapters.trl_aborted import Aborted, Filled
 from lengthwise.adapters.trl_settings import check_settings
-from lengthwise.adapters.verdicts import as_dataset, prompt_rows, stable_id, verdict_function
+from lengthwise.adapters.trl_state import read_state, write_state
+from lengthwise.adapters.verdicts import Rows, as_dataset, prompt_rows, stable_id, verdict_function
 from lengthwise.engine.batches import Collected, nothing_kept, problem_at, step_generator
 from lengthwise.engine.groups import UPDATE_STAGE
 from lengthwise.engine.method import Method, State, finite
@@ -42,8 +42,7 @@ from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.rotary_switch import check_shared
 from lengthwise.engine.step_warnings import Watch
 from lengthwise.engine.trainer import MOST_SKIPPED
-from lengthwise.errors import CheckpointError, ConfigError, LengthwiseWarning, TrainingError
-from lengthwise.files import atomic_write_json, read_json
+from lengthwise.errors import ConfigError, LengthwiseWarning, TrainingError
 from lengthwise.grading.problems import Problems
 from lengthwise.objectives import round_half_up
 from lengthwise.objectives._wide import wide, wide_dtype
@@ -56,17 +55,6 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
     from transformers import PreTrainedModel
     from trl.trainer.grpo_trainer import RewardFunc
-
-STATE = "lengthwise.json"
-Rows: TypeAlias = Sequence[Mapping[str, object]]
-"""Rows of a data set, each as often as it is asked."""
-
-
-class Piece(TypedDict):
-    """What TRL is given for one backward pass: a mini-batch, and which part of it."""
-
-    mini: Mini
-    micro: int
 
 
 class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not read by the checker
@@ -249,10 +237,8 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
             )
         return rows[each * self.accelerator.process_index :][:each]
 
-    def _calculate_rewards(
-        self, inputs: Rows, prompts: object, completions: object, completion_ids_list: object
-    ) -> Tensor:
-        rewards: Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+    def _calculate_rewards(self, *given: object, **named: object) -> Tensor:
+        rewards: Tensor = super()._calculate_rewards(*given, **named)
         self._verdicts = verdicts_of(rewards)
         return rewards
 
@@ -315,7 +301,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
             generator=step_generator(self.args.seed, self.batches_done, UPDATE_STAGE, torch.device("cpu")),
         )  # fmt: skip
 
-    def _compute_loss(self, model: Module, inputs: Piece) -> Tensor:
+    def _compute_loss(self, model: nn.Module, inputs: Piece) -> Tensor:
         mini, micro = inputs["mini"], inputs["micro"]
         rows = mini.parts[micro][self.accelerator.process_index]
         if sees_all(self.method) and mini.pieces > 1 and micro == 0:
@@ -336,7 +322,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
         return loss
 
     def _score(
-        self, model: Module, rollouts: Rollouts, *, entropy: bool
+        self, model: nn.Module, rollouts: Rollouts, *, entropy: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         logp, entropies, aux = self._get_per_token_logps_and_entropies(
             model,
@@ -349,7 +335,7 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
         return logp.float(), entropies, aux
 
     @torch.no_grad()
-    def _score_all(self, model: Module, mini: Mini) -> Tensor:
+    def _score_all(self, model: nn.Module, mini: Mini) -> Tensor:
         """Log-probabilities [B, T] of a whole mini-batch under the present weights, each process scoring its rows."""
         whole = torch.zeros(mini.batch.rollouts.mask.shape, device=self.accelerator.device)
         for parts in mini.parts:
@@ -394,21 +380,13 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
         before, self._weights_before = self._weights_before, now
         return 1.0 if before is None else abs(now - before)
 
-    def _save_checkpoint(self, model: Module, trial: object) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            kept = {"method": self.method.name, "state": dict(self.method_state), "watch": self.watch.state}
-            atomic_write_json(folder / STATE, kept)
+            write_state(folder, self.method.name, self.method_state, self.watch)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
-            return
-        path = Path(checkpoint) / STATE
-        if not path.is_file():
-            raise CheckpointError(f"{checkpoint} has no {STATE}; it is no checkpoint of a LengthwiseGRPOTrainer")
-        kept = read_json(path)
-        if kept["method"] != self.method.name:
-            raise CheckpointError(f"{checkpoint} is of method {kept['method']!r}, not {self.method.name!r}")
-        self.method_state, self.watch = kept["state"], Watch(kept["watch"])
+        if checkpoint is not None:
+            self.method_state, self.watch = read_state(Path(checkpoint), self.method.name)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lengthwise.context_length import reach
 from lengthwise.errors import ConfigError
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
+Rows: TypeAlias = Sequence[Mapping[str, object]]
+"""Rows of a data set."""
+
 
 def problems_for(
     model: str | Path,
-    rows: Sequence[Mapping[str, object]],
+    rows: Rows,
     contract: PromptContract,
     *,
     cap: int,
@@ -89,7 +92,7 @@ def stable_id(row: Mapping[str, object]) -> int:
     return int.from_bytes(digest[:8], "big") >> 2
 
 
-def as_dataset(rows: Sequence[Mapping[str, object]]) -> Dataset:
+def as_dataset(rows: Rows) -> Dataset:
     """Rows as a `datasets.Dataset`.
 
     Raises:
