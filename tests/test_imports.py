@@ -14,9 +14,8 @@ import lengthwise
 
 ROOT = Path(lengthwise.__file__).parent
 BASE = {
-    "errors", "files", "data", "config", "context_length", "folder_lock", "installation_check", "json_types",
-    "optional_imports",
-    "output_paths", "pretrained", "threads", "user_code",
+    "errors", "files", "data", "config", "context_length", "folder_lock", "hub_models", "installation_check",
+    "json_types", "optional_imports", "output_paths", "pretrained", "threads", "user_code",
 }  # fmt: skip
 ROOMS = (
     ("objectives", "safetensors_io"),
@@ -44,6 +43,7 @@ BELOW: dict[str, set[str]] = {
     "data": {"errors", "files", "json_types", "optional_imports"},
     "context_length": {"errors"},
     "folder_lock": {"errors"},
+    "hub_models": {"errors"},
     "output_paths": {"errors", "files", "folder_lock"},
     "pretrained": {"errors", "files", "json_types"},
     "threads": {"errors"},

@@ -74,7 +74,9 @@ def test_the_same_command_draws_nothing_and_says_the_same(
     base: tuple[dict[str, Any], Path], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     summary, folder = base
-    monkeypatch.setattr("lengthwise.runs.evaluate.load_policy", lambda *a, **k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(
+        "lengthwise.runs.evaluation_plan.load_policy", lambda *a, **k: pytest.fail("a model was loaded")
+    )
     assert evaluated("lab:chains", "--data", data, "--out", folder, "--samples", 2, *LAB) == summary
 
 
@@ -167,7 +169,7 @@ def test_problems_whose_reference_cannot_be_read_are_left_out_and_counted(tmp_pa
 def test_the_labs_own_problems_are_those_of_the_demo() -> None:
     from lengthwise.config.commands import EvaluateSettings
     from lengthwise.runs.chains_demo import held_out
-    from lengthwise.runs.evaluate import _rows
+    from lengthwise.runs.evaluation_plan import _rows
 
     problems, _ = held_out(500, shipped_reasoner())
     settings = EvaluateSettings.from_dict({"model": "m", "data": "lab:chains"})
@@ -244,7 +246,13 @@ URL = ["m", "--endpoint", "http://127.0.0.1:9", "--retries", "0"]
         ([], "model is not given; name MODEL"),
         (["--model", "m"], "--model is now the argument MODEL"),
         (["lab:chains", "--rule", "streaming"], "--rule is now --lambda-rule"),
-        (["lab:chains", "--no-think"], "--no-think is now --think no"),
+        (["lab:chains", "--no-think"], "through a chat template, and there is none"),
+        (["lab:chains", "--think", "no", "--no-think"], "no_think beside --think no"),
+        (["lab:chains", "--native-budget", "9"], "--native-budget has no effect without --endpoint"),
+        (["lab:chains", "--extra-body", "{}"], "--extra-body has no effect without --endpoint"),
+        ([*URL, "--cap", "90", "--server-kind", "vllm"], "--server-kind has no effect without --native-budget"),
+        ([*URL, "--cap", "90", "--early-stop", "eat"], "looks into the model while it writes"),
+        (["lab:chains", "--lambda", "--early-stop", "deer"], "this model is under Lambda attention"),
         (["--endpoint", "http://127.0.0.1:9", "--cap", "9"], "model is not given; name MODEL"),
         ([*URL, "--cap", "9", "--stop-repeats"], "not behind a server"),
         (URL, "--cap N"),
@@ -254,7 +262,7 @@ URL = ["m", "--endpoint", "http://127.0.0.1:9", "--retries", "0"]
         (["nowhere"], "no such folder"),
         (["lab:chains", "--budget", "8", "--early-stop", "agree"], "exclude each other"),
         (["lab:chains", "--concise"], "vocabulary has none"),
-        (["lab:chains", "--early-stop", "never"], "give agree, the only rule"),
+        (["lab:chains", "--early-stop", "never"], "choose one of agree, eat, deer"),
         (["lab:chains", "--budget", "600", "--cap", "100"], "lower the budget or raise the cap"),
         (["lab:chains", "--cap", "600"], "allows 512 positions"),
         (["lab:chains", "--samples", "0"], "samples is 0"),

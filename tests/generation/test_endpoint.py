@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from serving import Serving, serving, worked
 
+from lengthwise.config.groups.model import EndpointOptions
 from lengthwise.config.groups.sampling import Intervention, Sampling
 from lengthwise.errors import ConfigError, EndpointError
 from lengthwise.generation import endpoint as endpoints
-from lengthwise.generation.endpoint import Endpoint, Reply, ask_all, parse_reply, retry_after
+from lengthwise.generation.endpoint import Endpoint, Reply, parse_reply, retry_after
+from lengthwise.generation.endpoint_sampling import ask_all
 from lengthwise.generation.free_baselines import BREVITY, asking
 from lengthwise.generation.response_log import ResponseLog
 from lengthwise.grading.problems import Questions, prepare, read_questions
@@ -37,6 +39,10 @@ def lab_problems(rows: Any = ROWS, **changes: Any) -> Questions:
     return prepare(rows, contract, tokenizer, cap=100, positions=None, source="here")
 
 
+def endpoint(url: str, model: str = "m", **options: Any) -> Endpoint:
+    return Endpoint(EndpointOptions(endpoint=url, **options), model)
+
+
 def ask(
     folder: Path,
     server: Serving | str,
@@ -48,7 +54,7 @@ def ask(
 ) -> list[dict[str, Any]]:
     """The rows of the log after asking, in order of problem and sample."""
     url = server if isinstance(server, str) else server.url
-    asked = Endpoint(url, "some-model", **{"concurrency": 1, "retries": 4, **options})
+    asked = endpoint(url, "some-model", **{"concurrency": 1, "retries": 4, **options})
     waits: list[tuple[str, float]] = []
     with ResponseLog(folder / "responses.jsonl") as log:
         ask_all(
@@ -123,7 +129,7 @@ def test_stop_strings_are_sent(tmp_path: Path) -> None:
     ],
 )
 def test_the_path_is_v1_unless_the_url_has_one(url: str, base: str) -> None:
-    assert Endpoint(url, "m").base == base
+    assert endpoint(url).base == base
 
 
 @pytest.mark.parametrize(
@@ -133,7 +139,7 @@ def test_the_path_is_v1_unless_the_url_has_one(url: str, base: str) -> None:
         ({"url": "http://me:secret@host"}, "environment variable"),
         ({"url": "http://host/v1?key=secret"}, "environment variable"),
         ({"url": "ftp://host"}, "write for example http"),
-        ({"model": ""}, "--model"),
+        ({"model": ""}, "name it as the server knows it"),
         ({"api_key_env": "NO_SUCH_KEY"}, "not set"),
         ({"concurrency": 0}, "concurrency is 0"),
         ({"retries": -1}, "retries is -1"),
@@ -143,7 +149,7 @@ def test_the_path_is_v1_unless_the_url_has_one(url: str, base: str) -> None:
 )
 def test_a_bad_endpoint_is_refused_without_repeating_a_secret(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says) as refused:
-        Endpoint(**{"url": "http://host", "model": "m", **options})
+        endpoint(**{"url": "http://host", **options})
     assert "secret" not in str(refused.value)
 
 
@@ -155,7 +161,7 @@ def test_the_key_comes_from_the_environment_and_is_written_nowhere(
         ask(tmp_path, server, api_key_env="MY_KEY")
     assert server.requests[0]["headers"]["Authorization"] == "Bearer sk-very-secret"
     assert "very-secret" not in (tmp_path / "responses.jsonl").read_text()
-    assert "very-secret" not in repr(Endpoint(server.url, "m", api_key_env="MY_KEY"))
+    assert "very-secret" not in repr(endpoint(server.url, api_key_env="MY_KEY"))
 
 
 def test_without_a_key_no_authorization_is_sent(tmp_path: Path) -> None:
@@ -279,7 +285,7 @@ def test_waits_grow_and_heed_retry_after(tmp_path: Path, monkeypatch: pytest.Mon
     waits: list[float] = []
     with serving(faults=["500", "500", "500", "429 0.3"]) as server, ResponseLog(tmp_path / "r.jsonl") as log:
         ask_all(
-            Endpoint(server.url, "m", concurrency=1), lab_questions(), Sampling(cap=100), log,
+            endpoint(server.url, concurrency=1), lab_questions(), Sampling(cap=100), log,
             intervention=Intervention(), tell=lambda found: None, waiting=lambda reason, seconds: waits.append(seconds),
         )  # fmt: skip
     # Half to all of 0.01, 0.02, 0.04; then as long as it was asked to.

@@ -38,6 +38,13 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Serving
 
+    def do_GET(self) -> None:
+        """The list of models, by which servers tell what they are."""
+        if self.server.owner is None or not self.path.endswith("/models"):
+            self._send(404, b'{"error": {"message": "no such page"}}')
+            return
+        self._send(200, json.dumps({"data": [{"id": "m", "owned_by": self.server.owner}]}).encode())
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
@@ -106,6 +113,7 @@ class Serving(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.answer, self.faults, self.seconds = answer, list(faults), seconds
         self.requests: list[dict[str, Any]] = []
+        self.owner: str | None = None
         self.lock = threading.Lock()
         self.now = self.most = 0
 

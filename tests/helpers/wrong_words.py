@@ -40,13 +40,17 @@ SERVED = {
         *ENDPOINT, "--tokenizer", "lab:chains", "--lengths", "48", "--tasks", "lines", "--out", "new",
     ],
 }  # fmt: skip
-SERVER = ("--model", "--endpoint", "--tokenizer", "--concurrency", "--retries", "--timeout", "--api-key-env")
+SERVER = ("--model", "--endpoint", "--tokenizer", "--concurrency", "--retries", "--timeout", "--api-key-env",
+          "--extra-body", "--native-budget", "--server-kind")  # fmt: skip
 SWEEP = ["--judge", "flag:x", "--data", "rows.jsonl", "--preset", "lab", "--cap", "40"]
 MODES = ["--method", "ada-r1", "--short-model", "lab:terse"]
 BESIDE: dict[str, list[str]] = {
     **_each(("evaluate --n-global", "evaluate --window", "evaluate --lambda-rule"), ["--lambda"]),
     **_each(("generate --n-global", "generate --window", "generate --lambda-rule"), ["--lambda"]),
     **_each(("evaluate --answer-tokens", "evaluate --answer-prompt"), ["--budget", "9"]),
+    "evaluate --server-kind": ["--native-budget", "9"],
+    "evaluate --exit-threshold": ["--early-stop", "deer"],
+    "evaluate --exit-warm-up": ["--early-stop", "eat"],
     **_each(("generate --top-p", "generate --seed"), ["--temperature", "1"]),
     **_each(("shorten --longest", "shorten --shortest", "shorten --cycle"),
                     ["--cap", "cosine", "--longest", "40"]),
@@ -101,14 +105,15 @@ WRONG: dict[type | str, list[str]] = {
     **_each((
         "--preset", "--method", "--methods", "--device", "--dtype", "--scheme", "--lambda-rule", "--rounding",
         "--scope", "--score", "--control", "--controls", "--mode", "--choose", "--cap", "--stage", "--early-stop",
-        "--head", "--out-dtype", "--rescale", "--sharding", "--tasks", "--tokens", "--answers", "--allow", "--metrics",
-        "ENGINE"),
+        "--server-kind", "--head", "--out-dtype", "--rescale", "--sharding", "--tasks", "--tokens", "--answers",
+        "--allow", "--metrics", "ENGINE"),
         WORDS),
     **_each(("--lengths", "--weights", "--score-weights", "--fractions", "--rows", "--merge-back"), NUMBERS),
     "--answer-pattern": ["(", "x", "(a)(b)"],
     **_each(("--grader", "--judge"), ["nope", "no_such:thing", "os:nope", "os:sep", "./missing.py", ""]),
     **_each(("--option", "--sweep"), ["x", "=", "x=", "=1", "nope=1", "grpo:x", "grpo:=1", ""]),
     "--think": ["no-such-word"],
+    "--extra-body": ["{", "[1]", '{"n": 2}', ""],
     "--config": [*FILES, "taken"],
     "--endpoint": ["nope", "ftp://x", ""],
     **_each(("--prompt-template", "--harmful-template", "--response-column", "--text-column"), TEXT),
@@ -123,6 +128,7 @@ WRONG: dict[type | str, list[str]] = {
 RIGHT: dict[str, list[str]] = {
     **_each(("--seed", "--warmup-steps", "--lora", "--sample-rows", "--margin", "--steps", "--weight-decay"), ["0"]),
     **_each(("evaluate --sample-rows", "demo --steps", "shorten --steps", "compare --steps", "export --steps"), []),
+    "--native-budget": ["0"],
     **_each(("--temperature", "--retries", "--price", "generate --cap", "--t", "--judge-threshold"), ["0"]),
     **_each(("shorten --temperature", "compare --temperature", "export --temperature"), []),
     "merge --scale": ["0", "-1"],  # a step of no length, or backwards

@@ -75,7 +75,7 @@ def test_evaluate_says_its_cap_first(tmp_path, model, data):
 
 def test_evaluate_takes_the_usual_cap(tmp_path, model, data, monkeypatch):
     seen: list[Any] = []
-    monkeypatch.setattr("lengthwise.runs.evaluate.complete_all", lambda *a, **o: seen.append(a[2]) or 1 / 0)
+    monkeypatch.setattr("lengthwise.runs.evaluation_plan.complete_all", lambda *a, **o: seen.append(a[2]) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run("evaluate", *words(model, data, tmp_path / "a"))
     assert seen[0].cap == 2048 and not seen[0].stop_repeats

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lengthwise.cli._console import complain, out, print_json
 from lengthwise.cli._progress import working
 from lengthwise.config.commands.evaluation import EvaluateSettings
+
+if TYPE_CHECKING:
+    from lengthwise.runs.evaluation_plan import Listener
+    from lengthwise.runs.evaluation_result import Evaluation
 
 COMPLAIN_EVERY = 10.0
 """Seconds between two complaints about a server."""
@@ -20,13 +24,14 @@ def evaluate(settings: EvaluateSettings) -> None:
     from lengthwise.runs.evaluate import evaluate_model
 
     with _progress(alone=settings.intervention.short_of is None) as listener:
-        summary = evaluate_model(settings, listener=listener)
-    _show(summary, settings.json_)
+        found = evaluate_model(settings, listener=listener)
+    _show(found, settings.json_)
 
 
-def _show(summary: Mapping[str, Any], as_json: bool) -> None:
+def _show(found: Evaluation, as_json: bool) -> None:
     from lengthwise.reporting.grade_report import left_out_lines, text_page
 
+    summary = found.to_dict()
     for line in left_out_lines(summary):
         complain(line, style="yellow")
     if as_json:
@@ -35,12 +40,12 @@ def _show(summary: Mapping[str, Any], as_json: bool) -> None:
     for line in text_page(summary):
         out.print(line, markup=False, soft_wrap=True)
     for name in ("record", "report", "comparison"):
-        if name in summary["files"]:
-            out.print(f"{name}: {summary['files'][name]}", markup=False, soft_wrap=True)
+        if name in found.files:
+            out.print(f"{name}: {found.files[name]}", markup=False, soft_wrap=True)
 
 
 @contextmanager
-def _progress(*, alone: bool) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+def _progress(*, alone: bool) -> Iterator[Listener]:
     """A listener for `evaluate_model`; `alone`: every response that ends is one of those that are counted."""
     with working() as work:
         waited = -COMPLAIN_EVERY

@@ -9,12 +9,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self, TypedDict
 
 from lengthwise.errors import CheckpointError, ConfigError
 from lengthwise.grading.problems import Questions
 
-OWN_COLUMNS: dict[str, Any] = {
+
+class OwnColumns(TypedDict):
+    """Settings of `LogAnswers` that name columns."""
+
+    response_column: str
+    answer_column: str
+    reasoning_column: str
+    tokens_column: str
+    finished_column: str
+
+
+OWN_COLUMNS: OwnColumns = {
     "response_column": "response", "answer_column": "answer", "reasoning_column": "reasoning",
     "tokens_column": "num_tokens", "finished_column": "finished",
 }  # fmt: skip
@@ -123,9 +134,26 @@ class ResponseLog:
         return len(lines)
 
 
-def row_of(questions: Questions, problem: int, sample: int, completion: Completion) -> dict[str, Any]:
+class Row(TypedDict, total=False):
+    """A line of the log."""
+
+    problem_id: str
+    sample: int
+    problem: str
+    answer: str
+    response: str
+    num_tokens: int
+    finished: bool
+    category: str
+    reasoning: str
+    forced: bool
+    repeats: bool
+    spent_tokens: int
+
+
+def row_of(questions: Questions, problem: int, sample: int, completion: Completion) -> Row:
     """A response as a row of a log, the columns that every command reads; see `log_grading.grade_log`."""
-    row: dict[str, Any] = {
+    row: Row = {
         "problem_id": questions.ids[problem],
         "sample": sample,
         "problem": questions.questions[problem],
@@ -162,7 +190,7 @@ def read_log(path: Path, questions: Questions, samples: int) -> list[Completion]
     return [found[key] for key in wanted]
 
 
-def _completion(row: dict[str, Any]) -> Completion:
+def _completion(row: Row) -> Completion:
     """What `row_of` wrote."""
     return Completion(
         row["response"], row["num_tokens"], row["finished"], row.get("reasoning"), row.get("forced", False),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from lengthwise.config.groups.sampling import Intervention, Sampling
+from lengthwise.config.groups.sampling import EXITS, Intervention, Sampling
 from lengthwise.engine import listening
 from lengthwise.engine.backends.protocol import World
 from lengthwise.engine.backends.transformers_sampler import Sampler
@@ -17,6 +17,7 @@ from lengthwise.engine.batches import TaskWorld, step_generator, world_generator
 from lengthwise.engine.model_folders import Policy
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError
+from lengthwise.generation.early_exits import Exit, check_exit
 from lengthwise.generation.free_baselines import (
     Agreed,
     Due,
@@ -28,8 +29,12 @@ from lengthwise.generation.free_baselines import (
 )
 from lengthwise.generation.response_log import Completion, ResponseLog
 from lengthwise.grading.problems import Problems, Questions
+from lengthwise.json_types import JsonObject
 from lengthwise.statistics.graded_problems import Graded, GradedProblem, record_of
 from lengthwise.statistics.records import Record
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 EVALUATION_STAGE = 4_002
 ROWS_AT_ONCE = 1024
@@ -91,7 +96,8 @@ def complete(
     """Draw `samples` responses per problem under an intervention (see `check_forcing`), problem by problem."""
     asked = intervention or Intervention()
     copies, stops = asked.short_of or 1, problems.stop_world()
-    forcing = _forced_ending(problems, asked, stops) if asked.forces else None
+    leave = _exit(policy, problems, asked, sampling)
+    forcing = _forced_ending(problems, asked, stops, leave) if asked.forces else None
     siblings = FirstOfGroup(copies, eos_id=problems.contract.eos_ids[0], otherwise=stops) if copies > 1 else None
     world = forcing or siblings  # without either, the problems' own
     rollouts = draw(
@@ -103,6 +109,8 @@ def complete(
         _completion(problems, rollouts, row, sampling.most_tokens, ended=row in ended_for_it, forced=row in forced)
         for row in range(len(rollouts))
     ]
+    if leave is not None:
+        return [replace(one, spent_tokens=one.num_tokens + leave.trial_tokens[row]) for row, one in enumerate(found)]
     return found if copies == 1 else [chosen(found[i : i + copies]) for i in range(0, len(found), copies)]
 
 
@@ -131,9 +139,19 @@ def _ending_ids(problems: Problems, asked: Intervention) -> list[int]:
     return list(problems.tokenizer(ending(asked, problems.contract), add_special_tokens=False)["input_ids"])
 
 
-def _forced_ending(problems: Problems, asked: Intervention, otherwise: World | None) -> ForcedEnding:
+def _exit(policy: Policy, problems: Problems, asked: Intervention, sampling: Sampling) -> Exit | None:
+    """What asks the model whether its thinking has settled, where that is wanted."""
+    if asked.early_stop not in EXITS:
+        return None
+    check_exit(policy, asked)
+    return Exit(policy, problems, asked, _ending_ids(problems, asked), sampling.samples, sampling.most_tokens)
+
+
+def _forced_ending(
+    problems: Problems, asked: Intervention, otherwise: World | None, leave: Exit | None
+) -> ForcedEnding:
     asks = _ending_ids(problems, asked)
-    due: Due = Agreed(problems.response_text, problems.contract)
+    due: Due = leave or Agreed(problems.response_text, problems.contract)
     if asked.budget is not None:
         due = budget_spent(asked.budget, problems.response_text, problems.contract)
     eos_id = problems.contract.eos_ids[0]
@@ -152,7 +170,7 @@ def _completion(problems: Problems, rollouts: Rollouts, row: int, cap: int, *, e
 def chosen(drafts: Sequence[Completion]) -> Completion:
     """The first of some drafts to finish, with what all of them spent; see `free_baselines.first_to_finish`."""
     first, spent = first_to_finish([d.num_tokens for d in drafts], [d.finished for d in drafts])
-    return Completion(**{**asdict(drafts[first]), "spent_tokens": spent})
+    return replace(drafts[first], spent_tokens=spent)
 
 
 def complete_all(
@@ -190,8 +208,8 @@ def context_of(
     data: str,
     grader: str,
     tokenizer: str,
-    intervention: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    intervention: JsonObject | None = None,
+) -> JsonObject:
     """What a record must carry to be compared: everything that its numbers depend on."""
     return {
         "model": model,
@@ -201,8 +219,19 @@ def context_of(
         **sampling.context(),
         "grader": grader,
         "tokenizer": tokenizer,
-        "intervention": None if intervention is None else dict(intervention),
+        "intervention": intervention,
     }
+
+
+def context_of_drawn(
+    problems: Problems, sampling: Sampling, *, model: str, data: str, intervention: Intervention | None = None
+) -> JsonObject:
+    """`context_of` for what our own sampler draws."""
+    return context_of(
+        problems, sampling, model=model, data=data, grader=problems.grader_name,
+        tokenizer=tokenizer_name(problems.tokenizer),
+        intervention=None if intervention is None else intervention.context(),
+    )  # fmt: skip
 
 
 def source_name(source: str) -> str:
@@ -210,7 +239,7 @@ def source_name(source: str) -> str:
     return Path(source).name if Path(source).is_file() else source
 
 
-def tokenizer_name(tokenizer: Any) -> str:
+def tokenizer_name(tokenizer: PreTrainedTokenizerBase) -> str:
     """What records call a tokenizer: its class and the size of its vocabulary."""
     return f"{type(tokenizer).__name__}/{len(tokenizer)}"
 
@@ -229,15 +258,23 @@ def record_of_drawn(
 
     Each problem has `sampling.samples` of them.
     """
-    done = None if intervention is None else intervention.context()
-    context = context_of(
-        problems, sampling, model=model, data=data, grader=problems.grader_name,
-        tokenizer=tokenizer_name(problems.tokenizer), intervention=done,
-    )  # fmt: skip
-    categories: Sequence[str | None] = problems.categories or [None] * len(problems)
-    firsts = range(0, len(graded), sampling.samples)
-    groups = [graded[first : first + sampling.samples] for first in firsts]
-    return record_of(name, context, map(GradedProblem, problems.ids, categories, groups))
+    context = context_of_drawn(problems, sampling, model=model, data=data, intervention=intervention)
+    return record_of_samples(name, context, problems, sampling.samples, graded)
+
+
+def record_of_samples(
+    name: str, context: JsonObject, questions: Questions, samples: int, graded: Sequence[Graded | None]
+) -> Record:
+    """The record of graded responses, ``samples`` to each problem in turn.
+
+    None is a response that could not be graded; a problem that has no other is left out.
+    """
+    categories: Sequence[str | None] = questions.categories or [None] * len(questions)
+    groups = [
+        [one for one in graded[first : first + samples] if one is not None] for first in range(0, len(graded), samples)
+    ]
+    found = map(GradedProblem, questions.ids, categories, groups)
+    return record_of(name, context, (problem for problem in found if problem.responses))
 
 
 def graded_rollouts(rollouts: Rollouts) -> list[Graded]:

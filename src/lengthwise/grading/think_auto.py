@@ -75,6 +75,22 @@ def undecided(contract: PromptContract) -> PromptContract:
     return _undecided(contract, "without --tokenizer nothing tells whether the model thinks")
 
 
+def switched_off(contract: PromptContract, tokenizer: PreTrainedTokenizerBase | None) -> PromptContract:
+    """The contract of a model that is told not to think, by its chat template's own switch; its marks tell if it does.
+
+    Raises:
+        ConfigError: there is no chat template, or none with such a switch; without a tokenizer that is not known.
+    """
+    if not contract.chat_template or (tokenizer is not None and not tokenizer.chat_template):
+        raise ConfigError("no_think switches the thinking off through a chat template, and there is none; leave it out")
+    if tokenizer is not None and len({_ending(contract, tokenizer, told) for told in (True, False)}) == 1:
+        raise ConfigError(
+            "no_think needs a chat template that heeds enable_thinking, and this model's does not; --think no takes "
+            "all of a response for its answer, --concise asks for brevity"
+        )
+    return replace(_without(contract), enable_thinking=False, think_marks=True, think_reason=None)
+
+
 def as_rendered(contract: PromptContract, tokenizer: PreTrainedTokenizerBase) -> PromptContract:
     """The contract with the thinking that the chat template opens by itself, if it does; nothing is added to it."""
     if not (contract.chat_template and tokenizer.chat_template):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lengthwise.errors import ConfigError
+from lengthwise.hub_models import hub_folder
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.output_paths import real
 from lengthwise.pretrained import check_folder
@@ -25,7 +26,7 @@ def is_shipped(folder: Path) -> bool:
 
 
 def model_folder(model: str, *, in_its_world: bool = False) -> Path:
-    """The folder of a model in Hugging Face format, a shipped one under its name.
+    """The folder of a model in Hugging Face format, a shipped one under its name, one of a hub under its name there.
 
     `in_its_world`: the caller lets the world write the readings that an asker waits for.
 
@@ -34,7 +35,7 @@ def model_folder(model: str, *, in_its_world: bool = False) -> Path:
         ConfigError: no such model in the lab, or one that answers nothing here.
     """
     if not model.startswith(LAB):
-        return check_folder(model)
+        return check_folder(hub_folder(model))
     name, known = model.removeprefix(LAB), shipped_models()
     if model not in known:
         raise ConfigError(f"model is {model!r}; the lab ships {', '.join(known)}")

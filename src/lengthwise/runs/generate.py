@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -27,9 +27,9 @@ from lengthwise.lab.shipped_models import model_folder
 from lengthwise.threads import threads_for
 
 if TYPE_CHECKING:
-    from transformers import Cache, PretrainedConfig
+    from transformers import Cache, PretrainedConfig, PreTrainedModel
 
-Listener = Callable[[str, Mapping[str, Any]], None]
+Listener = Callable[[str, Mapping[str, object]], None]
 """Told of progress: (event, facts). Events: reading and writing (of), read (tokens), text (text, tokens)."""
 
 
@@ -52,7 +52,7 @@ class Generated:
     dtype: str
     computed_in: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """JSON-ready."""
         fields = dataclasses.asdict(self)
         del fields["computed_in"]
@@ -103,7 +103,7 @@ def _check_room(config: PretrainedConfig, tokens: int, cap: int) -> None:
         )
 
 
-def _cache(stack: ExitStack, model: Any, window: LambdaWindow) -> Cache:
+def _cache(stack: ExitStack, model: PreTrainedModel, window: LambdaWindow) -> Cache:
     """The cache to write with; under Lambda attention the model is under its rule until the stack closes."""
     if window.lambda_:
         return stack.enter_context(lambda_attention(model, **window.options)).new_cache()
@@ -156,15 +156,14 @@ class _Writer:
         return logits
 
     def _write(self, logits: torch.Tensor, text: TextStream) -> None:
-        settings, begun, more = self._settings, time.perf_counter(), dict[str, Any]()
+        settings, begun = self._settings, time.perf_counter()
         switch = None if settings.endless.lambda_ else switch_of(self._policy.model.config)
-        if switch is not None:
-            more = {"prompt": self._ids, "anew": switch.length if switch.steady else None}
         self._tell("writing", {"of": settings.cap or None})
         tokens = write(
             self._policy.model, logits, cache=self._cache, eos_ids=self._eos_ids, max_tokens=settings.cap,
             generator=torch.Generator(self._policy.device).manual_seed(settings.seed),
-            temperature=settings.temperature, top_p=settings.top_p, **more,
+            temperature=settings.temperature, top_p=settings.top_p, prompt=() if switch is None else self._ids,
+            anew=switch.length if switch is not None and switch.steady else None,
         )  # fmt: skip
         try:
             for token in tokens:

@@ -11,13 +11,13 @@ from lengthwise.config.definition import again, group, setting
 from lengthwise.config.groups.common import Common
 from lengthwise.config.groups.model import EndpointOptions, LambdaWindow, Runtime
 from lengthwise.config.groups.prompts import LogAnswers, PromptOptions
-from lengthwise.config.groups.sampling import Intervention, Sampling
+from lengthwise.config.groups.sampling import EXITS, Intervention, Sampling
 from lengthwise.errors import ConfigError
 
 PAGE = ".html"
 SERVER_NEEDS = (
     Need(
-        ("tokenizer", "concurrency", "retries", "timeout", "api_key_env"),
+        ("tokenizer", "concurrency", "retries", "timeout", "api_key_env", "extra_body"),
         lambda given: given["endpoint"] is not None,
         "without --endpoint",
     ),
@@ -57,6 +57,8 @@ class EvaluateSettings(Command):
 
     needs = (
         *SERVER_NEEDS,
+        Need(("native_budget",), lambda given: given["endpoint"] is not None, "without --endpoint"),
+        Need(("server_kind",), lambda given: given["native_budget"] is not None, "without --native-budget"),
         Need(("sample_rows",), lambda given: given["endpoint"] is None, "on a server, with --endpoint"),
         Need(("overwrite",), lambda given: given["out"] is not None, "without --out: the folder is a new one"),
         Need(("top_p",), draws, "at --temperature 0, which takes the likeliest token"),
@@ -65,7 +67,9 @@ class EvaluateSettings(Command):
         ),
     )
 
-    model: str = again(Common, "model", help="Folder of a model, lab:chains, or a model's name behind --endpoint.")
+    model: str = again(
+        Common, "model", help="Folder of a model, its name on a hub, lab:chains, or a model's name behind --endpoint."
+    )
     data: str = again(Common, "data", help="Problems: .jsonl, .json, .parquet, a datasets name, or lab:chains.")
     runtime: Runtime = group(Runtime)
     server: EndpointOptions = group(EndpointOptions)
@@ -91,6 +95,14 @@ class EvaluateSettings(Command):
     def check(self) -> None:
         """What only a server has, and what only a model that is loaded here."""
         super().check()
+        early_stop = self.intervention.early_stop
+        if self.intervention.no_think and self.contract.think == "no":
+            raise ConfigError("no_think beside --think no changes nothing: the thinking is off; leave one of them out")
+        if early_stop in EXITS and self.endless.lambda_:
+            raise ConfigError(
+                f"early_stop {early_stop} reads a response anew while it is written, and this model is under Lambda "
+                "attention; give --early-stop agree"
+            )
         if self.server.endpoint is None:
             return
         if self.sampling.cap is None:
@@ -99,6 +111,11 @@ class EvaluateSettings(Command):
             raise ConfigError("--lambda changes a model that is loaded here, not one behind a server; give MODEL")
         if self.sampling.stop_repeats:
             raise ConfigError("stop_repeats looks at tokens as they are drawn here, not behind a server; leave it out")
+        if early_stop in EXITS:
+            raise ConfigError(
+                f"early_stop {early_stop} looks into the model while it writes, not behind a server; "
+                "give MODEL, or --early-stop agree"
+            )
 
 
 class GradeSettings(Command):

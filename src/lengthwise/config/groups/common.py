@@ -12,7 +12,7 @@ class Common(Settings):
     """Settings of many commands, each defined here once and taken by `again`; no command takes the group whole."""
 
     model: str = setting(
-        help="Folder of a causal language model, or a shipped one such as lab:chains.",
+        help="Folder of a causal language model, its name on a hub, or a shipped one such as lab:chains.",
         panel="Model", positional=True, metavar="MODEL",
     )  # fmt: skip
     models: tuple[str, ...] = setting(

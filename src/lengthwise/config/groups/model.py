@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Literal, TypedDict
 from urllib.parse import urlsplit
 
 from lengthwise.config.definition import again, setting
 from lengthwise.config.settings import Settings
 from lengthwise.errors import ConfigError
+from lengthwise.json_types import JsonObject
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 ComputeDtype = Literal["float32", "bfloat16", "float16"]
+OWN_FIELDS = {
+    "model": "MODEL", "messages": "--data", "prompt": "--data", "max_tokens": "--cap", "max_completion_tokens": "--cap",
+    "temperature": "--temperature", "top_p": "--top-p", "seed": "--seed", "n": "--samples",
+}  # fmt: skip
+"""Fields of a request that settings of ours decide, by their flag."""
+UNREADABLE_FIELDS = ("stream", "stop", "echo", "best_of")
+"""Fields of a request under which its reply could not be read, or would be another than records say."""
+
+
+def read_body(given: object) -> object:
+    """A JSON object as its text, in one way of writing it; what is none is left to be refused."""
+    try:
+        found = dict(given) if isinstance(given, Mapping) else json.loads(str(given))
+        return json.dumps(found, sort_keys=True)
+    except (ValueError, TypeError):
+        return given
 
 
 class Device(Settings):
@@ -103,10 +122,22 @@ class EndpointOptions(Settings):
         None, help="Environment variable with the API key.", default_text="OPENAI_API_KEY where it is set",
         metavar="name", transient=True,
     )  # fmt: skip
+    extra_body: str | None = setting(
+        None, help="JSON object whose fields every request gets.", metavar="json", read=read_body,
+        wanted='a JSON object, as {"min_p": 0.05}',
+    )  # fmt: skip
+
+    @property
+    def extra(self) -> JsonObject:
+        """The fields that every request gets."""
+        found: JsonObject = {} if self.extra_body is None else json.loads(self.extra_body)
+        return found
 
     def check(self) -> None:
-        """A URL that is one, without a secret in it."""
+        """A URL that is one, without a secret in it; fields of requests that are not decided elsewhere."""
         super().check()
+        if self.extra_body is not None:
+            _check_body(self.extra_body)
         if self.endpoint is None:
             return
         try:
@@ -123,3 +154,22 @@ class EndpointOptions(Settings):
             )
         if found.scheme not in ("http", "https") or not host:
             raise ConfigError(f"endpoint is {self.endpoint!r}; write for example http://localhost:8000")
+
+
+def _check_body(text: str) -> None:
+    example = 'give a JSON object, as {"min_p": 0.05}'
+    try:
+        found = json.loads(text, parse_constant=_no_constant)
+    except ValueError as error:
+        raise ConfigError(f"extra_body is {text[:80]!r}, which is no JSON ({error}); {example}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"extra_body is {text[:80]!r}; {example}")
+    for name in found:
+        if name in OWN_FIELDS:
+            raise ConfigError(f"extra_body has {name}, which {OWN_FIELDS[name]} decides; give that, or leave it out")
+        if name in UNREADABLE_FIELDS:
+            raise ConfigError(f"extra_body has {name}, under which replies could not be read as whole; leave it out")
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is none of JSON's values")

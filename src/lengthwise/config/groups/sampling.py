@@ -9,11 +9,19 @@ from lengthwise.config.definition import again, setting
 from lengthwise.config.groups.common import Common
 from lengthwise.config.settings import Settings
 from lengthwise.errors import ConfigError
+from lengthwise.json_types import JsonObject
 
 ONE_TOKEN = "a response has at least 1 token"
 IN_RECORDS = ("cap", "temperature", "top_p", "samples", "seed", "stop_repeats")
 """What a record's context has of how its responses were drawn."""
 ANSWER_TOKENS = 256
+EAT_WARM_UP, EAT_THRESHOLD, DEER_THRESHOLD = 25, 2.0**-10, 0.95
+"""What the papers (and EAT's notebook) have; see `objectives.exits`."""
+ServerKind = Literal["vllm", "sglang", "llama.cpp"]
+BASELINES = ("budget", "early_stop", "short_of", "concise", "no_think", "native_budget")
+"""What excludes each other."""
+EXITS = ("eat", "deer")
+"""Early stops that ask the model itself whether its thinking has settled."""
 
 
 class Sampling(Settings):
@@ -51,9 +59,9 @@ class Sampling(Settings):
             raise ConfigError("cap is not given; name the most response tokens")
         return self.cap
 
-    def context(self) -> dict[str, object]:
-        """JSON-ready, as records have it; ``stop_repeats`` only where it is on."""
-        found = {name: getattr(self, name) for name in IN_RECORDS}
+    def context(self) -> JsonObject:
+        """As records have it; ``stop_repeats`` only where it is on."""
+        found: JsonObject = {name: getattr(self, name) for name in IN_RECORDS}
         return found if self.stop_repeats else {name: found[name] for name in IN_RECORDS[:-1]}
 
     @classmethod
@@ -70,14 +78,31 @@ class Intervention(Settings):
         None, ge=1, help="End the thinking after so many tokens and ask for the answer.",
         refusal="give the most thinking tokens, at least 1",
     )  # fmt: skip
-    early_stop: Literal["agree"] | None = setting(
-        None, help="End the thinking once an answer stands there twice, and ask for it.", wanted="agree, the only rule"
+    early_stop: Literal["agree", "eat", "deer"] | None = setting(
+        None,
+        help="End the thinking and ask for the answer once one stands there twice (agree), or the model is sure of it: "
+        "its next token's entropy stays (eat), a trial answer is likely (deer).",
     )
     short_of: int | None = setting(
         None, ge=2, help="Draw so many at once and take the first to finish.",
         refusal="the first to finish of one is no choice, give at least 2",
     )  # fmt: skip
     concise: bool = setting(False, help="Ask for brevity in the prompt.")
+    no_think: bool = setting(False, help="Switch the thinking off, by the chat template's own switch.")
+    native_budget: int | None = setting(
+        None, ge=0, help="Most thinking tokens, kept by the server itself (vLLM, SGLang, llama.cpp); tried out first.",
+        refusal="give the most thinking tokens, at least 0",
+    )  # fmt: skip
+    server_kind: ServerKind | None = setting(
+        None, help="What the server is, for --native-budget.", default_text="what it says itself"
+    )
+    exit_threshold: float | None = setting(
+        None, gt=0, help="--early-stop eat: variance of the entropy to stop below; deer: confidence to stop above.",
+        default_text="2^-10 for eat, 0.95 for deer",
+    )  # fmt: skip
+    exit_warm_up: int | None = setting(
+        None, ge=1, help="--early-stop eat: paragraphs before the first stop.", default_text="25"
+    )  # fmt: skip
     answer_tokens: int | None = setting(
         None, ge=1, help="Most tokens after the answer was asked for.", default_text="256",
         refusal="an answer has at least 1 token",
@@ -89,13 +114,18 @@ class Intervention(Settings):
     def check(self) -> None:
         """One at a time, and options only with what they belong to."""
         super().check()
-        named = ("budget", "early_stop", "short_of", "concise")
-        chosen = [name for name in named if getattr(self, name)]
+        chosen = [name for name in BASELINES if _given(getattr(self, name))]
         if len(chosen) > 1:
             raise ConfigError(f"{' and '.join(chosen)} exclude each other; measure one at a time")
         for name in ("answer_tokens", "answer_prompt"):
             if getattr(self, name) is not None and not self.forces:
                 raise ConfigError(f"{name} belongs to budget or early_stop; give one of them, or leave it out")
+        if self.exit_threshold is not None and self.early_stop not in EXITS:
+            raise ConfigError("exit_threshold belongs to early_stop eat or deer; give one of them, or leave it out")
+        if self.exit_warm_up is not None and self.early_stop != "eat":
+            raise ConfigError("exit_warm_up belongs to early_stop eat; give that, or leave it out")
+        if self.early_stop == "deer" and self.threshold >= 1:
+            raise ConfigError(f"exit_threshold is {self.threshold:g}; a confidence is below 1, as 0.95")
 
     @property
     def forces(self) -> bool:
@@ -107,12 +137,31 @@ class Intervention(Settings):
         """Most tokens after the answer was asked for."""
         return self.answer_tokens or ANSWER_TOKENS
 
-    def context(self) -> dict[str, object] | None:
+    @property
+    def threshold(self) -> float:
+        """Where an early stop that asks the model stops."""
+        return self.exit_threshold or (EAT_THRESHOLD if self.early_stop == "eat" else DEER_THRESHOLD)
+
+    @property
+    def warm_up(self) -> int:
+        """Paragraphs before the first stop on entropy."""
+        return self.exit_warm_up or EAT_WARM_UP
+
+    def context(self) -> JsonObject | None:
         """What is done, as records have it; None for nothing."""
-        found = {name: value for name, value in self.flat().items() if value}
+        found: JsonObject = {name: getattr(self, name) for name in self.entries() if _given(getattr(self, name))}
         if self.forces:
             found["answer_tokens"] = self.answer_room
+        if self.early_stop in EXITS:
+            found["exit_threshold"] = self.threshold
+        if self.early_stop == "eat":
+            found["exit_warm_up"] = self.warm_up
         return found or None
+
+
+def _given(value: object) -> bool:
+    """Whether a setting is on; a number is, and so is 0."""
+    return value is not None and value is not False
 
 
 class Measuring(Settings):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from lengthwise.errors import InputError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import Cache, PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 CONTEXT, MOST_PENDING = 4, 16
@@ -20,7 +20,7 @@ CONTEXT, MOST_PENDING = 4, 16
 
 @torch.no_grad()
 def read(
-    model: PreTrainedModel, ids: Sequence[int], *, cache: Any, chunk: int = 2048, on_read: Callable[[int], None]
+    model: PreTrainedModel, ids: Sequence[int], *, cache: Cache, chunk: int = 2048, on_read: Callable[[int], None]
 ) -> Tensor:
     """Feed tokens to the cache, `chunk` at a time; returns the logits [V] after the last one.
 
@@ -45,7 +45,7 @@ def write(
     model: PreTrainedModel,
     logits: Tensor,
     *,
-    cache: Any,
+    cache: Cache,
     eos_ids: Sequence[int],
     generator: torch.Generator,
     max_tokens: int = 0,

@@ -58,7 +58,7 @@ POSITIONS = 8
 """Parts of a length over which the mean loss is told."""
 
 Answerer = Callable[[Sequence[TaskRow]], Iterator[str]]
-Listener = Callable[[str, Mapping[str, Any]], None]
+Listener = Callable[[str, Mapping[str, object]], None]
 """Told of progress: ("phase", name and steps), ("done", steps done in it)."""
 
 
@@ -141,9 +141,7 @@ def _arms(settings: EvaluateContextSettings) -> Iterator[Arm]:
         from lengthwise.runs.evaluate_context.endpoint_answers import ask
 
         name = settings.models[0]
-        endpoint = Endpoint(
-            server.endpoint, name, server.api_key_env, server.concurrency, server.retries, server.timeout
-        )
+        endpoint = Endpoint(server, name)
         tokenizer = load_tokenizer(
             model_folder(str(server.tokenizer)), name="tokenizer",
             trust_remote_code=settings.runtime.trust_remote_code,
