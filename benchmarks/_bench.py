@@ -107,15 +107,18 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     partial.replace(path)
 
 
-def run_worker(script: str, spec: Mapping[str, Any], *, threads: int) -> dict[str, Any]:
-    """Run ``script --worker`` in a fresh process with a fixed thread count; returns what it writes as JSON."""
+def run_worker(script: str, spec: Mapping[str, Any], *, threads: int, python: str | None = None) -> dict[str, Any]:
+    """Run ``script --worker`` in a fresh process with a fixed thread count; returns what it writes as JSON.
+
+    `python` is the interpreter, by default this one.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         out = Path(folder) / "result.json"
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         environment |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
         load = os.getloadavg()[0]
         done = subprocess.run(
-            [sys.executable, script, "--worker", json.dumps({**spec, "folder": folder, "out": str(out)})],
+            [python or sys.executable, script, "--worker", json.dumps({**spec, "folder": folder, "out": str(out)})],
             env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode or not out.is_file():
