@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,10 @@ from torch.utils.checkpoint import checkpoint
 from lengthwise.engine.chunked_head import chunked_log_prob
 from lengthwise.engine.rollouts import NO_TOKEN, Rollouts
 from lengthwise.engine.rotary_switch import Switch, forget, switch_of, unlearnable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.modeling_outputs import BaseModelOutput
 
 # Bytes of float32 logits held at once; above it, chunks are recomputed in the backward pass.
 CHUNK_BYTES = 64 << 20
@@ -31,10 +35,10 @@ class Scorer:
     """
 
     def __init__(
-        self, model: Any, *, temperature: float = 1.0, chunk_bytes: int = CHUNK_BYTES, adapted: bool = True
+        self, model: PreTrainedModel, *, temperature: float = 1.0, chunk_bytes: int = CHUNK_BYTES, adapted: bool = True
     ) -> None:
         self.model = model
-        self.chosen: Callable[[], AbstractContextManager[Any]] = nullcontext if adapted else model.disable_adapter
+        self.chosen: Callable[[], AbstractContextManager[None]] = nullcontext if adapted else model.disable_adapter
         self.temperature = temperature
         self.chunk_bytes = chunk_bytes
         self.switch = switch_of(model.config)
@@ -54,7 +58,7 @@ class Scorer:
         # A soft cap is invisible on the small logits of a young model, so both paths are shown large ones.
         scale = LARGE_LOGIT / float(self.head(hidden).abs().max().clamp(min=1e-6))
 
-        def enlarge(module: Any, args: Any, output: Any) -> Any:
+        def enlarge(_: nn.Module, __: object, output: BaseModelOutput) -> BaseModelOutput:
             output.last_hidden_state = output.last_hidden_state * scale
             return output
 
@@ -157,7 +161,7 @@ class Reading(NamedTuple):
     scored: Tensor
 
 
-def readings(rollouts: Rollouts, model: Any, switch: Switch | None) -> Iterator[Reading]:
+def readings(rollouts: Rollouts, model: PreTrainedModel, switch: Switch | None) -> Iterator[Reading]:
     """The forwards that score every response token as it was drawn; one, where rotary factors do not `switch`.
 
     Where they do, a token predicted from at most `switch.length` tokens is scored from these alone, and any other

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -109,7 +108,7 @@ def update_policy(
 
 def _shared(
     scorer: Scorer, method: Method, rollouts: Rollouts, rows: Tensor, old: Tensor | None, plan: UpdatePlan
-) -> Any:
+) -> object:
     if method.shared is None or not len(rows):
         return None
     logp = score_batch(scorer, rollouts, rows, plan.micro_batch_tokens)[rows]
@@ -152,7 +151,7 @@ def _accumulate(
     old: Tensor | None,
     ref: Tensor | None,
     normaliser: float,
-    shared: Any,
+    shared: object,
     mini_tokens: float,
     plan: UpdatePlan,
     totals: dict[str, float],

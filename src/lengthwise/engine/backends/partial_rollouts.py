@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,7 +76,7 @@ class Written:
             self.finished[row] = end
 
     def rollouts(
-        self, groups: Sequence[int], problems: Sequence[int], version: int, *, pad_id: int, device: Any
+        self, groups: Sequence[int], problems: Sequence[int], version: int, *, pad_id: int, device: torch.device
     ) -> Rollouts:
         """All rows as padded tensors, not graded yet; `version` is that of the tokens that have none."""
         prompt_ids, prompt_mask = pad_left(self.prompts, pad_id, device)
@@ -106,7 +105,7 @@ class Written:
         )
 
 
-def pad_left(rows: Sequence[Sequence[int]], pad_id: int, device: Any) -> tuple[Tensor, Tensor]:
+def pad_left(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Token ids [B, P] padded on the left and their mask (1 on real tokens) as int64."""
     width = max(len(row) for row in rows)
     ids = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows], device=device)
@@ -114,5 +113,7 @@ def pad_left(rows: Sequence[Sequence[int]], pad_id: int, device: Any) -> tuple[T
     return ids, mask
 
 
-def _pad_right(rows: Sequence[Sequence[Any]], width: int, fill: Any, dtype: torch.dtype, device: Any) -> Tensor:
+def _pad_right(
+    rows: Sequence[Sequence[float]], width: int, fill: float, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], dtype=dtype, device=device)
