@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import tiny
 from evaluate_command import invoke
-from thinking_templates import CLOSES, OPENS, PLAIN, STRIPS, THINK, tokenizer
+from thinking_templates import CLOSES, HYBRID, OPENS, PLAIN, STRIPS, THINK, tokenizer
+
+from lengthwise.cli import main
 
 ROWS = [{"problem": f"{n} + 5 ?", "answer": "5", "problem_id": n} for n in ("7", "5", "7 7", "5 7", "7 5", "5 5")]
 KNOWN = "thinking: '<think>\\n' is pre-filled, which chat template and vocabulary both know"
@@ -21,7 +23,8 @@ MODELS = [("knows", KNOWN, "<bot> <think>\n"), ("knows-not", UNKNOWN, "<bot> ")]
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    kinds = {"knows": (STRIPS, THINK), "knows-not": (PLAIN, []), "opens": (OPENS, THINK), "closes": (CLOSES, THINK)}
+    kinds = {"knows": (STRIPS, THINK), "knows-not": (PLAIN, []), "opens": (OPENS, THINK), "closes": (CLOSES, THINK),
+             "hybrid": (HYBRID, THINK)}  # fmt: skip
     for name, (template, extra) in kinds.items():
         tiny.model().save_pretrained(folder / name)
         tokenizer(template, extra).save_pretrained(folder / name)
@@ -79,3 +82,23 @@ def test_comparisons_and_exports_say_it(
 def test_generate_writes_on_from_any_chat_template(models: Path, name: str) -> None:
     shown = invoke("generate", models / name, "--prompt", "7 + 5 ?", "--chat-template", "--cap", 2, "--json")
     assert json.loads(shown.stdout)["new_tokens"] in (1, 2)
+
+
+def test_thinking_is_switched_off_as_a_baseline_by_the_template_and_compared_with_the_model_as_it_is(
+    models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["evaluate", models / "hybrid", "--data", data, *ASKED, "--cap", 3, "--limit", 6, "--json", "--out"]
+    invoke(*asked, tmp_path / "base")
+    baseline = tmp_path / "base" / "record.json"
+    found = json.loads(invoke(*asked, tmp_path / "off", "--no-think", "--baseline", baseline).stdout)
+    record = json.loads((tmp_path / "off" / "record.json").read_text())["context"]
+    assert record["intervention"] == found["intervention"] == {"no_think": True}
+    assert record["template"] == json.loads(baseline.read_text())["context"]["template"]
+    # Nothing was opened for it, so a response without marks is all answer, and none counts as unclosed.
+    assert found["unclosed_rate"] == 0.0
+    assert found["comparison"] is not None
+    words = [str(models / "knows") if word == models / "hybrid" else str(word) for word in asked]
+    monkeypatch.setattr("sys.argv", ["lengthwise", *words, str(tmp_path / "no"), "--no-think"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "no_think needs a chat template that heeds enable_thinking" in capsys.readouterr().err
