@@ -454,7 +454,7 @@ def test_the_witnesses_arena_writes_readings_and_knows_its_frontier(tmp_path: Pa
     assert sum(row.count(ask) for row in tokens) / 12 == pytest.approx(
         witnesses.readings_of(before.tokens.mean()), abs=0.5
     )
-    few = arena.baselines["at most 3 readings"](policy, arena.test, before)
+    few = arena.baselines["at most 3 readings"](policy, arena.test, before, tmp_path / "log.jsonl")
     assert max(max(row) for row in few.num_tokens) <= 3 * 3 + 3
     assert arena.frontier is not None
     assert arena.frontier[0][1] == 0.5
@@ -477,7 +477,7 @@ def test_the_search_arena_keeps_its_splits_apart_and_stops_after_so_many_tries(t
     assert "stopped once it agrees" not in arena.baselines
     policy = load_policy(arena.folder, device="cpu")
     before, rollouts = evaluate(policy, arena.test, Sampling(cap=arena.eval_cap), name="before", data="d")
-    few = arena.baselines["at most 3 tries"](policy, arena.test, before)
+    few = arena.baselines["at most 3 tries"](policy, arena.test, before, tmp_path / "log.jsonl")
     assert before.accuracies.mean() > few.accuracies.mean() > 0.1
     # Whoever hits in time is left alone: 3 tries of at most 16 words, A: and an answer.
     assert max(max(row) for row in few.num_tokens) <= 3 * 16 + 9 < rollouts.num_tokens.max()

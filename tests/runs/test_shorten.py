@@ -110,11 +110,11 @@ def test_bad_options_are_refused(tmp_path: Path, option: str, says: str) -> None
         method_options(asked(tmp_path, option=(option,)))
 
 
-def test_the_first_pass_control_costs_the_oracle_length() -> None:
+def test_the_first_pass_control_costs_the_oracle_length(tmp_path: Path) -> None:
     policy = load_policy(shipped_reasoner(), device="cpu")
     problems, _ = held_out(24, shipped_reasoner())
     before, _ = evaluate(policy, problems, Sampling(cap=EVAL_CAP), name="before", data="d")
-    control = first_pass(policy, problems, before)
+    control = first_pass(policy, problems, before, tmp_path / "log.jsonl")
     # One pass, A:, a number and EOS: 6 n + 3 tokens each, whatever the base would have gone on to write.
     assert control.tokens.mean() == pytest.approx(oracle_mean(problems), abs=1.0)
     assert control.tokens.mean() < 0.6 * before.tokens.mean()

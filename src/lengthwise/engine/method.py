@@ -143,7 +143,7 @@ def finite(method: str, what: str, values: Tensor) -> Tensor:
 
 
 Control = Callable[..., Any]
-"""Measures something beside the untouched model: (policy, problems, its record before) -> record."""
+"""Measures something beside the untouched model: (policy, problems, its record before, a log of its own) -> record."""
 Loss = Callable[[LossInputs], tuple[Tensor, dict[str, Tensor]]]
 
 

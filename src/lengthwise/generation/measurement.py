@@ -51,7 +51,8 @@ class Drawn:
 
 
 def measure(
-    policy: Policy, problems: Problems, sampling: Sampling, log: Path, *, name: str, data: str
+    policy: Policy, problems: Problems, sampling: Sampling, log: Path, *, name: str, data: str,
+    intervention: Intervention | None = None,
 ) -> Measured:  # fmt: skip
     """Measure a model: draw what the log lacks, in parts of `sampling.sample_rows` rows, and grade all of it.
 
@@ -61,13 +62,14 @@ def measure(
     """
 
     def fill(there: ResponseLog) -> None:
-        complete_all(policy, problems, sampling, there, intervention=Intervention(), tell=lambda found: None)
+        asked = intervention or Intervention()
+        complete_all(policy, problems, sampling, there, intervention=asked, tell=lambda found: None)
 
     def grade(found: Sequence[Completion]) -> Sequence[bool]:
         owners = [place // sampling.samples for place in range(len(found))]
         return problems.are_right(owners, [one.text for one in found])
 
-    context = context_of_drawn(problems, sampling, model=str(policy.folder), data=data)
+    context = context_of_drawn(problems, sampling, model=str(policy.folder), data=data, intervention=intervention)
     return measured(log, problems, sampling, fill=fill, grade=grade, name=name, context=context)
 
 

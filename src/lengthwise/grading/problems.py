@@ -78,6 +78,19 @@ class Problems(Questions):
     grader: Callable[[str, str], object]
     grader_name: str
 
+    def check_room(self, cap: int, positions: int | None, source: str) -> None:
+        """See that every prompt leaves room for `cap` response tokens within the model's positions, if they end.
+
+        Raises:
+            InputError: one does not; its row of `source` is named.
+        """
+        for number, prompt in zip(self.numbers, self.prompts, strict=True):
+            if positions is not None and len(prompt) + cap > positions:
+                raise InputError(
+                    f"{source} row {number}: the prompt has {len(prompt)} tokens and the cap is {cap}, but the model "
+                    f"allows {positions} positions in all; shorten the prompt or lower the cap"
+                )
+
     def response_text(self, tokens: Sequence[int]) -> str:
         """The text of a response, EOS and what a stop string cut left out."""
         kept = list(tokens)
@@ -240,18 +253,13 @@ def prepare(
             raise  # the contract's fault, not the row's
         except InputError as error:
             raise InputError(f"{source} row {number}: {error}") from error
-        if positions is not None and len(ids) + cap > positions:
-            raise InputError(
-                f"{source} row {number}: the prompt has {len(ids)} tokens and the cap is {cap}, but the model "
-                f"allows {positions} positions in all; shorten the prompt or lower the cap"
-            )
         texts.append(text)
         prompts.append(ids)
     if isinstance(grader, str):
         load_grader(grader)  # a wrong name is a complaint now, not of a worker later
     own = _of_alternatives(grader) if callable(grader) else SafeGrader(contract, grader=grader, workers=WORKERS)
     name = getattr(grader, "__name__", "own grader") if callable(grader) else grader
-    return Problems(
+    found = Problems(
         **{field.name: getattr(read, field.name) for field in fields(Questions)},
         texts=texts,
         prompts=prompts,
@@ -259,6 +267,8 @@ def prepare(
         grader=own,
         grader_name=name or grader_name(contract.answer_format),
     )
+    found.check_room(cap, positions, source)
+    return found
 
 
 def _of_alternatives(grader: Callable[[str, str], object]) -> Callable[[str, str], object]:

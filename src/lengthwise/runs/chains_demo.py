@@ -15,7 +15,8 @@ from lengthwise.engine.backends.protocol import World
 from lengthwise.engine.method import Method
 from lengthwise.engine.model_folders import Policy
 from lengthwise.errors import ConfigError
-from lengthwise.generation.sampling import ROWS_AT_ONCE, graded_rollouts, record_of_drawn, sample_answers
+from lengthwise.generation.measurement import measure
+from lengthwise.generation.sampling import ROWS_AT_ONCE
 from lengthwise.grading.problems import Problems, prepare
 from lengthwise.grading.prompt_contract import preset, resolve
 from lengthwise.lab import chains
@@ -67,22 +68,21 @@ def oracle_mean(problems: Problems) -> float:
     return sum(chains.oracle_tokens(int(level)) for level in problems.categories) / len(problems)
 
 
-def first_pass(policy: Policy, problems: Problems, before: Record) -> Record:
+class OnePass(Problems):
+    """Chains whose responses must answer after their first pass."""
+
+    def stops(self, owners: Sequence[int], generator: torch.Generator) -> World | None:
+        """What asks for the answer behind the first pass."""
+        answer = self.tokenizer.convert_tokens_to_ids(chains.ANSWER)
+        assert self.categories is not None, "chains always name their level"
+        ends = [6 * int(self.categories[owner]) for owner in owners]
+        return lambda row, written: answer if len(written) == ends[row] else None
+
+
+def first_pass(policy: Policy, problems: Problems, before: Record, log: Path) -> Record:
     """Control: the untouched model, made to answer after its first pass; all it writes is counted."""
-    answer = problems.tokenizer.convert_tokens_to_ids(chains.ANSWER)
-    assert problems.categories is not None, "chains always name their level"
-    ends = [6 * int(level) for level in problems.categories]
-
-    def world(owners: Sequence[int], generator: torch.Generator) -> World:
-        return lambda row, written: answer if len(written) == ends[owners[row]] else None
-
-    context = before.context
-    sampling = Sampling.of(context, sample_rows=ROWS_AT_ONCE)
-    rollouts = sample_answers(policy, problems, sampling, world=world)
-    name = "control: first pass"
-    return record_of_drawn(
-        graded_rollouts(rollouts), problems, sampling, name=name, model=str(context["model"]), data=str(context["data"])
-    )
+    sampling, data = Sampling.of(before.context, sample_rows=ROWS_AT_ONCE), str(before.context["data"])
+    return measure(policy, OnePass(**vars(problems)), sampling, log, name="control: first pass", data=data).record
 
 
 def demo(settings: DemoSettings, *, listener: Listener | None = None) -> Outcome:

@@ -18,8 +18,9 @@ from lengthwise.config.groups.training import Adaptation
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.model_folders import Policy, load_policy
 from lengthwise.errors import ConfigError
+from lengthwise.generation.measurement import measure
 from lengthwise.generation.response_log import ResponseLog
-from lengthwise.generation.sampling import ROWS_AT_ONCE, complete_all, evaluate
+from lengthwise.generation.sampling import ROWS_AT_ONCE, complete_all
 from lengthwise.grading.problems import Problems
 from lengthwise.json_types import JsonObject
 from lengthwise.lab.shipped_models import model_folder
@@ -178,16 +179,15 @@ def _sample(name: str, folder: Path, inputs: StageInputs, settings: BiLevel) -> 
     return SampledModel(right / len(rows), tokens / len(rows), tokens)
 
 
-def measure_short(settings: BiLevel, runtime: TrainingRuntime) -> Callable[[Policy, Problems, Record], Record]:
+def measure_short(settings: BiLevel, runtime: TrainingRuntime) -> Callable[[Policy, Problems, Record, Path], Record]:
     """A control of a run: the short model, measured as the long one was before."""
 
-    def control(policy: Policy, problems: Problems, before: Record) -> Record:
+    def control(policy: Policy, problems: Problems, before: Record, log: Path) -> Record:
         short = load_policy(
             short_folder(settings), device=runtime.device, dtype=runtime.dtype,
             trust_remote_code=runtime.trust_remote_code,
         )  # fmt: skip
-        context = before.context
-        sampling = Sampling.of(context, sample_rows=ROWS_AT_ONCE)
-        return evaluate(short, problems, sampling, name="control: short model", data=str(context["data"]))[0]
+        sampling, data = Sampling.of(before.context, sample_rows=ROWS_AT_ONCE), str(before.context["data"])
+        return measure(short, problems, sampling, log, name="control: short model", data=data).record
 
     return control

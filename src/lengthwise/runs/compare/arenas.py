@@ -24,7 +24,7 @@ from lengthwise.lab.words import ANSWER
 from lengthwise.pretrained import load_tokenizer, read_config, read_words
 from lengthwise.runs.chains_demo import COMMON_LEVELS, EVAL_CAP, TRAIN_PROBLEMS, chain_problems, first_pass, oracle_mean
 from lengthwise.runs.compare.comparison import Comparison
-from lengthwise.runs.compare.free_baselines import AGREES, Baseline, baselines_for, forced, temperatures_for
+from lengthwise.runs.compare.free_baselines import AGREES, Baseline, baselines_for, measure_again, temperatures_for
 from lengthwise.runs.measuring import room, usual_cap
 from lengthwise.runs.shortening.resolve import HELD_OUT_SHARE, share_of
 from lengthwise.statistics.records import Record
@@ -123,16 +123,15 @@ def _of_files(asked: Comparison) -> Arena:
     contract = contract_for_model(asked.contract, folder, tokenizer)
     positions = reach(config)
 
-    def ready(name: str, cap: int) -> Problems:
-        where = source if name == "test" else asked.source
-        grader = asked.contract.grader
-        return prepare(parts[name], contract, tokenizer, cap=cap, positions=positions, source=where, grader=grader)
-
-    found = {name: ready(name, 1) for name in parts}
+    sources, grader = {name: source if name == "test" else asked.source for name in parts}, asked.contract.grader
+    found = {
+        name: prepare(part, contract, tokenizer, cap=1, positions=positions, source=sources[name], grader=grader)
+        for name, part in parts.items()
+    }
     most = room(max(len(prompt) for one in found.values() for prompt in one.prompts), positions)
     cap = asked.splits.eval_cap or usual_cap(most, asked.longest_cap)
-    if asked.splits.eval_cap is not None:
-        found = {name: ready(name, cap) for name in parts}
+    for name, problems in found.items():
+        problems.check_room(cap, positions, sources[name])
     return Arena(
         folder, lambda seed: found["train"], found["validation"], found["test"], cap, source,
         baselines=baselines_for(found["test"]),
@@ -204,17 +203,24 @@ FIXED = (3, 7, 15)
 _SEEDS = {"validation": 1_000_001, "test": 1_000_002}
 
 
-def readings(most: int, policy: Policy, problems: Problems, before: Record) -> Record:
-    """Free baseline: the untouched model, made to answer after so many readings at the latest."""
-    stop = problems.tokenizer.convert_tokens_to_ids(ANSWER)
-    due = witnesses.TOKENS_PER_READING * most
+@dataclass(frozen=True)
+class FewReadings(WitnessProblems):
+    """Witnesses of which a response gets `most` readings, and must then answer."""
 
-    def world(owners: Sequence[int], generator: torch.Generator) -> World:
-        inner = problems.stops(owners, generator)
+    most: int
+
+    def stops(self, owners: Sequence[int], generator: torch.Generator) -> World | None:
+        """What writes the readings, and asks for the answer behind the last."""
+        stop = self.tokenizer.convert_tokens_to_ids(ANSWER)
+        due, inner = witnesses.TOKENS_PER_READING * self.most, super().stops(owners, generator)
         assert inner is not None, "witnesses have readings"
         return lambda row, written: stop if len(written) == due else inner(row, written)
 
-    return forced(policy, problems, before, f"at most {most} readings", world)
+
+def readings(most: int, policy: Policy, problems: Problems, before: Record, log: Path) -> Record:
+    """Free baseline: the untouched model, made to answer after so many readings at the latest."""
+    few = FewReadings(**vars(problems), most=most)
+    return measure_again(policy, few, before, log, name=f"at most {most} readings")
 
 
 def _witnesses(asked: Comparison, folder: Path) -> Arena:
@@ -247,14 +253,21 @@ def search_problems(rows: Sequence[search.Puzzle], folder: Path, *, trust_remote
     return prepare([row.row for row in rows], contract, tokenizer, cap=SEARCH_CAP, positions=512, source=f"{LAB}search")
 
 
-def tries(most: int, policy: Policy, problems: Problems, before: Record) -> Record:
+@dataclass(frozen=True)
+class FewTries(Problems):
+    """Subset sums of which a response may miss `most` times, and must then answer."""
+
+    most: int
+
+    def stops(self, owners: Sequence[int], generator: torch.Generator) -> World | None:
+        """What asks for the answer behind the last miss."""
+        answer, miss = self.tokenizer.convert_tokens_to_ids([ANSWER, search.MISS])
+        return lambda row, written: answer if written[-1:] == [miss] and written.count(miss) == self.most else None
+
+
+def tries(most: int, policy: Policy, problems: Problems, before: Record, log: Path) -> Record:
     """Free baseline: the untouched model, made to answer once so many tries have missed."""
-    answer, miss = problems.tokenizer.convert_tokens_to_ids([ANSWER, search.MISS])
-
-    def world(owners: Sequence[int], generator: torch.Generator) -> World:
-        return lambda row, written: answer if written[-1:] == [miss] and written.count(miss) == most else None
-
-    return forced(policy, problems, before, f"at most {most} tries", world)
+    return measure_again(policy, FewTries(**vars(problems), most=most), before, log, name=f"at most {most} tries")
 
 
 def _search(asked: Comparison, folder: Path) -> Arena:

@@ -9,7 +9,7 @@ from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.errors import ConfigError
 from lengthwise.folder_lock import is_lock
 from lengthwise.runs.compare.arms import Arm
-from lengthwise.runs.run_folder import OUTCOME, RECORDS
+from lengthwise.runs.run_folder import OUTCOME, RECORDS, RESPONSES
 from lengthwise.statistics.records import Record
 
 SHARED, REQUEST, PLAN, RESULT = "comparison.json", "request.json", "plan.json", "result.json"
@@ -42,6 +42,11 @@ def run_folder(out: Path, arm: Arm, setting: int, seed: int) -> Path:
 def baseline_file(out: Path, seed: int, name: str) -> Path:
     """The record of a free baseline."""
     return base_folder(out, seed) / RECORDS / f"{BASELINE}{name.replace(' ', '-')}.json"
+
+
+def baseline_log(out: Path, seed: int, name: str) -> Path:
+    """The responses that a free baseline's record is of."""
+    return base_folder(out, seed) / RESPONSES / f"{baseline_file(out, seed, name).stem}.jsonl"
 
 
 def is_done(folder: Path) -> bool:

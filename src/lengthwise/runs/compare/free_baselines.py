@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 from lengthwise.config.groups.sampling import Intervention, Sampling
-from lengthwise.engine.batches import TaskWorld
 from lengthwise.engine.model_folders import Policy
 from lengthwise.generation.free_baselines import asking, ending
-from lengthwise.generation.sampling import ROWS_AT_ONCE, complete, graded_rollouts, record_of_drawn, sample_answers
+from lengthwise.generation.measurement import measure
+from lengthwise.generation.sampling import ROWS_AT_ONCE
 from lengthwise.grading.problems import Problems, prepare
-from lengthwise.statistics.graded_problems import Graded
 from lengthwise.statistics.records import Record
 
-Baseline = Callable[[Policy, Problems, Record], Record]
-"""(untouched model, problems, its record by sampling) -> record of the same model under the baseline."""
+Baseline = Callable[[Policy, Problems, Record, Path], Record]
+"""(untouched model, problems, its record by sampling, a log) -> record of the same model under the baseline.
+
+The log keeps its responses, so that one that was killed goes on.
+"""
 TEMPERATURES = (0.6, 0.3, 0.0)
 AGREES = "stopped once it agrees"
 BUDGET_SHARE, FIRST_OF, ANSWER_ROOM = 0.6, 4, 256
@@ -44,64 +46,53 @@ def _degree(temperature: float) -> str:
     return f"temperature {temperature:g}" if temperature else "greedy"
 
 
-def _sampling(before: Record, **changes: Any) -> Sampling:
-    return Sampling.of(before.context, sample_rows=ROWS_AT_ONCE, **changes)
-
-
 def _colder(temperature: float) -> Baseline:
-    def measure(policy: Policy, problems: Problems, before: Record) -> Record:
-        samples = before.context["samples"] if temperature else 1
-        return _drawn(policy, problems, before, _degree(temperature), temperature=temperature, samples=samples)
+    def measured(policy: Policy, problems: Problems, before: Record, log: Path) -> Record:
+        changes = {"temperature": temperature} if temperature else {"temperature": 0.0, "samples": 1}
+        return measure_again(policy, problems, before, log, name=_degree(temperature), **changes)
 
-    return measure
-
-
-def forced(policy: Policy, problems: Problems, before: Record, name: str, world: TaskWorld) -> Record:
-    """The untouched model in another world, one that stops it."""
-    return _drawn(policy, problems, before, name, world=world)
+    return measured
 
 
-def _drawn(
-    policy: Policy, problems: Problems, before: Record, name: str, *, world: TaskWorld | None = None, **changes: Any
+def measure_again(
+    policy: Policy,
+    problems: Problems,
+    before: Record,
+    log: Path,
+    *,
+    name: str,
+    intervention: Intervention | None = None,
+    **changes: float,
 ) -> Record:
-    sampling = _sampling(before, **changes)
-    rollouts = sample_answers(policy, problems, sampling, world=world)
-    context = before.context
-    return record_of_drawn(
-        graded_rollouts(rollouts), problems, sampling, name=name, model=str(context["model"]), data=str(context["data"])
-    )
+    """The untouched model measured as `before` was but for `changes` of the sampling; `log` keeps its responses.
+
+    ``problems`` may have another world than those of ``before``, one that stops the model, or other prompts.
+    """
+    sampling = Sampling.of(before.context, sample_rows=ROWS_AT_ONCE, **changes)
+    data = str(before.context["data"])
+    return measure(policy, problems, sampling, log, name=name, data=data, intervention=intervention).record
 
 
-def _budgeted(policy: Policy, problems: Problems, before: Record) -> Record:
+def _budgeted(policy: Policy, problems: Problems, before: Record, log: Path) -> Record:
     """The thinking is ended after six tenths of the mean length, and the answer asked for."""
-    cap = before.cap
     room = len(problems.tokenizer(ending(Intervention(budget=1), problems.contract))["input_ids"]) + 1
-    budget = max(1, min(round(BUDGET_SHARE * float(before.tokens.mean())), cap - room))
-    return _intervened(Intervention(budget=budget), policy, problems, before)
+    budget = max(1, min(round(BUDGET_SHARE * float(before.tokens.mean())), before.cap - room))
+    return _intervened(Intervention(budget=budget), policy, problems, before, log)
 
 
-def _concise(policy: Policy, problems: Problems, before: Record) -> Record:
+def _concise(policy: Policy, problems: Problems, before: Record, log: Path) -> Record:
     """The prompt asks for brevity; what is asked otherwise, and what is right, stays the same."""
     asked, contract = Intervention(concise=True), problems.contract
-    rows: list[Mapping[str, Any]] = [
+    rows: list[Mapping[str, object]] = [
         {contract.problem_column: question, contract.answer_column: answer}
         for question, answer in zip(problems.questions, problems.answers, strict=True)
     ]
     brief = prepare(
         rows, contract, problems.tokenizer, cap=1, positions=None, source="concise", asking=asking(asked, contract)
     )
-    return _intervened(asked, policy, replace(problems, texts=brief.texts, prompts=brief.prompts), before)
+    return _intervened(asked, policy, replace(problems, texts=brief.texts, prompts=brief.prompts), before, log)
 
 
-def _intervened(asked: Intervention, policy: Policy, problems: Problems, before: Record) -> Record:
-    sampling = _sampling(before)
-    found = complete(policy, problems, sampling, intervention=asked)
-    owners = [place // sampling.samples for place in range(len(found))]
-    right = problems.are_right(owners, [one.text for one in found])
-    graded = [Graded(correct, one.finished, one.num_tokens) for correct, one in zip(right, found, strict=True)]
+def _intervened(asked: Intervention, policy: Policy, problems: Problems, before: Record, log: Path) -> Record:
     name = ", ".join(f"{key} {value}" for key, value in (asked.context() or {}).items())
-    context = before.context
-    return record_of_drawn(
-        graded, problems, sampling, name=name, model=str(context["model"]), data=str(context["data"]),
-        intervention=asked,
-    )  # fmt: skip
+    return measure_again(policy, problems, before, log, name=name, intervention=asked)

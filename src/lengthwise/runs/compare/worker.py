@@ -23,12 +23,11 @@ from lengthwise.runs.compare.arenas import Arena, open_arena
 from lengthwise.runs.compare.arms import Settled
 from lengthwise.runs.compare.comparison import STEPS_AT_MOST, Comparison
 from lengthwise.runs.compare.comparison_result import FailedRun
-from lengthwise.runs.compare.folder import FAILED, PLAN, REQUEST, base_folder, baseline_file, run_folder
+from lengthwise.runs.compare.folder import FAILED, PLAN, REQUEST, base_folder, baseline_file, baseline_log, run_folder
 from lengthwise.runs.compare.plan_values import Plan
 from lengthwise.runs.run_folder import RECORDS, TEXTS
 from lengthwise.runs.shortening.job import Job, load
 from lengthwise.runs.shortening.shorten import measure, shorten
-from lengthwise.statistics.records import Record
 
 TEST = "test"
 SHOWN = ("step", "accuracy", "mean_tokens", "cut_rate", "sampled_tokens", "seconds")
@@ -45,7 +44,8 @@ def measure_base(asked: Comparison, arena: Arena, seed: int) -> None:
         path = baseline_file(asked.out, seed, name)
         if not path.is_file():
             started = time.perf_counter()
-            record: Record = baseline(policy, arena.test, before[f"-{TEST}"])
+            log = baseline_log(asked.out, seed, name)
+            record = baseline(policy, arena.test, before[f"-{TEST}"], log)
             context = {**record.context, "seconds": time.perf_counter() - started}
             dataclasses.replace(record, name=name, context=context).save(path)
 

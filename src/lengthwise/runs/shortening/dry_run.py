@@ -114,8 +114,8 @@ def _shown(given: Prepared) -> DryRun:
         options=given.options,
         cap="auto" if number is None else number,
         schedule=settings.schedule.moving,
-        train_problems=len(given.rows),
-        eval_problems=len(given.held_rows),
+        train_problems=len(given.train),
+        eval_problems=len(given.held_out),
         estimate=estimated,
         evaluation=given.evaluation,
     )
@@ -139,7 +139,7 @@ def _cost(given: Prepared, method: Recipe, cap: int) -> Cost:
         lora=settings.adaptation.lora, gradient_checkpointing=settings.adaptation.gradient_checkpointing,
         method=method, device=device, counts=counts,
     )  # fmt: skip
-    sampled, greedy = len(given.held_rows) * settings.measuring.eval_samples, len(given.held_rows)
+    sampled, greedy = len(given.held_out) * settings.measuring.eval_samples, len(given.held_out)
     measured = measuring(
         given.config, [sampled, greedy] * 2, cap=given.eval_cap, prompt_tokens=given.longest_prompt,
         dtype=settings.runtime.dtype, device=device, counts=counts,

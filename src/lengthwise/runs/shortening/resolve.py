@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,8 +73,8 @@ def shorten_by(settings: ShortenSettings, *, listener: Listener | None = None) -
 class Prepared:
     """What settings say before anything is sampled: the model's words, the problems, and how far they leave room.
 
-    `options` are the method's own, as values. `fit` makes problems of rows from a source, and sees that each leaves
-    room for a cap.
+    `options` are the method's own, as values. `train` is what is trained on; each leaves room for the cap where that is
+    known, else for a token, as those of `held_out` do, which are measured.
     """
 
     settings: ShortenSettings
@@ -82,19 +82,8 @@ class Prepared:
     config: PretrainedConfig
     options: Mapping[str, object]
     contract: PromptContract
-    fit: Callable[[Rows, int, str], Problems]
-    rows: Rows
-    held_rows: Rows
-
-    @functools.cached_property
-    def train(self) -> Problems:
-        """What is trained on; each leaves room for the cap, where that is known, else for a token."""
-        return self.fit(self.rows, self.settings.schedule.number or 1, self.settings.data)
-
-    @functools.cached_property
-    def held_out(self) -> Problems:
-        """What is measured on; each leaves room for a token."""
-        return self.fit(self.held_rows, 1, self.settings.measuring.eval_data or self.settings.data)
+    train: Problems
+    held_out: Problems
 
     @functools.cached_property
     def longest_prompt(self) -> int:
@@ -131,7 +120,9 @@ def prepared(settings: ShortenSettings) -> Prepared:
             grader=settings.contract.grader,
         )  # fmt: skip
 
-    return Prepared(settings, folder, config, options, contract, fit, rows, held_rows)
+    train = fit(rows, settings.schedule.number or 1, settings.data)
+    held_out = fit(held_rows, 1, settings.measuring.eval_data or settings.data)
+    return Prepared(settings, folder, config, options, contract, train, held_out)
 
 
 @dataclass(frozen=True)
@@ -160,9 +151,9 @@ def resolve(settings: ShortenSettings, tell: Listener = lambda event, facts: Non
         cap = choice.cap
     eval_cap = settings.measuring.eval_cap or max(given.eval_cap, cap)
     job = Job(settings, cap, eval_cap, given.options, command=settings)
-    train = given.train if settings.schedule.number is not None else given.fit(given.rows, cap, settings.data)
-    held_out = given.fit(given.held_rows, job.eval_cap, job.eval_data)
-    return Resolved(job, train, held_out, choice, words if choice is None else None)
+    given.train.check_room(cap, reach(given.config), settings.data)
+    given.held_out.check_room(job.eval_cap, reach(given.config), job.eval_data)
+    return Resolved(job, given.train, given.held_out, choice, words if choice is None else None)
 
 
 def _choose_cap(given: Prepared, tell: Listener) -> CapChoice:

@@ -37,8 +37,11 @@ KEPT_TEXTS = 40
 SAMPLING, GREEDY = "", "-greedy"
 TRAINED = "trained"
 WHEN = ("before", "after")
-Control = Callable[[Policy, Problems, Record], Record]
-"""An extra measurement of the untouched model: (policy, problems, its record before) -> record."""
+Control = Callable[[Policy, Problems, Record, Path], Record]
+"""An extra measurement of the untouched model: (policy, problems, its record before, a log) -> record.
+
+The log keeps its responses, so that one that was killed goes on.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,7 @@ def shorten(
         if not path.is_file():
             responses = len(eval_problems) * job.settings.measuring.eval_samples
             tell("phase", {"name": f"control: {name}", "steps": responses, "ends": True})
-            control(policy, eval_problems, before[""]).save(path)
+            control(policy, eval_problems, before[SAMPLING], job.out / RESPONSES / f"{path.stem}.jsonl").save(path)
     policy = _carry_out(job, chosen, policy, train_problems, eval_problems, tell)
     after = measure(job, policy, sets, "after", tell)
     sha_after = weights_sha(policy.model)
