@@ -29,7 +29,6 @@ import torch
 from lengthwise.config.groups.sampling import Sampling
 from lengthwise.config.groups.training import Training
 from lengthwise.engine import Policy, Trainer, load_policy
-from lengthwise.engine.method import Method
 from lengthwise.generation.sampling import ROWS_AT_ONCE, sample_answers
 from lengthwise.grading.problems import Problems
 from lengthwise.lab import chains, witnesses
@@ -105,8 +104,8 @@ def carry_out(name: str, arm: str, seed: int, place: Place) -> Numbers:
     measured = functools.partial(by_level, policy, cap=setting.cap, seed=seed)
     asked = {"bare": test, "always long": asked_for(test, ASK_LONG), "always short": asked_for(test, ASK_SHORT)}
     controls = {how: measured(problems) for how, problems in asked.items()}
-    method = build_method("adaptive", cap=setting.cap, **WORDS, **ARMS[arm])
-    assert isinstance(method, Method)
+    method = build_method("adaptive", cap=setting.cap, **WORDS, **ARMS[arm]).loop
+    assert method is not None, "it trains"
     curve: list[Numbers] = []
     losses: list[float] = []
 

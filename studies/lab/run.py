@@ -52,8 +52,8 @@ def world_of(name: str) -> World:
 
 def method_of(trial: Trial, world: World) -> Method:
     """The trial's method with its options, changed where the trial is a variant."""
-    method = build_method(trial.method, cap=trial.cap or world.longest, **trial.options)
-    if not isinstance(method, Method):
+    method = build_method(trial.method, cap=trial.cap or world.longest, **trial.options).loop
+    if method is None:
         raise ConfigError(f"{trial.name}: {trial.method} has no training loop")
     method = dataclasses.replace(method, prepare=(), finish=())  # the shipped bases are what a stage before would make
     if trial.variant == GROUP_NORMALISED:
