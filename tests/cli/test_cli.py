@@ -288,7 +288,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
     folder = tmp_path_factory.mktemp("runs") / "run"
     done = run(
         "shorten", shipped_reasoner(), "--data", data, "--out", folder, "--preset", "lab", "--cap", "auto",
-        "--steps", 2, "--prompts", 4, "--lr", "1e-4", "--eval-limit", 12, "--eval-cap", 200, "--json",
+        "--steps", 2, "--prompts", 4, "--lr", "1e-4", "--eval-limit", 12, "--eval-cap", 90, "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), folder
@@ -310,22 +310,6 @@ def test_shorten_leaves_an_ordinary_folder_and_all_its_files(finished: tuple[dic
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_the_same_command_again_changes_nothing_and_another_config_is_refused(
-    finished: tuple[dict[str, object], Path], data: Path
-) -> None:
-    outcome, folder = finished
-    command = [
-        "shorten", shipped_reasoner(), "--data", data, "--out", folder, "--preset", "lab", "--cap", "auto",
-        "--steps", 2, "--prompts", 4, "--eval-limit", 12, "--eval-cap", 200, "--json",
-    ]  # fmt: skip
-    again = run(*command, "--lr", "1e-4")
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["after"] == outcome["after"]
-    other = run(*command, "--lr", "2e-4")
-    assert other.returncode == 2
-    assert "lr: 0.0001 there, 0.0002 now" in other.stderr
-
-
 def test_report_is_rebuilt_from_files(finished: tuple[dict[str, object], Path]) -> None:
     _, folder = finished
     before = (folder / "report.html").read_text()
@@ -336,10 +320,11 @@ def test_report_is_rebuilt_from_files(finished: tuple[dict[str, object], Path]) 
 
 
 @pytest.mark.slow
-def test_demo_prints_one_json_object_with_the_promised_keys(tmp_path: Path) -> None:
-    done = run("demo", "--steps", 2, "--limit", 24, "--out", tmp_path / "demo", "--json")
-    assert done.returncode == 0, done.stderr
-    outcome = json.loads(done.stdout)
+def test_demo_prints_one_json_object_with_the_promised_keys(tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--steps", "1", "--limit", "24", "--out", str(tmp_path / "demo"), "--json"])
+    assert not ended.value.code
+    outcome = json.loads(capsys.readouterr().out)
     for key in ("before", "after"):
         assert {"accuracy", "mean_tokens", "truncation_rate"} <= outcome[key].keys()
     assert {"cut", "first-pass"} == outcome["controls"].keys()

@@ -43,8 +43,8 @@ def test_a_run_folder_is_a_config_that_gives_the_same_run(place: Path, capsys) -
     assert first["after"] == again["after"] and first["cap_choice"] == again["cap_choice"]
     one, two = (json.loads((place / name / "config.json").read_text()) for name in ("one", "two"))
     assert one == two and one["command"] == "shorten" and one["settings"]["option"] == ["clip_high=0.3"]
-    # The same folder is continued, another setting is another run, and is one more folder.
-    assert outcome(capsys, "--config", place / "one", "--out", place / "one")["after"] == first["after"]
+    # The same command continues the folder; another setting is another run, and is one more folder.
+    assert outcome(capsys, "lab:chains", *flags, "--out", place / "one")["after"] == first["after"]
     code, _, complaint = run(capsys, "shorten", "--config", place / "one", "--lr", "2e-4", "--out", place / "one")
     assert code == 2 and "another config (lr: 0.0001 there, 0.0002 now)" in complaint
     varied = outcome(capsys, "--config", place / "one", "--lr", "2e-4", "--out", place / "three")
