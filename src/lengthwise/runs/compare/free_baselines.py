@@ -48,10 +48,15 @@ def _degree(temperature: float) -> str:
 
 def _colder(temperature: float) -> Baseline:
     def measured(policy: Policy, problems: Problems, before: Record, log: Path) -> Record:
-        changes = {"temperature": temperature} if temperature else {"temperature": 0.0, "samples": 1}
-        return measure_again(policy, problems, before, log, name=_degree(temperature), **changes)
+        sampling = again(before, temperature=temperature, **({} if temperature else {"samples": 1}))
+        return measure_again(policy, problems, before, log, name=_degree(temperature), sampling=sampling)
 
     return measured
+
+
+def again(before: Record, **changes: float) -> Sampling:
+    """The sampling that a record was drawn by, with changes."""
+    return Sampling.of(before.context, sample_rows=ROWS_AT_ONCE, **changes)
 
 
 def measure_again(
@@ -61,16 +66,15 @@ def measure_again(
     log: Path,
     *,
     name: str,
+    sampling: Sampling | None = None,
     intervention: Intervention | None = None,
-    **changes: float,
 ) -> Record:
-    """The untouched model measured as `before` was but for `changes` of the sampling; `log` keeps its responses.
+    """The untouched model measured as `before` was, but for what is given; `log` keeps its responses.
 
     ``problems`` may have another world than those of ``before``, one that stops the model, or other prompts.
     """
-    sampling = Sampling.of(before.context, sample_rows=ROWS_AT_ONCE, **changes)
-    data = str(before.context["data"])
-    return measure(policy, problems, sampling, log, name=name, data=data, intervention=intervention).record
+    drawn_by, data = sampling or again(before), str(before.context["data"])
+    return measure(policy, problems, drawn_by, log, name=name, data=data, intervention=intervention).record
 
 
 def _budgeted(policy: Policy, problems: Problems, before: Record, log: Path) -> Record:

@@ -209,7 +209,7 @@ def _setting(arm: ArmResult, place: int) -> SettingRow:
         resolved=_resolved(one, arm.knob),
         chosen=place == arm.chosen,
         points=[_point(point) for point in (one.validation, one.test)],
-        sampled=f"{one.sampled_tokens / 1e6:.2f}",
+        sampled=f"{one.sampled_tokens / 1e6:.3g}",
         seconds=data.number(one.seconds, 0),
         failed=[f"seed {seed}: {why.reason}" for seed, why in one.failed.items()],
     )
