@@ -131,7 +131,7 @@ class GroupLearner:
         with self.compute():
             stats = self._update(found, advantages, run)
         moved = sum(abs(a - b) for a, b in zip(before, fingerprint(self.parameters), strict=True))
-        metrics = {
+        metrics: dict[str, object] = {
             "cap": batch.cap,
             **rollout_metrics(found, rewards, advantages),
             **own_metrics(method, found.kept, run.method, advantages),
@@ -145,7 +145,7 @@ class GroupLearner:
     def _skip(self, batch: GroupBatch, run: TrainingState) -> Learnt:
         run.skipped += 1
         run.method = self.method.update_state(run.method, batch.rollouts.drawn)
-        metrics = {
+        metrics: dict[str, object] = {
             "cap": batch.cap,
             "skipped": run.skipped,
             **drawn_metrics(batch.rollouts),

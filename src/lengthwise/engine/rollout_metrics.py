@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -18,7 +16,7 @@ def fingerprint(parameters: list[Tensor]) -> list[float]:
         return [float(wide(p).abs().sum()) for p in parameters]
 
 
-def drawn_metrics(batch: Collected) -> dict[str, Any]:
+def drawn_metrics(batch: Collected) -> dict[str, float]:
     """Of all that was drawn: accuracy, lengths, cut answers, uniform groups."""
     drawn = batch.drawn
     groups, index = drawn.group_ids.unique(return_inverse=True)
@@ -36,7 +34,7 @@ def drawn_metrics(batch: Collected) -> dict[str, Any]:
     }
 
 
-def rollout_metrics(batch: Collected, rewards: Tensor, advantages: Tensor) -> dict[str, Any]:
+def rollout_metrics(batch: Collected, rewards: Tensor, advantages: Tensor) -> dict[str, float]:
     """The same and what was made of the rows that were kept: rewards, advantages and their signs."""
     kept = batch.kept
     flat = advantages if advantages.dim() == 1 else (advantages * kept.mask).sum(1) / kept.num_tokens

@@ -36,10 +36,10 @@ class Watch:
         return found
 
 
-def schedule_warning(options: Mapping[str, Any], steps: int) -> str | None:
+def schedule_warning(options: Mapping[str, object], steps: int) -> str | None:
     """What is wrong with a cap's schedule in a run of so many steps: it does not come back to its longest cap."""
     cycle = options.get("cycle")
-    if cycle is None or cycle <= steps:
+    if not isinstance(cycle, int) or cycle <= steps:
         return None
     return (
         f"the cap's cycle is {cycle} steps but the run has {steps}, so the cap never comes back to its longest; give a "
