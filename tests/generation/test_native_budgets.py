@@ -74,7 +74,7 @@ def test_a_recognised_server_is_tried_once_and_then_asked_in_its_own_words(
     assert all(body.items() >= fields.items() for body in bodies)
     assert control is not None
     assert (control.server, control.thinking_tokens, control.counted) == (kind, 128, False)
-    assert "thought for about 128 tokens" in control.words()
+    assert control.words().endswith("thought about for about 128 tokens")
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -90,6 +90,14 @@ def test_256_tokens_at_a_budget_of_128_are_let_pass_and_257_are_not(tmp_path: Pa
     (tmp_path / "more").mkdir()
     with pytest.raises(EndpointError):
         asked(tmp_path / "more", thinks_for(257), owner="vllm")
+
+
+def test_thinking_that_ends_before_half_of_the_budget_shows_nothing(tmp_path: Path) -> None:
+    for tokens, shown in ((63, False), (64, True)):
+        (tmp_path / str(tokens)).mkdir()
+        control, _ = asked(tmp_path / str(tokens), thinks_for(tokens), owner="vllm")
+        assert control is not None
+        assert control.shown == shown
 
 
 def test_a_response_without_thinking_shows_nothing_and_says_so(tmp_path: Path) -> None:

@@ -35,9 +35,9 @@ STARTED_WITH: Mapping[ServerKind, str] = {
 class Control:
     """A trial of a native budget: one hard problem at `CONTROL_BUDGET`.
 
-    ``fields``: what the request said. ``thinking_tokens``: of the response; 0 where it shows no thinking, so that
-    nothing is known. ``counted``: whether the server or a tokenizer counted them, else they are the share of the
-    thinking in the characters.
+    ``fields``: what the request said. ``thinking_tokens``: of the response; with less than half of the budget it ended
+    by itself, and nothing is known. ``counted``: whether the server or a tokenizer counted them, else they are the
+    share of the thinking in the characters.
     """
 
     server: ServerKind
@@ -50,7 +50,7 @@ class Control:
     @property
     def shown(self) -> bool:
         """Whether there was thinking to be cut."""
-        return self.thinking_tokens > 0
+        return 2 * self.thinking_tokens >= self.budget
 
     def to_dict(self) -> dict[str, object]:
         """Ready for JSON."""
@@ -60,9 +60,8 @@ class Control:
         """What came of it, as a note."""
         about = "" if self.counted else "about "
         tried = f"native budget: a hard problem at {self.budget} was tried first ({self.server})"
-        if not self.shown:
-            return f"{tried} and showed no thinking, so whether budgets are kept is not known"
-        return f"{tried} and thought for {about}{self.thinking_tokens} tokens"
+        found = f"{tried} and thought about for {about}{self.thinking_tokens} tokens"
+        return found if self.shown else f"{found}, too few to be cut, so whether budgets are kept is not known"
 
 
 def budget_fields(kind: ServerKind, budget: int) -> dict[str, object]:
