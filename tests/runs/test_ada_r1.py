@@ -200,12 +200,12 @@ def test_pairs_are_readable_lines_with_a_summary(tmp_path: Path, problems: Probl
     facts = write_pairs(tmp_path / "pairs.jsonl", problems, long, short, settings(samples=2), seed=0)
     rows = list(read_pairs(tmp_path / "pairs.jsonl"))
     # Problem 1: a tie, so short: 4 group pairs, its instance pair has two equal texts. Problem 2: long, the same.
-    assert facts["preferred"] == {
+    assert facts.preferred == {
         "all": {"short": 1, "long": 1}, "1": {"short": 1}, "2": {"long": 1},
     }  # fmt: skip
-    assert facts["long_is"] == {"equal": 1, "better": 1}
-    assert facts["pairs"] == {"group": 8, "instance": 0}
-    assert facts["left_out_as_equal"] == 2
+    assert facts.long_is == {"equal": 1, "better": 1}
+    assert facts.pairs == {"group": 8, "instance": 0}
+    assert facts.left_out_as_equal == 2
     assert len(rows) == 8
     first = rows[0]
     assert (first["prompt"], first["chosen"], first["rejected"]) == ("1+2?", "A:3", "1+2=3;A:3")

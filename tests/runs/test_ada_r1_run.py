@@ -187,7 +187,7 @@ def test_ada_r1_row10_and_resume(finished: tuple[Outcome, Path], tmp_path: Path)
     assert not (tmp_path / "out").exists()
     torn = work / "checkpoints" / "checkpoint-3"
     (torn / "trainer_state.json").unlink()  # as if the kill had hit while it was written
-    facts = train_on_pairs(stages / "merge" / "model", tmp_path / "out", work, rows, settings, train, *HERE)
+    facts = train_on_pairs(stages / "merge" / "model", tmp_path / "out", work, rows, settings, train, *HERE).to_dict()
     assert facts == {name: outcome.stages["dpo"].found[name] for name in facts}
     assert weights_sha(load_policy(tmp_path / "out", device="cpu").model) == outcome.weights_sha_after
 
