@@ -113,7 +113,7 @@ def load_record(file: str) -> Record:
     """
     try:
         path = Path(file)
-        if path.is_dir() and not (path / OF_EVALUATION).is_file():
+        if path.is_dir() and not (file and (path / OF_EVALUATION).is_file()):
             raise InputError(f"{file} is a folder; name a record in it (of a run: {file}/records/after.json)")
         if path.is_file() and is_graded_log(path):
             return record_of_graded_log(path)
