@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import gzip
 import json
 import sys
 import types
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lengthwise.data import Defect, read_rows, require_columns, stream_rows
+from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import InputError, MissingExtraError
 
 ROWS = [{"problem": "7 + 5 ?", "answer": "12"}, {"problem": "9 - 2 ?", "answer": 7}]
@@ -176,57 +175,3 @@ def test_dataset_name_without_split_and_without_datasets(monkeypatch):
     without_module(monkeypatch, "datasets")
     with pytest.raises(MissingExtraError, match=r'no file on disk; .*pip install "lengthwise\[trl\]"'):
         read_rows("org/set:test")
-
-
-def streamed(path: Path) -> list[tuple[int, object]]:
-    return [(n, row.reason if isinstance(row, Defect) else row) for n, row in stream_rows(path)]
-
-
-def test_stream_gives_lines_with_their_numbers_and_goes_on_after_a_defect(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\n \t\n{"a": \n[1]\n"\xff"\n{"a": "one\xe2\x80\xa8two"}\n{"a": 2}')
-    assert streamed(path) == [
-        (1, {"a": 1}),
-        (4, "not JSON"),
-        (5, "not an object"),
-        (6, "not UTF-8 text"),
-        (7, {"a": "one\u2028two"}),
-        (8, {"a": 2}),
-    ]
-
-
-def test_stream_tells_an_unfinished_last_line_from_a_broken_one(tmp_path):
-    assert streamed(write(tmp_path / "a.jsonl", '{"a": 1}\n{"a": 2')) == [(1, {"a": 1}), (2, "unfinished last line")]
-    assert streamed(write(tmp_path / "b.jsonl", '{"a": 1}\n{"a": 2\n')) == [(1, {"a": 1}), (2, "not JSON")]
-
-
-def test_stream_passes_over_a_line_that_is_too_long(tmp_path, monkeypatch):
-    monkeypatch.setattr("lengthwise.data.LINE_LIMIT", 100)
-    rows = [{"a": "x" * size} for size in (90, 91, 92, 1000, 1)]  # a line is 10 bytes longer than its text
-    path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    assert [isinstance(row, Defect) for _, row in stream_rows(path)] == [False, True, True, True, False]
-    assert [number for number, _ in stream_rows(path)] == [1, 2, 3, 4, 5]
-
-
-def test_stream_reads_compressed_lines_and_whole_files(tmp_path):
-    lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines))
-    assert streamed(tmp_path / "a.jsonl.gz") == [(1, ROWS[0]), (2, ROWS[1])]
-    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines)[:-9])
-    assert streamed(tmp_path / "b.jsonl.gz")[-1][1] == "damaged compression"
-    assert streamed(write(tmp_path / "a.json", json.dumps([*ROWS, 3]))) == [
-        (1, ROWS[0]),
-        (2, ROWS[1]),
-        (3, "not an object"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "says"), [("none.jsonl", "no such file"), (".", "is a folder"), ("a.csv", "ends in '.csv'")]
-)
-def test_stream_refuses_at_once(tmp_path, name, says):
-    write(tmp_path / "a.csv", "a,b")
-    with pytest.raises(InputError, match=says):
-        stream_rows(tmp_path / name)
-    with pytest.raises(InputError, match="is empty"):
-        stream_rows(write(tmp_path / "b.jsonl", ""))

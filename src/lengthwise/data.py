@@ -6,10 +6,8 @@ where most first runs go wrong.
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +16,10 @@ from lengthwise.optional_imports import importing
 
 FILE_KINDS = (".jsonl", ".json", ".parquet")
 LINE_LIMIT = 64 * 2**20
-"""Bytes of the longest line that `stream_rows` reads; a longer one is passed over without being held."""
+"""Bytes of the longest line of a log that is read; a longer one is passed over without being held."""
 UNREADABLE = (ValueError, RecursionError)
 """What reading JSON raises: also for numbers of more digits than Python reads, and for brackets a thousand deep."""
 _SHOWN = 60  # characters of a bad line that a message quotes
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -63,29 +60,6 @@ def read_rows(path_or_name: str | Path, *, columns: Sequence[str] | None = None)
     return require_columns(rows, columns, str(path_or_name))
 
 
-def stream_rows(path: str | Path) -> Iterator[tuple[int, dict[str, object] | Defect]]:
-    """Read a file row by row: ``(number, row or defect)``, numbers counted from 1.
-
-    ``.jsonl`` and ``.jsonl.gz`` files of any size are read line by line and the number is the line's; blank lines
-    and a byte order mark are passed over. A line that is no UTF-8, no JSON, no object or longer than
-    `LINE_LIMIT`, an unfinished last line and damaged compression are defects, and reading goes on where it can.
-    ``.json`` and ``.parquet`` files are read whole (see `read_rows`).
-
-    Raises `InputError` at once for a file that is missing, a folder, empty, or of another kind.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name one file inside it")
-    if not path.is_file():
-        raise InputError(f"no such file: {path}; check the path (the working folder is {Path.cwd()})")
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
-        if path.stat().st_size == 0:
-            raise InputError(f"{path} is empty; give a file with at least one row")
-        return _stream_lines(path)
-    rows = _read_file(path)
-    return ((number, row if isinstance(row, dict) else _no_object(row)) for number, row in enumerate(rows, 1))
-
-
 def require_columns(rows: Sequence[object], needed: Sequence[str], source: str) -> list[dict[str, object]]:
     """Check that every row is an object holding each needed column with a value, and return the rows.
 
@@ -119,46 +93,6 @@ def _checked_rows(rows: Sequence[object], source: str) -> list[dict[str, object]
             )
         checked.append(row)
     return checked
-
-
-def _stream_lines(path: Path) -> Iterator[tuple[int, dict[str, object] | Defect]]:
-    number = 0
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        while True:
-            number += 1
-            try:
-                line = file.readline(LINE_LIMIT + 1)
-                too_long = len(line) > LINE_LIMIT
-                rest = line
-                while too_long and rest and not rest.endswith(b"\n"):
-                    rest = file.readline(LINE_LIMIT)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                yield number, Defect("damaged compression", str(error))
-                return
-            if not line:
-                return
-            if number == 1:
-                line = line.removeprefix(_BOM)
-            if too_long:
-                yield number, Defect(f"a line of over {LINE_LIMIT >> 20} MiB")
-            elif line.strip():
-                yield number, _parse_line(line)
-
-
-def _parse_line(line: bytes) -> dict[str, object] | Defect:
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return Defect("not UTF-8 text", str(error))
-    except UNREADABLE as error:
-        if not line.endswith(b"\n"):
-            return Defect("unfinished last line", _start(line.decode("utf-8")))
-        return Defect("not JSON", f"{error}: {_start(line.decode('utf-8'))}")
-    return row if isinstance(row, dict) else _no_object(row)
-
-
-def _no_object(row: object) -> Defect:
-    return Defect("not an object", f"{_start(str(row))} is a {type(row).__name__}")
 
 
 def _read_file(path: Path) -> list[object]:

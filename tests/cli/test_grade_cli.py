@@ -43,14 +43,15 @@ def test_the_page_leads_with_what_matters(log: Path, words: str, tmp_path: Path)
                   "--out", graded, "--look", look)  # fmt: skip
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[:2] == [
+    assert lines[:3] == [
+        "flat rows, the response in response",
         "33.3% right on 3 problems (6 responses), 7.7 tokens a response.",
         "47.4% of the tokens of right responses come after the right answer first appeared.",
     ]
     assert "the right answer stands in 5 responses; 3 of them (60.0%) end wrong" in lines
     assert re.search(r"^with k samples +1 +2$", done.stdout, re.MULTILINE)
     assert re.search(r"^right kept +0.0% +0.0% +0.0% +50.0% +100.0% +100.0%$", done.stdout, re.MULTILINE)
-    assert done.stderr.strip() == "left out: 1 rows, response is not text (first in line 7)"
+    assert done.stderr.strip() == "left out: 1 rows, no response (first in row 7)"
     assert all(
         len(line) <= 88
         for line in lines
@@ -92,7 +93,7 @@ def test_json_is_one_object_with_the_promised_keys(log: Path) -> None:
         assert key in summary
     assert summary["left_out"] == {
         "rows": 1,
-        "reasons": [{"reason": "response is not text", "rows": 1, "first_line": 7}],
+        "reasons": [{"reason": "no response", "rows": 1, "first_line": 7, "first": "row 7"}],
     }
 
 
@@ -100,17 +101,23 @@ def test_json_is_one_object_with_the_promised_keys(log: Path) -> None:
     ("arguments", "says"),
     [
         (["nowhere.jsonl"], "no such file: nowhere.jsonl"),
-        (["."], "is a folder"),
+        (["folder"], "is a folder without a log in it"),
         (["LOG", "--preset", "gsm8"], "choose one of auto, lab, gsm8k, math, aime"),
-        (["LOG", "--strict"], "line 7: response is not text"),
+        (["LOG", "--strict"], "row 7: no response"),
         (["LOG", "--tokenizer", "nowhere"], "no such folder"),
         (["LOG", "--cap", "0"], "cap is 0"),
         (["LOG", "--price", "-1"], "price is -1"),
         (["LOG", "--answer-pattern", "(a)(b)"], "answer_pattern"),
         (["LOG", "--grader", "nonsense"], "module:function"),
-        (["LOG", "--response-column", "text"], "no text (7 rows, first in line 1)"),
-        (["LOG", "--response-column", "text"], "first row has problem_id, sample, answer, response, num_tokens"),
-        (["LOG", "--tokens-column", "n"], "no num_tokens, and no tokenizer to count with"),
+        (["LOG", "--response-column", "text.0"], "no text.0 (it has problem_id, sample, answer, response, num_tokens"),
+        (["LOG", "--verdict-column", "acc"], "no verdict acc (6 rows, first in row 1)"),
+        (["LOG", "--answer-column", "none"], "no answer to grade against, and no verdict of the log's own (6 rows"),
+        (["LOG", "--answer-column", "none"], "join right answers by --answers FILE (rows of problem_id and answer)"),
+        (["LOG", "--answers", "any"], "answers is 'any'; it is now a file of right answers, and what a list"),
+        (["LOG", "--answers", "LOG", "--answer-column", "ansr"], "has no right answers by problem"),
+        (["LOG", "--format", "verl"], "is not verl rollouts: its first row has problem_id"),
+        (["LOG", "--format", "verll"], "there is no format 'verll'; the formats are evalscope, inspect"),
+        (["LOG", "--disagreements", "d.jsonl"], "no response has both a right answer and a verdict of the log's own"),
         (["LOG", "--answer-column", ""], "answer_column is ''"),
         (["LOG", "--out", "LOG"], "--out and the log are the same file"),
         (["LOG", "--report", "LOG"], "--report and the log are the same file"),
@@ -122,8 +129,11 @@ def test_json_is_one_object_with_the_promised_keys(log: Path) -> None:
     ids=lambda value: str(value)[:40],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
-    log: Path, arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    log: Path, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lengthwise", "grade", *(str(log) if a == "LOG" else a for a in arguments)])
     with pytest.raises(SystemExit) as stopped:
         main()
@@ -131,6 +141,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert stopped.value.code == 2, complaint
     assert says in complaint
     assert len(complaint.strip().splitlines()) == 1, complaint
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]  # nothing half-written
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_grade_takes_it_and_writes_it_into_the_record(tmp_path: Path):
     for answers in ("all", "any"):
         record = tmp_path / f"{answers}.json"
         done = CliRunner().invoke(
-            app, ["grade", str(log), "--json", "--workers", "1", "--answers", answers, "--record", str(record)]
+            app, ["grade", str(log), "--json", "--workers", "1", "--several", answers, "--record", str(record)]
         )
         assert done.exit_code == 0, done.output
         shown[answers] = json.loads(done.stdout)["accuracy"]
@@ -228,12 +228,12 @@ def test_grade_takes_it_and_writes_it_into_the_record(tmp_path: Path):
 @pytest.mark.parametrize("command", ["grade", "evaluate", "shorten", "compare", "repair"])
 def test_every_command_that_takes_references_says_what_a_list_is(command):
     done = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "400"})
-    assert "--answers" in done.output
+    assert "--several" in done.output
     assert "all, parts of one answer, or any, alternatives" in done.output
 
 
 def test_another_word_is_one_line(tmp_path: Path):
     log = write_log(tmp_path / "log.jsonl", [{"response": "2", "answer": ["2"], "num_tokens": 1}])
-    done = CliRunner().invoke(app, ["grade", str(log), "--answers", "either"])
+    done = CliRunner().invoke(app, ["grade", str(log), "--several", "either"])
     assert isinstance(done.exception, ConfigError)
-    assert str(done.exception) == "answers is 'either'; choose all or any"
+    assert str(done.exception) == "several is 'either'; choose all or any"

@@ -161,7 +161,7 @@ def test_what_a_user_asks_becomes_the_contract(tmp_path: Path) -> None:
     made = tokenizer(STRIPS, THINK)
     assert contract_for_model(PromptOptions(), tmp_path, made).think_prefix == "<think>\n"
     assert contract_for_model(PromptOptions(think="no"), tmp_path, made).think_prefix == ""
-    own = PromptOptions(prompt_template="Q: {problem}", system_prompt="Be kind.", chat_template=False, answers="any")
+    own = PromptOptions(prompt_template="Q: {problem}", system_prompt="Be kind.", chat_template=False, several="any")
     changed = contract_for_model(own, tmp_path, made)
     assert (changed.template, changed.system_prompt) == ("Q: {problem}", "Be kind.")
     assert (changed.chat_template, changed.answers, changed.problem_column) == (False, "any", "problem")

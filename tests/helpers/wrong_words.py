@@ -69,7 +69,7 @@ BESIDE: dict[str, list[str]] = {
     "repair --seed": ["--control", "random"],
     **{f"repair {word}": SWEEP for word in (
         "--judge", "--data", "--judge-data", "--judge-threshold", "--fractions", "--cap", "--limit", "--sample-rows",
-        "--preset", "--prompt-template", "--answer-pattern", "--answers", "--think", "--grader", "--problem-column",
+        "--preset", "--prompt-template", "--answer-pattern", "--several", "--think", "--grader", "--problem-column",
         "--answer-column")},
     **{str(one): ["--data", "text.jsonl"] for one in EVERYTHING if one.command == "extend" and one.word in (
         "--text-column", "--chunk", "--lr", "--epochs", "--batch-rows", "--micro-batch-rows", "--warmup-steps",
@@ -91,13 +91,13 @@ WORDS, NUMBERS, TEXT = ["no-such-word", ""], ["", "a", "nan", "1,,2", "1e400", "
 WRONG: dict[type | str, list[str]] = {
     int: ["0", "-1", "1.5", "x", "1" + "0" * 30],
     float: ["0", "-1", "nan", "inf", "1e300", "x"],
-    **_each(("--data", "--eval-data", "--test-data", "--judge-data", "LOG", "--harmful"), FILES),
+    **_each(("--data", "--eval-data", "--test-data", "--judge-data", "LOG...", "--answers", "--harmful"), FILES),
     **_each(("--prompt-file", "--text", "--lines", "--baseline", "RECORD...", "--mask"), FILES),
     **_each(("MODEL", "MODEL...", "--base", "--reference", "--short-model"), FOLDERS),
     **_each(("--files-from", "--tokenizer"), FOLDERS),
     "methods NAME": ["drlo", "no/such.py", "module:", ""],
     "RUN...": [folder for folder in FOLDERS if folder != "run"],
-    **_each(("grade --out", "--record", "--report", "--look"), [*OUT_FILES, "/dev/null"]),
+    **_each(("grade --out", "--record", "--report", "--look", "--disagreements"), [*OUT_FILES, "/dev/null"]),
     **_each(("report --out", "compare-records --out"), [*OUT_FILES, "/dev/null", "x.png", "folder.html"]),
     "--out": OUT_FOLDERS,
     **{f"{command} --out": [*OUT_FOLDERS, "taken", ""] for command in (
@@ -105,8 +105,8 @@ WRONG: dict[type | str, list[str]] = {
     **_each((
         "--preset", "--method", "--methods", "--device", "--dtype", "--scheme", "--lambda-rule", "--rounding",
         "--scope", "--score", "--control", "--controls", "--mode", "--choose", "--cap", "--stage", "--early-stop",
-        "--server-kind", "--head", "--out-dtype", "--rescale", "--sharding", "--tasks", "--tokens", "--answers",
-        "--allow", "--metrics", "ENGINE"),
+        "--server-kind", "--head", "--out-dtype", "--rescale", "--sharding", "--tasks", "--tokens", "--several",
+        "--format", "--allow", "--metrics", "ENGINE"),
         WORDS),
     **_each(("--lengths", "--weights", "--score-weights", "--fractions", "--rows", "--merge-back"), NUMBERS),
     "--answer-pattern": ["(", "x", "(a)(b)"],
@@ -117,8 +117,8 @@ WRONG: dict[type | str, list[str]] = {
     "--config": [*FILES, "taken"],
     "--endpoint": ["nope", "ftp://x", ""],
     **_each(("--prompt-template", "--harmful-template", "--response-column", "--text-column"), TEXT),
-    "--finished-column": TEXT,
-    **_each(("--problem-column", "--answer-column", "--tokens-column"), ["nope", ""]),
+    **_each(("--finished-column", "--problem-id-column", "--sample-column", "--reasoning-tokens-column"), TEXT),
+    **_each(("--problem-column", "--answer-column", "--tokens-column", "--verdict-column"), ["nope", ""]),
     "--api-key-env": TEXT,
     **_each(("--include", "--exclude", "--target"), ["no-such-tensor", ""]),
     **_each(("--prompt", "--system-prompt", "--answer-prompt", "--category-column", "--reasoning-column"), []),
@@ -131,12 +131,13 @@ RIGHT: dict[str, list[str]] = {
     "--native-budget": ["0"],
     **_each(("--temperature", "--retries", "--price", "generate --cap", "--t", "--judge-threshold"), ["0"]),
     **_each(("shorten --temperature", "compare --temperature", "export --temperature"), []),
+    "grade --right-from": ["0", "-1"],
     "merge --scale": ["0", "-1"],  # a step of no length, or backwards
     **_each(("extend --power", "merge --density"), ["0"]),  # the end of a range, at which the scheme or change is gone
     "--controls": [""],
     "--n-global": ["0"],
     "evaluate-context --text": ["deep.json"],
-    "grade --problem-column": ["nope", ""],
+    "grade --problem-column": ["nope"],
 }  # fmt: skip
 """Of the wrong ones, those that some flags take after all; the last that fits counts."""
 

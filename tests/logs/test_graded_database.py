@@ -14,6 +14,7 @@ import pytest
 
 from lengthwise.logs import graded_database as ledger_module
 from lengthwise.logs.graded_database import DUPLICATE, OTHER_GOLD, Ledger
+from lengthwise.logs.rows import GradedRow
 from lengthwise.logs.summary import record_of_log, summarise
 from lengthwise.statistics.metrics import majority_at_k, mean_pass_at_k
 
@@ -31,6 +32,10 @@ def entry(line: int, problem: str, correct: bool, finished: bool, tokens: int, *
     } | more  # fmt: skip
 
 
+def graded(row: dict[str, Any]) -> GradedRow:
+    return GradedRow(**{"how": "", "extracted": None} | {name: row[name] for name in row if name != "vote"})
+
+
 def filled(seed: int, problems: int) -> tuple[Ledger, dict[str, list[dict[str, Any]]]]:
     """A ledger of random responses, in random order, and the same by problem."""
     rng = random.Random(seed)
@@ -45,7 +50,7 @@ def filled(seed: int, problems: int) -> tuple[Ledger, dict[str, list[dict[str, A
     for line, row in enumerate(rows):
         row["line"] = line
         row["vote"] = "right" if row["correct"] else row["vote"] if row["finished"] else None
-        assert ledger.add(row, gold="right", vote=row["vote"]) is None
+        assert ledger.add(graded(row), gold="right", vote=row["vote"]) is None
         by_problem.setdefault(row["problem_id"], []).append(row)
     return ledger, by_problem
 
@@ -63,8 +68,9 @@ def test_queries_agree_with_arrays(seed: int) -> None:
         assert found[name]["low"] == pytest.approx(wanted[name]["low"], rel=0.05), name
     for group, name in (("right", "tokens_correct"), ("wrong", "tokens_wrong"), ("finished", "tokens_finished")):
         assert found["tokens"][group]["mean"] == pytest.approx(wanted[name]), name
-    assert record.problem_ids == list(by_problem)
-    assert record.num_tokens == [[row["num_tokens"] for row in rows] for rows in by_problem.values()]
+    # in the order of the names, and without samples in that of the lengths, whatever the order of the rows
+    assert record.problem_ids == sorted(by_problem)
+    assert record.num_tokens == [sorted(row["num_tokens"] for row in by_problem[name]) for name in sorted(by_problem)]
     for name, category in record.by_category().items():
         numbers = category.to_dict()
         assert {key: found["by_category"][name][key] for key in numbers} == pytest.approx(numbers)
@@ -93,7 +99,7 @@ def test_a_row_counts_in_its_own_category() -> None:
     with Ledger() as ledger:
         for line, (problem, category, correct, tokens) in enumerate(rows):
             row = entry(line, problem, correct, True, tokens, category=category)
-            assert ledger.add(row, gold="1", vote="1") is None
+            assert ledger.add(graded(row), gold="1", vote="1") is None
         found = summarise(ledger, cap=60, seed=0, price=None).to_dict()
         record = record_of_log(ledger, name="log", context={"cap": 60})
     # x: p alone; y: p is right in 1 of 2 with 30 tokens each, q in 1 of 1 with 60; none: q's last.
@@ -113,7 +119,7 @@ def test_quantiles_are_those_of_numpy(size: int) -> None:
     values = [rng.randint(0, 40) for _ in range(size)]
     with Ledger() as ledger:
         for line, value in enumerate(values):
-            ledger.add(entry(line, str(line), True, True, value), gold=None, vote=None)
+            ledger.add(graded(entry(line, str(line), True, True, value)), gold=None, vote=None)
         lengths = ledger.lengths("num_tokens")
     for share in (0.0, 0.3, 0.5, 0.95, 0.99, 1.0):
         assert lengths.quantile(share) == pytest.approx(np.quantile(values, share))
@@ -123,7 +129,7 @@ def test_quantiles_are_those_of_numpy(size: int) -> None:
 def test_exceptions_of_comparisons_are_counted_by_name() -> None:
     with Ledger() as ledger:
         for line, name in enumerate(("TypeError", None, "ValueError", "TypeError")):
-            ledger.add(entry(line, "p", False, True, 1, comparison_error=name), gold="1", vote=None)
+            ledger.add(graded(entry(line, "p", False, True, 1, comparison_error=name)), gold="1", vote=None)
         assert summarise(ledger, cap=1, seed=0, price=None).to_dict()["comparison_errors"] == {
             "TypeError": 2,
             "ValueError": 1,
@@ -133,22 +139,22 @@ def test_exceptions_of_comparisons_are_counted_by_name() -> None:
 def test_what_is_refused_leaves_no_trace() -> None:
     with Ledger() as ledger:
         first = entry(1, "p", True, True, 5, sample=0)
-        assert ledger.add(first, gold="4", vote="4") is None
-        assert ledger.add(first | {"line": 2}, gold="4", vote="4") == DUPLICATE
-        assert ledger.add(first | {"line": 3, "sample": 1}, gold="5", vote="4") == OTHER_GOLD
-        assert ledger.add(first | {"line": 4, "sample": "1"}, gold=None, vote=None) is None
-        assert ledger.add(first | {"line": 5, "sample": 1}, gold="4", vote="4") is None  # 1 and "1" differ
+        assert ledger.add(graded(first), gold="4", vote="4") is None
+        assert ledger.add(graded(first | {"line": 2}), gold="4", vote="4") == DUPLICATE
+        assert ledger.add(graded(first | {"line": 3, "sample": 1}), gold="5", vote="4") == OTHER_GOLD
+        assert ledger.add(graded(first | {"line": 4, "sample": "1"}), gold=None, vote=None) is None
+        assert ledger.add(graded(first | {"line": 5, "sample": 1}), gold="4", vote="4") is None  # 1 and "1" differ
         # Without a sample, rows of one problem are samples of it.
-        assert all(ledger.add(first | {"line": n, "sample": None}, gold="4", vote="4") is None for n in (6, 7))
+        assert all(ledger.add(graded(first | {"line": n, "sample": None}), gold="4", vote="4") is None for n in (6, 7))
         assert (ledger.problems, ledger.lengths("num_tokens").total) == (1, 5)
 
 
 def test_a_gold_that_was_not_known_at_first_is_learnt() -> None:
     with Ledger() as ledger:
         row = entry(1, "p", False, True, 5)
-        assert ledger.add(row, gold=None, vote=None) is None
-        assert ledger.add(row | {"line": 2}, gold="4", vote=None) is None
-        assert ledger.add(row | {"line": 3}, gold="5", vote=None) == OTHER_GOLD
+        assert ledger.add(graded(row), gold=None, vote=None) is None
+        assert ledger.add(graded(row | {"line": 2}), gold="4", vote=None) is None
+        assert ledger.add(graded(row | {"line": 3}), gold="5", vote=None) == OTHER_GOLD
 
 
 def test_blocks_of_problems_give_the_interval_of_problems(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import json
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 import pytest
 from wordlog import EOS, HAND, row, word_tokenizer, write_log
 
-from grading import grade_file
+from grading import InThisProcess, grade_file
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.grading import equality
 from lengthwise.grading.prompt_contract import PromptContract, preset
 from lengthwise.logs import log_grading
+from lengthwise.logs.rows import NO_ANSWER, NO_COUNT
 from lengthwise.statistics.records import Record
 
 
@@ -85,7 +85,7 @@ BY_HAND = {
     # 0.2 a token.
     "money": {"price_per_million": 200_000, "total": 9.2, "after_right": 1.8, "per_right": 4.6},
     "problems_by": {"problem_id": 6},
-    "finished_by": {"finished": 6},
+    "finished_by": {"log": 6},
     "left_out": {"rows": 0, "reasons": []},
 }  # fmt: skip
 
@@ -142,10 +142,24 @@ def test_without_a_tokenizer_the_split_is_unknown_and_a_note_says_so(tmp_path: P
     json.dumps(summary, allow_nan=False)
 
 
-def test_without_counts_and_tokenizer_the_error_asks_for_one(tmp_path: Path) -> None:
-    log = write_log(tmp_path / "log.jsonl", [{"response": "The answer is 4", "answer": 4}] * 300)
-    with pytest.raises(InputError, match=r"no num_tokens.*\(100 rows, first in line 1\); give --tokenizer FOLDER"):
-        grade_file(log)
+def test_without_counts_and_tokenizer_pieces_of_text_are_counted_and_said(tmp_path: Path) -> None:
+    texts = ["The answer is 4", "It is 12345, or so: 4"]
+    rows = [{"response": text, "answer": 4, "finished": True} for text in texts]
+    summary, found = graded(tmp_path, rows)
+    # Words, marks and up to three digits, and the EOS: The answer is 4; It is 123 45 , or so : 4
+    assert [row["num_tokens"] for row in found] == [5, 10]
+    assert summary["read_as"] == "flat rows, the response in response; token counts are estimated from the text"
+    assert summary["context"]["tokenizer"] == "estimated from the text"
+    assert any("may be off by a third; --tokenizer FOLDER" in note for note in summary["notes"])
+    with pytest.raises(ConfigError, match="cap is 8, and .* has no token counts that it could be compared with"):
+        graded(tmp_path, rows, cap=8)
+
+
+def test_a_row_without_a_count_among_rows_that_have_one_is_left_out(tmp_path: Path) -> None:
+    plain = {"response": "The answer is 4", "answer": 4}
+    summary, _ = graded(tmp_path, [plain, plain | {"num_tokens": 5}])
+    assert summary["responses"] == 1
+    assert summary["left_out"]["reasons"][0]["reason"] == "no token count, and no tokenizer to count with"
 
 
 def test_tokens_are_counted_with_the_eos(tmp_path: Path, words: str) -> None:
@@ -160,6 +174,7 @@ def test_tokens_are_counted_with_the_eos(tmp_path: Path, words: str) -> None:
         ({"finish_reason": None}, 5, True),
         ({"finish_reason": "", "finished": float("nan")}, 5, True),
         ({"finished": 1, "finish_reason": "stop"}, 5, True),
+        ({"finish_reason": "enough"}, 5, True),  # nobody knows it: an unknown end
         ({"stop_reason": "max_tokens"}, 4, False),
         ({"stop_reason": 151645}, 5, True),  # a token's id, as vLLM has it: tells nothing
         ({"num_tokens": 9}, 9, True),  # a count that stands there counts
@@ -236,10 +251,10 @@ def test_a_problem_is_its_id_or_its_text_or_the_row(tmp_path: Path) -> None:
     plain = {"response": "The answer is 4", "answer": 4, "num_tokens": 5}
     named = [{"problem_id": 7}, {"problem_id": "7"}, {"problem_id": 7.0}, {"problem": "2+2?"}, {"problem": "2+2?"}]
     rows = [plain | name for name in (*named, {"question": "2+2?"}, {}, {})]
-    summary, found = graded(tmp_path, rows, contract=preset("gsm8k", think_prefix="", think_close=None))
-    assert summary["problems"] == 4  # the gsm8k preset's own column "question" holds the same text
+    summary, found = graded(tmp_path, rows)
+    assert summary["problems"] == 4
     assert [r["problem_id"] for r in found[:3]] == ["7"] * 3
-    assert summary["problems_by"] == {"problem_id": 3, "problem": 2, "question": 1, "row": 2}
+    assert summary["problems_by"] == {"problem_id": 3, "problem": 3, "row": 2}
 
 
 def test_samples_of_one_problem_may_stand_in_different_categories(tmp_path: Path) -> None:
@@ -265,29 +280,24 @@ BAD_LINES: list[tuple[bytes, str]] = [
         (json.dumps({**GOOD, **change}).encode(), reason)
         for change, reason in [
             ({"response": None}, "no response"),
-            ({"response": 4}, "response is not text"),
-            ({"response": ["The answer is 4"]}, "response is not text"),
+            ({"response": 4}, "no response"),
+            ({"response": ["so", "4"]}, "no response"),
             ({"reasoning": {"text": "so"}}, "reasoning is not text"),
-            ({"answer": None}, "no answer to grade against"),
-            ({"answer": float("nan")}, "no answer to grade against"),
+            ({"answer": None}, NO_ANSWER),
+            ({"answer": float("nan")}, NO_ANSWER),
             ({"answer": float("inf")}, "an answer that cannot be read"),
             ({"answer": True}, "an answer that cannot be read"),
-            ({"answer": ""}, "an answer that cannot be read"),
-            ({"answer": []}, "an answer that cannot be read"),
+            ({"answer": ""}, NO_ANSWER),
+            ({"answer": []}, NO_ANSWER),
             ({"answer": {"value": 4}}, "an answer that cannot be read"),
-            ({"num_tokens": None}, "no num_tokens, and no tokenizer to count with"),
-            ({"num_tokens": float("nan")}, "no num_tokens, and no tokenizer to count with"),
+            ({"num_tokens": None}, NO_COUNT),
+            ({"num_tokens": float("nan")}, NO_COUNT),
             ({"num_tokens": -1}, "num_tokens is no count of tokens (a whole number, at least 0)"),
-            ({"num_tokens": 5.0}, "num_tokens is no count of tokens (a whole number, at least 0)"),
-            ({"num_tokens": "5"}, "num_tokens is no count of tokens (a whole number, at least 0)"),
+            ({"num_tokens": 5.5}, "num_tokens is no count of tokens (a whole number, at least 0)"),
+            ({"num_tokens": "five"}, "num_tokens is no count of tokens (a whole number, at least 0)"),
             ({"num_tokens": True}, "num_tokens is no count of tokens (a whole number, at least 0)"),
             ({"num_tokens": 10**30}, "num_tokens is no count of tokens (a whole number, at least 0)"),
             ({"num_tokens": 101}, "num_tokens above the cap"),
-            ({"finished": "yes"}, "finished is neither true nor false"),
-            ({"finished": 2}, "finished is neither true nor false"),
-            ({"finished": []}, "finished is neither true nor false"),
-            ({"finish_reason": 3}, "finish_reason is not text"),
-            ({"finish_reason": "enough"}, "a finish_reason that is not known"),
             ({"problem_id": ["p"]}, "problem_id is neither text nor a whole number"),
             ({"problem_id": True}, "problem_id is neither text nor a whole number"),
             ({"sample": 1.5}, "sample is neither text nor a whole number"),
@@ -330,7 +340,7 @@ def test_strict_makes_each_of_them_an_error(tmp_path: Path, line: bytes, reason:
     path.write_bytes(b"\n".join([FIRST, line, b"not JSON either"]) + b"\n")
     with pytest.raises(InputError) as raised:
         grade_file(path, cap=100, strict=True, out=tmp_path / "graded.jsonl")
-    assert f"line 2: {reason}" in str(raised.value)
+    assert f"row 2: {reason}" in str(raised.value)
     assert "\n" not in str(raised.value)
     assert list(tmp_path.iterdir()) == [path]  # nothing half-written
 
@@ -339,11 +349,11 @@ def test_strict_makes_each_of_them_an_error(tmp_path: Path, line: bytes, reason:
     ("name", "content", "says"),
     [
         ("a.jsonl", b"", "is empty"),
-        ("a.jsonl", b"\n \n", "holds no rows"),
-        ("a.jsonl", b"{}\n{}\n", r"no row can be graded: no response \(2 rows, first in line 1\)"),
-        ("a.jsonl", '{"a": 1}\n'.encode("utf-16"), "no row can be graded: not UTF-8"),
-        ("a.jsonl.gz", b"no gzip", "no row can be graded: damaged compression"),
-        ("a.txt", b"{}", "ends in '.txt'"),
+        ("a.jsonl", b"\n \n", "is empty"),
+        ("a.jsonl", b"{}\n{}\n", r"a log of no known format \(JSON lines\): its first row has no columns"),
+        ("a.jsonl", '{"a": 1}\n'.encode("utf-16"), "not UTF-8"),
+        ("a.jsonl.gz", b"no gzip", "no row that can be read"),
+        ("a.txt", b"{}", "a log of no known format"),
     ],
 )
 def test_a_file_of_nothing_is_an_error(tmp_path: Path, name: str, content: bytes, says: str) -> None:
@@ -356,8 +366,10 @@ def test_a_file_of_nothing_is_an_error(tmp_path: Path, name: str, content: bytes
 def test_absent_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         grade_file(tmp_path / "nowhere.jsonl")
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match="is a folder without a log in it"):
         grade_file(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        grade_file(tmp_path / ("x" * 300))
 
 
 def test_outputs_never_replace_the_log_or_a_folder(tmp_path: Path) -> None:
@@ -401,7 +413,7 @@ def test_a_long_line_and_compression(tmp_path: Path) -> None:
     whole = gzip.compress("".join(json.dumps({**GOOD, "problem_id": i * i}) + "\n" for i in range(2000)).encode())
     cut.write_bytes(whole[: len(whole) // 2])
     summary = grade_file(cut)
-    assert [entry["reason"] for entry in summary["left_out"]["reasons"]] == ["damaged compression"]
+    assert [entry["reason"] for entry in summary["left_out"]["reasons"]] == ["damaged JSON lines"]
     assert 0 < summary["responses"] < 2000
 
 
@@ -420,18 +432,6 @@ def test_a_hostile_row_is_stopped_wrong_and_counted(tmp_path: Path, words: str) 
     assert (found[1]["how"], found[1]["stopped"], found[1]["num_tokens"]) == ("stopped by the time limit", True, 2)
     assert summary["stopped_by"] == {"time": 1}
     assert any("1 grading ended early (1 by the limit of 0.5 s)" in note for note in summary["notes"])
-
-
-class InThisProcess:
-    """In place of a pool of worker processes, so that what it calls can be replaced."""
-
-    def __init__(self, make: Any, **_: Any) -> None:
-        self.map = functools.partial(map, make())
-
-    def __enter__(self) -> InThisProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def test_what_a_comparison_raises_is_wrong_counted_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def _show(summary: Mapping[str, Any], report: Path | None, as_json: bool) -> Non
     if as_json:
         print_json(summary)
         return
-    for line in text_page(summary):
+    for line in (summary["read_as"], *text_page(summary)):
         out.print(line, markup=False, soft_wrap=True)
     if report is not None:
         out.print(f"report: {report}", markup=False, soft_wrap=True)

@@ -43,6 +43,7 @@ RENAMES = (
     Renamed("--rule", "--rounding", ("repair",)),
     Renamed("--task-data", "--data", ("repair",)),
     Renamed("--task-template", "--prompt-template", ("repair",)),
+    Renamed("--answers", "--several", tuple(name for name in _ASKING if name != "grade")),
     Renamed("--no-think", "--think no", tuple(name for name in _ASKING if name != "evaluate")),
     Renamed("--model", f"{ARGUMENT}MODEL", ("evaluate", "evaluate-context", "export")),
     Renamed("--weights", "--score-weights", ("compare-records",)),

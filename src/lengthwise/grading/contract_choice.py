@@ -17,13 +17,14 @@ from lengthwise.pretrained import read_generation_config
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-OF_THE_CONTRACT = ("answers", "answer_pattern", "problem_column", "answer_column", "system_prompt", "chat_template")
+OF_THE_CONTRACT = ("answer_pattern", "problem_column", "answer_column", "system_prompt", "chat_template")
 """Options that are fields of a contract, under the same names."""
 
 
 def chosen_contract(options: PromptOptions) -> PromptContract:
     """The preset with what was given changed; whether responses think is settled for one model, see below."""
     changes = {name: value for name in OF_THE_CONTRACT if (value := getattr(options, name)) is not None}
+    changes["answers"] = options.several
     if options.prompt_template is not None:
         changes["template"] = options.prompt_template
     return preset(options.preset, **changes)

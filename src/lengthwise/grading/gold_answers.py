@@ -47,7 +47,7 @@ def read_gold(value: Any, answer_format: str, column: str = "answer", *, answers
     if answer_format in NUMERIC_FORMATS:
         raise InputError(
             f"{column} is {value!r}, parts of one answer; the format {answer_format!r} wants one number. If they are "
-            'alternatives use answers="any" (--answers any), else answer_format="math"'
+            'alternatives use answers="any" (--several any), else answer_format="math"'
         )
     return ", ".join(text.replace(",", "") if as_number(text) is not None else text for text in texts)
 

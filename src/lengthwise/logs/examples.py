@@ -6,10 +6,10 @@ Of a log of any size so many of each are kept, those with the most tokens, so me
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from lengthwise.logs.rows import GradedRow
 from lengthwise.logs.token_breakdown import Anatomy, Body
 
 MOST_OF_A_KIND = 40
@@ -46,18 +46,18 @@ class Example:
         return LOST if self.lost is not None else None if self.finished else CUT
 
 
-def example_of(row: Mapping[str, Any], body: Body, found: Anatomy | None) -> Example:
+def example_of(row: GradedRow, body: Body, found: Anatomy | None) -> Example:
     """The example that a graded row makes with the text that it was made of."""
     return Example(
-        problem_id=row["problem_id"],
-        sample=None if row["sample"] is None else str(row["sample"]),
-        correct=row["correct"],
-        finished=row["finished"],
-        num_tokens=row["num_tokens"],
-        after=row["tokens_after_right"],
+        problem_id=row.problem_id,
+        sample=None if row.sample is None else str(row.sample),
+        correct=row.correct,
+        finished=row.finished,
+        num_tokens=row.num_tokens,
+        after=row.tokens_after_right,
         gold=str(body.answer),
-        extracted=row["extracted"],
-        lost=row["abandoned"],
+        extracted=row.extracted,
+        lost=row.abandoned,
         text=body.text,
         right_end=None if found is None else found.right_end,
     )

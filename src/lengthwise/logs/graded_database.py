@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lengthwise.logs.rows import GradedRow
 from lengthwise.statistics.bootstrap import Interval, cluster_bootstraps, ratio_of_columns
 
 MOST_BLOCKS = 20_000
@@ -25,10 +27,12 @@ DUPLICATE = "a sample of a problem given twice"
 OTHER_GOLD = "another answer than an earlier row of the same problem has"
 
 STORED = (
-    "line", "sample", "correct", "answer_correct", "finished", "num_tokens", "thinking_tokens", "answer_tokens",
+    "sample", "correct", "answer_correct", "finished", "num_tokens", "thinking_tokens", "answer_tokens",
     "tokens_to_right", "tokens_after_right", "right_stated", "abandoned", "empty", "unclosed", "stopped",
     "comparison_error",
 )  # fmt: skip
+_STORED_OF = attrgetter(*STORED)
+_INSERT = f"INSERT OR IGNORE INTO rows VALUES ({', '.join('?' * (3 + len(STORED)))})"
 _MEANS = {
     "accuracy": "correct", "mean_tokens": "num_tokens", "truncation_rate": "1 - finished", "empty_rate": "empty",
     "unclosed_rate": "unclosed", "thinking_tokens": "thinking_tokens", "answer_tokens": "answer_tokens",
@@ -88,13 +92,13 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self._base.close()
 
-    def add(self, row: Mapping[str, Any], *, gold: str | None, vote: str | None) -> str | None:
+    def add(self, row: GradedRow, *, gold: str | None, vote: str | None) -> str | None:
         """Enter one graded response; returns why it is refused, or None.
 
         Refused are a second response with the same ``sample`` of the same ``problem_id``, and one whose ``gold``
-        differs from the problem's (None: not known). ``row`` has ``problem_id``, ``category`` and all of `STORED`.
+        differs from the problem's (None: not known).
         """
-        name = row["problem_id"]
+        name = row.problem_id
         known = self._base.execute("SELECT id, gold FROM problems WHERE name = ?", (name,)).fetchone()
         if known is None:
             block = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest()) % MOST_BLOCKS
@@ -107,9 +111,7 @@ class Ledger:
                 return OTHER_GOLD
             if there is None:
                 self._base.execute("UPDATE problems SET gold = ? WHERE id = ?", (gold, problem))
-        values = (problem, vote, row["category"], *(row[name] for name in STORED))
-        marks = ", ".join("?" * len(values))
-        entered = self._base.execute(f"INSERT OR IGNORE INTO rows VALUES ({marks})", values).rowcount
+        entered = self._base.execute(_INSERT, (problem, vote, row.category, *_STORED_OF(row))).rowcount
         return None if entered else DUPLICATE
 
     @cached_property
@@ -171,14 +173,15 @@ class Ledger:
         The last is tokens after the first right statement per token of right responses. ``category``: over its
         rows alone, one of `categories`. Above `MOST_BLOCKS` problems, random blocks of them are drawn.
         """
-        key = "problem" if self.problems <= MOST_BLOCKS else "block"
+        key = "name" if self.problems <= MOST_BLOCKS else "block"  # both are the same whatever the order of the rows
         table, condition, values = "means", "TRUE", tuple[str, ...]()
         if category is not None:
             assert self._categorised, "a category is one that `categories` names"
             table, condition, values = "category_means", "category = ?", (category,)
         found = self._base.execute(
             "SELECT count(*), sum(accuracy), sum(mean_tokens), sum(truncation_rate), sum(after_tokens), "
-            f"sum(located_tokens) FROM {table} JOIN problems ON id = problem WHERE {condition} GROUP BY {key}",
+            f"sum(located_tokens) FROM {table} JOIN problems ON id = problem WHERE {condition} "
+            f"GROUP BY {key} ORDER BY {key}",
             values,
         )
         names = ("accuracy", "mean_tokens", "truncation_rate")
@@ -207,7 +210,9 @@ class Ledger:
 
     def votes(self) -> Iterator[list[tuple[str | None, int]]]:
         """Votes and verdicts of each problem's responses."""
-        found = self._base.execute("SELECT problem, vote, correct FROM rows ORDER BY problem")
+        found = self._base.execute(
+            "SELECT name, vote, correct FROM rows JOIN problems ON id = problem ORDER BY name, sample, vote, correct"
+        )
         for _, group in itertools.groupby(found, key=lambda row: row[0]):
             yield [(vote, correct) for _, vote, correct in group]
 
@@ -229,13 +234,13 @@ class Ledger:
         return [dict(zip(names, row, strict=True)) for row in found]
 
     def responses_by_problem(self) -> Iterator[tuple[str, str, list[tuple[int, int, int]]]]:
-        """Name, category, and (answer_correct, finished, num_tokens) of each response, problem by problem.
+        """Name, category, and (answer_correct, finished, num_tokens) of each response, by names and samples.
 
         A problem whose rows name several categories has all of them for its own, in order: ``algebra + geometry``.
         """
         found = self._base.execute(
             f"SELECT name, {_CATEGORY}, answer_correct, finished, num_tokens FROM rows JOIN problems ON id = problem "
-            "ORDER BY problem, line"
+            "ORDER BY name, sample, num_tokens, finished, answer_correct"
         )
         for name, group in itertools.groupby(found, key=lambda row: row[0]):
             rows = list(group)

@@ -14,7 +14,7 @@ from lengthwise.logs.token_breakdown import AUTO
 def contract_of_log(options: LogAnswers) -> PromptContract:
     """The contract of the options: the marks of any kind tell, unless there is to be no thinking or none can be."""
     think, lab = options.think, options.preset == "lab"
-    changes: dict[str, Any] = {"answers": options.answers}
+    changes: dict[str, Any] = {"answers": options.several}
     if options.answer_pattern is not None:
         changes["answer_pattern"] = options.answer_pattern
     changes["think_marks"] = think != "no" and (not lab or think is not None)

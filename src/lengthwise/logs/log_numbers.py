@@ -181,11 +181,12 @@ class LogNumbers(Result):
 
 @dataclass(frozen=True)
 class LeftOutReason(Result):
-    """Why rows were left out, how many, and where the first of them stands."""
+    """Why rows were left out, how many, and where the first of them stands; ``first`` in words."""
 
     reason: str
     rows: int
     first_line: int
+    first: str | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from lengthwise.errors import InputError
 from lengthwise.files import read_json
 from lengthwise.grading.answer_extraction.answer_text import answer_key
 from lengthwise.grading.answer_extraction.stated_answers import stated_answers
-from lengthwise.grading.gold_answers import alternatives, read_gold
+from lengthwise.grading.gold_answers import ANY, alternatives, read_gold
 from lengthwise.grading.graders import Grader, Verdict, grade, load_grader, ready_for
 from lengthwise.grading.prompt_contract import PromptContract
 from lengthwise.grading.thinking_marks import THINK_CLOSE, thinking_sections
@@ -49,29 +49,31 @@ class Words:
 class Body:
     """What is taken apart: the whole response, and the reference (anything `gold_answers.read_gold` reads).
 
-    ``thinks``: its thinking was given apart and stands at its beginning, without an opening mark.
+    ``answer`` None: there is none, and the response is not graded. ``thinks``: its thinking was given apart and stands
+    at its beginning, without an opening mark. ``any_of``: the reference is a list of alternatives.
     """
 
     text: str
     answer: object
     thinks: bool = False
+    any_of: bool = False
 
 
 @dataclass(frozen=True)
 class Anatomy:
     """One response taken apart.
 
-    ``vote``: its answer in the form that equal answers share (None: no answer was read). ``gold``: the reference
-    in that form. ``thinks``: it has a thinking section; ``closed``: it ended outside of it. ``right_stated``: the
-    right answer stands in it, in thinking or answer. Tokens of the text, None without a tokenizer: ``tokens`` all,
-    ``thinking`` those of thinking sections with their marks, ``to_right`` those up to the end of the first right
-    statement (None also where there is none). ``ended``: its last token is a special one, such as EOS. ``right_end``:
-    where the first right statement ends in the text, in characters.
+    ``verdict`` and ``gold`` None: it had no reference. ``vote``: its answer in the form that equal answers share
+    (None: no answer was read). ``gold``: the reference in that form. ``thinks``: it has a thinking section;
+    ``closed``: it ended outside of it. ``right_stated``: the right answer stands in it, in thinking or answer. Tokens
+    of the text, None without a tokenizer: ``tokens`` all, ``thinking`` those of thinking sections with their marks,
+    ``to_right`` those up to the end of the first right statement (None also where there is none). ``ended``: its last
+    token is a special one, such as EOS. ``right_end``: where the first right statement ends in the text, in characters.
     """
 
-    verdict: Verdict
+    verdict: Verdict | None
     vote: str | None
-    gold: str
+    gold: str | None
     thinks: bool
     closed: bool
     right_stated: bool
@@ -103,9 +105,10 @@ class Anatomist:
 
     def contract_of(self, body: Body) -> PromptContract:
         """The contract that one response is read under."""
+        contract = replace(self.contract, answers=ANY) if body.any_of else self.contract
         if not body.thinks:
-            return self.contract
-        return replace(self.contract, think_close=self.contract.think_close or THINK_CLOSE, think_marks=True)
+            return contract
+        return replace(contract, think_close=contract.think_close or THINK_CLOSE, think_marks=True)
 
 
 class Counter:
@@ -193,30 +196,21 @@ def dissect(body: Body, contract: PromptContract, own: Grader | None, counter: C
     """Grade a response, find where the right answer first stands in it, and count its tokens.
 
     A right statement is one whose `answer_key` is the reference's, or that of the answer which the grader found
-    right. A reference that cannot be read is a `Defect`: such a row is left out, never graded.
+    right. A reference that cannot be read is a `Defect`: such a row is left out, never graded. Without a reference
+    only the thinking is told apart and counted.
     """
-    try:
-        gold = read_gold(body.answer, contract.answer_format, answers=contract.answers)
-    except InputError as error:
-        return Defect(UNREADABLE_GOLD, str(error))
-    verdict = grade(body.text, body.answer, contract=contract) if own is None else own(body.text, gold)
-    right_keys = list(map(answer_key, alternatives(gold)))
-    found_key = None if verdict.extracted is None else answer_key(verdict.extracted)
-    also = [found_key] if verdict.correct and found_key is not None else []
-    right_end = _first_right(body.text, contract, {*right_keys, *also})
-    right_key = " | ".join(right_keys)
     begins = contract.think_close is not None
     sections, closed = thinking_sections(body.text, contract.think_kinds, begins=begins)
-    anatomy = Anatomy(
-        verdict=replace(verdict, extracted=_shown(verdict.extracted)),
-        # One vote for all right answers, however they are written.
-        vote=None if found_key is None else _short_key(right_key if verdict.correct else found_key),
-        gold=_short_key(right_key),
-        thinks=begins or bool(sections),
-        closed=closed or not body.text.strip(),
-        right_stated=right_end is not None,
-        right_end=right_end,
-    )
+    thinks, closed = begins or bool(sections), closed or not body.text.strip()
+    right_end = None
+    if body.answer is None:
+        anatomy = Anatomy(None, None, None, thinks, closed, right_stated=False)
+    else:
+        try:
+            gold = read_gold(body.answer, contract.answer_format, answers=contract.answers)
+        except InputError as error:
+            return Defect(UNREADABLE_GOLD, str(error))
+        anatomy, right_end = _graded(body, gold, contract, own, thinks, closed)
     if counter is None:
         return anatomy
     starts, ended = counter(body.text)
@@ -227,6 +221,29 @@ def dissect(body: Body, contract: PromptContract, own: Grader | None, counter: C
         to_right=None if right_end is None else bisect_left(starts, right_end),
         ended=ended,
     )
+
+
+def _graded(
+    body: Body, gold: str, contract: PromptContract, own: Grader | None, thinks: bool, closed: bool
+) -> tuple[Anatomy, int | None]:
+    """The verdict, and where the first right statement ends."""
+    verdict = grade(body.text, body.answer, contract=contract) if own is None else own(body.text, gold)
+    right_keys = list(map(answer_key, alternatives(gold)))
+    found_key = None if verdict.extracted is None else answer_key(verdict.extracted)
+    also = [found_key] if verdict.correct and found_key is not None else []
+    right_end = _first_right(body.text, contract, {*right_keys, *also})
+    right_key = " | ".join(right_keys)
+    anatomy = Anatomy(
+        verdict=replace(verdict, extracted=_shown(verdict.extracted)),
+        # One vote for all right answers, however they are written.
+        vote=None if found_key is None else _short_key(right_key if verdict.correct else found_key),
+        gold=_short_key(right_key),
+        thinks=thinks,
+        closed=closed,
+        right_stated=right_end is not None,
+        right_end=right_end,
+    )
+    return anatomy, right_end
 
 
 def _first_right(text: str, contract: PromptContract, keys: Collection[str]) -> int | None:

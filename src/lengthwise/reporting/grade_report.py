@@ -78,7 +78,7 @@ def text_page(found: Summary) -> list[str]:
 def left_out_lines(found: Summary) -> list[str]:
     """What was left out of the log, one line per reason."""
     return [
-        f"left out: {entry.rows:,} rows, {entry.reason} (first in line {entry.first_line})"
+        f"left out: {entry.rows:,} rows, {entry.reason} (first in {entry.first or f'line {entry.first_line}'})"
         for entry in _read(found).left_out.reasons
     ]
 

@@ -107,14 +107,15 @@ class _Grading:
         """The verdicts, problem by problem; None for a row that the log's reader refuses."""
         plan, verdicts = self._plan, dict[tuple[object, object], bool]()
         grading = GradeSettings(
-            log=self._folder / RESPONSES, contract=LogAnswers(**OWN_COLUMNS, grader=self._settings.contract.grader),
+            log=(str(self._folder / RESPONSES),),
+            contract=LogAnswers(**OWN_COLUMNS, grader=self._settings.contract.grader),
             tokenizer=plan.tokenizer, cap=plan.sampling.cap, out=self._folder / GRADED,
             trust_remote_code=self._settings.runtime.trust_remote_code,
         )  # fmt: skip
         self._tell("phase", {"name": "grading", "steps": len(found), "done": 0})
         self.summary = grade_log(
             grading, contract=plan.questions.contract, listener=self._tell,
-            on_row=lambda row: verdicts.update({(row["problem_id"], row["sample"]): row["answer_correct"]}),
+            on_row=lambda row: verdicts.update({(row.problem_id, row.sample): row.answer_correct}),
         )  # fmt: skip
         samples = range(plan.sampling.samples)
         return [verdicts.get((name, sample)) for name in plan.questions.ids for sample in samples]

@@ -20,11 +20,12 @@ def test_a_batch_gets_its_answers_by_custom_id(write):
     assert [(row.answer, row.category) for row in found] == [("7", None), (12, "2"), (None, None)]
 
 
-def test_problems_are_joined_by_their_texts_and_an_answer_of_the_logs_own_stays(write, read):
-    rows = [{"problem": "3+4?", "response": "7"}, {"problem": "5+7?", "response": "12", "answer": "own"}]
+def test_problems_are_joined_by_their_texts_and_the_file_goes_before_the_logs_own_answers(write, read):
+    rows = [{"problem": "3+4?", "response": "7"}, {"problem": "5+7?", "response": "12", "answer": "own"},
+            {"problem": "1+1?", "response": "2", "answer": "own"}]  # fmt: skip
     gold = [{"question": "3+4? ", "answer": "7"}, {"question": "5+7?", "answer": "12"}]
     answers = Answers(write(gold, "gold.jsonl"))
-    assert [answers.joined(row).answer for row in read(write(rows))] == ["7", "own"]
+    assert [answers.joined(row).answer for row in read(write(rows))] == ["7", "12", "own"]
 
 
 def test_other_names_and_the_same_row_twice(write):

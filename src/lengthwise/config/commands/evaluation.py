@@ -15,6 +15,8 @@ from lengthwise.config.groups.sampling import EXITS, Intervention, Sampling
 from lengthwise.errors import ConfigError
 
 PAGE = ".html"
+WRITTEN = ("out", "record", "report", "look", "disagreements")
+"""Settings of `grade` that name a file to write."""
 SERVER_NEEDS = (
     Need(
         ("tokenizer", "concurrency", "retries", "timeout", "api_key_env", "extra_body"),
@@ -123,15 +125,24 @@ class GradeSettings(Command):
 
     command = "grade"
     examples = (
-        "lengthwise grade responses.jsonl",
-        "lengthwise grade responses.jsonl --preset math --tokenizer Qwen3-1.7B --report where.html --record base.json",
+        "lengthwise grade samples_gsm8k.jsonl",
+        "lengthwise grade runs/ --preset math --tokenizer Qwen3-1.7B --report where.html --record base.json",
     )
 
     needs = (Need(("t_max", "hard"), lambda given: given["metrics"] == "all", "without --metrics all"),)
 
-    log: Path = setting(
-        help="Responses: .jsonl, .jsonl.gz, .json or .parquet.", positional=True, metavar="LOG", panel="Data and prompt"
-    )
+    log: tuple[str, ...] = setting(
+        help="Responses, of any tool: a file, a folder, a pattern, several of them, or - for standard input.",
+        positional=True, metavar="LOG...", panel="Data and prompt",
+    )  # fmt: skip
+    format: str | None = setting(
+        None, help="The log's format, as docs/logs-we-read.md lists them.", default_text="found out", metavar="name",
+        panel="Data and prompt",
+    )  # fmt: skip
+    answers: Path | None = setting(
+        None, help="Right answers from a second file, joined by the problem's name or text.", metavar="file",
+        panel="Data and prompt",
+    )  # fmt: skip
     contract: LogAnswers = group(LogAnswers)
     tokenizer: str | None = again(
         EndpointOptions, "tokenizer", panel="Data and prompt",
@@ -162,9 +173,16 @@ class GradeSettings(Command):
     seconds: float = setting(
         5.0, gt=0, help="Time limit of one grading; over it a response is wrong, and counted.", panel="Evaluation"
     )
+    right_from: float = setting(
+        1.0, help="The log's own verdict is right from this value on.", panel="Evaluation"
+    )  # fmt: skip
     seed: int = again(Common, "seed", help="Seed of the bootstrap.", panel="Evaluation")
     out: Path | None = again(Common, "out", None, help="JSONL file for the verdict on every row.", metavar="file",
                              default_text="none", writes="file")  # fmt: skip
+    disagreements: Path | None = setting(
+        None, help="JSONL file for the responses on which the log's own verdict and ours differ.", panel="Output",
+        metavar="file", transient=True, writes="file",
+    )  # fmt: skip
     record: Path | None = setting(
         None, help="Record for `lengthwise compare-records`.", panel="Output", metavar="file", transient=True,
         writes="file",
@@ -179,10 +197,21 @@ class GradeSettings(Command):
     json_: bool = again(Common, "json_")
 
     def check(self) -> None:
-        """Four files to write, each another one, and none of them the log."""
+        """Files to write, each another one, and none of them the log."""
         super().check()
-        places: dict[Path, str] = {self.log.absolute(): "the log"}
-        for name in ("out", "record", "report", "look"):
+        if not all(name.strip() for name in self.log):
+            raise ConfigError("log is ''; name a file, a folder, a pattern, or - for standard input")
+        if self.answers is not None and str(self.answers) in ("all", "any") and not self.answers.exists():
+            raise ConfigError(
+                f"answers is {str(self.answers)!r}; it is now a file of right answers, and what a list as the right "
+                f"answer holds is --several {self.answers}"
+            )
+        if self.answers is not None and self.answers.is_dir():
+            raise ConfigError(f"answers is {str(self.answers)!r}, a folder; name the file with the right answers")
+        places: dict[Path, str] = {Path(name).absolute(): "the log" for name in self.log}
+        if self.answers is not None:
+            places[self.answers.absolute()] = "--answers"
+        for name in WRITTEN:
             file = getattr(self, name)
             if file is not None and (other := places.setdefault(file.absolute(), f"--{name}")) != f"--{name}":
                 raise ConfigError(f"--{name} and {other} are the same file ({file}); name two")

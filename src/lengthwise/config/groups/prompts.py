@@ -15,13 +15,18 @@ Think = Literal["auto", "yes", "no", "marks"]
 LogThink = Literal["auto", "yes", "no"]
 PROBLEM, PROMPT = "{problem}", "{prompt}"
 """Where a template wants a problem, and where it wants a prompt."""
+COLUMNS = (
+    "response_column", "answer_column", "reasoning_column", "tokens_column", "reasoning_tokens_column",
+    "finished_column", "problem_column", "problem_id_column", "sample_column", "category_column", "verdict_column",
+)  # fmt: skip
+"""Settings that say where a log has what."""
 
 
 class AnswerOptions(Settings):
     """How answers are read out of responses."""
 
     panel = "Data and prompt"
-    answers: Literal["all", "any"] = setting(
+    several: Literal["all", "any"] = setting(
         "all", help="What a list as the right answer holds: all, parts of one answer, or any, alternatives."
     )
     answer_pattern: str | None = setting(
@@ -87,27 +92,46 @@ class LogAnswers(AnswerOptions):
         PromptOptions, "think", None, help="Whether responses begin in their thinking; auto: their marks tell.",
         default_text="as the preset has it",
     )  # fmt: skip
-    problem_column: str | None = again(AnswerOptions, "problem_column", default_text="problem")
-    answer_column: str | None = again(AnswerOptions, "answer_column", default_text="answer")
+    problem_column: str | None = again(AnswerOptions, "problem_column", default_text="the format's")
+    answer_column: str | None = again(
+        AnswerOptions, "answer_column", default_text="the format's",
+        help="Column of the right answer, of --answers where that is given; or none.",
+    )  # fmt: skip
     response_column: str | None = setting(
-        None, help="Column of the response.", default_text="response", metavar="name"
+        None, help="Column of the response; a dotted path leads inside, as choices.0.message.content.",
+        default_text="the format's", metavar="name",
     )  # fmt: skip
     reasoning_column: str | None = setting(
-        None, help="Column of thinking given apart, or none.", default_text="reasoning and its like", metavar="name"
+        None, help="Column of thinking given apart, or none.", default_text="the format's", metavar="name"
     )
     tokens_column: str | None = setting(
-        None, help="Column of the response tokens, as usage.completion_tokens.", default_text="num_tokens",
+        None, help="Column of the response tokens, as usage.completion_tokens.", default_text="the format's",
         metavar="name",
     )  # fmt: skip
-    finished_column: str | None = setting(
-        None, help="Column that tells how the response ended.", default_text="finished, finish_reason", metavar="name"
+    reasoning_tokens_column: str | None = setting(
+        None, help="Column of the tokens of thinking.", default_text="the format's", metavar="name"
     )
-    category_column: str = setting("category", help="Column of the category.", metavar="name")
+    finished_column: str | None = setting(
+        None, help="Column that tells how the response ended.", default_text="the format's", metavar="name"
+    )
+    problem_id_column: str | None = setting(
+        None, help="Column of the problem's name.", default_text="the format's", metavar="name"
+    )
+    sample_column: str | None = setting(
+        None, help="Column that tells a problem's responses apart.", default_text="the format's", metavar="name"
+    )
+    category_column: str | None = setting(
+        None, help="Column of the category.", default_text="the format's", metavar="name"
+    )  # fmt: skip
+    verdict_column: str | None = setting(
+        None, help="The log's own verdict, which counts in place of ours: a column, or as the format names it.",
+        metavar="name",
+    )  # fmt: skip
 
     def check(self) -> None:
         """Names of columns that are some."""
         super().check()
-        for option in ("response_column", "answer_column", "reasoning_column", "tokens_column", "finished_column"):
+        for option in COLUMNS:
             name = getattr(self, option)
             if name is not None and not name.strip():
                 raise ConfigError(f"{option} is {name!r}; name a column of the log")

@@ -63,14 +63,15 @@ class Answers:
             )
 
     def joined(self, found: LogRow) -> LogRow:
-        """A response with the right answer of its problem; one that has an answer stays as it is."""
-        if found.answer is not None:
-            return found
+        """A response with the right answer of its problem, which goes before the log's own."""
         known = self._of(found)
+        if not known:
+            return found
         category = at(known, "category")
         return replace(
             found,
             answer=at(known, "answer"),
+            any_of=False,
             category=found.category if found.category is not None or category is None else str(category),
         )
 

@@ -6,9 +6,12 @@ else, no reading is the right one: an error names both, and the flags that decid
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 
+from lengthwise.errors import InputError
+from lengthwise.grading.answer_extraction.answer_text import answer_key, as_number
+from lengthwise.grading.gold_answers import read_gold
 from lengthwise.logs.readers.given_fields import Fields
 from lengthwise.logs.readers.log_row import Row, TwoReadingsError, UnusableError
 from lengthwise.logs.readers.names import ANSWER, END, PROBLEM, RESPONSE, THINKING, THINKING_TOKENS, TOKENS, there
@@ -49,7 +52,7 @@ def _thought(row: Row, name: str) -> str | None:
 def read_response(row: Row, fields: Fields, thinking: str | None) -> tuple[str, list[str]]:
     """The response's text, and notes; an answer that is nowhere but in the thinking is an empty text."""
     if fields.response is not None:
-        return _given_response(row, fields.response), []
+        return _given_response(row, fields, thinking), []
     named = {name: text for name in RESPONSE if (text := response_text(row, name)) is not None}
     texts = {name: text for name, text in named.items() if text.strip()}
     if not texts:
@@ -76,8 +79,11 @@ def _chosen(row: Row, said: Mapping[str, str], thinking: str | None) -> tuple[st
     return first, next((name for name in unlike if said[name] != said[first]), None)
 
 
-def _given_response(row: Row, path: str) -> str:
+def _given_response(row: Row, fields: Fields, thinking: str | None) -> str:
+    path = fields.response or ""
     value = at(row, path)
+    if value is None and (thinking or (fields.reasoning is not None and at(row, fields.reasoning))):
+        return ""
     if value is None:
         raise UnusableError(f"no {path}", f"it has {names_of(row)}")
     return message_text(value, path)[0]
@@ -108,24 +114,19 @@ def read_answer(row: Row, fields: Fields) -> tuple[object, list[str]]:
 
 
 def _same_gold(one: object, other: object) -> bool:
-    first, second = _gold_words(one), _gold_words(other)
-    if first.endswith(f"#### {second}") or second.endswith(f"#### {first}") or first == second:
+    """Whether two references are one, however they are written; what is no reference contradicts none."""
+    first, second = _gold_key(one), _gold_key(other)
+    if second is None or first is None or first == second:
         return True
-    numbers = (_number(first), _number(second))
-    return None not in numbers and numbers[0] == numbers[1]
+    return as_number(first) is not None and re.search(r"\d", second) is None  # a number, and a label such as "easy"
 
 
-def _gold_words(value: object) -> str:
-    return _words(str(value[0] if isinstance(value, list) and len(value) == 1 else value))
-
-
-def _number(words: str) -> Decimal | None:
-    """The number that a text is, of any length; exact, so that 1234567 and 1234568 stay two."""
+def _gold_key(value: object) -> str | None:
+    """What equal references share; None for what is none."""
     try:
-        number = Decimal(words)
-    except InvalidOperation:
+        return answer_key(read_gold(value, "auto"))
+    except InputError:
         return None
-    return number if number.is_finite() else None
 
 
 def read_counts(row: Row, fields: Fields) -> tuple[int | None, int | None]:

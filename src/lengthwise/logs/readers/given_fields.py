@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 
 from lengthwise.errors import ConfigError
 from lengthwise.logs.readers.log_row import LogRow, Row
 from lengthwise.logs.readers.response_ends import end_of
-from lengthwise.logs.readers.row_values import BLANK, asked_in, at, count_of, label_of, sample_of, text_of, verdict_of
+from lengthwise.logs.readers.row_values import (
+    BLANK,
+    asked_in,
+    at,
+    clean,
+    count_of,
+    label_of,
+    sample_of,
+    text_of,
+    verdict_of,
+)
 
 NONE = "none"
 """In place of the path of the thinking: there is none."""
@@ -17,7 +28,8 @@ NONE = "none"
 class Fields:
     """Dotted paths in a log's row (``choices.0.message.content``), None where the format knows.
 
-    ``reasoning``: or ``"none"``, where a log has a column of that name that is no thinking.
+    ``reasoning``: or ``"none"``, where a log has a column of that name that is no thinking; ``answer`` likewise.
+    ``verdict``: a path, or one of the log's own verdicts as its format names them (``exact_match,strict-match``).
 
     Raises:
         ConfigError: an empty path.
@@ -56,7 +68,7 @@ def _with(found: LogRow, field: str, path: str, row: Row) -> LogRow:
     value = at(row, path)
     match field:
         case "answer":
-            return replace(found, answer=value)
+            return replace(found, answer=None if path == NONE else value)
         case "reasoning":
             text = None if path == NONE else text_of(value, path)
             return replace(found, reasoning=text if text and text.strip() else None)
@@ -68,16 +80,22 @@ def _with(found: LogRow, field: str, path: str, row: Row) -> LogRow:
             end, reason = end_of(value)
             return replace(found, end=end, finish_reason=reason)
         case "problem":
-            return replace(found, problem=asked_in(value))
+            return replace(found, problem=_problem(value))
         case "problem_id":
             return replace(found, problem_id=label_of(value, path))
         case "sample":
             return replace(found, sample=sample_of(value, path))
         case "category":
-            return replace(found, category=None if value in BLANK else str(value))
+            return replace(found, category=None if value in BLANK else clean(str(value)))
         case _:
-            verdict = verdict_of(value)
+            verdict = found.verdicts.get(path, verdict_of(value))
             return replace(found, verdicts={} if verdict is None else {path: verdict})
+
+
+def _problem(value: object) -> str | None:
+    """The problem's text; whatever else tells problems apart, as JSON."""
+    text = asked_in(value)
+    return text if text is not None or value in BLANK else clean(json.dumps(value, sort_keys=True, default=str))
 
 
 NO_FIELDS = Fields()

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from typing import BinaryIO
 
 from lengthwise.data import LINE_LIMIT, Defect
 from lengthwise.errors import InputError
@@ -271,9 +270,3 @@ _READERS = {
     Form.CSV: _csv_rows,
     Form.ZIP: _no_rows,
 }
-
-
-def read_all(file: BinaryIO, most: int = LINE_LIMIT) -> bytes | Defect:
-    """All bytes of a file that one value is read from; a defect above ``most``."""
-    data = file.read(most + 1)
-    return Defect(f"one value of over {most >> 20} MiB") if len(data) > most else data

@@ -17,7 +17,7 @@ from lengthwise.logs.readers.row_values import at, names_of
 from lengthwise.logs.readers.sources import Source, find_sources
 
 FLAT = "flat"
-FORCED = "--format-like"
+FORCED = "--format"
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def recognise(
     """
     forced = _forced(format_like, fields)
     several = [log] if isinstance(log, str | Path) else list(log)
-    name, searched = ", ".join(map(str, several)), any(Path(one).is_dir() for one in several)
     sources = find_sources(several)
+    name, searched = ", ".join(map(str, several)), any(Path(one).is_dir() for one in several)
     openings = list(_opened(sources, searched))
     if not openings:
         raise InputError(f"{name} holds {len(sources)} files and none that can be read as rows; name the log itself")

@@ -24,6 +24,7 @@ KINDS = (".jsonl", ".json", ".parquet", ".eval", ".csv", ".tsv", ".ndjson")
 """What a folder is searched for, each also with ``.gz`` or ``.zst``."""
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 CHUNK = 1 << 18
+LONGEST_NAME = 255
 LONGEST = 200
 """Characters of what a library says of a damaged file; pyarrow says paragraphs."""
 
@@ -146,6 +147,8 @@ def _sources(given: str | Path) -> list[Source]:
     if name == STDIN:
         return [_standard_input()]
     path = Path(given).expanduser()
+    if len(path.name.encode()) > LONGEST_NAME:  # asking the system whether there is one would raise
+        raise InputError(f"no such file: {name}; check the path")
     if path.is_dir():
         inside = [one for one in path.rglob("*") if _is_log(one.relative_to(path)) and one.is_file()]
         if not inside:

@@ -18,7 +18,7 @@ from lengthwise.logs.readers.log_format import ROW_FORMS, LogFormat, Reading, fi
 from lengthwise.logs.readers.log_row import LogRow, Row
 from lengthwise.logs.readers.names import CATEGORY, ID, RESPONSE, ROW_ID, SAMPLE, THINKING, VERDICT, first_of, there
 from lengthwise.logs.readers.openings import Opening
-from lengthwise.logs.readers.row_values import asked_in, at, label_of, sample_of, verdict_of
+from lengthwise.logs.readers.row_values import asked_in, at, clean, label_of, sample_of, verdict_of
 
 
 def _fits(opening: Opening) -> bool:
@@ -56,7 +56,7 @@ def read_flat(row: Row, fields: Fields) -> Iterator[LogRow]:
         problem_id=named,
         problem=None if asked is None else asked_in(at(row, asked)),
         sample=None if sample is None else sample_of(row[sample], sample),
-        category=None if kind is None else str(row[kind]),
+        category=None if kind is None else clean(str(row[kind])),
         verdicts={name: value for name in there(row, VERDICT) if (value := verdict_of(at(row, name))) is not None},
         notes=(*notes, *of_response, *of_answer, *of_id),
     )
