@@ -35,6 +35,10 @@ class TrainingError(LengthwiseError, RuntimeError):
     """Training cannot go on: nothing mixed to learn from, or a loss that is not finite."""
 
 
+class BackendError(LengthwiseError, RuntimeError):
+    """What writes the tokens cannot be started, or stopped while it was at work."""
+
+
 class EndpointError(LengthwiseError, RuntimeError):
     """A server refuses a request, or does not answer however often it is asked."""
 

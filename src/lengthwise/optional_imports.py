@@ -11,6 +11,7 @@ from lengthwise.errors import LengthwiseError, MissingExtraError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "trl": ("trl", "accelerate", "datasets", "peft"),
     "verl": ("verl",),
+    "vllm": ("vllm",),
     "parquet": ("pyarrow",),
     "zstd": ("zstandard",),
 }

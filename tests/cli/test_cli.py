@@ -19,7 +19,8 @@ from lengthwise.statistics.bootstrap import Interval
 
 FLAGS = {
     "compare": [
-        "--answer-column", "--answer-pattern", "--baselines", "--cap", "--chat-template", "--checkpoint-every",
+        "--answer-column", "--answer-pattern", "--backend", "--baselines", "--cap", "--chat-template",
+        "--checkpoint-every",
         "--choose", "--config", "--controls", "--data", "--device", "--dry-run", "--dtype", "--eval-cap",
         "--eval-samples", "--grad-clip", "--grader", "--gradient-checkpointing", "--group-size", "--jobs", "--json",
         "--keep-models", "--lora", "--lr", "--margin", "--max-draws", "--methods", "--micro-batch-tokens",
@@ -28,7 +29,7 @@ FLAGS = {
         "--print-config", "--problem-column", "--prompt-template", "--prompts", "--sample-rows", "--seed", "--seeds",
         "--settings", "--several", "--steps", "--sweep", "--system-prompt", "--temperature", "--test-data",
         "--test-limit", "--think", "--token-budget", "--truncate-importance", "--trust-remote-code", "--updates",
-        "--validation-limit", "--warmup-steps", "--weight-decay", "MODEL",
+        "--validation-limit", "--vllm-memory", "--warmup-steps", "--weight-decay", "MODEL",
     ],
     "compare-records": [
         "--allow", "--config", "--json", "--no-json", "--no-recut", "--out", "--print-config", "--recut",
@@ -40,7 +41,8 @@ FLAGS = {
         "--seed", "--steps", "--threads",
     ],
     "evaluate": [
-        "--answer-column", "--answer-pattern", "--answer-prompt", "--answer-tokens", "--api-key-env", "--baseline",
+        "--answer-column", "--answer-pattern", "--answer-prompt", "--answer-tokens", "--api-key-env", "--backend",
+        "--baseline",
         "--budget", "--cap", "--chat-template", "--concise", "--concurrency", "--config", "--data", "--device",
         "--dtype", "--early-stop", "--endpoint", "--exit-threshold", "--exit-warm-up", "--extra-body", "--grader",
         "--json", "--lambda", "--lambda-rule", "--limit", "--n-global", "--native-budget", "--no-chat-template",
@@ -48,7 +50,7 @@ FLAGS = {
         "--no-think", "--no-trust-remote-code", "--out", "--overwrite", "--preset", "--print-config",
         "--problem-column", "--prompt-template", "--retries", "--sample-rows", "--samples", "--seed", "--server-kind",
         "--several", "--short-of", "--stop-repeats", "--system-prompt", "--temperature", "--think", "--threads",
-        "--timeout", "--tokenizer", "--top-p", "--trust-remote-code", "--window", "MODEL",
+        "--timeout", "--tokenizer", "--top-p", "--trust-remote-code", "--vllm-memory", "--window", "MODEL",
     ],
     "evaluate-context": [
         "--api-key-env", "--chat-template", "--concurrency", "--config", "--data", "--device", "--dtype", "--endpoint",
@@ -106,7 +108,8 @@ FLAGS = {
     ],
     "report": ["--config", "--out", "--print-config", "RUN..."],
     "shorten": [
-        "--answer-column", "--answer-pattern", "--cap", "--chat-template", "--checkpoint-every", "--config", "--cycle",
+        "--answer-column", "--answer-pattern", "--backend", "--cap", "--chat-template", "--checkpoint-every",
+        "--config", "--cycle",
         "--data", "--device", "--dry-run", "--dtype", "--eval-cap", "--eval-data", "--eval-limit", "--eval-samples",
         "--gate", "--grad-clip", "--grader", "--gradient-checkpointing", "--group-size", "--json", "--longest",
         "--lora", "--lr", "--max-draws", "--merge-back", "--method", "--micro-batch-tokens", "--no-chat-template",
@@ -114,7 +117,8 @@ FLAGS = {
         "--no-trust-remote-code", "--option", "--out", "--overwrite", "--preset", "--print-config", "--problem-column",
         "--prompt-template", "--prompts", "--sample-rows", "--seed", "--several", "--short-model", "--shortest",
         "--stage", "--steps", "--stop-repeats", "--system-prompt", "--temperature", "--think", "--threads",
-        "--token-budget", "--truncate-importance", "--trust-remote-code", "--updates", "--warmup-steps",
+        "--token-budget", "--truncate-importance", "--trust-remote-code", "--updates", "--vllm-memory",
+        "--warmup-steps",
         "--weight-decay", "MODEL",
     ],
 }  # fmt: skip

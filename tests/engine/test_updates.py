@@ -280,3 +280,19 @@ def test_scores_of_a_batch_stand_in_their_rows(net):
     rest = torch.ones(len(rollouts), dtype=torch.bool)
     rest[rows] = False
     assert (scores[rest] == 0).all() and not scores.requires_grad
+
+
+def test_in_half_precision_a_second_update_computes_with_the_weights_of_the_first(net):
+    # Autocast keeps casts of weights within its context, and all updates of a batch lie within one.
+    method, seen = build_method("grpo", cap=CAP), []
+    batch = tiny.rollouts([3, 3, 3, 3], groups=[0, 0, 1, 1])
+
+    def loss(inputs):
+        seen.append(float((inputs.logp - inputs.old_logp).detach().abs().max()))
+        return method.loss(inputs)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        plan = UpdatePlan(updates=2, micro_batch_tokens=1_000, grad_clip=1.0)
+        signal = torch.tensor([1.0, -1.0, 1.0, -1.0])
+        update(net, batch, replace(method, loss=loss), advantages=signal, plan=plan)
+    assert seen[0] == 0 and seen[1] > 0.01

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
+    from lengthwise.engine.backends.protocol import Backend
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"
 """A dtype: the folder's own."""
@@ -40,7 +42,8 @@ class Policy:
     """A loaded model with its tokenizer; `compute` makes the context (autocast or nothing) it runs in.
 
     `endless`: the model is under an attention that reads without end, and takes no padding (see `Sampler`). `dtype` is
-    what it computes in. `trust_remote_code`: code of its folder may run.
+    what it computes in. `trust_remote_code`: code of its folder may run. `backend` writes its
+    tokens; None where it does so itself.
     """
 
     model: PreTrainedModel
@@ -51,6 +54,7 @@ class Policy:
     endless: bool = False
     dtype: str = "float32"
     trust_remote_code: bool = False
+    backend: Backend | None = None
 
     @property
     def device(self) -> torch.device:

@@ -23,4 +23,5 @@ def take_step(optimizer: torch.optim.Optimizer, parameters: list[Tensor], grad_c
         optimizer.zero_grad(set_to_none=True)
         raise TrainingError(f"loss {loss:.4g} or gradient norm {norm:.4g} is not finite; {WAY_OUT}")
     optimizer.step()
+    torch.clear_autocast_cache()  # or the next update would compute with casts of the weights before this one
     return norm

@@ -165,10 +165,10 @@ class Trainer:
         """All that learns: the policy, with windows the critic too."""
         return self.parts.learner.model
 
-    def prove(self) -> Proof:
+    def prove(self, *, why: str | None = None) -> Proof:
         """Prove before the first step that what writes the tokens gives them the model's own log-probabilities.
 
-        The gap is kept in the run's folder as `backend.json`.
+        The gap is kept in the run's folder as `backend.json`, with `why` this backend writes.
 
         Raises:
             UnsupportedModelError: the backend refuses the model, or the gap is too large.
@@ -178,7 +178,7 @@ class Trainer:
                 self.backend, self.scorer, [list(prompt) for prompt in self.task.prompts[:PROOF_PROMPTS]],
                 cap=min(PROOF_TOKENS, self._cap()), temperature=self.config.temperature,
             )  # fmt: skip
-        atomic_write_json(self.folder / PROOF, proof.to_dict())
+        atomic_write_json(self.folder / PROOF, proof.to_dict() | ({} if why is None else {"why": why}))
         return proof
 
     def train(self, on_step: Callable[[dict[str, object]], None] | None = None) -> None:
@@ -219,6 +219,7 @@ class Trainer:
         """Collect, learn, hand the new weights to what writes the tokens; returns the step's metrics."""
         run, started = self.run, time.perf_counter()
         batch = self.parts.collector.collect(run)
+        self.backend.rest()
         sampled = time.perf_counter()
         learnt = self.parts.learner.learn(batch, run)
         self._sync()

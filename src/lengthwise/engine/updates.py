@@ -100,6 +100,7 @@ def update_policy(
             optimizer.zero_grad(set_to_none=True)
             raise TrainingError(f"loss {loss:.4g} or gradient norm {norm:.4g} is not finite; {_WAY_OUT}")
         optimizer.step()
+        torch.clear_autocast_cache()  # or the next update would compute with casts of the weights before this one
         norms.append(norm)
         losses.append(loss)
     own = {extra.name: totals[extra.name] / len(norms) for extra, _ in extras}

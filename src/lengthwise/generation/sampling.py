@@ -11,7 +11,7 @@ import torch
 
 from lengthwise.config.groups.sampling import EXITS, Intervention, Sampling
 from lengthwise.engine import listening
-from lengthwise.engine.backends.protocol import World
+from lengthwise.engine.backends.protocol import Backend, World
 from lengthwise.engine.backends.transformers_sampler import Sampler
 from lengthwise.engine.batches import TaskWorld, step_generator, world_generator
 from lengthwise.engine.model_folders import Policy
@@ -57,12 +57,9 @@ def draw(
     """
     owners = [problem for problem in range(len(problems)) for _ in range(sampling.samples * copies)]
     seed = sampling.seed or 0
-    sampler = Sampler(
-        policy.model, eos_ids=problems.contract.eos_ids, pad_id=policy.pad_id, max_rows=sampling.sample_rows,
-        endless=policy.endless,
-    )  # fmt: skip
+    writes_in = (world or problems.stops)(owners, world_generator(seed, part, EVALUATION_STAGE))
     with policy.compute():
-        return sampler.generate(
+        return _backend(policy, problems, sampling, writes_in).generate(
             [problems.prompts[owner] for owner in owners],
             caps=sampling.most_tokens,
             generator=step_generator(seed, part, EVALUATION_STAGE, policy.device),
@@ -70,9 +67,19 @@ def draw(
             top_p=sampling.top_p,
             group_ids=owners,
             problem_ids=owners,
-            world=(world or problems.stops)(owners, world_generator(seed, part, EVALUATION_STAGE)),
+            world=writes_in,
             stop_repeats=sampling.stop_repeats,
         )
+
+
+def _backend(policy: Policy, problems: Problems, sampling: Sampling, writes_in: World | None) -> Backend:
+    """The policy's own backend; where something writes into responses, or it has none, the model itself."""
+    if policy.backend is not None and writes_in is None:
+        return policy.backend
+    return Sampler(
+        policy.model, eos_ids=problems.contract.eos_ids, pad_id=policy.pad_id, max_rows=sampling.sample_rows,
+        endless=policy.endless,
+    )  # fmt: skip
 
 
 def sample_answers(
@@ -189,7 +196,7 @@ def complete_all(
     """
     size = max(1, sampling.sample_rows // (sampling.samples * (intervention.short_of or 1)))
     missing = sorted({problem // size for problem, _ in log.missing(problems, sampling.samples)})
-    if missing and not policy.endless:  # Lambda attention proves itself, and is never padded
+    if missing and policy.backend is None and not policy.endless:  # Lambda attention proves itself, and is never padded
         Sampler(policy.model, eos_ids=problems.contract.eos_ids, pad_id=policy.pad_id).check()
     for number, part in enumerate(missing, 1):
         some = problems.part(part * size, size)

@@ -34,6 +34,7 @@ from lengthwise.pretrained import empty_model, load_tokenizer, read_words
 from lengthwise.runs.chains_demo import TEST_PROBLEMS, measured_chains
 from lengthwise.runs.measuring import cap_words, room, usual_cap
 from lengthwise.runs.run_folder import environment
+from lengthwise.runs.writing import evaluation_writer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -94,10 +95,13 @@ def plan_model(settings: EvaluateSettings) -> Plan:
     most = room(max(map(len, problems.prompts)), positions)
     given = settings.sampling.cap
     sampling = settings.sampling.replace(cap=given or usual_cap(most))
+    longest = max(map(len, problems.prompts)) + sampling.most_tokens
+    writer = evaluation_writer(settings, folder, config, contract, dtype=dtype, tokens=longest)
 
     def fill(log: ResponseLog, heard: Heard, tell: Listener) -> None:
         policy = load_policy(folder, device=runtime.device, dtype=dtype, trust_remote_code=trusted, frozen=True)
-        with _endless(policy, settings.endless) as policy:
+        tell("said", {"text": writer.choice.line})
+        with writer, _endless(writer.attach(policy), settings.endless) as policy:
             complete_all(policy, problems, sampling, log, intervention=settings.intervention, tell=heard)
 
     weights = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
@@ -105,7 +109,11 @@ def plan_model(settings: EvaluateSettings) -> Plan:
     words = cap_words(sampling.most_tokens, given, most, "--cap")
     facts = _facts(settings, contract, problems, sampling, tokenizer_name(tokenizer))
     own = facts.with_more(
-        weights=weights, sample_rows=sampling.sample_rows, dtype=dtype, environment=environment(str(device))
+        weights=weights,
+        sample_rows=sampling.sample_rows,
+        dtype=dtype,
+        environment=environment(str(device)),
+        **writer.facts,
     )
     return Plan(problems, sampling, name, str(folder), own, facts.context, fill, words)
 

@@ -9,7 +9,7 @@ from typing import Literal
 from lengthwise.config.command import Command, Need
 from lengthwise.config.definition import again, group, setting
 from lengthwise.config.groups.common import Common
-from lengthwise.config.groups.model import EndpointOptions, LambdaWindow, Runtime
+from lengthwise.config.groups.model import EndpointOptions, LambdaWindow, Runtime, Writing
 from lengthwise.config.groups.prompts import LogAnswers, PromptOptions
 from lengthwise.config.groups.sampling import EXITS, Intervention, Sampling
 from lengthwise.errors import ConfigError
@@ -61,6 +61,7 @@ class EvaluateSettings(Command):
         *SERVER_NEEDS,
         Need(("native_budget",), lambda given: given["endpoint"] is not None, "without --endpoint"),
         Need(("server_kind",), lambda given: given["native_budget"] is not None, "without --native-budget"),
+        Need(("backend", "vllm_memory"), lambda given: given["endpoint"] is None, "on a server, with --endpoint"),
         Need(("sample_rows",), lambda given: given["endpoint"] is None, "on a server, with --endpoint"),
         Need(("overwrite",), lambda given: given["out"] is not None, "without --out: the folder is a new one"),
         Need(("top_p",), draws, "at --temperature 0, which takes the likeliest token"),
@@ -74,6 +75,7 @@ class EvaluateSettings(Command):
     )
     data: str = again(Common, "data", help="Problems: .jsonl, .json, .parquet, a datasets name, or lab:chains.")
     runtime: Runtime = group(Runtime)
+    writing: Writing = group(Writing)
     server: EndpointOptions = group(EndpointOptions)
     endless: LambdaWindow = group(LambdaWindow)
     contract: PromptOptions = group(PromptOptions)

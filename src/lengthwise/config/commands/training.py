@@ -10,7 +10,7 @@ from typing import Literal
 from lengthwise.config.command import Command, Need
 from lengthwise.config.definition import again, group, setting
 from lengthwise.config.groups.common import Common
-from lengthwise.config.groups.model import Runtime, TrainingDevice, TrainingRuntime
+from lengthwise.config.groups.model import Runtime, TrainingDevice, TrainingRuntime, Writing
 from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.config.groups.sampling import Measuring, Sampling, Splits
 from lengthwise.config.groups.training import (
@@ -71,6 +71,7 @@ class ShortenSettings(Command):
     model: str = again(Common, "model")
     data: str = again(Common, "data", help="Training problems: .jsonl, .json, .parquet or a datasets name.")
     runtime: TrainingRuntime = group(TrainingRuntime)
+    writing: Writing = group(Writing)
     contract: PromptOptions = group(PromptOptions)
     method: str = again(
         Common, "method", "dler",
@@ -136,6 +137,7 @@ class CompareSettings(Command):
     data: str | None = again(Common, "data", None, help="Problems: .jsonl, .json, .parquet or a datasets name.",
                              default_text="a lab model's own")  # fmt: skip
     runtime: TrainingDevice = group(TrainingDevice)
+    writing: Writing = group(Writing)
     contract: PromptOptions = group(PromptOptions)
     methods: tuple[str, ...] = setting(
         commas=True, help="Methods by name, with commas; `lengthwise methods` lists them.", metavar="names"

@@ -14,6 +14,7 @@ from lengthwise.json_types import JsonObject
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 ComputeDtype = Literal["float32", "bfloat16", "float16"]
+BackendName = Literal["auto", "transformers", "vllm"]
 OWN_FIELDS = {
     "model": "MODEL", "messages": "--data", "prompt": "--data", "max_tokens": "--cap", "max_completion_tokens": "--cap",
     "temperature": "--temperature", "top_p": "--top-p", "seed": "--seed", "n": "--samples",
@@ -60,6 +61,28 @@ class TrainingDevice(Device):
     """What models run on that are trained side by side, one thread each."""
 
     dtype: ComputeDtype = again(TrainingRuntime, "dtype")
+
+
+class Writing(Settings):
+    """What writes the tokens."""
+
+    panel = "Model"
+    backend: BackendName = setting(
+        "auto", help="What writes the tokens: transformers, vllm, or auto, which takes vLLM where it can."
+    )
+    vllm_memory: float | None = setting(
+        None, gt=0, help="vLLM's share of a GPU's memory, weights included; on a CPU the GiB of its cache.",
+        default_text="0.3; on a CPU what all responses need, at most a quarter of the machine", transient=True,
+    )  # fmt: skip
+
+    def check(self) -> None:
+        """Memory is for vLLM only."""
+        super().check()
+        if self.vllm_memory is not None and self.backend == "transformers":
+            raise ConfigError(
+                f"vllm_memory is {self.vllm_memory:g}, but backend is 'transformers', which takes what it needs; leave "
+                "it out"
+            )
 
 
 class LambdaOptions(TypedDict, total=False):

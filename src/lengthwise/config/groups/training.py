@@ -55,7 +55,8 @@ class Training(Batches):
     """How a method is carried out on one device; what the method itself says is not repeated here."""
 
     truncate_importance: float | None = setting(
-        None, gt=0, help="Bound of importance weights between sampler and trainer.", default_text="off",
+        None, gt=0, help="Bound of importance weights between sampler and trainer.",
+        default_text="off; 2 where vLLM writes and the method's loss takes them",
         refusal="give a positive bound or leave it out",
     )  # fmt: skip
     micro_batch_tokens: int = setting(4_096, ge=1, help="Padded tokens of one forward and backward.")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from lengthwise.engine.backends.changed_weights import changed_weights
 from lengthwise.engine.log_probabilities import Scorer
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import UnsupportedModelError
+from lengthwise.json_types import JsonValue
 
 World = Callable[[int, Sequence[int]], int | None]
 """Given a row and its response so far, the token the world writes next, or None to let the model write."""
@@ -26,6 +28,8 @@ class Backend(Protocol):
 
     name: str
     pad_id: int
+    shares_weights: bool
+    """Whether it writes with the policy's own tensors, so that nothing has to be handed over."""
 
     @property
     def device(self) -> torch.device:
@@ -63,6 +67,9 @@ class Backend(Protocol):
     def sync(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Write from now on with these weights, the policy's by name; a backend that shares them does nothing."""
 
+    def rest(self) -> None:
+        """Nothing is written until the next weights: memory may be given back until then."""
+
     def check(self) -> None:
         """Refuse what cannot be served exactly.
 
@@ -76,7 +83,11 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class Proof:
-    """How far a backend's log-probabilities lie from the scorer's on the same tokens, over `tokens` of them."""
+    """How far a backend's log-probabilities lie from the scorer's on the same tokens, over `tokens` of them.
+
+    `changed_gap` is the mean gap after a hand-over of changed weights, `moved` how far that change moved the
+    log-probabilities; both None for a backend that shares the policy's weights.
+    """
 
     backend: str
     prompts: int
@@ -84,10 +95,20 @@ class Proof:
     mean_gap: float
     largest_gap: float
     limit: float
+    changed_gap: float | None = None
+    moved: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Ready for JSON; what was not looked at is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def line(self) -> str:
+        """It in one line."""
+        after = "" if self.changed_gap is None else f", {self.changed_gap:.2g} after a hand-over of changed weights"
+        return (
+            f"{self.backend} gives its tokens the model's own log-probabilities within {self.mean_gap:.2g} on average"
+            f"{after} ({self.tokens} tokens of {self.prompts} prompts; allowed {self.limit:g})"
+        )
 
 
 @torch.no_grad()
@@ -96,20 +117,44 @@ def prove(
 ) -> Proof:
     """Draw at most `cap` tokens after each prompt and score them.
 
+    A backend that holds weights of its own is handed changed ones first, and then the model's: one that keeps a part
+    of the old ones would write with it from the first update on, and nobody would see it before.
+
     Raises:
-        UnsupportedModelError: the backend refuses the model, or the mean gap is above the limit or NaN.
+        UnsupportedModelError: the backend refuses the model, or a mean gap is above the limit or NaN.
     """
     backend.check()
-    generator = torch.Generator(device=backend.device).manual_seed(0)
-    drawn = backend.generate(prompts, caps=cap, generator=generator, temperature=temperature)
     half = scorer.model.dtype != torch.float32 or torch.is_autocast_enabled(backend.device.type)
-    gaps = (scorer(drawn)[0] - drawn.logp).abs()[drawn.mask]
     limit = HALF_LIMIT if half else FLOAT_LIMIT
-    proof = Proof(backend.name, len(prompts), len(gaps), float(gaps.mean()), float(gaps.max()), limit)
-    if not proof.mean_gap <= limit:  # so that NaN is refused too
+
+    def draw() -> Rollouts:
+        generator = torch.Generator(device=backend.device).manual_seed(0)
+        return backend.generate(prompts, caps=cap, generator=generator, temperature=temperature)
+
+    changed_gap = moved = None
+    if not backend.shares_weights:
+        with changed_weights(scorer.model):
+            backend.sync(scorer.model.named_parameters())
+            drawn = draw()
+            scored = scorer(drawn)[0]
+            changed_gap = _gap(backend, scored, drawn, limit, "after weights were handed over ")
+        moved = float((scorer(drawn)[0] - scored).abs()[drawn.mask].mean())
+        backend.sync(scorer.model.named_parameters())
+    drawn = draw()
+    scored = scorer(drawn)[0]
+    mean_gap = _gap(backend, scored, drawn, limit)
+    largest = float((scored - drawn.logp).abs()[drawn.mask].max())
+    tokens = int(drawn.mask.sum())
+    return Proof(backend.name, len(prompts), tokens, mean_gap, largest, limit, changed_gap, moved)
+
+
+def _gap(backend: Backend, scored: Tensor, drawn: Rollouts, limit: float, when: str = "") -> float:
+    """The mean gap of the drawn tokens, where it is taken."""
+    gap = float((scored - drawn.logp).abs()[drawn.mask].mean())
+    if not gap <= limit:  # so that NaN is refused too
         raise UnsupportedModelError(
-            f"backend {backend.name} gives its tokens log-probabilities that differ from the model's by "
-            f"{proof.mean_gap:.3g} on average (allowed {limit:g}), so that it would not learn from what it drew; take "
+            f"backend {backend.name} gives its tokens {when}log-probabilities that differ from the model's by "
+            f"{gap:.3g} on average (allowed {limit:g}), so that it would not learn from what it drew; take "
             "another backend, or float32"
         )
-    return proof
+    return gap

@@ -16,6 +16,7 @@ from torch import Tensor
 from lengthwise.context_length import reach
 from lengthwise.engine import listening
 from lengthwise.engine.backends import self_check
+from lengthwise.engine.backends.arguments import check_arguments
 from lengthwise.engine.backends.decoding_model import DecodingModel, autocast_dtype, computes_in, gains
 from lengthwise.engine.backends.drawing import draw_half, one_of_each
 from lengthwise.engine.backends.growing_cache import grow_in_place
@@ -26,7 +27,7 @@ from lengthwise.engine.backends.self_check import evaluating
 from lengthwise.engine.repeating import Recent
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.engine.rotary_switch import forget, switch_of
-from lengthwise.errors import ConfigError, InputError, TrainingError, UnsupportedModelError
+from lengthwise.errors import ConfigError, TrainingError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,7 +43,7 @@ class Sampler:
     count and none may be padding.
     """
 
-    name = "transformers"
+    name, shares_weights = "transformers", True
 
     def __init__(
         self, model: PreTrainedModel, *, eos_ids: Sequence[int], pad_id: int, max_rows: int = 0, endless: bool = False
@@ -69,6 +70,9 @@ class Sampler:
         """Let go of what is held of the old weights in half precision; the policy's own model is read anew."""
         if self._half is not None:
             self._half.release()
+
+    def rest(self) -> None:
+        """Nothing: what is held is for the next tokens."""
 
     def close(self) -> None:
         """Free what is held between calls."""
@@ -114,7 +118,7 @@ class Sampler:
         """
         rows = len(prompts)
         cap = [caps] * rows if isinstance(caps, int) else list(caps)
-        self._check_arguments(prompts, cap, temperature, top_p)
+        check_arguments(prompts, cap, temperature, top_p, limit=None if self.endless else reach(self.model.config))
         groups = list(group_ids) if group_ids is not None else _number(prompts)
         problems = list(problem_ids) if problem_ids is not None else groups
         state = Written([list(p) for p in prompts], [[] for _ in range(rows)], cap, stop_repeats=stop_repeats)
@@ -140,7 +144,7 @@ class Sampler:
         rows = len(rollouts)
         cap = [caps] * rows if isinstance(caps, int) else list(caps)
         prompts = [rollouts.prompt(i) for i in range(rows)]
-        self._check_arguments(prompts, cap, temperature, top_p)
+        check_arguments(prompts, cap, temperature, top_p, limit=None if self.endless else reach(self.model.config))
         state = Written.of(rollouts, prompts, cap)
         self._write(state, generator, temperature, top_p, world)
         resumed = state.rollouts(
@@ -149,29 +153,6 @@ class Sampler:
         )  # fmt: skip
         unchanged = resumed.num_tokens == rollouts.num_tokens
         return resumed.with_fields(answer_correct=rollouts.answer_correct & unchanged)
-
-    def _check_arguments(
-        self, prompts: Sequence[Sequence[int]], caps: list[int], temperature: float, top_p: float
-    ) -> None:
-        if not prompts:
-            raise ConfigError("prompts is empty; give at least one")
-        if len(caps) != len(prompts):
-            raise ConfigError(f"caps has {len(caps)} entries for {len(prompts)} prompts; give one per prompt")
-        if not temperature >= 0:
-            raise ConfigError(f"temperature is {temperature}; give 0 (greedy) or a positive number")
-        if not 0 < top_p <= 1:
-            raise ConfigError(f"top_p is {top_p}; give a number above 0 and up to 1")
-        limit = None if self.endless else reach(self.model.config)
-        for row, (prompt, cap) in enumerate(zip(prompts, caps, strict=True)):
-            if not len(prompt):
-                raise ConfigError(f"prompts[{row}] has no token; a response needs something to continue")
-            if cap < 1:
-                raise ConfigError(f"cap is {cap} for row {row}; a response has at least 1 token")
-            if limit is not None and len(prompt) + cap > limit:
-                raise InputError(
-                    f"prompt {row} has {len(prompt)} tokens and the cap is {cap}, but the model allows {limit} "
-                    "positions in all; shorten the prompt or lower the cap"
-                )
 
     def _write(
         self, state: Written, generator: torch.Generator, temperature: float, top_p: float, world: World | None

@@ -11,11 +11,14 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 
 from lengthwise.config.files import run_config
+from lengthwise.engine.backends.choice import Wanted, choose
 from lengthwise.engine.model_folders import resolve_device
 from lengthwise.errors import ConfigError
 from lengthwise.files import atomic_write_json, read_json
 from lengthwise.folder_lock import is_lock, writes
 from lengthwise.grading.contract_choice import say_thinking
+from lengthwise.lab.shipped_models import model_folder
+from lengthwise.pretrained import read_config
 from lengthwise.runs.compare.arenas import Arena, open_arena
 from lengthwise.runs.compare.arms import Arm, Settled, built
 from lengthwise.runs.compare.comparison import Comparison
@@ -86,8 +89,15 @@ def compare_methods(asked: Comparison, *, listener: Listener | None = None) -> C
 
 
 def job_count(asked: Comparison) -> int:
-    """Processes side by side: as many as asked for, else one per usable core, on an accelerator one."""
-    return asked.settings.jobs or (usable_cpus() if resolve_device(asked.runtime.device).type == "cpu" else 1)
+    """Processes side by side: as many as asked for, else one per usable core, on an accelerator or under vLLM one."""
+    if asked.settings.jobs:
+        return asked.settings.jobs
+    device, folder = resolve_device(asked.runtime.device), model_folder(asked.settings.model, in_its_world=True)
+    config = read_config(folder, trust_remote_code=asked.runtime.trust_remote_code)
+    alone = (
+        device.type != "cpu" or choose(asked.settings.writing.backend, Wanted(folder, config, device)).name == "vllm"
+    )
+    return 1 if alone else usable_cpus()
 
 
 def _open(asked: Comparison, arena: Arena) -> None:

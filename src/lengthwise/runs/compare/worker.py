@@ -16,9 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lengthwise.config.commands import ShortenSettings
+from lengthwise.engine.backends.writer import Writer
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.errors import LengthwiseError, TrainingError
 from lengthwise.files import atomic_write_json, clear_partials, read_json
+from lengthwise.pretrained import read_config
 from lengthwise.runs.compare.arenas import Arena, open_arena
 from lengthwise.runs.compare.arms import Settled
 from lengthwise.runs.compare.comparison import STEPS_AT_MOST, Comparison
@@ -28,6 +30,7 @@ from lengthwise.runs.compare.plan_values import Plan
 from lengthwise.runs.run_folder import RECORDS, TEXTS
 from lengthwise.runs.shortening.job import Job, load
 from lengthwise.runs.shortening.shorten import measure, shorten
+from lengthwise.runs.writing import writer_for
 
 TEST = "test"
 SHOWN = ("step", "accuracy", "mean_tokens", "cut_rate", "sampled_tokens", "seconds")
@@ -38,6 +41,11 @@ def measure_base(asked: Comparison, arena: Arena, seed: int) -> None:
     job = _job(asked, arena, base_folder(asked.out, seed), seed, method="grpo", options={"cap": arena.eval_cap})
     for part in (RECORDS, TEXTS):
         clear_partials(job.out / part)
+    with _writer(asked, arena, job) as writer:
+        _measure_base(asked, arena, dataclasses.replace(job, writer=writer), seed)
+
+
+def _measure_base(asked: Comparison, arena: Arena, job: Job, seed: int) -> None:
     policy = load(job)
     before = measure(job, policy, {"": arena.validation, f"-{TEST}": arena.test}, "before", lambda event, facts: None)
     for name, baseline in arena.baselines.items():
@@ -58,15 +66,29 @@ def carry_out(asked: Comparison, arena: Arena, name: str, setting: int, seed: in
     options = plan.settings[name][setting]
     job = _job(asked, arena, folder, seed, method=arm.method, options=options, budget=plan.token_budget)
     try:
-        shorten(
-            job, arena.train(seed), arena.validation, extra_sets={TEST: arena.test},
-            measured=base_folder(asked.out, seed),
-        )  # fmt: skip
+        with _writer(asked, arena, job) as writer:
+            shorten(
+                dataclasses.replace(job, writer=writer), arena.train(seed), arena.validation,
+                extra_sets={TEST: arena.test}, measured=base_folder(asked.out, seed),
+            )  # fmt: skip
     except TrainingError as error:
         last = next(iter(read_metrics(folder)[-1:]), {})
         found = {key: value for key in SHOWN if isinstance(value := last.get(key), int | float)}
         atomic_write_json(folder / FAILED, FailedRun(str(error), found).to_dict())
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _writer(asked: Comparison, arena: Arena, job: Job) -> Writer:
+    """What writes the tokens of one piece."""
+    sets = (arena.train(job.train.seed), arena.validation, arena.test)
+    longest = max(len(prompt) for problems in sets for prompt in problems.prompts)
+    runtime = asked.runtime
+    return writer_for(
+        asked.settings.writing, arena.folder,
+        read_config(arena.folder, trust_remote_code=runtime.trust_remote_code), arena.test.contract,
+        device=runtime.device, dtype=runtime.dtype, tokens=longest + job.eval_cap, rows=job.train.sample_rows,
+        trains=True, trust_remote_code=runtime.trust_remote_code,
+    )  # fmt: skip
 
 
 def _job(

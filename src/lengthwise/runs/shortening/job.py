@@ -10,6 +10,7 @@ from lengthwise.config.command import Command
 from lengthwise.config.commands import ShortenSettings
 from lengthwise.config.files import run_config
 from lengthwise.config.groups.training import MovingCap, Training
+from lengthwise.engine.backends.writer import Writer
 from lengthwise.engine.method import Recipe, Stage, StageInputs
 from lengthwise.engine.model_folders import Policy, load_policy
 from lengthwise.engine.trainer import check_method
@@ -35,6 +36,7 @@ class Job:
     `options` are the method's own, as values. The settings' `data` and `eval_data` only name the sources here; the
     problems themselves are passed beside. `command` holds the settings that the run's folder keeps so that `--config`
     takes them back; without it the run is a part of something else, or was called from Python with problems of its own.
+    `writer` writes the tokens; without it every model writes its own.
 
     Raises:
         ConfigError: a cap below 1, or an evaluation cap below the training cap.
@@ -45,6 +47,7 @@ class Job:
     eval_cap: int
     options: Mapping[str, object] = field(default_factory=dict)
     command: Command | None = None
+    writer: Writer | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.cap < 1:
@@ -125,7 +128,7 @@ def load(job: Job, folder: Path | None = None, *, merged: bool = False) -> Polic
     `merged`: the folder holds an adapter's weights merged in, so none is put on it.
     """
     runtime, adaptation = job.settings.runtime, job.settings.adaptation
-    return load_policy(
+    policy = load_policy(
         folder or job.folder,
         device=runtime.device,
         dtype=runtime.dtype,
@@ -134,6 +137,7 @@ def load(job: Job, folder: Path | None = None, *, merged: bool = False) -> Polic
         trust_remote_code=runtime.trust_remote_code,
         seed=job.train.seed,
     )
+    return policy if job.writer is None else job.writer.attach(policy)
 
 
 def stage_inputs(job: Job, base: Path, problems: Problems, tell: Listener) -> Callable[[Path, Path, Path], StageInputs]:
@@ -166,6 +170,7 @@ def config_of(
         "steps": job.train.steps,
         "seed": job.train.seed,
         "lab": job.lab,
+        **({} if job.writer is None else job.writer.facts),
         "contract": train_problems.contract.to_dict(),
         "problems": {"train": len(train_problems), "eval": len(eval_problems)},
         "environment": environment(str(policy.device)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -14,6 +15,7 @@ from lengthwise.config.commands import ShortenSettings
 from lengthwise.config.groups.training import Batches
 from lengthwise.context_length import reach
 from lengthwise.data import read_rows, require_columns
+from lengthwise.engine.backends.writer import Writer
 from lengthwise.engine.method import Recipe
 from lengthwise.engine.model_folders import load_policy, resolve_device
 from lengthwise.errors import ConfigError, InputError
@@ -33,6 +35,7 @@ from lengthwise.runs.shortening.outcome import Outcome
 from lengthwise.runs.shortening.shorten import shorten
 from lengthwise.runs.shortening.single_stage import run_one_stage
 from lengthwise.runs.shortening.stages import OneStage
+from lengthwise.runs.writing import writer_for
 from lengthwise.threads import threads_for
 
 if TYPE_CHECKING:
@@ -55,10 +58,12 @@ def shorten_by(settings: ShortenSettings, *, listener: Listener | None = None) -
         InputError: a model or data that cannot be read, or too few right answers to choose a cap from.
     """
     folder = model_folder(settings.model)
-    with threads_for(folder, wanted=settings.runtime.threads), alone_in(settings.out):
+    with (
+        threads_for(folder, wanted=settings.runtime.threads), alone_in(settings.out), contextlib.ExitStack() as opened
+    ):  # fmt: skip
         check_run_folder(settings.out)  # `--cap auto` samples before the run begins
         tell = listener or (lambda event, facts: None)
-        resolved = resolve(settings, tell)
+        resolved = resolve(settings, tell, lambda given: opened.enter_context(_writer(given, tell)))
         say_thinking(resolved.train.contract, tell)
         job, problems = resolved.job, (resolved.train, resolved.held_out)
         if resolved.first is not None:
@@ -139,24 +144,45 @@ class Resolved:
     first: Mapping[str, object] | None
 
 
-def resolve(settings: ShortenSettings, tell: Listener = lambda event, facts: None) -> Resolved:
-    """Check and resolve everything before any long work; only `--cap auto` samples from the model."""
+def _writer(given: Prepared, tell: Listener) -> Writer:
+    """What writes the tokens of the run, and a line that says why."""
+    settings, cap = given.settings, max(given.eval_cap, given.settings.schedule.number or 0)
+    runtime = settings.runtime
+    writer = writer_for(
+        settings.writing, given.folder, given.config, given.contract, device=runtime.device, dtype=runtime.dtype,
+        tokens=given.longest_prompt + cap, rows=settings.training.sample_rows, trains=True,
+        trust_remote_code=runtime.trust_remote_code,
+    )  # fmt: skip
+    tell("said", {"text": writer.choice.line})
+    return writer
+
+
+def resolve(
+    settings: ShortenSettings,
+    tell: Listener = lambda event, facts: None,
+    writer_of: Callable[[Prepared], Writer | None] = lambda given: None,
+) -> Resolved:
+    """Check and resolve everything before any long work; only `--cap auto` samples from the model.
+
+    `writer_of` opens what writes the tokens, before any are wanted; by default every model writes its own.
+    """
     given = prepared(settings)
+    writer = writer_of(given)
     cap, choice, words = settings.schedule.number, None, {"name": f"evaluation: {given.evaluation}"}
     if cap is None and build_method(settings.method, cap=given.eval_cap, **given.options).loop is None:
         cap = given.eval_cap  # without a loop nothing is learnt from a cap, and samples are to end by themselves
     if cap is None:
         tell("phase", words)
-        choice = _choose_cap(given, tell)
+        choice = _choose_cap(given, writer, tell)
         cap = choice.cap
     eval_cap = settings.measuring.eval_cap or max(given.eval_cap, cap)
-    job = Job(settings, cap, eval_cap, given.options, command=settings)
+    job = Job(settings, cap, eval_cap, given.options, command=settings, writer=writer)
     given.train.check_room(cap, reach(given.config), settings.data)
     given.held_out.check_room(job.eval_cap, reach(given.config), job.eval_data)
     return Resolved(job, given.train, given.held_out, choice, words if choice is None else None)
 
 
-def _choose_cap(given: Prepared, tell: Listener) -> CapChoice:
+def _choose_cap(given: Prepared, writer: Writer | None, tell: Listener) -> CapChoice:
     probed = min(PROBED_PROBLEMS, len(given.train)) * PROBED_SAMPLES
     tell("phase", {"name": f"choosing the cap by {probed} responses", "steps": probed, "ends": True})
     runtime = given.settings.runtime
@@ -164,7 +190,8 @@ def _choose_cap(given: Prepared, tell: Listener) -> CapChoice:
         given.folder, device=runtime.device, dtype=runtime.dtype, trust_remote_code=runtime.trust_remote_code
     )
     return choose_cap(
-        policy, given.train.part(0, PROBED_PROBLEMS), eval_cap=given.eval_cap, samples=PROBED_SAMPLES,
+        policy if writer is None else writer.attach(policy), given.train.part(0, PROBED_PROBLEMS),
+        eval_cap=given.eval_cap, samples=PROBED_SAMPLES,
         seed=given.settings.training.seed,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lengthwise.config.groups.sampling import Sampling
+from lengthwise.config.groups.training import Training
 from lengthwise.engine.method import Method, Recipe
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.engine.model_folders import Policy, save_policy, weights_sha
@@ -37,6 +38,8 @@ KEPT_TEXTS = 40
 SAMPLING, GREEDY = "", "-greedy"
 TRAINED = "trained"
 WHEN = ("before", "after")
+TRUNCATE_IMPORTANCE = 2.0
+"""Bound of importance weights unless it is given, where a backend with weights of its own writes."""
 Control = Callable[[Policy, Problems, Record, Path], Record]
 """An extra measurement of the untouched model: (policy, problems, its record before, a log) -> record.
 
@@ -227,6 +230,13 @@ def _take_over(measured: Path, out: Path) -> None:
                 atomic_write_text(out / part / found.name, found.read_text(encoding="utf-8"))
 
 
+def _corrected(training: Training, method: Method, policy: Policy) -> Training:
+    """With importance weights by default, where other numbers write the tokens than learn from them."""
+    if policy.backend is None or policy.backend.shares_weights or "truncate_importance" in training.changed():
+        return training
+    return training.replace(truncate_importance=TRUNCATE_IMPORTANCE) if method.takes_advantages else training
+
+
 def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: Listener) -> None:
     reference = None
     if method.kl_coef > 0 and not job.settings.adaptation.lora:
@@ -238,19 +248,23 @@ def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: L
         policy.model,
         method=method,
         task=problems.task(),
-        config=job.train,
+        config=_corrected(job.train, method, policy),
         folder=job.out,
         eos_ids=list(problems.contract.eos_ids),
         pad_id=policy.pad_id,
         reference=reference,
         compute=policy.compute,
+        backend=policy.backend,
     )
-    trainer.prove()
+    proof = trainer.prove(why=None if job.writer is None else job.writer.choice.why)
+    if not trainer.backend.shares_weights:
+        tell("said", {"text": proof.line()})
     tell("phase", {"name": "training", "steps": job.train.steps})
     try:
         trainer.train(lambda metrics: tell("step", metrics))
     finally:
-        trainer.backend.close()
+        if policy.backend is None:  # else it writes on, and is closed by who opened it
+            trainer.backend.close()
 
 
 def _texts(measured: Measured, problems: Problems, samples: int) -> list[KeptText]:
