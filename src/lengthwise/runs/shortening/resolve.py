@@ -63,7 +63,7 @@ def shorten_by(settings: ShortenSettings, *, listener: Listener | None = None) -
     ):  # fmt: skip
         check_run_folder(settings.out)  # `--cap auto` samples before the run begins
         tell = listener or (lambda event, facts: None)
-        resolved = resolve(settings, tell, lambda given: opened.enter_context(_writer(given, tell)))
+        resolved = resolve(settings, tell, lambda given: opened.enter_context(_writer(given)))
         say_thinking(resolved.train.contract, tell)
         job, problems = resolved.job, (resolved.train, resolved.held_out)
         if resolved.first is not None:
@@ -144,17 +144,15 @@ class Resolved:
     first: Mapping[str, object] | None
 
 
-def _writer(given: Prepared, tell: Listener) -> Writer:
-    """What writes the tokens of the run, and a line that says why."""
+def _writer(given: Prepared) -> Writer:
+    """What writes the tokens of the run."""
     settings, cap = given.settings, max(given.eval_cap, given.settings.schedule.number or 0)
     runtime = settings.runtime
-    writer = writer_for(
+    return writer_for(
         settings.writing, given.folder, given.config, given.contract, device=runtime.device, dtype=runtime.dtype,
         tokens=given.longest_prompt + cap, rows=settings.training.sample_rows, trains=True,
         trust_remote_code=runtime.trust_remote_code,
     )  # fmt: skip
-    tell("said", {"text": writer.choice.line})
-    return writer
 
 
 def resolve(

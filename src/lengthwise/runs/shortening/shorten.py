@@ -105,6 +105,8 @@ def shorten(
     if chosen.loop is not None:
         check_learnable(policy.model.config, max(map(len, train_problems.prompts)) + job.cap)
     open_run(job.out, config_of(job, chosen, policy, train_problems, eval_problems), overwrite=job.settings.overwrite)
+    if job.writer is not None:
+        tell("said", {"text": job.writer.choice.line})
     if measured is not None:
         _take_over(measured, job.out)
     sets = {"": eval_problems, **{f"-{name}": problems for name, problems in (extra_sets or {}).items()}}
