@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Processes that run tests side by side, a file each.
+WORKERS ?= 2
 INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test clean
@@ -9,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . pytest pytest-cov psutil ruff mypy
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . pytest pytest-cov pytest-xdist psutil ruff mypy
 	touch $@
 
 demo: $(INSTALLED)
@@ -18,7 +20,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	$(BIN)/python -m studies build --check
-	$(BIN)/python -m pytest -q --cov=lengthwise --cov-report=
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --cov=lengthwise --cov-report=
 	$(BIN)/python -m coverage report --include='*/objectives/*,*/engine/*' --fail-under=90
 
 clean:
