@@ -6,6 +6,8 @@ import sys
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Consoles take the width that they find when they are made; a process that runs tests beside another is given one.
+os.environ.pop("COLUMNS", None)
 
 import pytest
 import tiny

@@ -184,6 +184,8 @@ def unguarded(source: str) -> list[str]:
         named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         found.extend(name for name in named if name.partition(".")[0] in BROUGHT and not guarded)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            guarded = True  # names for type checkers, which nothing runs
         if isinstance(node, ast.With):
             calls = [item.context_expr for item in node.items if isinstance(item.context_expr, ast.Call)]
             guarded = guarded or any(isinstance(c.func, ast.Name) and c.func.id == "importing" for c in calls)
@@ -202,3 +204,4 @@ def test_every_optional_import_of_the_package_is_guarded(path):
 def test_the_check_itself_sees_one():
     assert unguarded("def f():\n    import trl.trainer\n    from peft import x\n") == ["trl.trainer", "peft"]
     assert unguarded("with importing('a', 'b', 'c'):\n    from peft import x\n") == []
+    assert unguarded("if TYPE_CHECKING:\n    from peft import x\nimport trl") == ["trl"]

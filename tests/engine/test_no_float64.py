@@ -15,8 +15,8 @@ from lengthwise.objectives import _wide
 
 pytestmark = pytest.mark.filterwarnings("ignore::lengthwise.errors.LengthwiseWarning")
 OWN = {"siri": {"cycle": 8, "shortest": 4}, "t-ppo": {"critic_warmup": 0}, "ppo": {"critic_warmup": 0}}
-WITH_WORDS = "adaptive"  # its prompts need a model with a tokenizer; all its parts are called all the same
-LOOPED = [name for name in METHODS if name not in ("ada-r1", WITH_WORDS)]
+WITH_WORDS = ("adaptive", "effort")  # their prompts need a tokenizer; all their parts are called all the same
+LOOPED = [name for name in METHODS if name not in ("ada-r1", *WITH_WORDS)]
 
 
 class NoFloat64(TorchDispatchMode):
@@ -55,9 +55,10 @@ def test_a_run_makes_no_float64(name, tmp_path, without_float64):
     )
 
 
-def test_a_method_with_words_makes_no_float64(without_float64):
+@pytest.mark.parametrize("name", WITH_WORDS)
+def test_a_method_with_words_makes_no_float64(name, without_float64):
     with NoFloat64():
-        rehearse(build_method(WITH_WORDS, cap=6))
+        rehearse(build_method(name, cap=6))
 
 
 def test_the_check_sees_a_float64(tmp_path):

@@ -109,10 +109,10 @@ def test_bad_input_is_named():
 )  # fmt: skip
 @pytest.mark.parametrize("form", ["auto", "lab"])
 def test_time_grows_linearly_whatever_the_text_holds(unit, form):
-    # quadratic work on 200,000 characters would take minutes; the bound leaves room for a busy machine
+    # quadratic work on 200,000 characters would take minutes; the bound leaves room for a slow machine that is busy
     start = time.process_time()
     stated_answers(unit * (200_000 // len(unit)), form)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 8
 
 
 # ---- keys ---------------------------------------------------------------------------------------------------
@@ -153,4 +153,4 @@ def test_unlike_answers_have_unlike_keys():
 def test_keys_of_long_texts_take_no_time(unit):
     start = time.process_time()
     answer_key(unit * 200_000)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 8

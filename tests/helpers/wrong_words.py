@@ -32,6 +32,7 @@ BASES: dict[str, list[str]] = {
     "export": ["trl", "lab:chains", "--data", "rows.jsonl", "--preset", "lab", "--cap", "40", "--out", "new"],
     "report": ["run"],
     "compare-records": ["a=record.json", "b=other.json"],
+    "doctor": [],
 }
 """The words of each command without which it does nothing; the paths are those of `write_inputs`."""
 SERVED = {
@@ -106,7 +107,7 @@ WRONG: dict[type | str, list[str]] = {
         "--preset", "--method", "--methods", "--device", "--dtype", "--scheme", "--lambda-rule", "--rounding",
         "--scope", "--score", "--control", "--controls", "--mode", "--choose", "--cap", "--stage", "--early-stop",
         "--server-kind", "--head", "--out-dtype", "--rescale", "--sharding", "--tasks", "--tokens", "--several",
-        "--format", "--allow", "--metrics", "ENGINE"),
+        "--format", "--allow", "--metrics", "--gate", "--backend", "ENGINE"),
         WORDS),
     **_each(("--lengths", "--weights", "--score-weights", "--fractions", "--rows", "--merge-back"), NUMBERS),
     "--answer-pattern": ["(", "x", "(a)(b)"],

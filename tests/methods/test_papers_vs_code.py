@@ -15,6 +15,8 @@ import lengthwise.context
 import lengthwise.merging
 import lengthwise.objectives
 import lengthwise.repair
+import lengthwise.statistics.metrics
+import lengthwise.statistics.outside_scores
 import lengthwise.statistics.tradeoff_scores
 from lengthwise.config.groups.training import Training
 from lengthwise.errors import ConfigError
@@ -68,6 +70,8 @@ def test_what_is_called_here_is_here():
         lengthwise.objectives,
         lengthwise.merging,
         lengthwise.repair,
+        lengthwise.statistics.metrics,
+        lengthwise.statistics.outside_scores,
         lengthwise.statistics.tradeoff_scores,
     ]
     commands = {command.name for command in lengthwise.cli.app.registered_commands}

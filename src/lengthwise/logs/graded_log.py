@@ -23,7 +23,7 @@ def is_graded_log(path: Path) -> bool:
     with path.open(encoding="utf-8", errors="replace") as file:
         try:
             first = json.loads(file.readline())
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
     return isinstance(first, dict) and all(name in first for name in NEEDED)
 

@@ -15,6 +15,7 @@ from lengthwise.engine.method import Method, State
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.methods._parts import GroupRelative, group_relative
 from lengthwise.objectives import group_normalised
+from lengthwise.objectives._wide import wide_dtype
 
 Kind = Literal["none", "right", "solved", "rate", "rate-right"]
 RIGHT_ALONE = ("right", "rate-right")
@@ -75,6 +76,7 @@ def gated(
 
 
 def verdict_reward(rollouts: Rollouts, *, values: tuple[float, float] = (1.0, 0.0)) -> Tensor:
-    """What a verdict alone earns, right and wrong, float64 [B]."""
-    right, wrong = (torch.tensor(value, dtype=torch.float64, device=rollouts.correct.device) for value in values)
+    """What a verdict alone earns, right and wrong, float64 [B] (float32 on `mps`)."""
+    device = rollouts.correct.device
+    right, wrong = (torch.tensor(value, dtype=wide_dtype(device), device=device) for value in values)
     return torch.where(rollouts.correct, right, wrong)

@@ -165,7 +165,7 @@ def probe_groups(*, cap: int, points: int = 9) -> tuple[torch.Tensor, torch.Tens
     checks.whole("cap", cap, low=1)
     checks.whole("points", points, low=2)
 
-    grid = torch.linspace(1, cap, points, dtype=torch.float64).round().long().unique()
+    grid = torch.tensor([round(1 + (cap - 1) * i / (points - 1)) for i in range(points)]).unique()
     verdicts, lengths, sizes = [], [], []
     for kinds in ((True, False), (True, True, False), (True, False, False)):
         groups = torch.cartesian_prod(*[grid] * len(kinds))

@@ -81,7 +81,7 @@ def test_forcing_flat_reads_what_another_format_would_have_read(write):
 
 
 def test_a_row_that_fits_two_formats_is_asked_about(write):
-    with pytest.raises(InputError, match="could be trl and verl; say which by --format-like NAME"):
+    with pytest.raises(InputError, match="could be trl and verl; say which by --format NAME"):
         recognise(write([ONE_OF_EACH["verl"] | ONE_OF_EACH["trl"]]))
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from lengthwise.errors import BackendError
 from lengthwise.optional_imports import importing
 
+WHO = "--backend vllm"
 ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 """What has to be so: no process beside ours."""
 UNLESS_SET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
@@ -138,7 +139,7 @@ class _Vllm(Protocol):
     SamplingParams: _Makes
 
 
-def import_vllm(who: str = "--backend vllm") -> _Vllm:
+def import_vllm(who: str = WHO) -> _Vllm:
     """The module, told to stay in our process.
 
     Raises:
@@ -181,7 +182,8 @@ class VllmEngine:
                         yield _answer(int(output.request_id) - first, output.outputs[0])
 
     def _params(self, one: Asked, temperature: float, top_p: float, stop_ids: Sequence[int]) -> object:
-        from vllm.sampling_params import RequestOutputKind  # the module is there: we have started it
+        with importing(WHO, "vllm", "vllm"):
+            from vllm.sampling_params import RequestOutputKind
 
         return self._vllm.SamplingParams(
             temperature=temperature, top_p=top_p, max_tokens=one.room, stop_token_ids=list(stop_ids), seed=one.seed,
@@ -209,7 +211,8 @@ class VllmEngine:
 
     def close(self) -> None:
         """End it and give back what it holds."""
-        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+        with importing(WHO, "vllm", "vllm"):
+            from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm

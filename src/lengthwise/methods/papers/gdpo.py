@@ -19,6 +19,7 @@ from lengthwise.methods._parts import Aggregate, GroupRelative, Targeted, group_
 from lengthwise.methods.declaration import CAPS, Knob, declare
 from lengthwise.methods.gating import verdict_reward
 from lengthwise.objectives import decoupled_advantage, mixed_groups
+from lengthwise.objectives._wide import wide
 
 REWARDS = ("right", "short", "spare")
 
@@ -89,10 +90,10 @@ def gdpo(options: GdpoOptions) -> Method:
 
 def named_rewards(rollouts: Rollouts, options: GdpoOptions) -> dict[str, Tensor]:
     """The rewards that count, by name, float64 [B] each, conditioned where that is asked for."""
-    lengths = rollouts.num_tokens.double()
+    lengths = wide(rollouts.num_tokens)
     found = {
         "right": verdict_reward(rollouts),
-        "short": (lengths <= options.target).double(),
+        "short": wide(lengths <= options.target),
         "spare": (1 - lengths / options.cap).clamp(min=0.0),
     }
     if options.when_right:

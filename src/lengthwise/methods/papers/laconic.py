@@ -18,6 +18,7 @@ from lengthwise.methods._parts import Targeted
 from lengthwise.methods.declaration import CAPS, Knob, declare
 from lengthwise.methods.gating import GatedFirst, gated, verdict_reward
 from lengthwise.objectives import constrained_cost, updated_multiplier
+from lengthwise.objectives._wide import wide
 
 
 class LaconicOptions(Targeted, GatedFirst):
@@ -74,7 +75,7 @@ def laconic(options: LaconicOptions) -> Method:
         return {"multiplier": moved}
 
     def measure(r: Rollouts, state: State, advantages: Tensor) -> Mapping[str, float]:
-        over = float(r.num_tokens.double().mean()) / options.target - 1
+        over = float(wide(r.num_tokens).mean()) / options.target - 1
         return {"multiplier": state["multiplier"], "over_target": over,
                 "target_missed": float(state["multiplier"] >= options.high and over > 0)}  # fmt: skip
 

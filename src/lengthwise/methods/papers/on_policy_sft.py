@@ -17,6 +17,7 @@ from lengthwise.engine.method import LossInputs, Method, State
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.methods.declaration import CAPS, Options, declare
 from lengthwise.objectives import constant_cap, filtered_likelihood, filtered_normaliser
+from lengthwise.objectives._wide import wide
 
 
 class OnPolicySftOptions(Options):
@@ -52,7 +53,7 @@ def on_policy_sft(options: OnPolicySftOptions) -> Method:
 
     return Method(
         cap=lambda step, state: constant_cap(step, cap=options.cap),
-        reward=lambda r, state: kept(r).double(),
+        reward=lambda r, state: wide(kept(r)),
         advantage=lambda rewards, r: rewards,
         loss=loss,
         normaliser=partial(_normaliser, divisor=options.divisor),
@@ -77,7 +78,7 @@ def _measured(rollouts: Rollouts, state: State, advantages: Tensor) -> Mapping[s
     found = kept(rollouts)
     without = set(rollouts.group_ids.tolist()) - set(rollouts.group_ids[found].tolist())
     return {
-        "kept_share": float(found.double().mean()),
+        "kept_share": float(wide(found).mean()),
         "prompts_without": len(without) / len(rollouts.group_ids.unique()),
         "longest_kept": float(torch.where(found, rollouts.num_tokens, 0).max()),
     }
