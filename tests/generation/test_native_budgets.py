@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 from serving import Answer, serving
 
+from lengthwise.config.commands.evaluation import EvaluateSettings
 from lengthwise.config.groups.model import EndpointOptions
 from lengthwise.config.groups.sampling import Intervention, Sampling, ServerKind
-from lengthwise.errors import ConfigError, EndpointError
+from lengthwise.errors import ConfigError, EndpointError, LengthwiseWarning
 from lengthwise.generation.endpoint import Endpoint, joined
 from lengthwise.generation.endpoint_sampling import ask_all
-from lengthwise.generation.native_budgets import CONTROL_PROBLEM, Control, budget_fields
-from lengthwise.generation.response_log import ResponseLog
+from lengthwise.generation.native_budgets import CONTROL_PROBLEM, Control, broken_budget, budget_fields
+from lengthwise.generation.response_log import Completion, ResponseLog
 from lengthwise.grading.problems import read_questions
 from lengthwise.grading.prompt_contract import preset
+from lengthwise.runs.evaluate import evaluate_model
 
 ROWS = [{"problem": "2+2?", "answer": "4"}, {"problem": "9-1?", "answer": "8"}]
 
@@ -147,3 +149,41 @@ def test_extra_fields_may_be_a_table_of_a_settings_file() -> None:
     given = EndpointOptions.from_dict({"endpoint": "http://host", "extra_body": {"b": [1], "a": None}})
     assert given.extra_body == '{"a": null, "b": [1]}'
     assert EndpointOptions.from_dict(given.to_dict()) == given
+
+
+def test_responses_tell_of_a_budget_that_was_not_kept() -> None:
+    def thinking(tokens: int) -> Completion:
+        return Completion("4", 2 * tokens, True, reasoning="h") if tokens else Completion("4", 2, True)
+
+    contract = preset("math", think_close=None, think_prefix="")
+    for kept in ([], [0, 24, 48]):
+        assert broken_budget(24, [thinking(tokens) for tokens in kept], contract) is None
+    said = broken_budget(24, [thinking(tokens) for tokens in (64, 3, 49)], contract)
+    assert said is not None and "2 of 3 responses think for more than 48 tokens, the longest for about 64" in said
+    # a word or two may close the thinking
+    assert broken_budget(0, [thinking(16)], contract) is None and broken_budget(0, [thinking(17)], contract) is not None
+
+
+def test_an_evaluation_says_that_its_budget_was_not_kept(tmp_path: Path) -> None:
+    def ends_early_once(asked: str, body: dict[str, Any]) -> dict[str, Any]:
+        return thinks_for(20 if CONTROL_PROBLEM in asked else 100)(asked, body)
+
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    with serving(ends_early_once) as server, pytest.warns(LengthwiseWarning, match="did not keep native_budget 24"):
+        server.owner = "vllm"
+        found = evaluate_model(
+            EvaluateSettings.from_dict(
+                {
+                    "model": "m",
+                    "endpoint": server.url,
+                    "data": str(tmp_path / "rows.jsonl"),
+                    "preset": "math",
+                    "think": "marks",
+                    "cap": 2000,
+                    "native_budget": 24,
+                    "out": tmp_path / "out",
+                }
+            )
+        )
+    assert found.budget_broken in found.notes()
+    assert any("2 of 2 responses think for more than 48 tokens" in note for note in found.to_dict()["notes"])

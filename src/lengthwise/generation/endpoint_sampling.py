@@ -25,6 +25,7 @@ from lengthwise.generation.native_budgets import (
     checked,
     recognised,
     thinking_text,
+    thinking_tokens,
 )
 from lengthwise.generation.response_log import Completion, ResponseLog
 from lengthwise.generation.sampling import chosen
@@ -101,9 +102,9 @@ class Asker:
         body = {**self._request(CONTROL_CAP), **fields}
         problem = self._contract.template.replace(PROBLEM_SLOT, CONTROL_PROBLEM)
         reply = await self._ask(body, problem, lambda: self._rendered(problem))
-        thinking, tokens = thinking_text(reply, self._contract), self._tokens(reply)
-        counted = self._count(thinking) if self._tokenizer is not None else reply.reasoning_tokens
-        about = round(tokens * len(thinking) / max(1, len(reply.text) + len(reply.reasoning or "")))
+        said, tokens = (reply.text, reply.reasoning, self._contract), self._tokens(reply)
+        counted = self._count(thinking_text(*said)) if self._tokenizer is not None else reply.reasoning_tokens
+        about = thinking_tokens(tokens, *said)
         return Control(
             server=kind, fields=fields, budget=CONTROL_BUDGET, thinking_tokens=about if counted is None else counted,
             response_tokens=tokens, counted=counted is not None,

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from lengthwise.config.groups.sampling import ServerKind
 from lengthwise.errors import EndpointError
-from lengthwise.generation.endpoint import Reply
+from lengthwise.generation.response_log import Completion
 from lengthwise.grading.prompt_contract import PromptContract
 from lengthwise.grading.thinking_marks import KINDS, split_thinking
 
@@ -21,6 +21,8 @@ CONTROL_PROBLEM = (
 )
 CONTROL_BUDGET, CONTROL_LIMIT, CONTROL_CAP = 128, 256, 640
 """The budget of the trial, the thinking tokens above which it is not kept, and the most tokens of the trial."""
+TWICE, LITTLE = CONTROL_LIMIT // CONTROL_BUDGET, 16
+"""Thinking of more than so many budgets, and of more than a few tokens, was not cut by one."""
 OWNERS: Mapping[str, ServerKind] = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
 """What servers give as the owner of their models."""
 STARTED_WITH: Mapping[ServerKind, str] = {
@@ -111,8 +113,25 @@ def checked(control: Control, base: str) -> Control:
     return control
 
 
-def thinking_text(reply: Reply, contract: PromptContract) -> str:
+def thinking_text(text: str, reasoning: str | None, contract: PromptContract) -> str:
     """The thinking of a response, given apart or between its marks; all of it where it never closes."""
-    if reply.reasoning:
-        return reply.reasoning
-    return split_thinking(reply.text, contract.think_kinds or KINDS, begins=contract.think_close is not None)[0]
+    return reasoning or split_thinking(text, contract.think_kinds or KINDS, begins=contract.think_close is not None)[0]
+
+
+def thinking_tokens(tokens: int, text: str, reasoning: str | None, contract: PromptContract) -> int:
+    """About how many of a response's tokens are thinking: its share of the characters."""
+    thinking = thinking_text(text, reasoning, contract)
+    return round(tokens * len(thinking) / max(1, len(text) + len(reasoning or "")))
+
+
+def broken_budget(budget: int, responses: Sequence[Completion], contract: PromptContract) -> str | None:
+    """What the responses show of a budget that was not kept, whatever the trial did; None where they show nothing."""
+    limit = max(TWICE * budget, LITTLE)
+    lengths = [thinking_tokens(one.num_tokens, one.text, one.reasoning, contract) for one in responses]
+    beyond = [tokens for tokens in lengths if tokens > limit]
+    if not beyond:
+        return None
+    return (
+        f"the server did not keep native_budget {budget}: {len(beyond)} of {len(lengths)} responses think for more "
+        f"than {limit} tokens, the longest for about {max(beyond)}; these are not numbers under that budget"
+    )

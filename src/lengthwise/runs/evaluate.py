@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from lengthwise.config.commands.evaluation import EvaluateSettings, GradeSetting
 from lengthwise.config.files import run_config
 from lengthwise.config.groups.prompts import LogAnswers
 from lengthwise.engine.model_folders import dtype_words
-from lengthwise.errors import InputError
+from lengthwise.errors import InputError, LengthwiseWarning
 from lengthwise.files import atomic_write_json, read_json
 from lengthwise.folder_lock import writes
 from lengthwise.generation.measurement import drawn, measured
+from lengthwise.generation.native_budgets import broken_budget
 from lengthwise.generation.response_log import OWN_COLUMNS, Completion, ResponseLog
 from lengthwise.grading.contract_choice import say_thinking
 from lengthwise.json_types import JsonObject
@@ -133,7 +135,7 @@ def _conclude(
     """Write the summary, the record and the pages."""
     record.save(folder / RECORD)
     names = [RESPONSES, GRADED, SUMMARY, RECORD, REPORT, *([COMPARISON] if baseline is not None else [])]
-    here = settings.server.endpoint is None
+    here, budget = settings.server.endpoint is None, settings.intervention.native_budget
     found = Evaluation(
         graded=summary,
         record=record,
@@ -141,10 +143,13 @@ def _conclude(
         problems_left_out=plan.questions.left_out,
         dtype=str(plan.facts["dtype"]) if here else None,
         computed_in=dtype_words(str(plan.tokenizer), settings.runtime.dtype) if here else None,
-        native_budget=read_json(folder / CONTROL) if settings.intervention.native_budget is not None else None,
+        native_budget=None if budget is None else read_json(folder / CONTROL),
+        budget_broken=None if budget is None else broken_budget(budget, responses, plan.questions.contract),
         comparison=None if baseline is None else compared(baseline, record, folder / COMPARISON),
         files={name.partition(".")[0]: str(folder / name) for name in names},
     )
+    if found.budget_broken is not None:
+        warnings.warn(found.budget_broken, LengthwiseWarning, stacklevel=2)
     warn_of_unclosed(folder / RESPONSES, plan.questions.contract, found.unclosed_rate)
     written = found.to_dict()
     atomic_write_json(folder / SUMMARY, written)

@@ -19,7 +19,8 @@ class Evaluation:
     """An evaluation, as ``summary.json`` holds it.
 
     ``graded``: the summary of `log_grading.grade_log`. ``problems_left_out``: why, one text each. ``computed_in``: the
-    numbers in words, None for a server. ``native_budget``: what the trial of the server's own budget showed.
+    numbers in words, None for a server. ``native_budget``: what the trial of the server's own budget showed, and
+    ``budget_broken`` what the responses did where it was not kept.
     ``comparison``: with the baseline. ``files``: what was written, by what it is.
     """
 
@@ -30,6 +31,7 @@ class Evaluation:
     dtype: str | None
     computed_in: str | None
     native_budget: JsonObject | None
+    budget_broken: str | None
     comparison: RecordsComparison | None
     files: Mapping[str, str]
 
@@ -44,6 +46,8 @@ class Evaluation:
         own = notes_of(self.record.context, self.drawn, self.graded, self.problems_left_out)
         if self.native_budget is not None:
             own.append(str(self.native_budget["note"]))
+        if self.budget_broken is not None:
+            own.append(self.budget_broken)
         computed = [] if self.computed_in is None else [f"computed in {self.computed_in}"]
         of_log = self.graded["notes"]
         assert isinstance(of_log, list), "notes are a list"
