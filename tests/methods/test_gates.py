@@ -249,6 +249,14 @@ def test_a_method_warns_where_a_wrong_answer_could_be_paid_more(name, cap, warne
     assert (worst_gap(method, cap) < 0) == warned
 
 
+def test_the_way_out_is_one_that_the_method_has():
+    said = order_warning(build_method("gdpo", cap=64, when_right=False, weight_spare=1.0), 64)
+    assert said is not None and "--option when_right=true" in said and "--gate" not in said
+    for name in LOOPS:
+        gate = build_method(name, cap=64).gate
+        assert gate is None or ("--gate" in gate.way_out) == ("gate" in options_of(name))
+
+
 def test_a_method_without_a_length_term_says_nothing():
     assert all(order_warning(build_method(name, cap=64), 64) is None for name in LOOPS if name not in TERMED)
 

@@ -17,10 +17,11 @@ from lengthwise.cli import app, main
 from lengthwise.config.commands import EvaluateSettings, ShortenSettings
 from lengthwise.config.groups.sampling import Sampling
 from lengthwise.engine.repeating import WINDOW
-from lengthwise.errors import ConfigError, InputError
+from lengthwise.errors import ConfigError, InputError, LengthwiseWarning
 from lengthwise.pretrained import read_config
 from lengthwise.runs.measuring import cap_words, room, usual_cap
 from lengthwise.runs.resource_estimate import BYTES, machine_speed, measuring, parameter_counts
+from lengthwise.runs.shortening.dry_run import dry_run
 from lengthwise.runs.shortening.resolve import shorten_by
 from lengthwise.statistics.records import Record, check_comparable
 
@@ -96,6 +97,15 @@ def test_a_dry_run_counts_what_measuring_takes(tmp_path, model, data, given, cap
     named = shown(model, data, tmp_path / "run", *given, "--eval-samples", 3, "--eval-cap", 6000)
     assert named["estimate"]["measuring"]["tokens"] == 32 * 6000
     assert named["estimate"]["total"] >= named["estimate"]["measuring"]["kv_cache"]
+
+
+def test_a_dry_run_warns_of_a_method_that_could_pay_a_wrong_answer_more(tmp_path, model, data):
+    asked = ShortenSettings.from_dict(
+        {"model": str(model), "data": str(data), "out": tmp_path / "run", "eval_data": str(data), "cap": 48,
+         "preset": "lab", "method": "linear-price", "option": ["price=0.1"]}
+    )  # fmt: skip
+    with pytest.warns(LengthwiseWarning, match="can pay a wrong answer"):
+        dry_run(asked)
 
 
 def test_the_time_of_measuring_is_bounded_by_reading_the_weights(model):

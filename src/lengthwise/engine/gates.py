@@ -34,7 +34,7 @@ class Gate:
     `shaped(rollouts, state)` is the reward as its paper has it, float [B]; `base(rollouts)` what the same verdict
     earns without a length term. `kind`, `min_right` and `floor` are those of `objectives.gate`; `groups(rollouts)` are
     the rows that are compared, int [B]. `loudest` is the state under which length is paid most, where the method has
-    one: what `order_warning` asks about.
+    one: what `order_warning` asks about, and `way_out` what it advises.
     """
 
     shaped: Callable[[Rollouts, State], Tensor]
@@ -44,6 +44,7 @@ class Gate:
     floor: float | None = None
     groups: Callable[[Rollouts], Tensor] = own_groups
     loudest: State | None = None
+    way_out: str = "give --gate right, or weigh length less"
 
     def paid(self, rollouts: Rollouts, state: State) -> Tensor:
         """The reward behind the gate, float [B]; with `kind` none and no floor the shaped one as it is."""
@@ -87,7 +88,7 @@ def order_warning(method: Method, cap: int) -> str | None:
         return None
     return (
         f"with these options and a cap of {cap}, method {method.name!r} can pay a wrong answer {-gap:.3g} more than a "
-        "right one of its group, and a short wrong answer is easy to write; give --gate right, or weigh length less"
+        f"right one of its group, and a short wrong answer is easy to write; {method.gate.way_out}"
     )
 
 

@@ -69,6 +69,7 @@ def gdpo(options: GdpoOptions) -> Method:
     gate = Gate(
         shaped=lambda r, state: sum_of(rewards(r), options),
         base=lambda r: options.weight_right * verdict_reward(r),
+        way_out="give --option when_right=true, or weigh the rewards of length less",
     )
 
     def advantage(_: Tensor, r: Rollouts) -> Tensor:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from lengthwise.config.commands import ShortenSettings
 from lengthwise.config.groups.training import MovingCap
+from lengthwise.engine.gates import order_warning
 from lengthwise.engine.method import Recipe
 from lengthwise.engine.model_folders import resolve_device
 from lengthwise.engine.rotary_switch import check_learnable
 from lengthwise.engine.trainer import check_method
+from lengthwise.errors import LengthwiseWarning
 from lengthwise.grading.answer_extraction.readers import pattern_reader
 from lengthwise.grading.answer_extraction.stated_answer import final
 from lengthwise.grading.gold_answers import alternatives
@@ -101,6 +104,8 @@ def _shown(given: Prepared) -> DryRun:
     if method.loop is not None:
         check_method(method.loop, settings.training)
         check_learnable(given.config, given.longest_prompt + cap)
+        if number is not None and (warning := order_warning(method.loop, cap)) is not None:
+            warnings.warn(warning, LengthwiseWarning, stacklevel=2)
     return DryRun(
         prompt=given.train.texts[0],
         prompt_tokens=len(given.train.prompts[0]),
