@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 from wordlog import HAND, word_tokenizer, write_log
 
 from grading import grade_file
+from lengthwise.config.commands.evaluation import GradeSettings
 from lengthwise.logs.graded_database import Lengths
+from lengthwise.logs.log_grading import grade_log
 from lengthwise.logs.log_numbers import Abandoned, AfterRight, GradeSummary, KeptAtBudget
 from lengthwise.logs.next_steps import next_steps, smallest_budget
 from lengthwise.statistics.bootstrap import Interval
@@ -20,7 +24,7 @@ def steps(budget=None, *, after_tokens=None, gone=0, right=(), mean=100.0, all_t
     after = AfterRight(len(right), len(right), after_tokens, None, None, None, NO_INTERVAL)
     return next_steps(
         budget, mean_tokens=mean, all_tokens=all_tokens, after=after, gone=Abandoned(9, gone, gone, 0, 0, gone / 9),
-        right=Lengths(lengths, counts), cap=cap, log="my log.jsonl",
+        right=Lengths(lengths, counts), cap=cap, log="'my log.jsonl'",
     )  # fmt: skip
 
 
@@ -77,3 +81,10 @@ def test_a_log_has_three_steps_and_a_summary_is_read_back_from_its_json(tmp_path
     ]
     assert "19.6% of the tokens, and rescue up to 3" in summary.next_steps[1].says
     assert {name: found[name] for name in summary.to_dict()} == summary.to_dict()
+
+
+def test_a_command_names_every_log_in_words_of_its_own(tmp_path):
+    two = [write_log(tmp_path / name, HAND) for name in ("my log.jsonl", "b.jsonl")]
+    found = grade_log(GradeSettings.from_dict({"log": [str(path) for path in two], "workers": 1}))
+    command = found["next_steps"][1]["command"]
+    assert shlex.split(command) == ["lengthwise", "grade", *map(str, two), "--tokenizer", "FOLDER"]

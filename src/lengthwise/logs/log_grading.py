@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -318,7 +319,7 @@ def _summary(
     context = _context(reading, words, facts, cap)
     called = ", ".join(settings.log)
     numbers = summarise(
-        ledger, cap=cap, seed=settings.seed, price=settings.price, log=" ".join(settings.log),
+        ledger, cap=cap, seed=settings.seed, price=settings.price, log=shlex.join(settings.log),
         t_max=settings.t_max if settings.metrics == "all" else None, hard=settings.hard,
     )  # fmt: skip
     estimated = words is not None and words.name == ESTIMATED

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,7 +43,10 @@ def next_steps(
     cap: int,
     log: str,
 ) -> list[NextStep]:
-    """Three steps: a budget, stopping early, a cap for `lengthwise shorten`. Each says what it rests on."""
+    """Three steps: a budget, stopping early, a cap for `lengthwise shorten`. Each says what it rests on.
+
+    ``log``: the log's words on a command line, quoted where they need it.
+    """
     return [_budget(budget, mean_tokens, cap), _early_stop(after, gone, all_tokens, cap, log), _training_cap(right)]
 
 
@@ -68,7 +69,7 @@ def _early_stop(after: AfterRight, gone: Abandoned, all_tokens: int, cap: int, l
     lost = f", and rescue up to {gone.abandoned:,} that are right, then lost" if gone.abandoned else ""
     if after.tokens is None or not all_tokens:
         says = "Whether stopping early could pay is not known: where the right answer first stands was not counted."
-        command = f"lengthwise grade {shlex.quote(log)} --tokenizer FOLDER" if after.right else None
+        command = f"lengthwise grade {log} --tokenizer FOLDER" if after.right else None
         return NextStep(says, command, "the model's own tokenizer")
     saved = after.tokens / all_tokens
     says = f"Stopping after the first right answer would save at most {saved:.1%} of the tokens{lost}"
