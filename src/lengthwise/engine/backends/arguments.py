@@ -6,6 +6,10 @@ from collections.abc import Sequence
 
 from lengthwise.errors import ConfigError, InputError
 
+BROKEN_WEIGHTS = (
+    "the model's logits are NaN, so its weights are broken; go back to the last checkpoint and lower the learning rate"
+)
+
 
 def check_arguments(
     prompts: Sequence[Sequence[int]], caps: Sequence[int], temperature: float, top_p: float, *, limit: int | None
@@ -34,3 +38,9 @@ def check_arguments(
                 f"prompt {row} has {len(prompt)} tokens and the cap is {cap}, but the model allows {limit} "
                 "positions in all; shorten the prompt or lower the cap"
             )
+
+
+def numbered(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """A number for each prompt, the same for the same tokens: the groups of rows that name none."""
+    seen: dict[tuple[int, ...], int] = {}
+    return [seen.setdefault(tuple(prompt), len(seen)) for prompt in prompts]

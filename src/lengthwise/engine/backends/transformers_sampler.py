@@ -16,7 +16,7 @@ from torch import Tensor
 from lengthwise.context_length import reach
 from lengthwise.engine import listening
 from lengthwise.engine.backends import self_check
-from lengthwise.engine.backends.arguments import check_arguments
+from lengthwise.engine.backends.arguments import BROKEN_WEIGHTS, check_arguments, numbered
 from lengthwise.engine.backends.decoding_model import DecodingModel, autocast_dtype, computes_in, gains
 from lengthwise.engine.backends.drawing import draw_half, one_of_each
 from lengthwise.engine.backends.growing_cache import grow_in_place
@@ -119,7 +119,7 @@ class Sampler:
         rows = len(prompts)
         cap = [caps] * rows if isinstance(caps, int) else list(caps)
         check_arguments(prompts, cap, temperature, top_p, limit=None if self.endless else reach(self.model.config))
-        groups = list(group_ids) if group_ids is not None else _number(prompts)
+        groups = list(group_ids) if group_ids is not None else numbered(prompts)
         problems = list(problem_ids) if problem_ids is not None else groups
         state = Written([list(p) for p in prompts], [[] for _ in range(rows)], cap, stop_repeats=stop_repeats)
         self._write(state, generator, temperature, top_p, world)
@@ -299,10 +299,7 @@ def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_p:
 def _numbers(logp: Tensor) -> Tensor:
     """The log-probabilities [B] of a token in each row; where any logit of a row is NaN, so is every one of them."""
     if bool(logp.isnan().any()):
-        raise TrainingError(
-            "the model's logits are NaN, so its weights are broken; go back to the last checkpoint and lower the "
-            "learning rate"
-        )
+        raise TrainingError(BROKEN_WEIGHTS)
     return logp
 
 
@@ -325,8 +322,3 @@ def _write_world(
     forced = torch.tensor([c is not None for c in chosen], device=token.device)
     written_ids = torch.tensor([0 if c is None else c for c in chosen], device=token.device)
     return torch.where(forced, written_ids, token), forced
-
-
-def _number(prompts: Sequence[Sequence[int]]) -> list[int]:
-    seen: dict[tuple[int, ...], int] = {}
-    return [seen.setdefault(tuple(prompt), len(seen)) for prompt in prompts]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lengthwise.engine import listening
-from lengthwise.engine.backends.arguments import check_arguments
+from lengthwise.engine.backends.arguments import BROKEN_WEIGHTS, check_arguments, numbered
 from lengthwise.engine.backends.partial_rollouts import Written
 from lengthwise.engine.backends.protocol import World
 from lengthwise.engine.backends.vllm_engine import Answer, Asked, Serving, VllmEngine
@@ -110,7 +110,7 @@ class VllmSampler:
         """
         cap = [caps] * len(prompts) if isinstance(caps, int) else list(caps)
         self._check(prompts, cap, temperature, top_p, world)
-        groups = list(group_ids) if group_ids is not None else _number(prompts)
+        groups = list(group_ids) if group_ids is not None else numbered(prompts)
         problems = list(problem_ids) if problem_ids is not None else groups
         state = Written([list(p) for p in prompts], [[] for _ in prompts], cap, stop_repeats=stop_repeats)
         self._write(state, generator, temperature, top_p)
@@ -202,10 +202,7 @@ class VllmSampler:
         """Add what was drawn of a row to what there is."""
         tokens, logps = answer.tokens, answer.logps
         if any(logp != logp for logp in logps):
-            raise TrainingError(
-                "the model's logits are NaN, so its weights are broken; go back to the last checkpoint and lower the "
-                "learning rate"
-            )
+            raise TrainingError(BROKEN_WEIGHTS)
         finished = bool(tokens) and tokens[-1] in self.eos_ids
         if state.stop_repeats:
             stop = circle_after(state.responses[row], tokens, finished=finished)
@@ -237,8 +234,3 @@ def _scaling(model: PreTrainedModel) -> float:
     """The factor on an adapter's B A; 1 without one."""
     config = getattr(model, "peft_config", {}).get("default")
     return 1.0 if config is None else float(config.lora_alpha / config.r)
-
-
-def _number(prompts: Sequence[Sequence[int]]) -> list[int]:
-    seen: dict[tuple[int, ...], int] = {}
-    return [seen.setdefault(tuple(prompt), len(seen)) for prompt in prompts]
