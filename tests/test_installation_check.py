@@ -52,17 +52,25 @@ def test_requirements_are_parted_by_extra():
     ],
 )
 def test_an_extra_is_right_absent_or_outside_what_is_tested(versions, there, state, said):
-    versions.update(there)
+    versions.update({"lengthwise": "0.1.0", **there})
     found = _extra("trl", requirements(ASKED, extra="trl"))
     assert found.state == state and said in found.found
     assert ('"lengthwise[trl]"' in found.advice) == (state != "right")
 
 
 def test_an_extra_that_cannot_be_imported_is_wrong(versions, monkeypatch):
-    versions.update({"trl": "1.16.0", "peft": "0.18"})
+    versions.update({"lengthwise": "0.1.0", "trl": "1.16.0", "peft": "0.18"})
     monkeypatch.setattr(installation_check, "_run", lambda code: Failure("ImportError: no name 'X'"))
     found = _extra("trl", requirements(ASKED, extra="trl"))
     assert (found.state, "cannot be imported: ImportError: no name 'X'" in found.found) == ("wrong", True)
+
+
+def test_the_light_distribution_lacks_nothing_without_torch(versions, monkeypatch):
+    versions["lengthwise-grade"] = "0.1.0"
+    monkeypatch.setattr(installation_check.metadata, "requires", lambda name: ["numpy>=1"])
+    assert next(iter(installation_check._itself())).name == "lengthwise-grade"
+    (found,) = installation_check._torch()
+    assert (found.state, found.advice) == ("absent", "for all other commands: pip install lengthwise")
 
 
 def test_a_process_that_fails_gives_its_last_line():

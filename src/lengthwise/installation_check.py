@@ -21,6 +21,8 @@ from typing import Literal
 from packaging.requirements import InvalidRequirement, Requirement
 
 NAME = "lengthwise"
+DISTRIBUTIONS = (NAME, "lengthwise-grade")
+"""The whole, and the one that leaves torch out; an environment holds one of them."""
 State = Literal["right", "absent", "wrong"]
 ADDS: dict[str, str] = {
     "trl": "more devices, SFT and DPO stages, LoRA",
@@ -97,9 +99,19 @@ def check_installation(folder: Path, *, looking_at: Callable[[str], None] = lamb
 
 
 def _itself() -> Iterable[Finding]:
-    yield Finding(NAME, "right", metadata.version(NAME))
+    name = _distribution()
+    yield Finding(name, "right", metadata.version(name))
     yield Finding("Python", "right", f"{platform.python_version()} on {platform.platform(terse=True)}")
     yield Finding("CPU", "right", f"{_cores()} cores for this process; memory {_memory()}")
+
+
+def _distribution() -> str:
+    return next((name for name in DISTRIBUTIONS if _version(name) is not None), NAME)
+
+
+def _asked(extra: str | None = None) -> list[Requirement]:
+    """What the installed distribution, or an extra of it, asks for."""
+    return requirements(metadata.requires(_distribution()) or (), extra=extra)
 
 
 def _cores() -> int:
@@ -123,6 +135,9 @@ def _memory() -> str:
 
 def _torch() -> Iterable[Finding]:
     version = _version("torch")
+    if version is None and all(one.name != "torch" for one in _asked()):
+        yield Finding("torch", "absent", "grading logs needs none", f"for all other commands: pip install {NAME}")
+        return
     said = None if version is None else _run(TORCH_FACTS)
     if version is None or said is None or isinstance(said, Failure):
         why = "not installed" if version is None else f"{version}, which cannot be imported: {said}"
@@ -138,7 +153,7 @@ def _torch() -> Iterable[Finding]:
 
 
 def _required() -> Iterable[Finding]:
-    for requirement in requirements(metadata.requires(NAME) or (), extra=None):
+    for requirement in _asked():
         version = _version(requirement.name)
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             wanted = str(requirement)
@@ -148,10 +163,8 @@ def _required() -> Iterable[Finding]:
 
 
 def _extras() -> Iterable[Finding]:
-    given = metadata.requires(NAME) or ()
-    extras = {
-        extra: requirements(given, extra=extra) for extra in metadata.metadata(NAME).get_all("Provides-Extra") or ()
-    }
+    offered = metadata.metadata(_distribution()).get_all("Provides-Extra") or ()
+    extras = {extra: _asked(extra) for extra in offered}
     for extra, needed in extras.items():
         if not _is_made_of_others(extra, extras):
             yield _extra(extra, needed)
@@ -165,7 +178,7 @@ def _is_made_of_others(extra: str, extras: Mapping[str, list[Requirement]]) -> b
 
 def _extra(extra: str, needed: list[Requirement]) -> Finding:
     """One extra: all of its packages there, of versions that are tested, and importable; or what it would add."""
-    adds, whole = ADDS.get(extra, ", ".join(one.name for one in needed)), f'"{NAME}[{extra}]"'
+    adds, whole = ADDS.get(extra, ", ".join(one.name for one in needed)), f'"{_distribution()}[{extra}]"'
     versions = {one.name: _version(one.name) for one in needed}
     shown = ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
     missing = [name for name, version in versions.items() if version is None]
