@@ -27,7 +27,10 @@ from lengthwise.methods import build_method
 
 FOLDER = shipped_reasoner()
 EOS = [1]
-PROMPTS = [[5, 6, 7, 8], [9, 10, 11], [5, 12, 6, 13, 7], [8, 9]]
+PROMPTS = [  # 6-5+5?  8-1-7+2?  0+9-6+1+7?  6-5+2-1+9+1?
+    [15, 4, 14, 3, 14, 2], [17, 4, 10, 4, 16, 3, 11, 2], [9, 3, 18, 4, 15, 3, 10, 3, 16, 2],
+    [15, 4, 14, 3, 11, 4, 10, 3, 18, 3, 10, 2],
+]  # fmt: skip
 
 
 def policy(rank: int = 0) -> Any:
@@ -79,6 +82,7 @@ def test_log_probabilities_are_those_under_the_temperature_and_resuming_goes_on(
     assert float(gap.detach().max()) < 1e-3
 
 
+@pytest.mark.filterwarnings("ignore::lengthwise.errors.LengthwiseWarning")  # all answers are cut on purpose
 def test_both_backends_learn_alike_over_twenty_updates_at_temperature_zero(served: Served, tmp_path: Path) -> None:
     # The likeliest token depends on the weights alone, so equal batches give equal weights, step after step.
     rows = []
@@ -88,18 +92,25 @@ def test_both_backends_learn_alike_over_twenty_updates_at_temperature_zero(serve
         greedy.generate = cold(greedy.generate)  # type: ignore[method-assign]
         task = Task(PROMPTS, lambda problem, tokens: len(tokens) % 2 == problem % 2)
         trainer = Trainer(
-            made.model, method=build_method("rloo-lp", cap=12), task=task, folder=tmp_path / name,
+            made.model, method=build_method("linear-price", cap=24, price=0.02), task=task, folder=tmp_path / name,
             config=Training(steps=10, prompts=2, group_size=2, updates=2, lr=1e-4), eos_ids=EOS, pad_id=0,
             backend=greedy,
         )  # fmt: skip
         trainer.train()
         rows.append(([row["mean_tokens"] for row in read_metrics(tmp_path / name)], made.model.state_dict()))
     assert rows[0][0] == rows[1][0]
+    assert any(not torch.equal(value, rows[0][1][name]) for name, value in policy().model.state_dict().items())
     assert all(torch.allclose(value, rows[1][1][name], atol=1e-6) for name, value in rows[0][1].items())
 
 
 def cold(generate: Any) -> Any:
-    return lambda *args, **options: generate(*args, **{**options, "temperature": 0.0})
+    """Draw the likeliest tokens; every second row of a group is cut at half the cap, or all its rows would be alike."""
+
+    def draw(prompts: Any, *, caps: int, **options: Any) -> Any:
+        halved = [caps if row % 2 else caps // 2 for row in range(len(prompts))]
+        return generate(prompts, caps=halved, **{**options, "temperature": 0.0})
+
+    return draw
 
 
 WRITES = """
