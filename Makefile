@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test clean
+.PHONY: demo test site clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,11 @@ test: $(INSTALLED)
 	$(BIN)/python -m studies build --check
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --cov=lengthwise --cov-report=
 	$(BIN)/python -m coverage report --include='*/objectives/*,*/engine/*' --fail-under=90
+
+# The documentation as a site, build/site/index.html; what is wrong with a page or a link is an error.
+site: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -30,6 +30,7 @@ ADDS: dict[str, str] = {
     "vllm": "tokens of models of real size, several times as fast",
     "parquet": "problems and logs in Parquet",
     "zstd": "logs in .zst",
+    "docs": "the documentation as a site (`make site`)",
 }
 """Extra -> what it adds; an extra that is not named here is shown by its packages alone."""
 HUB = "https://huggingface.co"
