@@ -12,7 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import lengthwise.reporting
 from lengthwise.reporting.drawing import COLORS, RUN_COLORS, blank, color_of, inline_svg, styled
-from lengthwise.reporting.figures import tradeoff, write_tradeoff
+from lengthwise.reporting.figures import series, tradeoff, write_tradeoff
+from lengthwise.reporting.glossary import gloss
 from lengthwise.reporting.mark_labels import label_marks
 from lengthwise.reporting.plot_values import Curve, Mark
 
@@ -78,3 +79,21 @@ def test_groups_that_say_something_stay_and_turned_words_keep_their_turn() -> No
     assert 'viewBox="0 0 200 100"' in svg and 'aria-label="a title"' in svg
     assert "<g><title>what &amp; why</title><path" in svg
     assert re.search(r'<text[^>]*transform="rotate\(-90 20 50\)"[^>]*>up</text>', svg)
+
+
+def test_words_of_the_field_are_explained_once_and_text_is_escaped() -> None:
+    said = str(gloss("Uniform groups <b>, nats; uniform groups"))
+    assert said.count("<abbr") == 2 and said.count('tabindex="0"') == 2 and "&lt;b&gt;" in said
+    assert said.startswith('<abbr title="Answers to one problem') and "uniform groups" in said
+    assert gloss("captions") == "captions"
+
+
+def test_the_oracle_is_dotted_in_plot_and_legend() -> None:
+    assert 'class="key line c-after dotted"' in tradeoff(MARKS, oracle=30.0)
+
+
+def test_curves_show_their_intervals() -> None:
+    curve = Curve([7, 8], [0.9, 0.4], "reader", "c-run0", [(0.8, 1.0), None])
+    svg = str(series("lines", [curve], percent=True, top=1, wide=True, across=[(7, "128"), (8, "256")]))
+    assert "<title>reader: 90.0% (80.0% to 100.0%)</title>" in svg and "<title>reader: 40.0%</title>" in svg
+    assert re.search(r"<text[^>]*>256</text>", svg)

@@ -18,8 +18,10 @@ from lengthwise.cli import app, main
 from lengthwise.config.commands import EvaluateContextSettings
 from lengthwise.context.tasks.rows import TaskRow
 from lengthwise.runs.evaluate_context import measurement
+from lengthwise.runs.evaluate_context.conclusion import conclusion
 from lengthwise.runs.evaluate_context.measurement import Arm, evaluate_context
-from lengthwise.runs.evaluate_context.results import ArmFacts
+from lengthwise.runs.evaluate_context.results import AnswerCell, ArmFacts, ArmResult, ContextResult
+from lengthwise.statistics.bootstrap import Interval
 
 LONGCHAT = Path(__file__).parents[3] / "shared" / "data" / "longchat_lines"
 
@@ -86,6 +88,38 @@ def test_a_reader_that_knows_scores_1(files: Path, tmp_path: Path, monkeypatch: 
     )
 
 
+def reading(name: str, *shares: tuple[float, float, float]) -> ArmResult:
+    """An arm with (accuracy, low, high) at 128, 256, 512 ... tokens."""
+    cells = [
+        AnswerCell(task="lines", length=128 << place, rows=20, tokens=128 << place, short=0, left_out={}, places=(),
+                   accuracy=Interval(*share, level=0.95, draws=2000, dropped=0))
+        for place, share in enumerate(shares)
+    ]  # fmt: skip
+    return ArmResult(name, ArmFacts("as-is"), cells)
+
+
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        ([[(0.9, 0.8, 1.0), (0.8, 0.6, 0.95), (0.1, 0.0, 0.25)]],
+         "a holds its accuracy on lines up to 256 tokens: 80.0% (60.0% to 95.0%); at 512 it is 10.0% (0.0% to 25.0%)."),
+        ([[(0.9, 0.8, 1.0), (0.5, 0.3, 0.7)], [(0.8, 0.6, 0.95), (0.9, 0.8, 1.0)]],
+         "Of 2 readers, b holds its accuracy on lines the farthest, up to 256 tokens: 90.0% (80.0% to 100.0%)."),
+        ([[(0.9, 0.8, 1.0), (0.5, 0.3, 0.7)], [(0.8, 0.6, 0.95), (0.6, 0.4, 0.8)]],
+         "2 of 2 readers hold their accuracy on lines up to 128 tokens, none beyond; at 256 b has the most, "
+         "60.0% (40.0% to 80.0%)."),
+        ([[(0.0, 0.0, 0.0)], [(0.0, 0.0, 0.0)]],
+         "None of 2 readers is ever right on lines at 128 tokens, the shortest length."),
+    ],
+)  # fmt: skip
+def test_the_conclusion_says_how_far_the_accuracy_of_the_shortest_length_holds(
+    arms: list[list[tuple[float, float, float]]], said: str
+) -> None:
+    settings = EvaluateContextSettings.from_dict({"models": ["m"], "lengths": [128], "tasks": ["lines"]})
+    found = [reading(name, *shares) for name, shares in zip("ab", arms, strict=False)]
+    assert conclusion(ContextResult(settings, found)) == said
+
+
 @pytest.mark.skipif(not LONGCHAT.is_dir(), reason="no LongChat files here")
 def test_longchat_end_to_end_with_a_reader_and_a_random_model(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -123,7 +157,7 @@ def test_schemes_beside_each_other_and_perplexity_is_exact(folder: Path, files: 
     buckets = result["arms"][0]["cells"][0]["by_position"]
     assert len(buckets) == 8 and sum(bucket["tokens"] for bucket in buckets) == 3 * 511
     page = (tmp_path / "report.html").read_text()
-    assert "perplexity by length" in page and "Mean loss by position" in page
+    assert "perplexity by length" in page and "by position, " in page
     assert page.count(f"<td>{buckets[0]['loss']:.3f}</td>") >= 1
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def evaluate_context(settings: EvaluateContextSettings) -> None:
     """Measure, say what was left out, and show a table a task."""
+    from lengthwise.runs.evaluate_context.conclusion import conclusion
     from lengthwise.runs.evaluate_context.measurement import evaluate_context as measure
 
     folder = settings.out or Path(tempfile.gettempdir(), f"lengthwise-context-{secrets.token_hex(4)}")
@@ -33,6 +34,8 @@ def evaluate_context(settings: EvaluateContextSettings) -> None:
     if settings.json_:
         print_json(result.to_dict())
         return
+    out.print(conclusion(result), soft_wrap=True, markup=False)
+    out.print()
     for task in settings.reading.tasks:
         out.print(_table(result, task))
         out.print()
@@ -50,7 +53,7 @@ def _say_left_out(result: ContextResult) -> None:
 def _table(result: ContextResult, task: str) -> Table:
     """An arm a row, a length a column."""
     from lengthwise.reporting import plot_data as numbers
-    from lengthwise.runs.evaluate_context.page import size
+    from lengthwise.runs.evaluate_context.conclusion import size
     from lengthwise.runs.evaluate_context.results import PerplexityCell
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

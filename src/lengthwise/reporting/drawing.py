@@ -36,6 +36,8 @@ STYLE = {
     "path.simplify": False, "lines.solid_joinstyle": "round", "lines.solid_capstyle": "round",
 }  # fmt: skip
 """Text stays text, and the font that lengths are measured in is matplotlib's own: alike on every machine."""
+DOTS = (0, (2, 4))
+"""How a dotted line is drawn, and shown in the legend."""
 MARKERS = {"dot": ("o", 10), "ring": ("o", 16), "square": ("s", 9), "diamond": ("D", 8), "speck": ("o", 5)}
 """matplotlib's shape and size of ours."""
 
@@ -154,7 +156,7 @@ def _handle(entry: Entry) -> Artist:
     color = color_of(entry.kind)
     if entry.shape == "line":
         line = Line2D([], [], color=color, linewidth=2, label=entry.label)
-        line.set_linestyle("--" if "dashed" in entry.kind else "-")
+        line.set_linestyle("--" if "dashed" in entry.kind else DOTS if "dotted" in entry.kind else "-")
         return line
     marker, size = MARKERS[entry.shape]
     face = "none" if entry.shape == "ring" else color

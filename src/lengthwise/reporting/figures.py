@@ -10,7 +10,9 @@ from markupsafe import Markup
 
 from lengthwise.reporting.drawing import (
     COLORS,
+    DOTS,
     MARKERS,
+    PIXELS_PER_INCH,
     TEXT,
     Drawing,
     Entry,
@@ -24,7 +26,8 @@ from lengthwise.reporting.mark_labels import label_marks
 from lengthwise.reporting.plot_values import Bar, Curve, Mark, known, running_mean, tick_texts, ticks
 
 WIDE = {"width": 900.0, "left": 58.0, "right": 24.0}
-ORACLE_DASHES = (0, (2, 4))
+APART = 4.0
+"""Pixels between the intervals of two curves at one place."""
 WIDTHS = {"thin": 1.6, "faint": 1.0, "dashed": 1.5}
 """How wide a curve is whose kind says so; others are 2 wide."""
 
@@ -54,26 +57,40 @@ def series(
     top: float | None = None,
     x_label: str = "step",
     wide: bool = False,
+    across: Sequence[tuple[float, str]] = (),
 ) -> Markup:
     """Curves over training steps, or over `x_label`; long ones are drawn thin with their running mean on top.
 
-    `top` fixes the upper end of the axis; a `wide` chart takes the whole page and is not smoothed. Curves without a
-    single value are left out; none gives an empty text.
+    `top` fixes the upper end of the axis; a `wide` chart takes the whole page and is not smoothed. `across`: the
+    places and texts of the horizontal axis, in place of round numbers. Curves without a single value are left out;
+    none gives an empty text.
     """
     drawn = [curve for curve in curves if known(curve)]
     if not drawn:
         return Markup("")
     values = [y for curve in drawn for _, y in known(curve)]
+    values += [end for curve in drawn for span in curve.spans if span is not None for end in span]
     low, high = min(0.0, *values), top if top is not None else max(values)
     steps = [x for curve in drawn for x in curve.xs]
     first, last = min(steps), max(steps) if max(steps) > min(steps) else min(steps) + 1
-    across = [t for t in ticks(first, last, 8 if wide else 4) if first <= t <= last]
+    x_ticks = [x for x, _ in across] or [t for t in ticks(first, last, 8 if wide else 4) if first <= t <= last]
     with styled():
         size = {**WIDE, "height": 300.0} if wide else {"width": 340.0, "height": 214.0, "left": 54.0, "right": 14.0}
         drawing = blank(title, **size, top=12)
-        _axes(drawing, (first, last), across, ticks(low, high if high > low else low + 1, 4), x_label, "", percent)
-        for curve in drawn:
+        _axes(
+            drawing,
+            (first, last),
+            x_ticks,
+            ticks(low, high if high > low else low + 1, 5 if wide else 4),
+            x_label,
+            "",
+            percent,
+        )
+        if across:
+            drawing.axes.set_xticks(x_ticks, [text for _, text in across])
+        for place, curve in enumerate(drawn):
             _smoothed(drawing, curve, 0 if wide else len(curve.ys) // 20)
+            _intervals(drawing, curve, (place - (len(drawn) - 1) / 2) * APART, percent)
         drawing.legend = [Entry(c.label, c.kind, "line") for c in drawn] if len(drawn) > 1 else []
         return inline_svg(drawing)
 
@@ -141,8 +158,8 @@ def _tradeoff(marks: Sequence[Mark], curves: Sequence[Curve], oracle: float | No
     drawing.legend += [Entry(m.label, m.kind, m.shape) for m in unplaced]
     if oracle is not None:
         line = drawing.axes.axvline(oracle, color=COLORS["after"], linewidth=1, alpha=0.8, zorder=1)
-        line.set_linestyle(ORACLE_DASHES)
-        drawing.legend.append(Entry(f"shortest sound answers: {oracle:.1f}", "c-after dashed", "line"))
+        line.set_linestyle(DOTS)
+        drawing.legend.append(Entry(f"shortest sound answers: {oracle:.1f}", "c-after dotted", "line"))
     return drawing
 
 
@@ -187,6 +204,22 @@ def _curve(drawing: Drawing, curve: Curve) -> None:
     if lone:
         xs, ys = [curve.xs[place] for place in lone], [ys[place] for place in lone]
         drawing.axes.plot(xs, ys, "o", color=color, alpha=alpha, ms=width, mew=0, clip_on=False, zorder=2)
+
+
+def _intervals(drawing: Drawing, curve: Curve, aside: float, percent: bool) -> None:
+    """A curve's values with their intervals, so many pixels aside: curves that meet do not hide one another's."""
+    from matplotlib.transforms import ScaledTranslation
+
+    color, shown = color_of(curve.kind), "{:.1%}" if percent else "{:.2f}"
+    moved = drawing.axes.transData + ScaledTranslation(aside / PIXELS_PER_INCH, 0, drawing.figure.dpi_scale_trans)
+    for x, y, span in zip(curve.xs, curve.ys, curve.spans, strict=False):
+        if y is None:
+            continue
+        if span is not None:
+            drawing.axes.plot([x, x], span, color=color, lw=1.5, transform=moved, clip_on=False, zorder=3)
+        [dot] = drawing.axes.plot([x], [y], "o", color=color, ms=6, mew=0, transform=moved, clip_on=False, zorder=3.5)
+        ends = "" if span is None else f" ({shown.format(span[0])} to {shown.format(span[1])})"
+        drawing.tip(dot, f"{curve.label}: {shown.format(y)}{ends}")
 
 
 def _mark(drawing: Drawing, mark: Mark) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Values = Sequence[float | None]
+Span = tuple[float, float]
+"""Where an interval begins and ends."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +23,19 @@ class Mark:
     label: str
     kind: str
     shape: str = "dot"
-    x_span: tuple[float, float] | None = None
-    y_span: tuple[float, float] | None = None
+    x_span: Span | None = None
+    y_span: Span | None = None
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve; it breaks where a value is None. `kind` is a CSS class."""
+    """A curve; it breaks where a value is None. `kind` is a CSS class; `spans` are the values' intervals, or none."""
 
     xs: Sequence[float]
     ys: Values
     label: str
     kind: str
+    spans: Sequence[Span | None] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Bar:
     value: float
     label: str
     kind: str
-    span: tuple[float, float] | None = None
+    span: Span | None = None
 
 
 def known(curve: Curve) -> list[tuple[float, float]]:

@@ -47,7 +47,7 @@ def _curves(result: RecordsComparison) -> list[Curve]:
     cut = result.forced_cuts
     best = [side.summary for side in result.sides if side.name in result.front]
     front = sorted((summary.mean_tokens, summary.accuracy) for summary in best)
-    return [
-        Curve(cut["tokens"], cut["accuracy"], f"{result.reference}, its own answers cut", "c-before thin"),
-        Curve([x for x, _ in front], [y for _, y in front], "front", "c-control dashed"),
-    ]
+    curves = [Curve(cut["tokens"], cut["accuracy"], f"{result.reference}, its own answers cut", "c-before thin")]
+    if len(front) > 1:
+        curves.append(Curve([x for x, _ in front], [y for _, y in front], "front", "c-control dashed"))
+    return curves

@@ -140,7 +140,8 @@ def _curves(result: ComparisonResult, looks: Mapping[str, Look]) -> list[Curve]:
         curves.append(_line(points, "base, its own answers cut", "c-before thin"))
         front = [side.summary for side in result.table.sides if side.name in result.table.front]
         best = sorted((summary.mean_tokens, summary.accuracy) for summary in front)
-        curves.append(_line(best, "front", "c-control dashed"))
+        if len(best) > 1:
+            curves.append(_line(best, "front", "c-control dashed"))
     if result.frontier is not None:
         curves.append(_line(result.frontier, "exact frontier", "c-after dashed"))
     return curves

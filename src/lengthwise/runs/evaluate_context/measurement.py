@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ import torch
 from lengthwise.config.commands import EvaluateContextSettings
 from lengthwise.config.files import CONFIG, run_config
 from lengthwise.config.groups.model import Runtime
-from lengthwise.context.lambda_shaped_attention.patching import lambda_attention
+from lengthwise.context.lambda_shaped_attention.patching import LambdaAttention, lambda_attention
 from lengthwise.context.lambda_shaped_attention.streaming import read
 from lengthwise.context.positions.scheme_config import NOTE, extend, trained_context
 from lengthwise.context.tasks.lines import lines_rows, read_longchat
@@ -40,6 +41,7 @@ from lengthwise.runs.evaluate_context.results import (
     AnswerCell,
     ArmFacts,
     ArmResult,
+    Cell,
     ContextResult,
     PerplexityCell,
     Place,
@@ -88,7 +90,7 @@ def evaluate_context(settings: EvaluateContextSettings, *, listener: Listener = 
             atomic_write_text(out / ANSWERS, "".join(json.dumps(row) + "\n" for row in answers))
             atomic_write_json(out / RESULT, result.to_dict())
             atomic_write_json(out / CONFIG, run_config(settings))
-            atomic_write_text(out / REPORT, page(result.to_dict()))
+            atomic_write_text(out / REPORT, page(result))
     return result
 
 
@@ -106,9 +108,9 @@ class Arm:
         self, name: str, facts: ArmFacts, tokenizer: Tokenizer, answer: Answerer, policy: Policy | None
     ) -> None:
         self.name, self.facts, self.tokenizer, self.answer, self.policy = name, facts, tokenizer, answer, policy
-        self._undo: Any = nullcontext()
+        self._undo: AbstractContextManager[object] = nullcontext()
 
-    def under(self, undo: Any) -> Arm:
+    def under(self, undo: AbstractContextManager[object]) -> Arm:
         """The same arm, inside the context `undo`."""
         self._undo = undo
         return self
@@ -117,8 +119,10 @@ class Arm:
         self._undo.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._undo.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._undo.__exit__(kind, error, trace)
 
     @torch.no_grad()
     def losses(self, ids: Sequence[int]) -> torch.Tensor:
@@ -183,7 +187,7 @@ def _measured(
     settings: EvaluateContextSettings, arm: Arm, answers: list[dict[str, object]], listener: Listener
 ) -> ArmResult:
     arm.tokenizer.model_max_length = 10**9  # longer texts than it was made for are the point
-    cells: list[AnswerCell | PerplexityCell] = []
+    cells: list[Cell] = []
     asked = settings.reading
     _check_lengths(settings, arm.tokenizer)
     for task in asked.tasks:
@@ -266,7 +270,7 @@ def _chat(tokenizer: Tokenizer) -> Callable[[str], str]:
 
 
 @torch.no_grad()
-def _answers(policy: Policy, rows: Sequence[TaskRow], method: Any) -> Iterator[str]:
+def _answers(policy: Policy, rows: Sequence[TaskRow], method: LambdaAttention | None) -> Iterator[str]:
     """Greedy answers, row by row, with the cache of the method where there is one."""
     from transformers import DynamicCache
 

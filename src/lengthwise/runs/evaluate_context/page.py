@@ -2,62 +2,159 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from lengthwise.reporting import plot_data as data
 from lengthwise.reporting.figures import series
 from lengthwise.reporting.pages import render
-from lengthwise.reporting.plot_values import Curve
+from lengthwise.reporting.plot_values import Curve, Span
+from lengthwise.runs.evaluate_context.conclusion import PERPLEXITY, conclusion, size
+from lengthwise.runs.evaluate_context.results import AnswerCell, ArmResult, Cell, ContextResult, PerplexityCell, Place
 
 KINDS = ("c-run0", "c-run1", "c-run2", "c-run3", "c-run4", "c-run5", "c-before", "c-control")
+MOST_TIMES = 10
+"""Perplexities are drawn up to so many times the lowest: beside a collapsed model the others would lie on one line."""
 
 
-def page(result: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class CellRow:
+    """A line of a task's table, as text; `arm` stands on the first line of each."""
+
+    arm: str
+    length: str
+    tokens: str
+    rows: int
+    value: str
+    span: str
+    short: int
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """Accuracy where the evidence stands in one part of the text; `share` of the color, in percent."""
+
+    value: str
+    note: str
+    share: int
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """An arm on a task: rows of places, as (from, to) in text, and columns of lengths."""
+
+    arm: str
+    lengths: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[HeatCell]]]
+
+
+@dataclass(frozen=True)
+class LossTable:
+    """Mean loss by position in the longest documents: up to which token, and each arm's losses."""
+
+    ends: Sequence[int]
+    rows: Sequence[tuple[str, Sequence[str]]]
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """All of one task; `losses` of perplexity alone."""
+
+    name: str
+    plot: Markup
+    rows: Sequence[CellRow]
+    maps: Sequence[HeatMap]
+    losses: LossTable | None
+
+
+def page(result: ContextResult) -> str:
     """The report of `evaluate_context` as one HTML page without external requests."""
-    plots = [(task, _plot(result, task)) for task in result["tasks"]]
-    return render("context.html.j2", result=result, plots=plots, data=data, cells=cells, heat=_heat(result), size=size)
+    asked = result.settings.reading
+    return render(
+        "context.html.j2",
+        headline=conclusion(result),
+        tasks=[_task(result.arms, task) for task in asked.tasks],
+        arms=result.arms,
+        limit=result.settings.limit,
+        seed=result.settings.seed,
+        longest=size(max(asked.lengths)),
+        dash=data.DASH,
+    )
 
 
-def cells(arm: Mapping[str, Any], task: str) -> list[Mapping[str, Any]]:
-    """An arm's cells of one task."""
-    return [cell for cell in arm["cells"] if cell["task"] == task]
+def _task(arms: Sequence[ArmResult], task: str) -> TaskView:
+    maps = [found for arm in arms if (found := _heat(arm, task)) is not None]
+    losses = _losses(arms) if task == PERPLEXITY else None
+    return TaskView(task, _plot(arms, task), [row for arm in arms for row in _rows(arm, task)], maps, losses)
 
 
-def size(tokens: int) -> str:
-    """A length as people write it: 4k for 4096."""
-    return f"{tokens // 1024}k" if tokens % 1024 == 0 else f"{tokens:,}"
+def _rows(arm: ArmResult, task: str) -> list[CellRow]:
+    digits = 2 if task == PERPLEXITY else 1
+    rows = []
+    for place, cell in enumerate(arm.of(task)):
+        value, span = _texts(cell, digits)
+        tokens = cell.tokens if isinstance(cell, AnswerCell) else cell.length
+        name = arm.name if place == 0 else ""
+        rows.append(CellRow(name, size(cell.length), data.number(tokens, 0), cell.rows, value, span, cell.short))
+    return rows
 
 
-def _value(cell: Mapping[str, Any]) -> float:
-    return float(cell["accuracy" if "accuracy" in cell else "perplexity"]["estimate"])
+def _texts(cell: Cell, digits: int) -> tuple[str, str]:
+    if isinstance(cell, AnswerCell):
+        return data.percent(cell.accuracy.estimate), data.span(cell.accuracy, data.percent)
+    return data.number(cell.perplexity.estimate, digits), data.span(cell.perplexity, lambda v: data.number(v, digits))
 
 
-def _plot(result: Mapping[str, Any], task: str) -> Any:
-    curves = []
-    for index, arm in enumerate(result["arms"]):
-        found = cells(arm, task)
-        kind = KINDS[index % len(KINDS)] + (" dashed" if index >= len(KINDS) else "")
-        curves.append(Curve([cell["length"] for cell in found], [_value(cell) for cell in found], arm["name"], kind))
-    if task != "perplexity":
-        return series(f"{task}: accuracy by length", curves, percent=True, top=1, x_label="prompt tokens", wide=True)
-    # A collapsed model has a perplexity of thousands; beside it the others would lie on one line.
-    least = min(y for curve in curves for y in curve.ys if y is not None)
-    cut = [Curve(c.xs, [min(y, 10 * least) if y is not None else None for y in c.ys], c.label, c.kind) for c in curves]
-    return series("perplexity by length", cut, x_label="document tokens", wide=True)
+def _plot(arms: Sequence[ArmResult], task: str) -> Markup:
+    """Lengths on a logarithmic axis: people double them."""
+    curves = [_curve(arm.name, arm.of(task), place) for place, arm in enumerate(arms)]
+    lengths = sorted({cell.length for arm in arms for cell in arm.of(task)})
+    across = [(math.log2(length), size(length)) for length in lengths]
+    if task == PERPLEXITY:
+        top = MOST_TIMES * min(y for curve in curves for y in curve.ys if y is not None)
+        curves = [_below(curve, top) for curve in curves]
+        return series("perplexity by length", curves, x_label="document tokens", wide=True, across=across)
+    title = f"{task}: accuracy by length"
+    return series(title, curves, percent=True, top=1, x_label="prompt tokens", wide=True, across=across)
 
 
-def _heat(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One map per arm and task that knows where the evidence stands: rows of places, columns of lengths."""
-    maps = []
-    for arm in result["arms"]:
-        for task in result["tasks"]:
-            found = [cell for cell in cells(arm, task) if any(place["rows"] for place in cell.get("places", ()))]
-            if not found:
-                continue
-            rows = []
-            for number, place in enumerate(found[0]["places"]):
-                values = [cell["places"][number] for cell in found]
-                rows.append({"from": place["from"], "to": place["from"] + 1 / len(found[0]["places"]), "cells": values})
-            maps.append({"arm": arm["name"], "task": task, "lengths": [cell["length"] for cell in found], "rows": rows})
-    return maps
+def _curve(name: str, cells: Sequence[Cell], place: int) -> Curve:
+    kind = KINDS[place % len(KINDS)] + (" dashed" if place >= len(KINDS) else "")
+    values, spans = [cell.measured.estimate for cell in cells], [cell.measured.ends for cell in cells]
+    return Curve([math.log2(cell.length) for cell in cells], values, name, kind, spans)
+
+
+def _below(curve: Curve, top: float) -> Curve:
+    ys = [y if y is None else min(y, top) for y in curve.ys]
+    spans: list[Span | None] = [ends and (min(ends[0], top), min(ends[1], top)) for ends in curve.spans]
+    return Curve(curve.xs, ys, curve.label, curve.kind, spans)
+
+
+def _heat(arm: ArmResult, task: str) -> HeatMap | None:
+    """The map of an arm on a task; None where the task does not know where the evidence stands."""
+    cells = [cell for cell in arm.of(task) if isinstance(cell, AnswerCell) and any(at.rows for at in cell.places)]
+    if not cells:
+        return None
+    parts = len(cells[0].places)
+    rows = []
+    for number, place in enumerate(cells[0].places):
+        name = f"{place.start:.0%} to {place.start + 1 / parts:.0%}"
+        rows.append((name, [_heat_cell(cell.places[number]) for cell in cells]))
+    return HeatMap(arm.name, [size(cell.length) for cell in cells], rows)
+
+
+def _heat_cell(place: Place) -> HeatCell:
+    if place.accuracy is None:
+        return HeatCell(data.DASH, "", 0)
+    span = data.span(place.accuracy, data.percent)
+    note = f"{place.rows} row{'s' if place.rows != 1 else ''}{f', {span}' if span else ''}"
+    return HeatCell(data.percent(place.accuracy.estimate), note, round(70 * (place.accuracy.estimate or 0.0)))
+
+
+def _losses(arms: Sequence[ArmResult]) -> LossTable:
+    last = [(arm.name, cell) for arm in arms if isinstance(cell := arm.of(PERPLEXITY)[-1], PerplexityCell)]
+    rows = [(name, [data.number(loss, 3) for _, loss, _ in cell.by_position]) for name, cell in last]
+    return LossTable([to for to, _, _ in last[0][1].by_position], rows)

@@ -41,6 +41,11 @@ class AnswerCell:
     short: int
     left_out: Mapping[str, int]
 
+    @property
+    def measured(self) -> Interval:
+        """What the task measures: the share of right answers."""
+        return self.accuracy
+
     def to_dict(self) -> dict[str, object]:
         """As ``context.json`` has it."""
         return {
@@ -67,6 +72,11 @@ class PerplexityCell:
     short: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def measured(self) -> Interval:
+        """What the task measures."""
+        return self.perplexity
+
     def to_dict(self) -> dict[str, object]:
         """As ``context.json`` has it."""
         return {
@@ -79,6 +89,9 @@ class PerplexityCell:
             "short": self.short,
             "left_out": dict(self.left_out),
         }
+
+
+Cell = AnswerCell | PerplexityCell
 
 
 @dataclass(frozen=True)
@@ -98,9 +111,9 @@ class ArmResult:
 
     name: str
     facts: ArmFacts
-    cells: Sequence[AnswerCell | PerplexityCell]
+    cells: Sequence[Cell]
 
-    def of(self, task: str) -> list[AnswerCell | PerplexityCell]:
+    def of(self, task: str) -> list[Cell]:
         """The cells of one task."""
         return [cell for cell in self.cells if cell.task == task]
 
