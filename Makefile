@@ -26,7 +26,7 @@ test: $(INSTALLED)
 # The documentation as a site, build/site/index.html; what is wrong with a page or a link is an error.
 site: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -479,6 +479,6 @@ def test_the_guides_commands_name_flags_that_exist():
     from lengthwise.cli import app
 
     known = {flag for param in get_command(app).commands["export"].params for flag in param.opts}  # type: ignore[attr-defined]
-    page = (DOCS / "laptop-to-cluster.md").read_text(encoding="utf-8")
+    page = (DOCS / "more-devices.md").read_text(encoding="utf-8")
     for block in re.findall(r"lengthwise export [^`]*?(?=\n\n|```)", page, re.S):
         assert set(re.findall(r"--[a-z-]+", block)) <= known, block

@@ -76,7 +76,7 @@ def resolve_device(device: str) -> torch.device:
     if "," in device or device in ("all", "cuda:all"):
         raise ConfigError(
             f"device is {device!r}; the engine runs on one device. For more, run the same objectives inside TRL "
-            "(accelerate) or verl; see docs/scale.md"
+            "(accelerate) or verl; see docs/more-devices.md"
         )
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
