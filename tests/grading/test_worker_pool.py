@@ -20,7 +20,7 @@ import pytest
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.grading.graders import STOPPED, Verdict
 from lengthwise.grading.prompt_contract import preset
-from lengthwise.grading.worker_pool import IsolatedPool, SafeGrader, Stopped, make_grader
+from lengthwise.grading.worker_pool import IsolatedPool, Known, SafeGrader, Stopped, make_grader
 
 
 @pytest.fixture(autouse=True)
@@ -358,3 +358,12 @@ def test_errors_of_a_grader_of_ones_own_are_not_hidden(own, capfd):
         with pytest.raises(InputError, match=message):
             bad("a", "a")
         bad.close()
+
+
+def test_known_results_keep_their_turn_and_start_no_worker():
+    with IsolatedPool(work.squares) as pool:
+        assert list(pool.map(Known(number) for number in range(3000))) == list(range(3000))
+        assert not psutil.Process().children(recursive=True)
+        mixed = [number if number % 7 else Known(-number) for number in range(3000)]
+        wanted = [number * number if number % 7 else -number for number in range(3000)]
+        assert list(pool.map(mixed)) == wanted

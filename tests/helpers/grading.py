@@ -9,6 +9,7 @@ from typing import Any
 
 from lengthwise.config.commands import GradeSettings
 from lengthwise.grading.prompt_contract import PromptContract
+from lengthwise.grading.worker_pool import Known
 from lengthwise.logs.log_grading import grade_log
 
 
@@ -16,7 +17,10 @@ class InThisProcess:
     """In place of a pool of worker processes: faster for a few rows, and what it calls can be replaced."""
 
     def __init__(self, make: Any, **_: Any) -> None:
-        self.map = functools.partial(map, make())
+        apply = make()
+        self.map = functools.partial(
+            map, lambda payload: payload.result if isinstance(payload, Known) else apply(payload)
+        )
 
     def __enter__(self) -> InThisProcess:
         return self

@@ -166,3 +166,25 @@ def test_a_damaged_file_gives_numbers_or_one_line_and_writes_nothing_by_halves(t
             assert "\n" not in str(error) and log.name in str(error)
             assert not list(tmp_path.glob("*out.jsonl*"))
         out.unlink(missing_ok=True)
+
+
+# ---- verdicts of the log alone -------------------------------------------------------------------------------
+
+
+def test_what_needs_no_worker_gets_the_numbers_that_a_worker_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(0)
+    marks = ["<think>", "</think>", "◁think▷", "◁/think▷", "\n", " ", "The answer is 4", "[THINK]"]
+    rows = [
+        {"response": "".join(rng.choices(marks, k=rng.randrange(6))), "score": rng.random(), "num_tokens": n % 50,
+         "problem_id": f"p{n // 4}", "sample": n % 4, "finish_reason": rng.choice(["stop", "length", None])}
+        | ({"reasoning": "so it is"} if n % 9 == 0 else {}) | ({"answer": 4} if n % 4 == 3 else {})
+        for n in range(400)
+    ]  # fmt: skip
+    log, asked = write_log(tmp_path / "log.jsonl", rows), {"reasoning_column": "reasoning", "right_from": 0.4}
+    found = grade_file(log, out=tmp_path / "out.jsonl", record=tmp_path / "record.json", **asked)
+    monkeypatch.setattr(log_grading.Anatomist, "marks_of", lambda self, body: self()(body))
+    assert grade_file(log, out=tmp_path / "slow.jsonl", record=tmp_path / "slow.json", **asked) == found
+    assert (tmp_path / "slow.jsonl").read_text() == (tmp_path / "out.jsonl").read_text()
+    assert (tmp_path / "slow.json").read_text() == (tmp_path / "record.json").read_text()

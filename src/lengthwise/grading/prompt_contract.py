@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import re
@@ -88,7 +89,7 @@ class PromptContract:
         known = None if self.think_close is None else marks_of(self.think_close).opens
         return known or self.think_prefix.strip() or None
 
-    @property
+    @functools.cached_property
     def think_kinds(self) -> tuple[Marks, ...]:
         """The kinds of marks that a response's thinking is read by; empty if it has none."""
         own = () if self.think_close is None else (Marks(self.think_open, self.think_close),)

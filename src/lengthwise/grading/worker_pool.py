@@ -30,7 +30,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
@@ -52,6 +51,13 @@ class Stopped:
     """In place of a result: the payload ran over its bounds. ``reason``: "time", "memory" or "died"."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[R]):
+    """A payload that no worker is needed for, with its result; it keeps its turn among the others."""
+
+    result: R
 
 
 class IsolatedPool(Generic[T, R]):
@@ -95,7 +101,7 @@ class IsolatedPool(Generic[T, R]):
         """End all workers, whatever they are doing. A later `map` starts new ones."""
         self._end_workers(lambda _: True)
 
-    def map(self, payloads: Iterable[T]) -> Iterator[R | Stopped]:
+    def map(self, payloads: Iterable[T | Known[R]]) -> Iterator[R | Stopped]:
         """Results in the order of the payloads, as they come.
 
         At most about a thousand results wait for an earlier one, so an endless iterable streams. A payload over
@@ -114,7 +120,8 @@ class IsolatedPool(Generic[T, R]):
                 self._assign(run)
                 if run.is_empty():
                     return
-                self._collect(run)
+                if run.due not in run.outcomes:
+                    self._collect(run)
         finally:
             self._mapping = False
             self._end_workers(lambda worker: bool(worker.batch))
@@ -257,9 +264,15 @@ class _Run:
         self.outcomes: dict[int, tuple[str, Any]] = {}
 
     def has_work(self) -> bool:
-        """Whether there is a payload to give out now; reads the next one if need be."""
-        if not self._waiting and len(self.outcomes) + self._out < _LOOK_AHEAD:
-            self._waiting.extend(_Task(index, pickle.dumps(payload)) for index, payload in islice(self._source, 1))
+        """Whether there is a payload to give out now; reads the next ones if need be."""
+        while not self._waiting and len(self.outcomes) + self._out < _LOOK_AHEAD:
+            index, payload = next(self._source, (-1, None))
+            if index < 0:
+                break
+            if isinstance(payload, Known):
+                self.outcomes[index] = ("value", payload.result)
+            else:
+                self._waiting.append(_Task(index, pickle.dumps(payload)))
         return bool(self._waiting)
 
     def batch(self, most: int) -> list[_Task]:

@@ -18,7 +18,7 @@ from lengthwise.errors import ConfigError, InputError
 from lengthwise.files import replacing
 from lengthwise.grading.graders import grader_name
 from lengthwise.grading.prompt_contract import PromptContract
-from lengthwise.grading.worker_pool import IsolatedPool, Stopped
+from lengthwise.grading.worker_pool import IsolatedPool, Known, Stopped
 from lengthwise.json_types import JsonObject, JsonValue
 from lengthwise.logs.estimated_tokens import NAME as ESTIMATED
 from lengthwise.logs.estimated_tokens import has_counts, pieces
@@ -217,7 +217,7 @@ def _graded_rows(
     waiting: deque[tuple[Place, Response | Defect]] = deque()
     shared = SharedTokens(facts)
 
-    def bodies() -> Iterator[Body | None]:
+    def bodies() -> Iterator[Body | Known[Anatomy | Defect | None]]:
         for place, row in log.rows():
             item = row if isinstance(row, Defect) else read_response(place, row, reading)
             if isinstance(row, LogRow):
@@ -225,13 +225,15 @@ def _graded_rows(
                 shared.add(place, row)
             if isinstance(item, Defect):
                 waiting.append((place, item))
-                yield None
+                yield Known(None)
                 continue
             # A text is kept while it is graded only if it is needed afterwards.
             differs = settings.disagreements is not None and item.given is not None
             kept = item.num_tokens is None or examples is not None or differs
             waiting.append((place, item if kept else replace(item, body=NO_BODY)))
-            yield item.body
+            # Where nothing is compared or counted, a worker would cost more than its work.
+            alone = words is None and item.body.answer is None
+            yield Known(anatomist.marks_of(item.body)) if alone else item.body
 
     with IsolatedPool(anatomist, workers=settings.workers, seconds=settings.seconds) as pool:
         for result in pool.map(bodies()):

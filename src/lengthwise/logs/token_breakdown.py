@@ -95,13 +95,17 @@ class Anatomist:
     grader: str | None = None
     words: Words | None = None
 
-    def __call__(self) -> Callable[[Body | None], Anatomy | Defect | None]:
+    def __call__(self) -> Callable[[Body], Anatomy | Defect | None]:
         """Load the grader and the tokenizer, so that no response pays for it with its time."""
         own = None if self.grader is None else load_grader(self.grader)
         if own is None:
             ready_for(self.contract.answer_format)
         counter = None if self.words is None else Counter(self.words)
-        return lambda body: None if body is None else dissect(body, self.contract_of(body), own, counter)
+        return lambda body: dissect(body, self.contract_of(body), own, counter)
+
+    def marks_of(self, body: Body) -> Anatomy | Defect:
+        """A response without a reference taken apart, its tokens not counted: what takes no time worth a worker."""
+        return dissect(replace(body, answer=None), self.contract_of(body), None, None)
 
     def contract_of(self, body: Body) -> PromptContract:
         """The contract that one response is read under."""

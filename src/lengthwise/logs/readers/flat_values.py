@@ -53,12 +53,14 @@ def read_response(row: Row, fields: Fields, thinking: str | None) -> tuple[str, 
     """The response's text, and notes; an answer that is nowhere but in the thinking is an empty text."""
     if fields.response is not None:
         return _given_response(row, fields, thinking), []
-    named = {name: text for name in RESPONSE if (text := response_text(row, name)) is not None}
+    named = {name: text for name in RESPONSE if name in row and (text := response_text(row, name)) is not None}
     texts = {name: text for name, text in named.items() if text.strip()}
     if not texts:
         if named or thinking:
             return "", []
         raise UnusableError("no response", f"it has {names_of(row)}; --response-column names it")
+    if len(texts) == 1:
+        return next(iter(texts.values())), []
     first, other = _chosen(row, {name: _words(text) for name, text in texts.items()}, thinking)
     return texts[first], [] if other is None else [f"the response is read from {first}, not from {other}"]
 
@@ -92,11 +94,13 @@ def _given_response(row: Row, fields: Fields, thinking: str | None) -> str:
 def response_text(row: Row, name: str) -> str | None:
     """A text in a column of the response's: text, a list of one, or the messages that were written."""
     value = at(row, name)
+    if isinstance(value, str):
+        return text_of(value, name)
     if isinstance(value, list) and value and all(at(one, "role") == "assistant" for one in value):
         return message_text(at(value[-1], "content"), name)[0]
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         return text_of(value[0], name)
-    return text_of(value, name) if isinstance(value, str) else None
+    return None
 
 
 def read_answer(row: Row, fields: Fields) -> tuple[object, list[str]]:
@@ -151,7 +155,7 @@ def read_end(row: Row, fields: Fields) -> tuple[End, str | None]:
     """How the response ended; what two columns tell must agree."""
     if fields.end is not None:
         return End.UNKNOWN, None
-    told = {name: end_of(at(row, name)) for name in END}
+    told = {name: end_of(at(row, name)) for name in END if name in row}
     known = {name: end for name, (end, _) in told.items() if end is not End.UNKNOWN}
     first = next(iter(known), None)
     if first is None:
@@ -161,7 +165,7 @@ def read_end(row: Row, fields: Fields) -> tuple[End, str | None]:
             shown = f" ({at(row, first)!r} and {at(row, name)!r})"
             raise two("what tells how the response ended", first, name, "--finished-column", shown)
     # A reason says more than finished, true or false.
-    reasons = [(end, reason) for name in END for end, reason in (told[name],) if reason and end is not End.UNKNOWN]
+    reasons = [(end, reason) for end, reason in told.values() if reason and end is not End.UNKNOWN]
     return reasons[0] if reasons else (known[first], None)
 
 

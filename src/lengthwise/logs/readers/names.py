@@ -32,7 +32,8 @@ VERDICT = ("correct", "is_correct", "acc", "accuracy", "exact_match", "score", "
 
 def there(row: Mapping[str, object], names: Sequence[str]) -> list[str]:
     """Which of the names stand in a row with a value."""
-    return [name for name in names if at(row, name) not in BLANK]
+    # Most names are missing from most rows, and a name without a dot is missing where it is no key.
+    return [name for name in names if (name in row or "." in name) and at(row, name) not in BLANK]
 
 
 def first_of(row: Mapping[str, object], names: Sequence[str]) -> str | None:

@@ -19,7 +19,8 @@ def at(row: object, path: str) -> object:
     None where it is missing or NaN. A name that has dots itself is found first.
     """
     if isinstance(row, dict) and "." not in path:
-        return _known(row.get(path))  # most paths are names, and rows have many
+        value = row.get(path)  # most paths are names, and rows have many
+        return None if isinstance(value, float) and math.isnan(value) else value
     if isinstance(row, Mapping) and path in row:
         return _known(row[path])
     first, dot, rest = path.partition(".")

@@ -27,7 +27,7 @@ def _fits(opening: Opening) -> bool:
 
 def fits_row(row: Row) -> bool:
     """Whether a row has a column that is called as a response is, or as its thinking."""
-    return any(response_text(row, name) is not None for name in (*RESPONSE, *THINKING[:2]))
+    return any(name in row and response_text(row, name) is not None for name in (*RESPONSE, *THINKING[:2]))
 
 
 def read_flat(row: Row, fields: Fields) -> Iterator[LogRow]:
