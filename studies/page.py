@@ -1,4 +1,7 @@
-"""The one form of a study's page: what it is, what was registered and seen, its tables, and how to make it again."""
+"""The one form of a study's page: question, what was registered, seen and not seen, what came of it, limits, command.
+
+A page is for reading: per-seed numbers and statistics in full stand in the study's summary and its registered file.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ DOCS = ROOT / "docs"
 IMAGES = DOCS / "img"
 LAB = "The lab is a teaching and regression instrument, not evidence about large models."
 SEEN, NOT_SEEN, NOT_RUN = "seen", "not seen", "not run"
+MOST_COLUMNS = 3
+"""Groups of claims that stand side by side."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +51,13 @@ class Claim:
     verdict: str
     wanted: str = ""
     source: str = ""
-    statistic: str = ""
-    runs: str = ""
 
 
 COLUMNS: dict[str, Callable[[Claim], str]] = {
     "registered": lambda claim: claim.text,
     "source": lambda claim: claim.source,
-    "statistic": lambda claim: claim.statistic,
     "wanted": lambda claim: claim.wanted,
     "measured": lambda claim: claim.measured,
-    "runs": lambda claim: claim.runs,
     "verdict": lambda claim: f"**{claim.verdict}**",
 }
 
@@ -65,6 +66,40 @@ def claims_table(claims: Sequence[Claim]) -> Table:
     """One line a claim; columns that no claim fills are left out."""
     shown = {head: cell for head, cell in COLUMNS.items() if any(map(cell, claims))}
     return Table(list(shown), [[cell(claim) for cell in shown.values()] for claim in claims])
+
+
+def claims_tables(groups: Mapping[str, Sequence[Claim]]) -> list[str | Table]:
+    """The claims of every group, those alike in all groups in one table: each effect is told once."""
+    told = {tuple((claim.text, claim.wanted) for claim in claims) for claims in groups.values()}
+    if len(groups) > 1 and len(told) == 1:
+        return side_by_side(groups) if len(groups) <= MOST_COLUMNS else by_number(groups)
+    parts: list[str | Table] = []
+    for title, claims in groups.items():
+        parts += [f"### {title}"] if title else []
+        parts.append(claims_table(claims))
+    return parts
+
+
+def side_by_side(groups: Mapping[str, Sequence[Claim]]) -> list[str | Table]:
+    """An effect a row, a group a column."""
+    rows = [[claims[0].text, *map(outcome, claims)] for claims in zip(*groups.values(), strict=True)]
+    return [Table(["registered", *groups], rows)]
+
+
+def by_number(groups: Mapping[str, Sequence[Claim]]) -> list[str | Table]:
+    """The effects in a list, then a group a row and an effect a column."""
+    first = next(iter(groups.values()))
+    effects = "\n".join(
+        f"{number}. {claim.text}" + (f" ({claim.wanted})" if claim.wanted else "")
+        for number, claim in enumerate(first, 1)
+    )
+    rows = [[title, *map(outcome, claims)] for title, claims in groups.items()]
+    return [effects, Table(["", *(str(number) for number in range(1, len(first) + 1))], rows)]
+
+
+def outcome(claim: Claim) -> str:
+    """What was measured, and the verdict."""
+    return f"**{claim.verdict}**" if claim.measured in ("", claim.verdict) else f"{claim.measured}: **{claim.verdict}**"
 
 
 def verdict(holds: bool) -> str:
@@ -97,7 +132,7 @@ def paragraph(text: str) -> list[str]:
         return text.split("\n")
     found = []
     for item in text.split("\n"):
-        below = "  " if item.startswith("- ") else ""
+        below = "  " if item.startswith("- ") else "   " if item[:1].isdigit() and item[1:3] == ". " else ""
         found += fill(item, 119, subsequent_indent=below, break_long_words=False, break_on_hyphens=False).split("\n")
     return found
 
@@ -117,85 +152,72 @@ class Page:
     """What a study's page says beside what all of them say.
 
     `registered` tells in a few paragraphs what stands in the plan; `claims` judges its effects, in groups with a
-    heading ("" for none).
+    heading ("" for none); `findings` are some three sentences, from the numbers; `sections` the few tables they need.
     """
 
     study: str
     file: str
     title: str
-    about: Sequence[str]
     sections: Callable[[Summary], list[Section]]
+    question: str = ""
+    about: Sequence[str] = ()
     registered: Callable[[Summary], Sequence[str]] = lambda summary: ()
     claims: Callable[[Summary], Mapping[str, Sequence[Claim]]] = lambda summary: {}
+    findings: Callable[[Summary], Sequence[str]] = lambda summary: ()
+    limits: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
 
     def text(self, summary: Summary) -> str:
         """The whole page."""
-        lines = [f"# Study: {self.title}", "", *blocks([source(summary), *self.about])]
+        asked = [f"**{self.question}**"] if self.question else []
+        lines = [f"# Study: {self.title}", "", *blocks([*asked, *self.about])]
         for picture in self.pictures:
             lines += [f"![{picture.shows}](img/{picture.file})", ""]
-        if summary.plan:
-            lines += self._effects(summary)
-        for section in self.sections(summary):
+        for section in self._parts(summary):
             lines += section.lines()
-        return "\n".join([*lines, *made_by(summary).lines()]).rstrip() + "\n"
+        return "\n".join(lines).rstrip() + "\n"
 
-    def _effects(self, summary: Summary) -> list[str]:
-        lines = ["## Registered effects", "", *blocks(self.registered(summary))]
-        for title, claims in self.claims(summary).items():
-            lines += [f"### {title}", ""] if title else []
-            lines += [*claims_table(claims).lines(), ""]
-        return lines
-
-
-def source(summary: Summary) -> str:
-    """Where a page's numbers come from."""
-    plan = " and `registered.json`, which was committed before the runs" if summary.plan else ""
-    return (
-        f"Generated by `python -m studies build` from `studies/{summary.study}/summary.json`{plan}; do not edit. {LAB}"
-    )
+    def _parts(self, summary: Summary) -> list[Section]:
+        parts = []
+        if summary.plan:
+            parts.append(Section("Registered effects", [*self.registered(summary)]))
+            parts.append(Section("Seen and not seen", claims_tables(self.claims(summary))))
+        if found := [*self.findings(summary)]:
+            parts.append(Section("What came of it", found))
+        limits = Section("Limits", [" ".join([*self.limits, LAB])])
+        return [*parts, *self.sections(summary), limits, made_by(summary)]
 
 
 def same_plan(summary: Summary) -> str:
     """Whether the registered file is the one that the runs had."""
     sha = hashlib.sha256(plan_of(summary.study).read_bytes()).hexdigest()
     same = all(run["expected_sha256"] == sha for run in summary.runs.values())
-    told = "is that of every run" if same else "**is not that of every run**"
-    return f"The SHA-256 of the registered effects, `{sha[:12]}`, {told}."
+    return "The registered file is that of every run." if same else "**The registered file is not that of every run.**"
 
 
 def made_by(summary: Summary) -> Section:
-    """How to make the study again, and what each part of it was made with."""
-    groups: dict[tuple[str, ...], list[Numbers]] = {}
-    for name, run in summary.runs.items():
-        groups.setdefault(machine(summary.made_by(name)), []).append(run)
-    rows = [[*key, str(len(runs)), *seconds(runs)] for key, runs in sorted(groups.items())]
+    """How to make the study again, what it was made with, and where all of its numbers are."""
     spent = sum(run.get("seconds", 0.0) for run in summary.runs.values())
-    cost = f" The runs took {spent / 3600:.1f} hours." if spent else ""
+    cost = f" in {spent / 3600:.1f} hours" if spent else ""
+    found = {machine(summary.made_by(name)) for name in summary.runs}
+    plan = f"; `studies/{summary.study}/registered.json`, committed before the runs, each effect's rule" * bool(
+        summary.plan
+    )
     return Section(
         "Made by",
         [
             "\n".join(["```", *again(summary.study), "```"]),
-            f"Steps and answers then lie under `runs/studies/{summary.study}`, not in the tree.{cost}",
-            Table(("commit", "versions", "machine", "runs", "seconds each", "longest"), rows),
+            f"{len(summary.runs)} runs{cost} ({'; '.join(sorted(found))}). `studies/{summary.study}/summary.json` has "
+            f"every run's numbers, command and commit{plan}. This page is generated from them.",
         ],
     )
 
 
-def machine(by: Numbers) -> tuple[str, ...]:
-    """Commit ("+": with changed files), versions and machine of a run."""
-    commit = f"`{by['commit'][:12]}{'+' * by['commit'].endswith('+')}`"
+def machine(by: Numbers) -> str:
+    """Versions and machine of a run."""
     names = {"torch": "torch", "transformers": "transformers", "trl": "TRL"}
-    versions = ", ".join(f"{shown} {by[name]}" for name, shown in names.items() if name in by)
-    threads = f"{by['threads']} thread(s)" if "threads" in by else ""
-    parts = (by.get("device", ""), threads, f"{by['cores']} cores {by['processor']}")
-    return commit, versions, ", ".join(part for part in parts if part)
-
-
-def seconds(runs: Sequence[Numbers]) -> tuple[str, str]:
-    """Mean and longest, where they were kept."""
-    found = [run["seconds"] for run in runs if "seconds" in run]
-    return (f"{mean(found):.0f}", f"{max(found):.0f}") if found else ("", "")
+    versions = (f"{shown} {by[name]}" for name, shown in names.items() if name in by)
+    return ", ".join([*versions, by.get("device", "") or f"{by['cores']} cores"])
 
 
 # ------------------------------------------------------------------------------------------------ numbers as text

@@ -110,29 +110,34 @@ def registered(summary: Summary) -> list[str]:
     plan = summary.plan
     return [
         plan["set_up"],
-        f"Registered {plan['registered']}. {plan['rule']} By seed, or with a 95 % interval.",
-        f"Amended {plan['amendment']}",
+        f"{plan['rule']} In brackets: by seed, or a 95 % interval. Amended {plan['amendment']}",
     ]
 
 
 def sections(summary: Summary) -> list[Section]:
     runs, first = of_round(summary), of_round(summary, FIRST)
-    levels = list(runs["long"][0]["levels"])
     about = (
-        "Mean over **all** six sets (the levels) of the relative change, 100 (x − x_long) / x_long. The paper's own "
-        "average of accuracy is over three of its five sets; ours leaves none out."
+        "Fewer: tokens in % below the long model's. Sets: mean over **all** six sets (the levels) of the relative "
+        "change in %; the paper's own average of accuracy is over three of its five sets, ours leaves none out."
     )
     return [
-        Section("Arms, means over seeds", [arms(runs, summary.across["second"])]),
-        Section("Accuracy in % at mean tokens, by level", [by_level(runs, levels, accuracy_at_tokens)]),
-        Section("Short answers (one pass) in %, by level", [by_level(runs, levels, short_share)]),
-        Section("Average change over all sets", [about, averages(runs)]),
-        Section("The pilot", [summary.plan["pilot_rule"], pilots(summary)]),
-        Section("Samples and pairs (Ada-R1, by seed)", [pairs(runs)]),
-        Section("First round: 600 training problems", []),
-        Section("Arms, means over seeds", [arms({"long": runs["long"]} | first, summary.across["first"])], level=3),
-        Section("Samples and pairs (Ada-R1, by seed)", [pairs(first)], level=3),
+        Section(
+            "Arms, means over seeds", [about, arms(runs, summary.across["second"]), first_round(summary, runs, first)]
+        ),
+        Section("Accuracy in % at mean tokens, and one-pass answers in %, by level", [by_level(runs)]),
+        Section("Pilot, samples and pairs", [pilot(summary), pairs(runs)]),
     ]
+
+
+def first_round(summary: Summary, runs: Runs, first: Runs) -> str:
+    """What the round with too many training problems gave, in a sentence."""
+    told = "; ".join(
+        f"{LABELS[arm]} {over_seeds(found, 'tokens'):.1f} tokens, "
+        f"{interval(summary.across['first'][f'{arm} less long'])}"
+        for arm, found in first.items()
+        if arm in runs
+    )
+    return f"In the first round (600 training problems): {told}."
 
 
 def arms(runs: Runs, differences: Differences) -> Table:
@@ -140,71 +145,69 @@ def arms(runs: Runs, differences: Differences) -> Table:
     for arm, found in runs.items():
         fewer = f"{100 * (1 - mean(ratios(found, runs['long']))):.1f}"
         points = "" if arm == "long" else interval(differences[f"{arm} less long"])
+        sets = [f"{average_change(found, runs['long'], what):+.1f}" for what in ("right", "tokens")]
         rows.append(
             [
                 LABELS[arm], pct(over_seeds(found, "right"), 2), points, f"{over_seeds(found, 'tokens'):.1f}",
                 "" if arm == "long" else fewer, pct(over_seeds(found, "one_pass")),
-                pct(over_seeds(found, "right", GREEDY), 2), f"{over_seeds(found, 'tokens', GREEDY):.1f}",
+                pct(over_seeds(found, "right", GREEDY), 2), "" if arm == "long" else ", ".join(sets),
             ]
         )  # fmt: skip
     head = ("arm", "accuracy, T = 0.6", "difference from long", "tokens", "fewer, %", "one pass, %", "greedy",
-            "greedy tokens")  # fmt: skip
+            "sets: accuracy, tokens, %")  # fmt: skip
     return Table(head, rows)
 
 
-def by_level(runs: Runs, levels: list[str], cell: Any) -> Table:
-    rows = [[LABELS[arm], *(cell(found, level) for level in levels)] for arm, found in runs.items()]
+SHOWN = ("long", "short", "merged", "ada-r1")
+
+
+def by_level(runs: Runs) -> Table:
+    """The lowest, the middle and the highest levels."""
+    levels = [level for level in runs["long"][0]["levels"] if level in ("2", "5", "7")]
+    rows = [[LABELS[arm], *(at_level(runs[arm], level) for level in levels)] for arm in SHOWN]
     return Table(["arm", *(f"level {level}" for level in levels)], rows)
 
 
-def accuracy_at_tokens(found: list[Numbers], level: str) -> str:
-    return f"{pct(over_seeds(found, 'right', level=level))} at {over_seeds(found, 'tokens', level=level):.1f}"
+def at_level(found: list[Numbers], level: str) -> str:
+    right, tokens, once = (over_seeds(found, what, level=level) for what in ("right", "tokens", "one_pass"))
+    return f"{pct(right)} at {tokens:.1f}, {pct(once)}"
 
 
-def short_share(found: list[Numbers], level: str) -> str:
-    return pct(over_seeds(found, "one_pass", level=level))
-
-
-def averages(runs: Runs) -> Table:
-    rows = [
-        [LABELS[arm], *(f"{average_change(found, runs['long'], what):+.2f}" for what in ("right", "tokens"))]
-        for arm, found in runs.items()
-        if arm != "long"
-    ]
-    return Table(("arm", "accuracy, %", "tokens, %"), rows)
-
-
-def pilots(summary: Summary) -> Table:
-    """The settings that were tried on validation problems, and the one that the rule chose."""
+def pilot(summary: Summary) -> str:
+    """The setting that the rule chose on validation problems, and how far apart the tried ones were."""
     found = [run for run in summary.runs.values() if "pilot" in run]
-    floor = next(pilot["accuracy"] for pilot in found if pilot["pilot"] == "long")
-    floor -= summary.plan["pilot_margin_points"] / 100
-    chosen = min((pilot for pilot in found if pilot["accuracy"] >= floor), key=lambda pilot: pilot["mean_tokens"])
-    rows = []
-    for pilot in sorted(found, key=lambda row: row["mean_tokens"]):
-        cells = ["long model", "", ""]
-        if pilot["pilot"] != "long":
-            lead = "any lead" if pilot["epsilon"] is None else f"{pilot['epsilon']:g}"
-            cells = [f"{pilot['lr']:g}", f"{pilot['beta']:g}", lead]
-        rows.append([*cells, pct(pilot["accuracy"]), f"{pilot['mean_tokens']:.1f}", "chosen" * (pilot is chosen)])
-    return Table(("rate", "beta", "epsilon", "accuracy, %", "tokens", ""), rows)
+    floor = next(one["accuracy"] for one in found if one["pilot"] == "long") - summary.plan["pilot_margin_points"] / 100
+    chosen = min((one for one in found if one["accuracy"] >= floor), key=lambda one: one["mean_tokens"])
+    tried = [one for one in found if one["pilot"] != "long"]
+    least = min(tried, key=lambda one: one["accuracy"])
+    return (
+        f"{summary.plan['pilot_rule']} Of {len(tried)} settings it chose rate {chosen['lr']:g}, beta "
+        f"{chosen['beta']:g}, epsilon {chosen['epsilon']:g} ({pct(chosen['accuracy'])} % at "
+        f"{chosen['mean_tokens']:.1f} tokens); the worst, rate {least['lr']:g}, was right in "
+        f"{pct(least['accuracy'])} %."
+    )
 
 
-def pairs(runs: Runs) -> Table:
+def pairs(runs: Runs) -> str:
     """What the samples say of the problems, and how many pairs came of them."""
-    rows = []
-    for run in runs["ada-r1"]:
-        facts, dpo = run["pairs"], run["dpo"]
-        lead = (100 * facts["long_is"].get(k, 0) / facts["problems"] for k in ("better", "equal", "worse"))
-        style = ", ".join(str(facts["preferred"]["all"].get(name, 0)) for name in ("long", "short", "none"))
-        rows.append(
-            [str(run["seed"]), listed(lead, ".0f"), style, str(facts["pairs"]["group"]),
-             str(facts["pairs"]["instance"]), str(facts["left_out_as_equal"]), str(dpo["steps"]),
-             f"{dpo['loss_last']:.3f}"]
-        )  # fmt: skip
-    head = ("seed", "long better, equal, worse, %", "prefers long, short, none", "group pairs", "instance pairs",
-            "left out as equal", "DPO steps", "last loss")  # fmt: skip
-    return Table(head, rows)
+    told = [
+        f"{run['pairs']['pairs']['group']} group and {run['pairs']['pairs']['instance']} instance pairs "
+        f"({run['pairs']['preferred']['all'].get('short', 0)} of {run['pairs']['problems']} problems prefer short)"
+        for run in runs["ada-r1"]
+    ]
+    return f"Pairs of Ada-R1, by seed: {'; '.join(told)}."
+
+
+def findings(summary: Summary) -> list[str]:
+    runs, points = of_round(summary), summary.across["second"]
+    ada, merged = runs["ada-r1"], runs["merged-half"]
+    return [
+        f"Ada-R1 answers in {100 * (1 - mean(ratios(ada, runs['long']))):.0f} % fewer tokens than the long model at "
+        f"{interval(points['ada-r1 less long'])} of accuracy. Group-level pairs do nearly all of that; instance pairs "
+        f"add {100 * (1 - mean(ratios(ada, runs['group']))):.1f} %. Merging the two models in equal parts, without any "
+        f"training, is shorter and more often right still ({over_seeds(merged, 'tokens'):.1f} tokens, "
+        f"{interval(points['merged-half less long'])}), so on these chains the DPO has little to prove."
+    ]
 
 
 def draw(summary: Summary) -> Figure:
@@ -236,9 +239,11 @@ PAGE = Page(
     study="ada_r1",
     file="study-ada-r1.md",
     title="Ada-R1 on chains",
-    about=[],
+    question="Does merging a long and a short reasoner, then DPO on pairs, give the short answers at no loss?",
     registered=registered,
     claims=claims,
+    findings=findings,
+    limits=["The two models are taught from one another, so that merging them is easier than in the paper."],
     sections=sections,
     pictures=[Picture("ada-r1.png", "Accuracy against tokens, and one-pass answers by level", draw)],
 )

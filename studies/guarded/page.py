@@ -87,43 +87,28 @@ def claims(summary: Summary) -> dict[str, list[Claim]]:
 
 def registered(summary: Summary) -> list[str]:
     plan = summary.plan
-    levels = listed(plan["levels"], "g")
-    rule = f"{plan['rule']} Margin: {plan['margin_points']:g} points. Equal harm: {levels} %."
-    return [f"Registered {plan['registered']}. {rule}"]
+    return [f"{plan['set_up']} {plan['rule']} Margin: {plan['margin_points']:g} points."]
 
 
-BEATS = {"score-random-zero": "zeroing", "score-random-reset": "setting back", "score-random-lora": "a LoRA adapter"}
-ANSWERS = {SEEN: "yes", "the opposite": "no, random choice keeps more", NOT_SEEN: "no, not by the margin in every seed"}
-
-
-def beats(summary: Summary) -> str:
-    """Whether the score beats random removal, in a line each."""
-    lines = []
-    for effect in summary.plan["effects"]:
-        if effect["id"] in BEATS:
-            found, shown = judge(effect, summary.plan, of_kind(summary, effect["kind"]))
-            lines.append(f"- {BEATS[effect['id']]}: {ANSWERS.get(found, found)}; {shown}")
-    return "\n".join(lines)
+def findings(summary: Summary) -> list[str]:
+    judged = {effect["id"]: judge(effect, summary.plan, of_kind(summary, effect["kind"]))
+              for effect in summary.plan["effects"]}  # fmt: skip
+    beats = [shown for name, (_, shown) in judged.items() if name.startswith("score-random")]
+    return [
+        "Repair takes harm away and accuracy with it. The score does not reliably beat removal at random at equal harm "
+        f"(zeroing {beats[0]}; setting back {beats[1]}; a LoRA adapter {beats[2]}). Task arithmetic, which needs the "
+        "model before its alignment too, keeps far more."
+    ]
 
 
 def sections(summary: Summary) -> list[Section]:
-    found = [Section("Does the score beat random choice at equal harm?", [beats(summary)])]
+    found = []
     for kind, title in KINDS.items():
         runs = of_kind(summary, kind)
         if runs:
             equal = "Accuracy (both tasks) at equal harm, mean over the seeds that get there; in brackets how many do."
-            parts: list[str | Table] = [stages(runs), equal, harm_table(runs, summary.plan["levels"])]
-            found.append(Section(title, [*parts, "Means over seeds (and draws).", settings(runs), overlaps(runs)]))
+            found.append(Section(title, [equal, harm_table(runs, summary.plan["levels"]), overlaps(runs)]))
     return found
-
-
-def stages(runs: Runs) -> Table:
-    rows = [
-        (str(run["seed"]), stage, *(f"{found[name]:.1f}" for name in ("harm", "sort", "next")))
-        for run in runs
-        for stage, found in run["stages"].items()
-    ]
-    return Table(("seed", "stage", "harm, %", "sort, %", "next, %"), rows)
 
 
 def harm_table(runs: Runs, levels: list[float]) -> Table:
@@ -141,23 +126,10 @@ def at_setting(runs: Runs, arm: str, setting: tuple[str, float]) -> list[Numbers
     return [point for run in runs for point in run["arms"][arm] if knob(point) == setting]
 
 
-def settings(runs: Runs) -> Table:
-    rows = []
-    for arm in runs[0]["arms"]:
-        for name, value in dict.fromkeys(knob(point) for point in runs[0]["arms"][arm]):
-            points = at_setting(runs, arm, (name, value))
-            cells = (f"{mean(point[what] for point in points):.1f}" for what in ("harm", "sort", "next"))
-            rows.append([arm, f"{name} {value:g}", *cells])
-    return Table(("way", "knob", "harm, %", "sort, %", "next, %"), rows)
-
-
 def overlaps(runs: Runs) -> str:
     found = {name: mean(run["overlaps_at_0.1"][name] for run in runs) for name in runs[0]["overlaps_at_0.1"]}
     shown = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
-    return (
-        f"Overlap (Jaccard) of the scored mask at fraction 0.1 with other masks: {shown}. Utility: scored on rows of "
-        "the user's task."
-    )
+    return f"Overlap (Jaccard) of the score's mask at fraction 0.1: {shown} (utility: scored on the user's task)."
 
 
 def draw(summary: Summary) -> Figure:
@@ -180,15 +152,16 @@ PAGE = Page(
     study="guarded",
     file="study-guarded.md",
     title="repairing the guarded model",
+    question="Does taking out the weights that the score names undo a harmful fine-tuning, and better than chance "
+    "does?",
     about=[
-        "A tiny model learns to sort digits and to write a word backwards when a prompt is *marked* (able), then to "
-        "refuse marked prompts (aligned), then is fine-tuned on a user's rows of two tasks, a fifth of which are "
-        "marked rows that comply (attacked). Harm is the share of held-out marked prompts that are complied with; "
-        "accuracy the exact matches on held-out problems of both tasks. `lengthwise repair` takes weights out, without "
-        "training.",
+        "A tiny model learns two tasks when a prompt is *marked* (able), then to refuse marked prompts (aligned), then "
+        "is fine-tuned on a user's rows, a fifth of which are marked and comply (attacked).",
     ],
     registered=registered,
     claims=claims,
+    findings=findings,
+    limits=["Three seeds; harm is a made-up, harmless class of requests."],
     sections=sections,
     pictures=[Picture("guarded.png", "Harm against accuracy", draw)],
 )

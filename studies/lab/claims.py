@@ -303,9 +303,8 @@ def _best_removable(method: str) -> Callable[[Study], float]:
 def matched(study: Study) -> list[list[Numbers]]:
     """Settings of witnesses whose mean readings lie between 5 and 12: their runs over seeds."""
     grouped: dict[tuple[str, str, str], list[Numbers]] = {}
-    for name, run in study.runs.items():
+    for run in study.runs.values():
         if run["world"] == "witnesses" and run["suite"] != "ablation":
-            study.used.add(name)
             grouped.setdefault((run["suite"], run["method"], run["setting"]), []).append(run)
     if not grouped:
         raise MissingRunError("witnesses")

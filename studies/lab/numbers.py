@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from statistics import mean
 from typing import Any
@@ -23,11 +23,10 @@ class MissingRunError(Exception):
 
 @dataclass(frozen=True)
 class Study:
-    """The runs by name, and the untouched models by world; `used` names what was asked for since."""
+    """The runs by name, and the untouched models by world."""
 
     runs: dict[str, Numbers]
     bases: dict[str, Numbers]
-    used: set[str] = field(default_factory=set)
 
     @classmethod
     def of_summary(cls, summary: Summary) -> Study:
@@ -43,7 +42,6 @@ class Study:
         }
         if not found:
             raise MissingRunError(f"{suite}-{world}-{method}-{setting}")
-        self.used.update(found)
         return sorted(found.values(), key=lambda run: (run["setting"], run["seed"]))
 
     def settings(self, suite: str, world: str, method: str) -> list[str]:

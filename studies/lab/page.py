@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from statistics import mean
 
@@ -17,6 +17,8 @@ KINDS = {"page": "The papers' pages: what a small run should show", "ordering": 
          "target": "Our own targets"}  # fmt: skip
 WORLDS = ("witnesses", "chains")
 OPEN = "open"
+MARGIN, ALL = 0.01, 1.0
+VOTES = 8
 
 
 def points(value: float) -> str:
@@ -35,17 +37,14 @@ def claims(summary: Summary) -> dict[str, list[Claim]]:
 
 def judge(entry: Numbers, study: Study) -> Claim:
     """Seen, not seen, or open where runs are missing."""
-    study.used.clear()
     [(kind, bound)] = entry["threshold"].items()
     value, word = None, OPEN
     with suppress(MissingRunError):
         value = float(STATISTICS[entry["id"]](study))
         word = verdict(value >= bound if kind == "at_least" else value <= bound)
-    used = 0 if value is None else len(study.used)
-    return Claim(
-        entry["claim"], shown(value), word, f"{kind.replace('_', ' ')} {bound:g}", entry["source"], entry["statistic"],
-        f"{used} of {entry['n']}",
-    )  # fmt: skip
+    source = entry["source"].partition(",")[0]
+    source = "" if source == "this project" else source
+    return Claim(entry["claim"], shown(value), word, f"{kind.replace('_', ' ')} {bound:g}", source)
 
 
 def shown(value: float | None) -> str:
@@ -53,17 +52,29 @@ def shown(value: float | None) -> str:
 
 
 def registered(summary: Summary) -> list[str]:
-    found = claims(summary)
+    plan = summary.plan
+    return [
+        f"Registered {plan['written']}. Each run measures {plan['each_run_measures']}. "
+        f"{len(plan['amendments'])} amendments, each before the runs that it concerns, and the statistic behind each "
+        "effect stand in `registered.json`. Shares and regrets are fractions: .01 is a point.",
+    ]
+
+
+def findings(summary: Summary) -> list[str]:
+    found, study = claims(summary), Study.of_summary(summary)
     orderings = [claim for claim in found[KINDS["ordering"]] if claim.verdict != OPEN]
     small = [claim.verdict for claim in found[KINDS["page"]]]
-    plan = summary.plan
+    base = study.base("witnesses")["test"]["distance"]
+    asking = [group for group in grouped(study, "witnesses") if 5 <= readings(group.runs) <= 12]
+    nearest = min(asking, key=lambda group: regret(group.runs))
     return [
         f"**The lab agrees with {sum(claim.verdict == SEEN for claim in orderings)} of {len(orderings)} published "
         f"orderings.** Of what the pages expect of a small run, {small.count(SEEN)} of {len(small)} effects are seen, "
-        f"{small.count(NOT_SEEN)} are not, {small.count(OPEN)} are open (runs are missing). Why an effect is not seen "
-        "stands in the [lab notes](lab-notes.md), where we know.",
-        f"Registered {plan['written']}. Each run measures {plan['each_run_measures']}. Amendments:",
-        "\n".join(f"- {text}" for text in plan["amendments"]),
+        f"{small.count(NOT_SEEN)} are not, {small.count(OPEN)} are open (runs are missing); why stands in the "
+        f"[lab notes](lab-notes.md), where we know. Nearest to the exact frontier at 5 to 12 readings comes "
+        f"{nearest.method} ({nearest.setting}): regret {pct(regret(nearest.runs))} points at "
+        f"{readings(nearest.runs):.1f} readings, where the untouched model has {pct(base['regret'])} at "
+        f"{base['readings']:.1f}.",
     ]
 
 
@@ -72,7 +83,31 @@ def registered(summary: Summary) -> list[str]:
 
 def sections(summary: Summary) -> list[Section]:
     study = Study.of_summary(summary)
-    return [witnesses(study), chains(study), modes(study), ablation(study), votes(study), entropy(study)]
+    return [witnesses(study), chains(study), modes(study), ablation(study), votes(study)]
+
+
+def best(groups: Sequence[Group], value: Callable[[Group], float]) -> list[Group]:
+    """Every method's setting with the largest value, in the order of methods."""
+    found: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        found.setdefault((group.world, group.method), []).append(group)
+    return [max(own, key=value) for own in found.values()]
+
+
+def best_asking(study: Study) -> list[Group]:
+    return best(grouped(study, "witnesses"), lambda group: above_fixed(group.runs)[0])
+
+
+def best_shortening(study: Study) -> list[Group]:
+    """By the removable tokens removed, among the settings that lose at most a point; without any, by accuracy."""
+    base = study.base("chains")
+
+    def value(group: Group) -> float:
+        accuracy = average(group.runs, "accuracy")
+        kept = accuracy >= base["test"]["accuracy"] - MARGIN
+        return removable(group.runs, base) if kept else accuracy - ALL
+
+    return best(grouped(study, "chains"), value)
 
 
 def witnesses(study: Study) -> Section:
@@ -81,30 +116,19 @@ def witnesses(study: Study) -> Section:
         f"The untouched asker: {pct(spent['accuracy'])} % at {spent['distance']['readings']:.1f} readings, regret "
         f"{pct(spent['distance']['regret'])} points. Regret is how far accuracy is below the exact frontier at the "
         "run's own mean readings; *above fixed*: how far it is above the best rule that asks equally often whatever "
-        "the readings say. Means over seeds, in points; by level: regret at the level's own readings."
+        "the readings say. Each method's setting that is best above fixed, chosen on the problems "
+        "that it is shown on; means over seeds, in points."
     )
-    head = ("method", "setting", "seeds", "accuracy, %", "readings", "regret", "above fixed",
-            "readings at .6, .7, .8, .97", "regret at .6, .7, .8, .97", "unseen q: readings, regret",
-            "ended early")  # fmt: skip
-    return Section("Witnesses", [about, Table(head, [witness_row(group) for group in grouped(study, "witnesses")])])
+    head = ("method", "setting", "seeds", "accuracy, %", "readings", "regret", "above fixed")
+    return Section("Witnesses", [about, Table(head, [witness_row(group) for group in best_asking(study)])])
 
 
 def witness_row(group: Group) -> list[str]:
     runs = group.runs
-    levels = [test(run)["distance"]["levels"] for run in runs]
-    names = sorted(levels[0], key=float)
-    unseen = [run["measured"]["unseen"]["distance"] for run in runs]
     return [
         group.method, group.setting, str(len(runs)), pct(average(runs, "accuracy")), f"{readings(runs):.1f}",
         pct(regret(runs)), points(above_fixed(runs)[0]),
-        ", ".join(f"{mean(own[n]['readings'] for own in levels):.1f}" for n in names),
-        ", ".join(pct(mean(own[n]["regret"] for own in levels)) for n in names),
-        f"{mean(u['readings'] for u in unseen):.1f}, {pct(mean(u['regret'] for u in unseen))}", ended(runs),
     ]  # fmt: skip
-
-
-def ended(runs: Sequence[Numbers]) -> str:
-    return ", ".join(f"step {run['steps']}" for run in runs if run["ended"])
 
 
 def chains(study: Study) -> Section:
@@ -113,19 +137,19 @@ def chains(study: Study) -> Section:
     about = (
         f"The untouched reasoner: {pct(spent['accuracy'])} % at {spent['tokens']:.1f} tokens; one pass takes "
         f"{spent['distance']['oracle_tokens']:.1f}. Levels 1 to 5 are trained on, 2 to 5 measured; levels 6 to 9 are "
-        "never trained on. Means over seeds."
+        "never trained on. Each method's setting that removes most at a loss of at most a point, chosen likewise; "
+        "means over seeds."
     )
-    head = ("method", "setting", "seeds", "accuracy, %", "tokens", "removable removed, %", "cut, %",
-            "unseen levels: accuracy, tokens", "ended early")  # fmt: skip
-    return Section("Chains", [about, Table(head, [chain_row(base, group) for group in grouped(study, "chains")])])
+    head = ("method", "setting", "seeds", "accuracy, %", "tokens", "removable removed, %",
+            "unseen levels: accuracy, tokens")  # fmt: skip
+    return Section("Chains", [about, Table(head, [chain_row(base, group) for group in best_shortening(study)])])
 
 
 def chain_row(base: Numbers, group: Group) -> list[str]:
     runs = group.runs
     return [
         group.method, group.setting, str(len(runs)), pct(average(runs, "accuracy")), f"{average(runs, 'tokens'):.1f}",
-        pct(removable(runs, base)), pct(average(runs, "cut")),
-        at_tokens([run["measured"]["unseen"] for run in runs], 0), ended(runs),
+        pct(removable(runs, base)), at_tokens([run["measured"]["unseen"] for run in runs], 0),
     ]  # fmt: skip
 
 
@@ -189,31 +213,25 @@ def ablation_table(study: Study, world: str) -> list[str | Table]:
 def votes(study: Study) -> Section:
     """Majority votes at equal tokens and at equal latency, interpolated on the untouched model's curve."""
     rows = [
-        vote_row(group, study.base(world)["test"]["votes"], k)
-        for world in WORLDS
-        for group in grouped(study, world)
+        vote_row(group, study.base(group.world)["test"]["votes"], VOTES)
+        for group in (*best_asking(study), *best_shortening(study))
         if group.suite == "methods"
-        for k in (1, 8, 64)
     ]
-    head = ("world", "method", "setting", "k", "tokens", "latency", "majority@k, %", "base, same tokens",
-            "base, same latency", "pass@k, %", "base, same tokens")  # fmt: skip
+    head = ("world", "method", "setting", "tokens", "latency", "majority, %", "base, same tokens", "base, same latency")
     about = (
-        "k answers cost k times the mean tokens; their latency is the longest of them, in tokens. The untouched "
-        "model's numbers are interpolated between its own k; a dash means that it cannot be had so cheaply, or that "
-        "its 64 answers cost less."
+        f"Majority of {VOTES} answers, which cost {VOTES} times the mean tokens; their latency is the longest of them, "
+        "in tokens. The untouched model's numbers are interpolated between its own counts; a dash means that it cannot "
+        "be had so cheaply."
     )
     return Section("Many short answers or few long ones", [about, Table(head, rows)])
 
 
 def vote_row(group: Group, base: Sequence[Numbers], k: int) -> list[str]:
     at = [next(vote for vote in test(run)["votes"] if vote["k"] == k) for run in group.runs]
-    tokens, latency, majority, passed = (
-        mean(vote[name] for vote in at) for name in ("tokens", "latency", "majority", "pass")
-    )
+    tokens, latency, majority = (mean(vote[name] for vote in at) for name in ("tokens", "latency", "majority"))
     return [
-        group.world, group.method, group.setting, str(k), f"{tokens:.0f}", f"{latency:.0f}", pct(majority),
+        group.world, group.method, group.setting, f"{tokens:.0f}", f"{latency:.0f}", pct(majority),
         against(base, "tokens", tokens, "majority"), against(base, "latency", latency, "majority"),
-        pct(passed), against(base, "tokens", tokens, "pass"),
     ]  # fmt: skip
 
 
@@ -225,38 +243,16 @@ def against(base: Sequence[Numbers], axis: str, value: float, field: str) -> str
     return "-"
 
 
-def entropy(study: Study) -> Section:
-    rows = []
-    for world in WORLDS:
-        rows.append([world, "untouched", "", *entropies([study.base(world)["test"]])])
-        rows += [
-            [world, group.method, group.setting, *entropies([test(run) for run in group.runs])]
-            for group in grouped(study, world)
-            if group.suite == "methods"
-        ]
-    about = (
-        "Nats a token, over the tokens that the model wrote itself; where it stops: at the answer mark; where it "
-        "goes on: at an ask (witnesses) or at a re-check (chains)."
-    )
-    head = ("world", "method", "setting", "all tokens", "where it stops", "where it goes on")
-    return Section("Entropy", [about, Table(head, rows)])
-
-
-def entropies(found: Sequence[Numbers]) -> list[str]:
-    shown = []
-    for name in ("all", "stop", "again"):
-        values = [part["entropy"][name] for part in found if part["entropy"][name] is not None]
-        shown.append(f"{mean(values):.3f}" if values else "never")
-    return shown
-
-
 PAGE = Page(
     study="lab",
     file="study-lab.md",
     title="every method against an exact frontier",
-    about=["Worlds: witnesses (when to stop; the best rule is known) and chains (one pass is enough)."],
+    question="How near does every method come to what is possible, where that is known: witnesses (when to stop "
+    "asking; the best rule is known) and chains (one pass is enough)?",
     registered=registered,
     claims=claims,
+    findings=findings,
+    limits=["One to three seeds a setting; models of two to four layers."],
     sections=sections,
     pictures=[
         Picture("study-witnesses.png", "Accuracy against readings in witnesses", pictures.witnesses),

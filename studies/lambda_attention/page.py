@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from benchmarks import lambda_tables
 from studies.figures import panels
 from studies.page import Claim, Page, Picture, Section, Table, listed, same_plan, verdict
 from studies.summary import Numbers, Summary
@@ -121,54 +120,70 @@ def claims(summary: Summary) -> dict[str, list[Claim]]:
 
 
 def registered(summary: Summary) -> list[str]:
-    setting = "\n".join(f"- {name.replace('_', ' ')}: {text}" for name, text in summary.plan["setting"].items())
-    return [setting, f"A statement is seen if it holds for every seed. Measured: by seed. {same_plan(summary)}"]
+    setting = summary.plan["setting"]
+    told = f"{setting['models'][0].upper()}{setting['models'][1:]}. Text: {setting['text']}. Lines: {setting['lines']}."
+    return [f"{told} Seen: it holds for every seed. Measured: by seed. {same_plan(summary)}"]
 
 
 def sections(summary: Summary) -> list[Section]:
     text, stream, lines = (of(summary, kind) for kind in ("text", "stream", "lines"))
-    chunks = "Lambda, the evicting cache carried from chunk to chunk of 2,048 tokens."
     forgotten = (
-        "Share of questions answered right in %, by how many tokens ago the answer stood; means over seeds, chance is "
-        "1.6."
+        "Questions answered right in %, by how many tokens ago the answer stood, in 4,096 tokens; chance is 1.6."
     )
     return [
-        Section("Loss by position", ["Nats a byte, means over seeds; trained at 256 tokens.", loss_by_position(text)]),
-        Section("A million tokens in chunks", [chunks, million(stream)]),
-        Section("What is forgotten", [forgotten, *(answers(lines, context) for context in CONTEXTS)]),
-        Section("Cost", lambda_tables.against_wanted()),
+        Section("Loss by position", ["Nats a byte, means over seeds.", loss_by_position(text), million(stream)]),
+        Section("What is forgotten", [forgotten, answers(lines)]),
     ]
+
+
+PARTS = ("128-255", "320-383", "512-767", "1024-1535", "3072-4095")
 
 
 def loss_by_position(runs: list[Numbers]) -> Table:
     sides = list(runs[0]["loss_by_position"])
     rows = []
-    for span in runs[0]["loss_by_position"]["full"]:
+    for span in PARTS:
         means = (fmean(run["loss_by_position"][side][span] for run in runs) for side in sides)
         rows.append([span.replace("-", " to "), *(f"{mean:.3f}" for mean in means)])
     return Table(["positions", *(NAMES[side] for side in sides)], rows)
 
 
-def million(runs: list[Numbers]) -> Table:
-    rows = [
-        (str(run["seed"]), listed(run["loss_per_100k"], ".3f"), f"{run['memory_mib'][0]:.1f}",
-         f"{run['memory_mib'][-1]:.1f}", f"{run['cache_bytes']:,}", f"{run['formula_bytes']:,}")
-        for run in runs
-    ]  # fmt: skip
-    head = ("seed", "loss of each hundred thousand", "MiB after the first", "after the last", "cache, bytes", "formula")
-    return Table(head, rows)
+def million(runs: list[Numbers]) -> str:
+    """A million tokens in chunks of 2,048, with the cache carried along."""
+    spread = listed((100 * unevenness(run) for run in runs), ".0f")
+    [(size, formula)] = {(run["cache_bytes"], run["formula_bytes"]) for run in runs}
+    first, last = (fmean(run["memory_mib"][at] for run in runs) for at in (0, -1))
+    return (
+        "A million tokens in chunks of 2,048, the evicting cache carried along: the mean loss of a hundred thousand "
+        f"lies at most {spread} % (by seed) from that of all, memory goes from {first:.1f} to {last:.1f} MiB, and the "
+        f"cache has {size:,} bytes, as the formula says ({formula:,}). What it costs in time and memory: "
+        "[benchmarks](benchmarks.md#lambda-attention)."
+    )
 
 
-CONTEXTS = {"long_context": "In 4,096 tokens", "short_context": "In 256 tokens"}
-
-
-def answers(runs: list[Numbers], context: str) -> Table:
-    found = [run["answered"][context] for run in runs]
+def answers(runs: list[Numbers]) -> Table:
+    found = [run["answered"]["long_context"] for run in runs]
     distances = list(found[0]["full"])
     rows = [
         [NAMES[side], *(f"{100 * fmean(one[side][d] for one in found):.0f}" for d in distances)] for side in found[0]
     ]
-    return Table([CONTEXTS[context], *distances], rows)
+    return Table(["", *distances], rows)
+
+
+def findings(summary: Summary) -> list[str]:
+    text, lines = of(summary, "text"), of(summary, "lines")
+    return [
+        f"Lambda attention keeps the loss flat sixteen times beyond the trained length "
+        f"({listed(map(by_lambda, text), '.3f')} of that within it, by seed), where full attention's grows to "
+        f"{fmean(late(run, 'full') for run in text):.1f} times. What has left the window is forgotten: "
+        f"{100 * fmean(far(run, 'lambda') for run in lines):.1f} % of far questions are answered, with top-k "
+        f"{100 * fmean(far(run, 'lambda_top_k') for run in lines):.0f} %. Start tokens made no difference to these "
+        "models."
+    ]
+
+
+def by_lambda(run: Numbers) -> float:
+    return late(run, "lambda")
 
 
 # ------------------------------------------------------------------------------------------------ pictures
@@ -207,12 +222,11 @@ PAGE = Page(
     study="lambda_attention",
     file="study-lambda.md",
     title="reading beyond the trained length, and what is forgotten",
-    about=[
-        "The models are tiny and were trained at 256 tokens: this shows what the attention does, not how well a large "
-        "model reads.",
-    ],
+    question="Beyond the trained length, what does Lambda attention keep, and what does it forget?",
     registered=registered,
     claims=claims,
+    findings=findings,
+    limits=["Tiny models trained at 256 tokens: what the attention does, not how well a large model reads."],
     sections=sections,
     pictures=[
         Picture("lambda-loss.png", "Loss by position", draw_losses),

@@ -116,7 +116,7 @@ def claims(summary: Summary) -> dict[str, list[Claim]]:
 
 def registered(summary: Summary) -> list[str]:
     plan, (seeds, measured_in_some) = summary.plan, common_points(summary)
-    told = [plan["set_up"], f"Registered {plan['registered']}. {plan['rule']} Measured: the mean, and by seed."]
+    told = [f"{plan['set_up']} {plan['rule']} Measured: the mean, and by seed."]
     left_out = measured_in_some - len(seeds[0])
     if left_out:
         told.append(f"{len(seeds[0])} merges are measured in all seeds; {left_out} that are not are left out.")
@@ -125,13 +125,9 @@ def registered(summary: Summary) -> list[str]:
 
 def sections(summary: Summary) -> list[Section]:
     seeds, _ = common_points(summary)
-    grids = [
-        Section(f"Accuracy in % at mean tokens, temperature {at}, means over seeds", [grid(seeds, at)])
-        for at in TEMPERATURES
-    ]
+    told = "Accuracy in % at mean tokens, means over seeds; scale 0 is the base, 1 with all entries DLER."
     return [
-        *grids,
-        Section("All entries: plain interpolation from the base (0) to DLER (1)", [interpolation(seeds)]),
+        Section("Merges", [told, grid(seeds)]),
         Section("Points of accuracy over interpolation at equal tokens, means over scales and seeds", [gains(seeds)]),
     ]
 
@@ -145,23 +141,23 @@ def densities(seeds: list[Points], kind: str) -> list[float]:
     return sorted({density for density, own, _ in seeds[0] if own == kind})
 
 
-def grid(seeds: list[Points], temperature: str) -> Table:
-    """Accuracy at tokens by density and scale."""
-    scales = sorted({scale for _, kind, scale in seeds[0] if kind == "global"})
-    rows = []
-    for kind, label in KINDS.items():
-        for density in densities(seeds, kind):
-            keys = [(density, kind, scale) for scale in scales]
-            cells = [over_seeds(seeds, key, temperature) if key in seeds[0] else "" for key in keys]
-            rows.append([label, f"{density:g}", *cells])
-    return Table(["entries kept", "density", *(f"scale {scale:g}" for scale in scales)], rows)
+SHOWN: tuple[Key, ...] = (
+    (1.0, "interpolation", 0.0), (1.0, "interpolation", 0.3), (1.0, "interpolation", 0.5), (1.0, "interpolation", 0.7),
+    (1.0, "interpolation", 1.0), (0.1, "global", 1.0), PAPER, (0.25, "global", 1.0), (0.5, "global", 0.7),
+    (0.25, "tensor", 0.7), (0.25, "random", 0.7), (0.5, "bottom", 1.0),
+)  # fmt: skip
+"""The interpolation, the paper's merge, and what it is compared with."""
 
 
-def interpolation(seeds: list[Points]) -> Table:
-    """Density 1: scale 0 is the base, scale 1 DLER."""
-    keys = sorted(key for key in seeds[0] if key[1] == "interpolation")
-    rows = [[f"{key[2]:g}", *(over_seeds(seeds, key, at) for at in TEMPERATURES)] for key in keys]
-    return Table(("scale", "temperature 0.6", "temperature 1"), rows)
+def grid(seeds: list[Points]) -> Table:
+    """Accuracy at tokens of the merges that are shown, at both temperatures."""
+    rows = [
+        [KINDS.get(kind, "all"), f"{density:g}", f"{scale:g}", *(over_seeds(seeds, key, at) for at in TEMPERATURES)]
+        for key in SHOWN
+        if key in seeds[0]
+        for density, kind, scale in [key]
+    ]
+    return Table(("entries kept", "density", "scale", "temperature 0.6", "temperature 1"), rows)
 
 
 def gains(seeds: list[Points]) -> Table:
@@ -178,6 +174,17 @@ def gains(seeds: list[Points]) -> Table:
             rows.append([label, f"{density:g}", *cells, f"{mean(norms):.3f}" if norms else ""])
     head = ("entries kept", "density", "temperature 0.6", "temperature 1", "share of the change's norm at scale 1")
     return Table(head, rows)
+
+
+def findings(summary: Summary) -> list[str]:
+    seeds, _ = common_points(summary)
+    tuned = (1.0, "interpolation", 1.0)
+    return [
+        f"At temperature 0.6 there is nothing to give back: DLER has {over_seeds(seeds, tuned, '0.6')} tokens, the "
+        f"paper's merge {over_seeds(seeds, PAPER, '0.6')}. At temperature 1 the merge is less often right than DLER "
+        f"({over_seeds(seeds, PAPER, '1.0')} against {over_seeds(seeds, tuned, '1.0')}). Keeping the largest entries "
+        "is a little better than plain interpolation at equal tokens at temperature 1, and no better at 0.6."
+    ]
 
 
 MARKS = {"global": ("o", "#0b6e99"), "tensor": ("s", "#d9822b"), "random": ("x", "#999999"), "bottom": ("v", "#8a4f7d")}
@@ -218,9 +225,14 @@ PAGE = Page(
     study="merge_back",
     file="study-merge-back.md",
     title="merging back after RL",
-    about=[],
+    question="After DLER, does putting back only the largest changes of the weights give accuracy back, as the paper "
+    "says?",
     registered=registered,
     claims=claims,
+    findings=findings,
+    limits=[
+        "Three seeds of one tiny model, which lost no accuracy to begin with; the paper's purpose is a model that did."
+    ],
     sections=sections,
     pictures=[Picture("merge-back.png", "Accuracy against tokens of the merges", draw)],
 )

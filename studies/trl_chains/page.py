@@ -60,12 +60,24 @@ def sections(summary: Summary) -> list[Section]:
     return [Section("Runs", [Table(("engine", "seed", "accuracy, %", "tokens", "removable removed, %"), rows)])]
 
 
+def findings(summary: Summary) -> list[str]:
+    tokens, accuracy = (summary.across[name] for name in ("tokens_ratio", "accuracy_difference"))
+    return [
+        f"The two engines cannot be told apart: TRL's answers have {tokens['estimate']:.3f} of our tokens "
+        f"({tokens['low']:.3f} to {tokens['high']:.3f}) at {100 * accuracy['estimate']:+.1f} points of accuracy "
+        f"({100 * accuracy['low']:+.1f} to {100 * accuracy['high']:+.1f}). Both remove at least "
+        f"{pct(min(removed(summary)))} % of the removable tokens. Two processes give what one gives."
+    ]
+
+
 PAGE = Page(
     study="trl_chains",
     file="study-trl.md",
     title="the same run by our engine and by TRL",
-    about=["The lab's chains; TRL with the [adapter](engines.md). Intervals over problems and seeds."],
+    question="Does DLER give the same model when TRL, with our [adapter](engines.md), takes the place of our engine?",
     registered=lambda summary: [f"Registered {summary.plan['registered']}: {summary.plan['settings']}."],
     claims=claims,
+    findings=findings,
+    limits=["One method, one world, three seeds, 60 batches; intervals are over problems and seeds."],
     sections=sections,
 )

@@ -15,7 +15,7 @@ from studies.ada_r1 import page as ada
 from studies.figures import is_stale, write
 from studies.guarded import page as guarded
 from studies.merge_back import page as back
-from studies.page import DOCS, IMAGES, Claim, Section, Table, claims_table, page_of, text_of
+from studies.page import DOCS, IMAGES, Claim, Section, Table, claims_table, claims_tables, page_of, text_of
 
 REGISTERED = [study for study in summary.STUDIES if summary.plan_of(study).is_file()]
 
@@ -82,9 +82,31 @@ def test_reading_and_writing_a_summary_changes_nothing(tmp_path: Any) -> None:
 
 
 def test_columns_that_no_claim_fills_are_left_out() -> None:
-    table = claims_table([Claim("a", "1", "seen"), Claim("b", "2", "not seen", runs="3 of 3")])
-    assert Section("T", [table]).lines()[2:4] == ["| registered | measured | runs | verdict |", "|---|---|---|---|"]
+    table = claims_table([Claim("a", "1", "seen"), Claim("b", "2", "not seen", wanted="3")])
+    assert Section("T", [table]).lines()[2:4] == ["| registered | wanted | measured | verdict |", "|---|---|---|---|"]
     assert Table(("x",), [["1"]]).lines() == ["| x |", "|---|", "| 1 |"]
+
+
+def test_effects_that_groups_share_are_told_once() -> None:
+    groups = {f"arm {n}": [Claim("a", str(n), "seen", "above 0"), Claim("b", "not run", "not run")] for n in range(5)}
+    few = dict(list(groups.items())[:2])
+    [table] = claims_tables(few)
+    assert isinstance(table, Table) and list(table.head) == ["registered", "arm 0", "arm 1"]
+    assert list(table.rows) == [["a", "0: **seen**", "1: **seen**"], ["b", "**not run**", "**not run**"]]
+    effects, table = claims_tables(groups)
+    assert effects == "1. a (above 0)\n2. b" and isinstance(table, Table) and list(table.head) == ["", "1", "2"]
+    assert list(table.rows)[4] == ["arm 4", "4: **seen**", "**not run**"]
+    assert claims_tables({"one": groups["arm 0"], "two": [Claim("c", "1", "seen")]})[::2] == ["### one", "### two"]
+
+
+@pytest.mark.parametrize("study", summary.STUDIES)
+def test_every_page_has_the_same_form(study: str) -> None:
+    page = text_of(study)
+    heads = [line for line in page.splitlines() if line.startswith("## ")]
+    wanted = ["## Registered effects", "## Seen and not seen"] * (study in REGISTERED) + ["## What came of it"]
+    assert heads[: len(wanted)] == wanted and heads[-2:] == ["## Limits", "## Made by"]
+    assert page.splitlines()[2].startswith("**"), "a page begins with its question"
+    assert "not evidence about large models" in " ".join(page.split())
 
 
 # ------------------------------------------------------------------------------------------------ Ada-R1
