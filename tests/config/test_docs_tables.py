@@ -31,19 +31,29 @@ WRITTEN = (
 """Commands whose pages have their table from the settings."""
 
 
+COMMON = "configuration"
+"""The page of the options that several commands have in common."""
+PAGES = ("configuration", *(f"commands/{name}" for name in WRITTEN))
+
+
 def page(name: str) -> Path:
-    return ROOT / "docs" / "commands" / f"{name}.md"
+    return ROOT / "docs" / f"{name}.md"
 
 
 def with_table(name: str) -> str:
-    """A command's page with the table between its marks."""
+    """A page with the table between its marks."""
     before, begin, rest = page(name).read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
-    assert begin and end, f"docs/commands/{name}.md lacks the lines {BEGIN!r} and {END!r}"
-    return f"{before}{BEGIN}\n{tables.options_table(COMMANDS[name])}\n{END}{after}"
+    assert begin and end, f"docs/{name}.md lacks the lines {BEGIN!r} and {END!r}"
+    shared = tables.common_rows(COMMANDS.values())
+    if name == COMMON:
+        table = tables.common_table(shared)
+    else:
+        table = tables.options_table(COMMANDS[name.removeprefix("commands/")], shared, f"../{COMMON}.md")
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_has_the_options_of_its_command(name: str) -> None:
     assert page(name).read_text() == with_table(name), "run python tests/config/test_docs_tables.py"
 
@@ -53,5 +63,5 @@ def test_the_changelog_has_all_renamed_flags() -> None:
 
 
 if __name__ == "__main__":
-    for command in WRITTEN:
-        page(command).write_text(with_table(command))
+    for each in PAGES:
+        page(each).write_text(with_table(each))

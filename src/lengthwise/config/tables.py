@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from lengthwise.config import values
 from lengthwise.config.command import Command
@@ -14,6 +15,11 @@ ALWAYS = {
     "--print-config": ("", "Print all settings as such a file, and do nothing."),
 }
 """What every command takes beside its settings: its value and its help."""
+ALWAYS_ROWS = tuple(f"| `{flag}` | {value} | none | {text} |" for flag, (value, text) in ALWAYS.items())
+HEAD = "| flag | value | default | |\n|---|---|---|---|\n"
+OUTPUT = PANELS[-1]
+IN_COMMON = 3
+"""A row that so many commands have word for word stands on one page for all."""
 
 
 def by_panel(kind: type[Command]) -> dict[str, list[Entry]]:
@@ -44,19 +50,58 @@ def default_text(entry: Entry) -> str:
     return "none" if entry.default in (None, (), "") else values.as_flag(entry.default)
 
 
-def options_table(kind: type[Command]) -> str:
-    """The settings of a command in Markdown: a heading and a table for each part."""
-    parts = [
-        f"### {panel}\n\n| flag | value | default | |\n|---|---|---|---|\n" + "\n".join(_rows(entries)) + "\n"
-        for panel, entries in by_panel(kind).items()
-    ]
-    rows = [f"| `{flag}` | {value} | none | {text} |\n" for flag, (value, text) in ALWAYS.items()]
-    return "\n".join(parts) + "".join(rows)
+def options_table(kind: type[Command], in_common: Mapping[str, str] | None = None, page: str = "") -> str:
+    """The settings of a command in Markdown: a heading and a table for each part.
+
+    Rows that are ``in_common`` (of `common_rows`) are named below their part's table, with a link to ``page``.
+    """
+    shared = in_common or {}
+    parts = by_panel(kind)
+    return "\n".join(_part(panel, parts.get(panel, ()), shared, page) for panel in PANELS if _has(panel, parts))
 
 
-def options_page(kinds: Iterable[type[Command]]) -> str:
-    """The tables of several commands, one after another, each under its name."""
-    return "\n".join(f"## `lengthwise {kind.command}`\n\n{kind.help()}\n\n{options_table(kind)}" for kind in kinds)
+def common_rows(kinds: Iterable[type[Command]]) -> dict[str, str]:
+    """Row -> its heading, of the rows that at least three commands have word for word; of a flag the commonest one."""
+    seen: Counter[str] = Counter()
+    panels: dict[str, str] = {}
+    for kind in kinds:
+        for panel, entries in by_panel(kind).items():
+            rows = _rows(entry for entry in entries if not entry.required)
+            seen.update(rows)
+            panels.update(dict.fromkeys(rows, panel))
+    of_flag: dict[str, str] = {}
+    for row, count in seen.most_common():
+        if count >= IN_COMMON:
+            of_flag.setdefault(_flags(row), row)
+    kept = set(of_flag.values())
+    return {row: panel for row, panel in panels.items() if row in kept} | dict.fromkeys(ALWAYS_ROWS, OUTPUT)
+
+
+def common_table(in_common: Mapping[str, str]) -> str:
+    """What `common_rows` found, in Markdown."""
+    return "\n".join(
+        f"### {panel}\n\n{HEAD}" + "".join(f"{row}\n" for row, where in in_common.items() if where == panel)
+        for panel in PANELS
+        if panel in in_common.values()
+    )
+
+
+def _has(panel: str, parts: Mapping[str, list[Entry]]) -> bool:
+    return panel in parts or panel == OUTPUT
+
+
+def _part(panel: str, entries: Iterable[Entry], shared: Mapping[str, str], page: str) -> str:
+    rows = [*_rows(entries), *(ALWAYS_ROWS if panel == OUTPUT else ())]
+    own = [row for row in rows if row not in shared]
+    named = ", ".join(_flags(row) for row in rows if row in shared)
+    table = HEAD + "".join(f"{row}\n" for row in own) if own else ""
+    link = f"[In common]({page}#{panel.lower().replace(' ', '-')}): {named}.\n" if named else ""
+    return f"### {panel}\n\n{table}" + ("\n" if table and link else "") + link
+
+
+def _flags(row: str) -> str:
+    """The first cell of a row without the flag that switches off."""
+    return row.split(" | ", 1)[0].removeprefix("| ").split(", ")[0]
 
 
 def _rows(entries: Iterable[Entry]) -> list[str]:
