@@ -20,6 +20,17 @@ TITLES = {
     "antidote_cost": "Antidote's statistics beside a plain forward",
 }
 COSTLIEST = 5
+BESIDE = (
+    "cpu_",
+    "process_",
+    "part_ratios",
+    "uniform_groups",
+    "token_difference",
+    "added_mib",
+    "cut_rate",
+    "statistics",
+)
+"""Beginnings of what stands in the files and not on the page."""
 LONG_PROMPTS = ("lines", "passkey", "freeform-qa", "altered-qa")
 
 
@@ -62,7 +73,8 @@ def flat_table(values: Any) -> Table:
 
 def flatten(values: Any, prefix: str) -> list[tuple[str, str]]:
     if isinstance(values, dict):
-        return [pair for key, value in values.items() for pair in flatten(value, f"{prefix} {key}".strip())]
+        shown = {key: value for key, value in values.items() if not key.startswith(BESIDE)}
+        return [pair for key, value in shown.items() for pair in flatten(value, f"{prefix} {key}".strip())]
     if isinstance(values, float):
         return [(prefix, f"{values:.4g}")]
     if isinstance(values, list) and all(isinstance(value, int | float) for value in values):

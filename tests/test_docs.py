@@ -25,7 +25,9 @@ def test_public_name_is_documented(module: str, name: str) -> None:
     value = getattr(importlib.import_module(module), name)
     # A type alias has no docstring of its own.
     assert value.__doc__, f"{module}.{name} has no docstring"
-    assert f"`{name}`" in (DOCS / "api.md").read_text(), f"{module}.{name} is not in docs/api.md"
+    if module != "lengthwise":  # its names are those of other modules
+        page = DOCS / "python" / f"{module.rpartition('.')[2]}.md"
+        assert f"::: {module}\n" in page.read_text(), f"{module} has no page of its names"
 
 
 def test_every_command_has_a_page() -> None:
