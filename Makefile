@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Processes that run tests side by side, a file each.
 WORKERS ?= 2
+# Whole runs, which counting lines would make eight times as long.
+HASHES := tests/test_number_hashes.py
 INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test site clean
@@ -20,7 +22,8 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	$(BIN)/python -m studies build --check
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --cov=lengthwise --cov-report=
+	$(BIN)/python -m pytest -q -n $(WORKERS) $(HASHES)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --ignore $(HASHES) --cov=lengthwise --cov-report=
 	$(BIN)/python -m coverage report --include='*/objectives/*,*/engine/*' --fail-under=90
 
 # The documentation as a site, build/site/index.html; what is wrong with a page or a link is an error.

@@ -12,7 +12,6 @@ from number_hashes import KNOWN, RUNS, arithmetic
 HASHES = json.loads(KNOWN.read_text(encoding="utf-8"))
 
 
-@pytest.mark.no_cover  # counting lines would make these runs eight times as long
 @pytest.mark.filterwarnings("ignore::lengthwise.errors.LengthwiseWarning")
 @pytest.mark.parametrize("run", RUNS)
 def test_numbers_are_as_they_were(run: str, tmp_path: Path) -> None:

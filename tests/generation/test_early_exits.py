@@ -27,7 +27,7 @@ def policy() -> Policy:
 
 @pytest.fixture(scope="module")
 def problems() -> Problems:
-    return chain_problems(measured_chains(6), shipped_reasoner())
+    return chain_problems(measured_chains(3), shipped_reasoner())
 
 
 def drawn(policy: Policy, problems: Problems, **options: object) -> list[Completion]:

@@ -53,11 +53,11 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.slow
 def test_a_killed_evaluation_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    data = write_rows(tmp_path / "t.jsonl", 16, (4, 5, 6))
-    command = ["lab:chains", "--data", data, *LAB, "--sample-rows", 4, "--seed", 7, "--out"]
+    data = write_rows(tmp_path / "t.jsonl", 8, (4, 5, 6))
+    command = ["lab:chains", "--data", data, *LAB, "--sample-rows", 2, "--seed", 7, "--out"]
     finish(start(*command, tmp_path / "whole"))
     whole = (tmp_path / "whole" / "responses.jsonl").read_bytes()
-    for count in (1, 9):
+    for count in (1, 5):
         process = start(*command, tmp_path / "killed")
         await_lines(tmp_path / "killed", count, process)
         kill(process)
