@@ -187,6 +187,8 @@ def _without_dropout(model: PreTrainedModel) -> None:
 def _with_lora(model: PreTrainedModel, rank: int, seed: int) -> PeftModel:
     with importing("LoRA", "peft", "trl"):
         from peft import LoraConfig, get_peft_model
+
+        from lengthwise.engine.lora_layers import hasten
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
     with torch.random.fork_rng(devices=[]):  # peft draws from the global generator, and weights are on the CPU here
         torch.manual_seed(seed)
@@ -194,6 +196,7 @@ def _with_lora(model: PreTrainedModel, rank: int, seed: int) -> PeftModel:
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    hasten(adapted)
     return adapted
 
 
