@@ -39,4 +39,4 @@ def grade_file(
     """The summary of a log; one worker unless more are asked for."""
     made = GradeSettings.from_dict({"log": str(log), "workers": 1, **settings})
     heard = None if on_row is None else lambda row: on_row(row.to_dict())
-    return grade_log(made, contract=contract, on_row=heard, listener=listener)
+    return grade_log(made, contract=contract, on_row=heard, listener=listener).to_dict()

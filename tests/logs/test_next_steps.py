@@ -86,5 +86,6 @@ def test_a_log_has_three_steps_and_a_summary_is_read_back_from_its_json(tmp_path
 def test_a_command_names_every_log_in_words_of_its_own(tmp_path):
     two = [write_log(tmp_path / name, HAND) for name in ("my log.jsonl", "b.jsonl")]
     found = grade_log(GradeSettings.from_dict({"log": [str(path) for path in two], "workers": 1}))
-    command = found["next_steps"][1]["command"]
+    command = found.next_steps[1].command
+    assert command is not None
     assert shlex.split(command) == ["lengthwise", "grade", *map(str, two), "--tokenizer", "FOLDER"]

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from lengthwise.cli._console import complain, err, out, print_json
 from lengthwise.config.commands.evaluation import GradeSettings
+
+if TYPE_CHECKING:
+    from lengthwise.logs.log_numbers import GradeSummary
 
 SAID_EVERY = 10.0
 """Seconds between lines where stderr is no terminal."""
@@ -33,7 +36,7 @@ def grade(settings: GradeSettings) -> None:
         out.print(f"responses to look at: {settings.look}", markup=False, soft_wrap=True)
 
 
-def _show(summary: Mapping[str, Any], report: Path | None, as_json: bool) -> None:
+def _show(summary: GradeSummary, report: Path | None, as_json: bool) -> None:
     from lengthwise.reporting.grade_report import build_report, left_out_lines, text_page
 
     if report is not None:
@@ -41,16 +44,16 @@ def _show(summary: Mapping[str, Any], report: Path | None, as_json: bool) -> Non
     for line in left_out_lines(summary):
         complain(line, style="yellow")
     if as_json:
-        print_json(summary)
+        print_json(summary.to_dict())
         return
-    for line in (summary["read_as"], *text_page(summary)):
+    for line in (summary.read_as, *text_page(summary)):
         out.print(line, markup=False, soft_wrap=True)
     if report is not None:
         out.print(f"report: {report}", markup=False, soft_wrap=True)
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+def _progress() -> Iterator[Callable[[str, Mapping[str, int]], None]]:
     """A listener for `grade_log`: a line on a terminal that leaves nothing behind, else one now and then."""
     if err.is_terminal:
         with Progress(
@@ -65,7 +68,7 @@ def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
         return
     last = time.monotonic()
 
-    def listen(event: str, facts: Mapping[str, Any]) -> None:
+    def listen(event: str, facts: Mapping[str, int]) -> None:
         nonlocal last
         if time.monotonic() - last >= SAID_EVERY:
             last = time.monotonic()
@@ -74,6 +77,6 @@ def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
     yield listen
 
 
-def _said(facts: Mapping[str, Any]) -> str:
+def _said(facts: Mapping[str, int]) -> str:
     rows = facts["rows"]
     return f"{rows:,} rows: {facts['right'] / rows:.1%} right, {facts['tokens'] / rows:,.0f} tokens each"

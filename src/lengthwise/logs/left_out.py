@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from lengthwise.data import Defect
 from lengthwise.errors import InputError
-from lengthwise.json_types import JsonObject
+from lengthwise.logs.log_numbers import LeftOutReason, LeftOutRows
 from lengthwise.logs.readers import Log, LogRow, Place
 from lengthwise.logs.readers.row_values import names_of
 from lengthwise.logs.rows import NO_ANSWER, NO_COUNT, LogReading, field_of
@@ -50,15 +50,12 @@ class LeftOut:
         """Whether so many rows lack the same that the rest need not be read."""
         return any(self.reasons[reason][0] >= HOPELESS for reason in NEEDED if reason in self.reasons)
 
-    def to_dict(self) -> JsonObject:
-        """JSON-ready: rows in all, and by reason, the most frequent first."""
-        return {
-            "rows": self.rows,
-            "reasons": [
-                {"reason": reason, "rows": rows, "first_line": place.number, "first": self.shown(place)}
-                for reason, (rows, place) in self._by_reason()
-            ],
-        }
+    def counted(self) -> LeftOutRows:
+        """Rows in all, and by reason, the most frequent first."""
+        reasons = [
+            LeftOutReason(reason, rows, place.number, self.shown(place)) for reason, (rows, place) in self._by_reason()
+        ]
+        return LeftOutRows(self.rows, reasons)
 
     def _by_reason(self) -> list[tuple[str, tuple[int, Place]]]:
         return sorted(self.reasons.items(), key=lambda item: -item[1][0])

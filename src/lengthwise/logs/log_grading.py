@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from lengthwise.config.commands.evaluation import WRITTEN, GradeSettings
 from lengthwise.data import Defect
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.files import replacing
-from lengthwise.grading.graders import grader_name
 from lengthwise.grading.prompt_contract import PromptContract
 from lengthwise.grading.worker_pool import IsolatedPool, Known, Stopped
 from lengthwise.json_types import JsonObject, JsonValue
-from lengthwise.logs.estimated_tokens import NAME as ESTIMATED
 from lengthwise.logs.estimated_tokens import has_counts, pieces
 from lengthwise.logs.examples import Examples, example_of
 from lengthwise.logs.graded_database import Ledger
-from lengthwise.logs.grading_notes import kinds, notes_of
 from lengthwise.logs.left_out import LeftOut
 from lengthwise.logs.log_contract import contract_of_log
+from lengthwise.logs.log_numbers import GradeSummary
+from lengthwise.logs.log_summary import summary_of
 from lengthwise.logs.log_verdicts import agreements, tally_verdicts
 from lengthwise.logs.readers import Log, LogRow, Place, recognise
 from lengthwise.logs.readers.row_values import names_of
-from lengthwise.logs.readers.sources import STDIN
 from lengthwise.logs.rows import (
     GradedRow,
     LogReading,
@@ -41,7 +38,6 @@ from lengthwise.logs.rows import (
     graded_row,
     read_response,
 )
-from lengthwise.logs.summary import record_of_log, summarise
 from lengthwise.logs.token_breakdown import Anatomist, Anatomy, Body, Counter, Words, load_words
 from lengthwise.output_paths import real
 
@@ -59,8 +55,8 @@ def grade_log(
     on_row: Callable[[GradedRow], None] | None = None,
     listener: Listener | None = None,
     examples: Examples | None = None,
-) -> dict[str, Any]:
-    """Grade a log of responses and say where their tokens go: the whole summary, JSON-ready.
+) -> GradeSummary:
+    """Grade a log of responses and say where their tokens go: the whole summary.
 
     The log may be of any format of `logs.readers`; ``read_as`` says which it was taken for. Rows that cannot be used
     are left out and counted by reason (``left_out``). A response whose grading is stopped by the time limit is wrong,
@@ -100,7 +96,7 @@ def grade_log(
                 if listener is not None and facts["rows"] % SAID_EVERY == 0:
                     listener("rows", {**facts, "left_out": left_out.rows})
             _check_some(settings, left_out, facts)
-        return _summary(log, reading, words, ledger, left_out, facts)
+        return summary_of(log, reading, words, ledger, left_out, facts)
 
 
 def _words(settings: GradeSettings, log: Log) -> Words | None:
@@ -311,65 +307,3 @@ def _tally(facts: Tally[str], graded: _Graded) -> None:
         if found.tokens is not None and response.num_tokens is not None:
             facts["given"] += response.num_tokens
             facts["counted"] += found.tokens + (row.finished and not found.ended)
-
-
-def _summary(
-    log: Log, reading: LogReading, words: Words | None, ledger: Ledger, left_out: LeftOut, facts: Tally[str]
-) -> dict[str, Any]:
-    settings = reading.settings
-    cap = settings.cap or max(ledger.sums(longest="max(num_tokens)")["longest"], 1)
-    context = _context(reading, words, facts, cap)
-    called = ", ".join(settings.log)
-    numbers = summarise(
-        ledger, cap=cap, seed=settings.seed, price=settings.price, log=shlex.join(settings.log),
-        t_max=settings.t_max if settings.metrics == "all" else None, hard=settings.hard,
-    )  # fmt: skip
-    estimated = words is not None and words.name == ESTIMATED
-    if settings.record is not None:
-        record_of_log(ledger, name=_name(log, settings), context=context).save(settings.record)
-    return {
-        "log": called,
-        "read_as": f"{log}; token counts are {ESTIMATED}" if estimated else str(log),
-        "format": log.format.name,
-        **numbers.to_dict(),
-        "problems_by": kinds(facts, "problem by "),
-        "finished_by": kinds(facts, "finished by "),
-        "stopped_by": kinds(facts, "stopped by "),
-        "verdicts_by": {
-            "ours": facts["rows"] - sum(kinds(facts, "verdict by ").values()),
-            **kinds(facts, "verdict by "),
-        },
-        "agreement": agreements(facts),
-        "context": context,
-        "left_out": left_out.to_dict(),
-        "notes": [*left_out.notes(), *notes_of(reading, facts, numbers, estimated=estimated)],
-    }
-
-
-def _context(reading: LogReading, words: Words | None, facts: Tally[str], cap: int) -> JsonObject:
-    settings, contract = reading.settings, reading.contract
-    by_log = kinds(facts, "verdict by ")
-    ours = [settings.contract.grader or grader_name(contract.answer_format)]
-    graders = [
-        *(ours if facts["rows"] > sum(by_log.values()) else []),
-        *(f"the log's {name}" for name in sorted(by_log)),
-    ]
-    return {
-        "model": None,
-        "data": "a log of responses",
-        "contract": contract.to_dict(),
-        "template": contract.fingerprint(),
-        "cap": cap,
-        "cap_from": "the longest response" if settings.cap is None else "given",
-        "temperature": None,
-        "top_p": None,
-        "seed": None,
-        "grader": " and ".join(graders),
-        "tokenizer": "the log's own counts" if words is None else words.name,
-    }
-
-
-def _name(log: Log, settings: GradeSettings) -> str:
-    """What a record of the log is called: its file, or what was named for several."""
-    given = settings.log[0]
-    return "standard input" if given == STDIN else Path(given).name or log.openings[0].name

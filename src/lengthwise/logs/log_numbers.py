@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lengthwise.json_types import JsonObject
 from lengthwise.statistics.bootstrap import Interval
 from lengthwise.statistics.json_form import Result
 from lengthwise.statistics.outside_scores import FirstRight
@@ -197,21 +198,42 @@ class LeftOutRows(Result):
     reasons: Sequence[LeftOutReason]
 
 
+@dataclass(frozen=True)
+class Agreement(Result):
+    """A verdict of the log's own beside ours: responses that have both, and those that one side alone has right."""
+
+    verdict: str
+    responses: int
+    right_by_the_log_alone: int
+    right_by_ours_alone: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class GradeSummary(LogNumbers):
     """The numbers of a log with how it was read: what `lengthwise grade --json` prints, and reports show.
 
-    ``problems_by``, ``finished_by``: what told problems apart and finished responses, in rows. ``context``: what a
-    record of the log says of itself.
+    ``read_as``: the first line of a report; ``format``: that format's name. ``problems_by``, ``finished_by``: what told
+    problems apart and finished responses, in rows; ``verdicts_by``: whose verdicts count, ``ours`` or the log's by
+    name. ``agreement``: one for each of the log's verdicts beside which ours stand. ``context``: what a record of the
+    log says of itself.
     """
 
     log: str
+    read_as: str = ""
+    format: str = ""
     problems_by: Mapping[str, int]
     finished_by: Mapping[str, int]
     stopped_by: Mapping[str, int]
+    verdicts_by: Mapping[str, int] = field(default_factory=dict)
+    agreement: Sequence[Agreement] = ()
     context: Mapping[str, object]
     left_out: LeftOutRows
     notes: Sequence[str]
+
+    def to_dict(self) -> JsonObject:
+        """JSON-ready, what the log is first."""
+        found = super().to_dict()
+        return {name: found[name] for name in ("log", "read_as", "format")} | found
 
     @classmethod
     def read(cls, found: Mapping[str, object]) -> GradeSummary:

@@ -6,6 +6,7 @@ from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from lengthwise.logs.log_numbers import Agreement
 from lengthwise.logs.readers.names import VERDICT
 
 HINTS = ("acc", "correct", "match", "right")
@@ -55,16 +56,11 @@ def tally_verdicts(facts: Tally[str], given: LogVerdict, ours: bool | None) -> N
         facts[_OURS_ALONE + given.name] += ours and not given.right
 
 
-def agreements(facts: Tally[str]) -> list[dict[str, str | int]]:
+def agreements(facts: Tally[str]) -> list[Agreement]:
     """For each of the log's verdicts beside which ours stand: responses, and those that one side alone has right."""
     names = [name.removeprefix(_BOTH) for name in facts if name.startswith(_BOTH)]
     return [
-        {
-            "verdict": name,
-            "responses": facts[_BOTH + name],
-            "right_by_the_log_alone": facts[_LOG_ALONE + name],
-            "right_by_ours_alone": facts[_OURS_ALONE + name],
-        }
+        Agreement(name, facts[_BOTH + name], facts[_LOG_ALONE + name], facts[_OURS_ALONE + name])
         for name in sorted(names)
     ]
 

@@ -22,9 +22,9 @@ from lengthwise.generation.measurement import drawn, measured
 from lengthwise.generation.native_budgets import broken_budget
 from lengthwise.generation.response_log import OWN_COLUMNS, Completion, ResponseLog
 from lengthwise.grading.contract_choice import say_thinking
-from lengthwise.json_types import JsonObject
 from lengthwise.lab.shipped_models import model_folder
 from lengthwise.logs.log_grading import grade_log
+from lengthwise.logs.log_numbers import GradeSummary
 from lengthwise.reporting.grade_report import build_report
 from lengthwise.runs.compare_records import load_record
 from lengthwise.runs.evaluation_notes import warn_of_unclosed
@@ -98,12 +98,18 @@ def _check_baseline(baseline: Record, plan: Plan, file: str) -> None:
 class _Grading:
     """Grades the log of an evaluation as `lengthwise grade` does, so that the tokens are told apart on the way.
 
-    ``summary``: what it found, once it was called.
+    ``summary`` is there once it was called.
     """
 
     def __init__(self, settings: EvaluateSettings, plan: Plan, folder: Path, tell: Listener) -> None:
         self._settings, self._plan, self._folder, self._tell = settings, plan, folder, tell
-        self.summary: JsonObject = {}
+        self._summary: GradeSummary | None = None
+
+    @property
+    def summary(self) -> GradeSummary:
+        """What it found."""
+        assert self._summary is not None, "it was called"
+        return self._summary
 
     def __call__(self, found: Sequence[Completion]) -> list[bool | None]:
         """The verdicts, problem by problem; None for a row that the log's reader refuses."""
@@ -115,7 +121,7 @@ class _Grading:
             trust_remote_code=self._settings.runtime.trust_remote_code,
         )  # fmt: skip
         self._tell("phase", {"name": "grading", "steps": len(found), "done": 0})
-        self.summary = grade_log(
+        self._summary = grade_log(
             grading, contract=plan.questions.contract, listener=self._tell,
             on_row=lambda row: verdicts.update({(row.problem_id, row.sample): row.answer_correct}),
         )  # fmt: skip
@@ -127,7 +133,7 @@ def _conclude(
     settings: EvaluateSettings,
     folder: Path,
     plan: Plan,
-    summary: JsonObject,
+    summary: GradeSummary,
     record: Record,
     responses: Sequence[Completion],
     baseline: Record | None,

@@ -15,11 +15,11 @@ UNCLOSED_SHARE = 0.5
 
 
 def notes_of(
-    context: Mapping[str, object], drawn: Drawn, graded: Mapping[str, object], problems_left_out: Sequence[str]
+    context: Mapping[str, object], drawn: Drawn, responses: int, problems_left_out: Sequence[str]
 ) -> list[str]:
-    """What an evaluation adds to the notes of a log; ``graded`` is that log's summary."""
+    """What an evaluation adds to the notes of a log of so many responses."""
     done, contract, window = context["intervention"], context["contract"], context.get("lambda")
-    responses, said = graded["responses"], list[str]()
+    said = list[str]()
     if isinstance(contract, Mapping) and contract["think_reason"] is not None:
         said.append(f"thinking: {contract['think_reason']}")
     if isinstance(window, Mapping):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lengthwise.generation.measurement import Drawn
 from lengthwise.json_types import JsonObject
+from lengthwise.logs.log_numbers import GradeSummary
 from lengthwise.runs.compare_records import Named, RecordsComparison, claims, compare_records
 from lengthwise.runs.evaluation_notes import notes_of
 from lengthwise.runs.records_page import build_page
@@ -24,7 +25,7 @@ class Evaluation:
     ``comparison``: with the baseline. ``files``: what was written, by what it is.
     """
 
-    graded: JsonObject
+    graded: GradeSummary
     record: Record
     drawn: Drawn
     problems_left_out: Sequence[str]
@@ -38,29 +39,25 @@ class Evaluation:
     @property
     def unclosed_rate(self) -> float:
         """Share of the responses that never close their thinking."""
-        rate = self.graded["unclosed_rate"]
-        return rate if isinstance(rate, float) else 0.0
+        return self.graded.unclosed_rate
 
     def notes(self) -> list[str]:
         """What a reader of the numbers must know."""
-        own = notes_of(self.record.context, self.drawn, self.graded, self.problems_left_out)
+        own = notes_of(self.record.context, self.drawn, self.graded.responses, self.problems_left_out)
         if self.native_budget is not None:
             own.append(str(self.native_budget["note"]))
         if self.budget_broken is not None:
             own.append(self.budget_broken)
         computed = [] if self.computed_in is None else [f"computed in {self.computed_in}"]
-        of_log = self.graded["notes"]
-        assert isinstance(of_log, list), "notes are a list"
         against = [] if self.comparison is None else _claims(self.comparison)
-        return [*own, *map(str, of_log), *computed, *against]
+        return [*own, *self.graded.notes, *computed, *against]
 
     def to_dict(self) -> dict[str, object]:
         """As ``summary.json`` has it."""
-        spent, left_out, context = self.drawn.spent_tokens, self.problems_left_out, self.graded["context"]
-        assert isinstance(context, dict), "a context is an object"
+        spent, left_out = self.drawn.spent_tokens, self.problems_left_out
         return {
-            **self.graded,
-            "context": {**context, **self.record.context},
+            **self.graded.to_dict(),
+            "context": {**self.graded.context, **self.record.context},
             "forced": self.drawn.forced,
             "repeats": self.drawn.repeats,
             "spent_tokens": None if spent is None else spent.to_dict(),
