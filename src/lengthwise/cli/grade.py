@@ -15,6 +15,7 @@ from lengthwise.config.commands.evaluation import GradeSettings
 
 if TYPE_CHECKING:
     from lengthwise.logs.log_numbers import GradeSummary
+    from lengthwise.logs.ungraded_lengths import LengthSummary
 
 SAID_EVERY = 10.0
 """Seconds between lines where stderr is no terminal."""
@@ -24,11 +25,15 @@ def grade(settings: GradeSettings) -> None:
     """Grade, and show the page or the object."""
     from lengthwise.logs.examples import Examples
     from lengthwise.logs.log_grading import grade_log
+    from lengthwise.logs.log_numbers import GradeSummary
     from lengthwise.reporting.examples_page import build_examples_page
 
     examples = None if settings.look is None else Examples()
     with _progress() as listener:
         summary = grade_log(settings, listener=listener, examples=examples)
+    if not isinstance(summary, GradeSummary):
+        _show_lengths(summary, settings.json_)
+        return
     if settings.look is not None and examples is not None:
         build_examples_page(examples, summary, settings.look)
     _show(summary, settings.report, settings.json_)
@@ -50,6 +55,19 @@ def _show(summary: GradeSummary, report: Path | None, as_json: bool) -> None:
         out.print(line, markup=False, soft_wrap=True)
     if report is not None:
         out.print(f"report: {report}", markup=False, soft_wrap=True)
+
+
+def _show_lengths(summary: LengthSummary, as_json: bool) -> None:
+    from lengthwise.reporting.grade_report import left_out_lines
+    from lengthwise.reporting.lengths_page import lengths_page
+
+    for line in left_out_lines(summary):
+        complain(line, style="yellow")
+    if as_json:
+        print_json(summary.to_dict())
+        return
+    for line in lengths_page(summary):
+        out.print(line, markup=False, soft_wrap=True)
 
 
 @contextmanager

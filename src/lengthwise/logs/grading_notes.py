@@ -80,7 +80,8 @@ def _wanted(
     )
     yield (
         reading.settings.tokenizer is None and not estimated,
-        "--tokenizer FOLDER tells thinking from answer, and how many tokens come after the right answer",
+        "--tokenizer FOLDER tells thinking from answer"
+        + (", and how many tokens come after the right answer" if reading.graded else ""),
     )
 
 

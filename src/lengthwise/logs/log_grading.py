@@ -39,6 +39,7 @@ from lengthwise.logs.rows import (
     read_response,
 )
 from lengthwise.logs.token_breakdown import Anatomist, Anatomy, Body, Counter, Words, load_words
+from lengthwise.logs.ungraded_lengths import LengthSummary, lengths_alone, lengths_of
 from lengthwise.output_paths import real
 
 Listener = Callable[[str, Mapping[str, int]], None]
@@ -55,14 +56,15 @@ def grade_log(
     on_row: Callable[[GradedRow], None] | None = None,
     listener: Listener | None = None,
     examples: Examples | None = None,
-) -> GradeSummary:
+) -> GradeSummary | LengthSummary:
     """Grade a log of responses and say where their tokens go: the whole summary.
 
     The log may be of any format of `logs.readers`; ``read_as`` says which it was taken for. Rows that cannot be used
     are left out and counted by reason (``left_out``). A response whose grading is stopped by the time limit is wrong,
     and counted (``timeouts``, by reason ``stopped_by``); so is one whose comparison with the reference raised an
     exception (``comparison_errors``, by name). Where the log has no right answer its own verdict counts, and where the
-    settings name one (``verdict_column``) that does. Memory is bounded, whatever the size of the log.
+    settings name one (``verdict_column``) that does. What a server wrote, with neither and nothing asked for that needs
+    one, has its lengths summarised alone. Memory is bounded, whatever the size of the log.
 
     ``contract``: in place of the one that the settings choose. ``on_row`` gets every graded row, in order.
     ``examples`` sees every response with its text.
@@ -83,6 +85,7 @@ def grade_log(
         settings, contract or contract_of_log(settings.contract), answers_of(settings), words is not None,
         len(log.openings) > 1,
     )  # fmt: skip
+    reading = replace(reading, graded=not lengths_alone(log, reading))
     facts = Tally[str]()
     left_out = LeftOut(log, reading, asked_columns(settings))
     with Ledger() as ledger:
@@ -91,12 +94,13 @@ def grade_log(
                 write(graded.row)
                 if graded.differs:
                     differ(graded)
-                if on_row is not None:
+                if on_row is not None and reading.graded:
                     on_row(graded.row)
                 if listener is not None and facts["rows"] % SAID_EVERY == 0:
                     listener("rows", {**facts, "left_out": left_out.rows})
             _check_some(settings, left_out, facts)
-        return summary_of(log, reading, words, ledger, left_out, facts)
+        conclude = summary_of if reading.graded else lengths_of
+        return conclude(log, reading, words, ledger, left_out, facts)
 
 
 def _words(settings: GradeSettings, log: Log) -> Words | None:
@@ -295,6 +299,7 @@ def _tally(facts: Tally[str], graded: _Graded) -> None:
     facts["tokens"] += row.num_tokens
     facts[f"problem by {response.named_by}"] += 1
     facts[f"finished by {response.told_by}"] += 1
+    facts[f"ended: {response.end}"] += 1
     facts.update(f"note: {remark}" for remark in response.remarks)
     if response.given is not None:
         tally_verdicts(facts, response.given, graded.ours)

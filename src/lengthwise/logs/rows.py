@@ -48,7 +48,7 @@ class LogReading:
     """How the rows of a log are read: the settings, and the contract that responses are read under.
 
     ``answers``: right answers from a second file. ``counts``: whether tokens can be counted where a row does not say.
-    ``several``: the log has more than one file.
+    ``several``: the log has more than one file. ``graded``: whether a row needs an answer or a verdict.
     """
 
     settings: GradeSettings
@@ -56,6 +56,7 @@ class LogReading:
     answers: Answers | None = None
     counts: bool = False
     several: bool = False
+    graded: bool = True
 
 
 def asked_columns(settings: GradeSettings) -> dict[str, str]:
@@ -93,8 +94,9 @@ class Response:
     """A row of a log that can be graded.
 
     ``named_by``: what tells its problem from others. ``finished`` None: the log does not tell; ``told_by``: what
-    does: the log, the cap, or nothing. ``empty``: its text is blank. ``given``: the log's own verdict, which is the
-    one that counts where ``by_log``. ``remarks``: what is worth a note, in words that are the same for alike rows.
+    does: the log, the cap, or nothing; ``end``: how it ended, by the log. ``empty``: its text is blank. ``given``: the
+    log's own verdict, which is the one that counts where ``by_log``. ``remarks``: what is worth a note, in words that
+    are the same for alike rows.
     """
 
     place: Place
@@ -108,6 +110,7 @@ class Response:
     thinking_tokens: int | None
     finished: bool | None
     told_by: str
+    end: End = End.UNKNOWN
     given: LogVerdict | None = None
     by_log: bool = False
     remarks: tuple[str, ...] = ()
@@ -157,7 +160,7 @@ def read_response(place: Place, found: LogRow, reading: LogReading) -> Response 
     given = log_verdict(found.verdicts, named, settings.right_from)
     if named is not None and given is None:
         return Defect(f"no verdict {named}")
-    if found.answer is None and given is None:
+    if reading.graded and found.answer is None and given is None:
         there = ", ".join(found.verdicts)
         return Defect(NO_ANSWER, f"it has {there}: --verdict-column names the one that counts" if there else "")
     if found.num_tokens is None and not reading.counts:
@@ -178,6 +181,7 @@ def read_response(place: Place, found: LogRow, reading: LogReading) -> Response 
         thinking_tokens=found.reasoning_tokens,
         finished=found.finished,
         told_by="log" if found.finished is not None else "assumed" if settings.cap is None else "cap",
+        end=found.end,
         given=given,
         by_log=given is not None and (named is not None or found.answer is None),
         remarks=tuple(_remarks(found)),

@@ -8,7 +8,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from lengthwise.files import atomic_write_text
-from lengthwise.logs.log_numbers import GradeSummary, Money, TokenNumbers
+from lengthwise.logs.log_numbers import GradeSummary, Money, NextStep, TokenNumbers
+from lengthwise.logs.ungraded_lengths import LengthSummary
 from lengthwise.reporting import plot_data as data
 from lengthwise.reporting.figures import histogram, series
 from lengthwise.reporting.pages import render
@@ -64,22 +65,23 @@ def _second(summary: GradeSummary) -> list[str]:
 def text_page(found: Summary) -> list[str]:
     """The page that a terminal shows, headline and next steps first; it fits 80 columns but for steps and notes."""
     summary = _read(found)
-    lines = [*headline(summary), *_intervals(summary), "", *_step_lines(summary), ""]
-    lines += [*_token_table(summary), ""]
+    lines = [*headline(summary), *_intervals(summary), "", *step_lines(summary.next_steps), ""]
+    lines += [*token_table(_token_rows(summary)), ""]
     lines += [_shares(summary), *_after_lines(summary)]
     if summary.money is not None:
-        lines.append(_money(summary.money))
+        lines.append(money_line(summary.money))
     lines += _outside_lines(summary)
     lines += _small_tables(summary)
     lines += _category_lines(summary)
     return [*lines, *(f"note: {note}" for note in summary.notes)]
 
 
-def left_out_lines(found: Summary) -> list[str]:
+def left_out_lines(found: Summary | LengthSummary) -> list[str]:
     """What was left out of the log, one line per reason."""
+    left_out = found.left_out if isinstance(found, LengthSummary) else _read(found).left_out
     return [
         f"left out: {entry.rows:,} rows, {entry.reason} (first in {entry.first or f'line {entry.first_line}'})"
-        for entry in _read(found).left_out.reasons
+        for entry in left_out.reasons
     ]
 
 
@@ -87,10 +89,10 @@ def _read(found: Summary) -> GradeSummary:
     return found if isinstance(found, GradeSummary) else GradeSummary.read(found)
 
 
-def _step_lines(summary: GradeSummary) -> list[str]:
+def step_lines(steps: Sequence[NextStep]) -> list[str]:
     """Three steps, each a line; its command under it, and what was assumed."""
     lines = ["what to do next:"]
-    for number, step in enumerate(summary.next_steps, 1):
+    for number, step in enumerate(steps, 1):
         lines.append(f"{number}. {step.says} (Assumed: {step.assumes}.)")
         lines += [] if step.command is None else [f"   {step.command}"]
     return lines
@@ -130,9 +132,10 @@ def _token_rows(summary: GradeSummary) -> list[tuple[str, TokenNumbers]]:
     return [(TOKEN_ROWS[name], row) for name, row in rows.items() if row is not None]
 
 
-def _token_table(summary: GradeSummary) -> list[str]:
+def token_table(rows: Sequence[tuple[str, TokenNumbers]]) -> list[str]:
+    """Means and quantiles, a line for each label."""
     lines = [f"{'tokens':<18}{'mean':>10}{'median':>10}{'p95':>10}{'p99':>10}{'responses':>12}"]
-    for label, row in _token_rows(summary):
+    for label, row in rows:
         numbers = "".join(f" {data.number(value):>9}" for value in (row.mean, row.median, row.p95, row.p99))
         lines.append(f"{label:<18}{numbers}{row.responses:>12,}")
     return lines
@@ -186,7 +189,8 @@ def _small_tables(summary: GradeSummary) -> list[str]:
     return lines
 
 
-def _money(money: Money) -> str:
+def money_line(money: Money) -> str:
+    """What the tokens cost."""
     line = f"money: {_price(money.total)} in all"
     if money.after_right is not None:
         line += f", {_price(money.after_right)} of it after the right answer"

@@ -121,10 +121,12 @@ class _Grading:
             trust_remote_code=self._settings.runtime.trust_remote_code,
         )  # fmt: skip
         self._tell("phase", {"name": "grading", "steps": len(found), "done": 0})
-        self._summary = grade_log(
+        found_in_log = grade_log(
             grading, contract=plan.questions.contract, listener=self._tell,
             on_row=lambda row: verdicts.update({(row.problem_id, row.sample): row.answer_correct}),
         )  # fmt: skip
+        assert isinstance(found_in_log, GradeSummary), "our own log has right answers"
+        self._summary = found_in_log
         samples = range(plan.sampling.samples)
         return [verdicts.get((name, sample)) for name in plan.questions.ids for sample in samples]
 

@@ -29,7 +29,7 @@ class LogFormat:
 
     ``name``: as the user forces it; ``title``: as messages call it; ``needs``: what a row has. ``fits``: whether a
     file is one. ``read``: gets ready to read files of it. ``general``: fits many files, and stands back where another
-    format fits too.
+    format fits too. ``holds_answers``: False for what servers write, which know no right answers.
     """
 
     name: str
@@ -38,6 +38,7 @@ class LogFormat:
     fits: Callable[[Opening], bool]
     read: Callable[[Sequence[Opening], Fields], Reading]
     general: bool = False
+    holds_answers: bool = True
 
 
 ReadRow = Callable[[Row, Fields], Iterator[LogRow]]
@@ -46,7 +47,7 @@ ReadRow = Callable[[Row, Fields], Iterator[LogRow]]
 
 def row_format(
     name: str, title: str, needs: str, fits_row: Callable[[Row], bool], read_row: ReadRow,
-    *, forms: frozenset[Form] = ROW_FORMS, general: bool = False,
+    *, forms: frozenset[Form] = ROW_FORMS, general: bool = False, holds_answers: bool = True,
 ) -> LogFormat:  # fmt: skip
     """A format whose rows are read one by one."""
 
@@ -56,7 +57,7 @@ def row_format(
     def read(openings: Sequence[Opening], fields: Fields) -> Reading:
         return Reading(samples_said(openings, read_row), lambda: read_rows(openings, fields, read_row))
 
-    return LogFormat(name, title, needs, fits, read, general)
+    return LogFormat(name, title, needs, fits, read, general, holds_answers)
 
 
 def fits_any(opening: Opening, fits_row: Callable[[Row], bool]) -> bool:

@@ -59,4 +59,6 @@ def _of_responses(body: Mapping[str, object], named: str | None) -> LogRow:
     )
 
 
-FORMAT = row_format("openai-batch", "OpenAI Batch output", "custom_id and response.body with choices", _fits, _read)
+FORMAT = row_format(
+    "openai-batch", "OpenAI Batch output", "custom_id and response.body with choices", _fits, _read, holds_answers=False
+)

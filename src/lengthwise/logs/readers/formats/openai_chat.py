@@ -78,4 +78,6 @@ def _read(row: Row, _: Fields) -> Iterator[LogRow]:
     yield from of_completion(row, output, None if named is None else label_of(row[named], named))
 
 
-FORMAT = row_format("openai-chat", "OpenAI chat completions", "choices with a message or text", _fits, _read)
+FORMAT = row_format(
+    "openai-chat", "OpenAI chat completions", "choices with a message or text", _fits, _read, holds_answers=False
+)

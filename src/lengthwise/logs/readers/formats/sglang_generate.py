@@ -37,4 +37,6 @@ def _read(row: Row, _: Fields) -> Iterator[LogRow]:
     )
 
 
-FORMAT = row_format("sglang", "SGLang's own answers", "text and meta_info.finish_reason", _fits, _read)
+FORMAT = row_format(
+    "sglang", "SGLang's own answers", "text and meta_info.finish_reason", _fits, _read, holds_answers=False
+)
