@@ -64,7 +64,7 @@ class LengthSummary(Result):
 
 
 def lengths_alone(log: Log, reading: LogReading) -> bool:
-    """Whether a log of a kind that holds no answers has none and no verdict, and nothing is asked for that needs one."""
+    """Whether a log of a kind that holds no answers has none and no verdict, and nothing asked for needs one."""
     settings = reading.settings
     named = (settings.contract.answer_column, settings.contract.verdict_column, settings.contract.grader)
     wanted = (settings.answers, settings.out, settings.record, settings.report, settings.look, settings.disagreements)
