@@ -27,6 +27,11 @@ def why_not(engine: str, method: Recipe) -> str | None:
             "it learns from responses that are not finished, and these engines end every one; "
             "use `lengthwise shorten` on one device, or the method grpo or dler"
         )
+    if loop.teacher is not None:
+        return (
+            "its loss compares two distributions over the vocabulary, and these engines hand over the drawn tokens' "
+            "log-probabilities alone; use `lengthwise shorten` on one device"
+        )
     if loop.extra_losses or loop.needs or loop.prepare or loop.finish:
         return (
             "it has stages or losses of its own, and these engines have no place for them; use `lengthwise shorten` "

@@ -123,7 +123,7 @@ class GroupLearner:
         """Learn from what was kept; without a group that was, leave the weights alone and say so."""
         found, method = batch.rollouts, self.method
         if not len(found.kept):
-            return self._skip(batch, run)
+            return self._skip(batch, run, nothing_kept(batch.rollouts, batch.cap))
         run.skipped = 0
         rewards = finite(method.name, "reward", method.reward(found.kept, run.method))
         advantages = finite(method.name, "advantage", method.advantage(rewards, found.kept))
@@ -142,7 +142,7 @@ class GroupLearner:
         run.method = method.update_state(run.method, found.drawn)
         return Learnt(metrics, judged={})
 
-    def _skip(self, batch: GroupBatch, run: TrainingState) -> Learnt:
+    def _skip(self, batch: GroupBatch, run: TrainingState, why: str) -> Learnt:
         run.skipped += 1
         run.method = self.method.update_state(run.method, batch.rollouts.drawn)
         metrics: dict[str, object] = {
@@ -153,16 +153,20 @@ class GroupLearner:
             "groups_wanted": self.config.prompts,
             "updates": 0,
         }
-        return Learnt(metrics, judged=None, said=(f"skipped, {nothing_kept(batch.rollouts, batch.cap)}",))
+        return Learnt(metrics, judged=None, said=(f"skipped, {why}",))
 
     def _update(self, batch: Collected, advantages: Tensor, run: TrainingState) -> dict[str, float]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * warm_up(self.config, run.step)
+        self._warm(run.step)
         return update_policy(
             self.scorer, self.optimizer, self.parameters, self.method, batch.kept, advantages, self.plan,
             generator=step_generator(self.config.seed, run.step, UPDATE_STAGE, torch.device("cpu")),
             reference=self.reference, extras=self.extras,
         )  # fmt: skip
+
+    def _warm(self, step: int) -> None:
+        """Set the learning rate of a step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * warm_up(self.config, step)
 
 
 def warm_up(config: Training, step: int) -> float:

@@ -88,11 +88,15 @@ class Scorer:
         return logp, entropies
 
     def _read(self, reading: Reading, targets: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
+        return self.score(self.states(reading), targets, entropy)
+
+    def states(self, reading: Reading) -> Tensor:
+        """What the head reads at each scored token, [N, H]; where the head does not make up the rest, the logits."""
         if self.split:
-            hidden = self.decoder(input_ids=reading.ids, use_cache=False).last_hidden_state
-            return self._chunked(hidden.flatten(0, 1)[reading.positions], targets, entropy)
-        logits = self.model(input_ids=reading.ids, use_cache=False).logits.flatten(0, 1)[reading.positions]
-        return _log_prob_and_entropy(logits, targets, self.temperature, entropy)
+            found: Tensor = self.decoder(input_ids=reading.ids, use_cache=False).last_hidden_state
+        else:
+            found = self.model(input_ids=reading.ids, use_cache=False).logits
+        return found.flatten(0, 1)[reading.positions]
 
     def first_logits(self, prompts: Tensor) -> Tensor:
         """What predicts the first token after each prompt: float32 [P, V]. `prompts` [P, Q] as `bare_prompt_ids`."""
@@ -119,17 +123,20 @@ class Scorer:
             found = self.model(input_ids=ids, use_cache=False).logits[rows, lengths - 1]
         return found.float()
 
-    def _chunked(self, hidden: Tensor, targets: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
+    def score(self, states: Tensor, targets: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy, float32 [N], of targets int [N] after what `states` gives."""
+        if not self.split:
+            return _log_prob_and_entropy(states, targets, self.temperature, entropy)
         rows = max(1, self.chunk_bytes // (4 * self.head.weight.shape[0]))
-        if len(hidden) <= rows:
-            return self._score(hidden, targets, entropy)
+        if len(states) <= rows:
+            return self._score(states, targets, entropy)
         if type(self.head) is nn.Linear and not self.head._forward_hooks:
             return chunked_log_prob(
-                hidden, self.head, targets, temperature=self.temperature, rows=rows, entropy=entropy
+                states, self.head, targets, temperature=self.temperature, rows=rows, entropy=entropy
             )  # fmt: skip
         chunks = [
             checkpoint(self._score, h, t, entropy, use_reentrant=False)
-            for h, t in zip(hidden.split(rows), targets.split(rows), strict=True)
+            for h, t in zip(states.split(rows), targets.split(rows), strict=True)
         ]
         logps, entropies = zip(*chunks, strict=True)
         return torch.cat(logps), torch.cat(entropies)

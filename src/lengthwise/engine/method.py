@@ -14,6 +14,7 @@ from lengthwise.config.groups.training import Adaptation, Training
 from lengthwise.engine.gates import Gate
 from lengthwise.engine.ppo.windows import Windows
 from lengthwise.engine.rollouts import OPTIONAL_FIELDS, Rollouts
+from lengthwise.engine.teacher import Teacher
 from lengthwise.errors import ConfigError, TrainingError
 from lengthwise.json_types import JsonValue
 
@@ -155,6 +156,14 @@ def _no_state() -> dict[str, Any]:
     return {}
 
 
+def _teacher_alone(inputs: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
+    raise TrainingError("the method has a teacher and no loss of its own; its learner is engine.distillation's")
+
+
+def _one(rollouts: Rollouts) -> float:
+    return 1.0
+
+
 def _same_state(state: State, rollouts: Rollouts) -> State:
     return state
 
@@ -220,6 +229,7 @@ class Method(Recipe):
     each of its parts is given; it costs a forward pass.
     `gate` says that the reward has a length term and which rows are paid by it; `reward` is then its `paid`.
     `measure(rollouts, state, advantages)` gives numbers of the method's own for the step log, of the kept rows.
+    With a `teacher` its divergence is all the loss there is: `loss` and `normaliser` are left out.
     `extra_losses` act on the bare prompts of a mini-batch. `kl_coef` and `kl_kind` add a penalty against the starting
     weights. `initial_state` and `update_state` carry memory from batch to batch (JSON values, saved in every
     checkpoint). `observe` watches a fixed set of problems every few steps, before the batch.
@@ -233,8 +243,8 @@ class Method(Recipe):
     cap: Callable[[int, State], float]
     reward: Callable[[Rollouts, State], Tensor]
     advantage: Callable[[Tensor, Rollouts], Tensor]
-    loss: Loss
-    normaliser: Callable[[Rollouts], float]
+    loss: Loss = _teacher_alone
+    normaliser: Callable[[Rollouts], float] = _one
     prompts: Callable[[Ask], list[Asked]] = _ask_as_is
     needs: tuple[str, ...] = ()
     keep: Callable[[Rollouts], Tensor] | None = None
@@ -244,6 +254,7 @@ class Method(Recipe):
     temperature: float | None = None
     gate: Gate | None = None
     measure: Callable[[Rollouts, State, Tensor], Mapping[str, float]] | None = None
+    teacher: Teacher | None = None
     shared: Callable[[Tensor, Tensor, Tensor], Any] | None = None
     extra_losses: tuple[ExtraLoss, ...] = ()
     kl_coef: float = 0.0
@@ -269,6 +280,13 @@ class Method(Recipe):
             raise ConfigError(
                 f"observe is every {self.observe.every} steps of {self.observe.prompts} prompts; at least 1"
             )
+        if self.teacher is None and self.loss is _teacher_alone:
+            raise ConfigError(f"method {self.name!r} has neither a loss nor a teacher; give one of them")
+        if self.teacher is not None and (self.kl_coef or self.extra_losses or self.shared):
+            raise ConfigError(
+                f"method {self.name!r} has a teacher, whose divergence is all its loss; leave kl_coef, extra_losses "
+                "and shared out"
+            )
         for name in self.needs:
             if name not in OPTIONAL_FIELDS:
                 raise ConfigError(f"needs names {name!r}; the optional fields are {', '.join(OPTIONAL_FIELDS)}")
@@ -281,7 +299,7 @@ class Method(Recipe):
 
     def _check_windows(self) -> None:
         """Refuse parts for which windows have no place."""
-        plain = {"keep": None, "coupling": "row", "observe": None, "needs": (), "extra_losses": ()}
+        plain = {"keep": None, "coupling": "row", "observe": None, "needs": (), "extra_losses": (), "teacher": None}
         for name, kept in plain.items():
             if getattr(self, name) != kept:
                 raise ConfigError(

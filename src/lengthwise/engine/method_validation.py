@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from lengthwise.engine.method import BarePrompts, LossInputs, Method
 from lengthwise.engine.rollouts import Rollouts
@@ -25,10 +26,16 @@ def rehearse(method: Method) -> None:
     rewards = method.reward(rollouts, state)
     credit = rewards[:, None] * rollouts.train_mask if method.windows is not None else rewards
     advantages = method.advantage(credit, rollouts)
-    old_logp = rollouts.logp
-    logp = (old_logp * 1.01).requires_grad_()  # no ratio is exactly 1, so the clips are read
     if method.measure is not None:
         method.measure(rollouts, state, advantages)
+    if method.teacher is None:
+        _rehearse_losses(method, rollouts, advantages)
+    method.update_state(state, rollouts)
+
+
+def _rehearse_losses(method: Method, rollouts: Rollouts, advantages: Tensor) -> None:
+    old_logp = rollouts.logp
+    logp = (old_logp * 1.01).requires_grad_()  # no ratio is exactly 1, so the clips are read
     shared = None if method.shared is None else method.shared(logp.detach(), old_logp, rollouts.train_mask)
     normaliser = method.normaliser(rollouts)
     method.loss(LossInputs(logp, old_logp, advantages, rollouts.train_mask, rollouts, normaliser, shared))
@@ -36,7 +43,6 @@ def rehearse(method: Method) -> None:
     for extra in method.extra_losses:
         logits = torch.zeros(GROUPS, max(2, len(extra.words)))
         extra.function(BarePrompts(logits, rollouts, rows, tuple(range(len(extra.words)))))
-    method.update_state(state, rollouts)
 
 
 def _made_up(cap: float) -> Rollouts:

@@ -14,6 +14,7 @@ from lengthwise.engine.backends.protocol import PROOF_TOKENS, Backend, Proof, pr
 from lengthwise.engine.backends.transformers_sampler import Sampler
 from lengthwise.engine.batches import Task, check_needs
 from lengthwise.engine.checkpoint import Checkpoints
+from lengthwise.engine.distillation import DistillationLearner
 from lengthwise.engine.extra_losses import resolve_extras
 from lengthwise.engine.gates import order_warning
 from lengthwise.engine.groups import Compute, GroupCollector, GroupLearner
@@ -96,7 +97,7 @@ def usual_parts(
     compute: Compute,
     critic: Critic | None = None,
 ) -> Parts[Any]:
-    """The collector and learner that a method wants: windows with a critic, or whole groups."""
+    """The collector and learner that a method wants: windows with a critic, whole groups, or these with a teacher."""
     model_config = scorer.model.config
     if method.windows is not None:
         return Parts(
@@ -105,10 +106,12 @@ def usual_parts(
                 scorer, task, method, config, compute, pad_id=backend.pad_id, critic=critic, reference=reference
             ),
         )
-    return Parts(
-        GroupCollector(backend, task, method, config, compute, model_config),
-        GroupLearner(scorer, method, config, compute, reference=reference, extras=resolve_extras(method, task)),
+    learner = (
+        DistillationLearner(scorer, task, method, config, compute)
+        if method.teacher is not None
+        else GroupLearner(scorer, method, config, compute, reference=reference, extras=resolve_extras(method, task))
     )
+    return Parts(GroupCollector(backend, task, method, config, compute, model_config), learner)
 
 
 def _texts(metrics: Mapping[str, object]) -> list[str]:
@@ -190,7 +193,11 @@ class Trainer:
             TrainingError: `MOST_SKIPPED` steps in a row were skipped, or all that there are, or a number is not finite.
                 The same call goes on: after skipped steps with the problems that follow.
         """
-        for text in (schedule_warning(self.method.options, self.config.steps), order_warning(self.method, self._cap())):
+        for text in (
+            schedule_warning(self.method.options, self.config.steps),
+            order_warning(self.method, self._cap()),
+            None if self.method.teacher is None else self.method.teacher.warning(),
+        ):
             if text is not None:
                 warnings.warn(text, LengthwiseWarning, stacklevel=2)
         self.run = self.checkpoints.load() or self.run
