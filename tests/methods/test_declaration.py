@@ -69,7 +69,7 @@ def test_every_bound_is_held_and_named(name: str, option: str, bound: float, ste
 
 def test_methods_come_before_baselines_and_those_of_one_file_stand_together() -> None:
     names = list(METHODS)
-    assert names[:5] == ["ada-r1", "adaptive", "dler", "da-dler", "drpo"]
+    assert names[:5] == ["ada-r1", "adaptive", "crisp", "dler", "da-dler"]
     assert all(not METHODS[name].baseline for name in names[: names.index("ppo") + 1])
     assert names.index("laser-de") == names.index("laser") + 2
 

@@ -223,7 +223,7 @@ def test_dler_is_made_of_its_four_parts():
     assert build_method("dler", cap=6, dynamic_sampling=False).keep is None
 
 
-@pytest.mark.parametrize("name", sorted(set(LOOPS) - {"drpo", "disco", "on-policy-sft"} - WINDOWED))
+@pytest.mark.parametrize("name", sorted(set(LOOPS) - {"crisp", "drpo", "disco", "on-policy-sft"} - WINDOWED))
 def test_the_loss_is_the_clipped_surrogate_with_the_method_s_bounds(name):
     method, rollouts = build_method(name, cap=6), batch()
     old = torch.where(rollouts.mask, -2.0, 0.0)

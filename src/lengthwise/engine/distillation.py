@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from lengthwise.engine.teacher import Teacher
 from lengthwise.engine.training_state import Learnt, TrainingState
 from lengthwise.errors import ConfigError, UnsupportedModelError
 from lengthwise.objectives import reverse_kl, reverse_kl_of_states, round_half_up, teacher_is_copied
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 NOTHING = "no answer of the batch is one that it learns from; use easier problems, or raise the cap"
 
@@ -196,6 +199,16 @@ class DistillationLearner(GroupLearner):
     def _how(self, whole: float) -> How:
         t = self.teacher
         return How(divergence=t.divergence, beta=t.beta, aggregate=t.aggregate, normaliser=whole)
+
+
+def check_teacher(task: Task, method: Method, config: PreTrainedConfig) -> None:
+    """See before anything is sampled that a method's teacher, where it has one, can read its prompts.
+
+    Raises:
+        ConfigError: as `teacher_prompts`.
+    """
+    if method.teacher is not None:
+        teacher_prompts(task, method, reach(config))
 
 
 def teacher_prompts(task: Task, method: Method, limit: int | None) -> list[list[int]]:

@@ -233,6 +233,18 @@ def _slope(
         return value.detach(), torch.autograd.grad(value, leaf)[0]
 
 
+def _slope_in_logits(
+    student: torch.Tensor, teacher: torch.Tensor, weight: torch.Tensor, how: tuple[str, str, str, float]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weighted sum of a chunk and its gradient by the student's logits."""
+    if how[2] == "reverse":  # S (log S - log T - KL), exactly 0 between equals
+        share, gap = student.exp(), student.clamp(min=_LOG_ZERO) - teacher.clamp(min=_LOG_ZERO)
+        each = (share * gap).sum(dim=-1)
+        return (each * weight).sum(), gap.sub_(each[:, None]).mul_(share).mul_(weight[:, None])
+    value, slope = _slope(student, teacher, weight, how)
+    return value, slope - student.exp() * slope.sum(dim=-1, keepdim=True)
+
+
 def _chunks(mask: torch.Tensor, entries: int, least: int = 1) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return rows and columns of the masked tokens, so many at a time that a chunk has about `_CHUNK` numbers."""
     numbers = _CHUNK if mask.device.type == "cpu" else _CHUNK * _DEVICE_CHUNKS
@@ -301,10 +313,9 @@ def reverse_kl_of_states(
         goal = torch.log_softmax((teacher_states.detach()[rows, columns] @ teacher_head.detach().T).to(exact), dim=-1)
         logp = torch.log_softmax(logits, dim=-1)
         _check_chunk(logp, goal, how, int(rows[0]))
-        part, slope = _slope(logp, goal, weight[rows].to(exact), how)
+        part, slope = _slope_in_logits(logp, goal, weight[rows].to(exact), how)
         value += part
-        # through the softmax
-        slope = (slope - logp.exp() * slope.sum(dim=-1, keepdim=True)).to(h.dtype)
+        slope = slope.to(h.dtype)
         by_states[rows, columns] = slope @ head
         by_head = slope.T @ h if by_head is None else by_head.addmm_(slope.T, h)
     if by_head is None:

@@ -94,7 +94,7 @@ def estimate(
     held, adapter = (size, 4 * lora * layers * (2 * hidden + inner)) if lora else (4, 0)
     loop = None if method is None else method.loop
     windows = None if loop is None else loop.windows
-    has_reference = loop is not None and loop.kl_coef > 0
+    has_reference = loop is not None and (loop.kl_coef > 0 or loop.teacher is not None)
     rows = train.prompts * train.group_size
     in_flight = min(rows, train.sample_rows or rows)
     per_token = hidden if gradient_checkpointing else 18 * hidden + 6 * inner

@@ -11,6 +11,7 @@ from typing import Literal
 
 from lengthwise.config.commands import ShortenSettings
 from lengthwise.config.groups.training import MovingCap
+from lengthwise.engine.distillation import check_teacher
 from lengthwise.engine.gates import order_warning
 from lengthwise.engine.method import Recipe
 from lengthwise.engine.model_folders import resolve_device
@@ -104,6 +105,7 @@ def _shown(given: Prepared) -> DryRun:
     if method.loop is not None:
         check_method(method.loop, settings.training)
         check_learnable(given.config, given.longest_prompt + cap)
+        check_teacher(given.train.task(), method.loop, given.config)
         if number is not None and (warning := order_warning(method.loop, cap)) is not None:
             warnings.warn(warning, LengthwiseWarning, stacklevel=2)
     return DryRun(

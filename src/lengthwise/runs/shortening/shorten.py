@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lengthwise.config.groups.sampling import Sampling
 from lengthwise.config.groups.training import Training
+from lengthwise.engine.distillation import check_teacher
 from lengthwise.engine.method import Method, Recipe
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.engine.model_folders import Policy, save_policy, weights_sha
@@ -104,6 +105,7 @@ def shorten(
     policy = load(job)
     if chosen.loop is not None:
         check_learnable(policy.model.config, max(map(len, train_problems.prompts)) + job.cap)
+        check_teacher(train_problems.task(), chosen.loop, policy.model.config)
     open_run(job.out, config_of(job, chosen, policy, train_problems, eval_problems), overwrite=job.settings.overwrite)
     if job.writer is not None:
         tell("said", {"text": job.writer.choice.line})
