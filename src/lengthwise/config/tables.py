@@ -15,8 +15,8 @@ ALWAYS = {
     "--print-config": ("", "Print all settings as such a file, and do nothing."),
 }
 """What every command takes beside its settings: its value and its help."""
-ALWAYS_ROWS = tuple(f"| `{flag}` | {value} | none | {text} |" for flag, (value, text) in ALWAYS.items())
-HEAD = "| flag | value | default | |\n|---|---|---|---|\n"
+ALWAYS_ROWS = tuple(f"| `{flag}`{value and f' {value}'} | | {text} |" for flag, (value, text) in ALWAYS.items())
+HEAD = "| flag | default | |\n|---|---|---|\n"
 OUTPUT = PANELS[-1]
 IN_COMMON = 3
 """A row that so many commands have word for word stands on one page for all."""
@@ -100,22 +100,27 @@ def _part(panel: str, entries: Iterable[Entry], shared: Mapping[str, str], page:
 
 
 def _flags(row: str) -> str:
-    """The first cell of a row without the flag that switches off."""
-    return row.split(" | ", 1)[0].removeprefix("| ").split(", ")[0]
+    """The flag of a row."""
+    return f"`{row.split('`')[1]}`"
 
 
 def _rows(entries: Iterable[Entry]) -> list[str]:
-    return [
-        f"| {_name(entry)} | {_cell(value_text(entry))} | {_cell(default_text(entry))} | {_cell(entry.facts.help)} |"
-        for entry in entries
-    ]
+    return [f"| {_name(entry)} | {_cell(_default(entry))} | {_cell(entry.facts.help)} |" for entry in entries]
 
 
 def _name(entry: Entry) -> str:
+    """The flag with what kind of value it takes; a switch with the way to switch it off where it is on."""
     if entry.facts.positional:
         return f"`{entry.facts.metavar}`"
-    switch = f", `--no-{entry.flag.removeprefix('--')}`" if bool in values.parts(entry.annotation) else ""
-    return f"`{entry.flag}`{switch}"
+    if bool in values.parts(entry.annotation):
+        return f"`{entry.flag}`" + (f", `--no-{entry.flag.removeprefix('--')}`" if entry.default is True else "")
+    return f"`{entry.flag}` {_cell(value_text(entry))}".rstrip()
+
+
+def _default(entry: Entry) -> str:
+    """The default in words, and nothing where there is none or a switch is off."""
+    text = default_text(entry)
+    return "" if text in ("none", "off") and not entry.default else text
 
 
 def _cell(text: str) -> str:
