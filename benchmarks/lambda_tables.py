@@ -69,14 +69,19 @@ def against_wanted() -> list[str | Table]:
 
 
 def sections() -> list[Section]:
-    """The part, with a section below it for each device, threads and dtype."""
-    found = [Section("Lambda attention", against_wanted())]
-    for _, run in load():
+    """The part, with a table of all runs' decoding, and what else a run measured."""
+    runs = [run for _, run in load()]
+    found = [
+        Section("Lambda attention", against_wanted()),
+        Section("Decoding at 32,768 tokens", decoding(runs), level=3),
+    ]
+    for run in runs:
         parts: list[str | Table] = []
-        for name, shown in (("decode", decoding), ("prefill", prefill), ("others", one_pass), ("check", check)):
+        for name, shown in (("prefill", prefill), ("others", one_pass), ("check", check)):
             if name in run:
                 parts += [*shown(run[name]), made_by(run[name]["measured"])]
-        found.append(Section(label(run), parts, level=3))
+        if parts:
+            found.append(Section(label(run), parts, level=3))
     return found
 
 
@@ -85,21 +90,20 @@ def made_by(by: dict[str, Any]) -> str:
     return f"`{by['command']}` at `{by['commit'][:12]}`, {where}."
 
 
-def decoding(part: dict[str, Any]) -> list[str | Table]:
-    contexts = [name.split("_")[1] for name in part if name.startswith("lambda_") and name.endswith("_bytes")]
-    contexts = [context for context in contexts if context == SHOWN] or contexts
+def decoding(runs: list[dict[str, Any]]) -> list[str | Table]:
     rows = []
-    for context in contexts:
-        cells = []
+    for run in runs:
+        part, cells = run["decode"], []
         for side in SIDES:
-            low, high = part[f"{side}_{context}_range_ms"]
-            cells.append(f"{part[f'{side}_{context}_ms']:.1f} ({low:.1f} to {high:.1f})")
-        cells += [f"{part[f'{side}_{context}_limit_ms']:.1f}" for side in ("lambda", "preallocated")]
-        cells += [f"{part[f'{side}_{context}_bytes'] / 2**20:.1f}" for side in ("lambda", "growing")]
-        rows.append([f"{int(context):,}", *cells])
-    limit = f"the cost model's byte limit at {part['bandwidth_gb_s']:g} GB/s:"
-    head = ["tokens before", *SIDES.values(), "limit, Lambda", "limit, full", "cache MiB, Lambda", "full"]
-    return [f"Milliseconds a token (range), and {limit}", Table(head, rows)]
+            low, high = part[f"{side}_{SHOWN}_range_ms"]
+            cells.append(f"{part[f'{side}_{SHOWN}_ms']:.1f} ({low:.1f} to {high:.1f})")
+        cells += [f"{part[f'{side}_{SHOWN}_limit_ms']:.1f}" for side in ("lambda", "preallocated")]
+        rows.append([label(run), *cells, f"`{run['decode']['measured']['commit'][:12]}`"])
+    return [
+        "Milliseconds a token (range), and what the cache's bytes alone would take. `python "
+        "benchmarks/lambda_attention.py --parts decode`; commands, machines and other lengths are in the files.",
+        Table(["", *SIDES.values(), "limit, Lambda", "limit, full", "commit"], rows),
+    ]
 
 
 def prefill(part: dict[str, Any]) -> list[str | Table]:

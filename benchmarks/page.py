@@ -68,7 +68,12 @@ def objectives(found: dict[str, Any]) -> list[str | Table]:
 
 
 def flat_table(values: Any) -> Table:
-    return Table(("what", "measured"), flatten(values, ""))
+    """One line a number; parts that have the same numbers stand side by side."""
+    parts = {key: dict(flatten(value, "")) for key, value in values.items() if isinstance(value, dict)}
+    if len(parts) < 2 or len({tuple(part) for part in parts.values()}) > 1:
+        return Table(("what", "measured"), flatten(values, ""))
+    rows = [(name, *(part[name] for part in parts.values())) for name in next(iter(parts.values()))]
+    return Table(("what", *parts), rows)
 
 
 def flatten(values: Any, prefix: str) -> list[tuple[str, str]]:
