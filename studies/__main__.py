@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = found.add_subparsers(dest="verb", required=True)
     one = verbs.add_parser("run", help="make the runs of a study; what is there is not made again")
-    one.add_argument("study", choices=summary.STUDIES)
+    one.add_argument("study", choices=(*summary.STUDIES, *summary.UNDER_WAY))
     one.add_argument("--list", action="store_true", help="name the runs, and say which are there")
     one.add_argument("--only", default="", help="only runs whose names hold one of these texts, with commas")
     one.add_argument("--part", default="1/1", help="i/n: every n-th run, beginning with the i-th")
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=told)
     one.add_argument("--raw", type=Path, help="folder of the raw results; default runs/studies/STUDY")
     one = verbs.add_parser("condense", help="write a study's summary from the raw results of its runs")
-    one.add_argument("study", choices=summary.STUDIES)
+    one.add_argument("study", choices=(*summary.STUDIES, *summary.UNDER_WAY))
     one.add_argument("--raw", type=Path, help="folder of the raw results; default runs/studies/STUDY")
     one.add_argument("--partial", action="store_true", help="also where results are missing that the summary has")
     one = verbs.add_parser("build", help="write the pages and pictures that are stale")
@@ -82,7 +82,8 @@ def chosen(defaults: dict[str, Any], given: list[str]) -> dict[str, Any]:
 
 def condense(asked: argparse.Namespace) -> None:
     raw = summary.read_raw(asked.raw or summary.RAW / asked.study)
-    missing = [name for name in summary.load(asked.study).runs if name not in raw]
+    known = summary.load(asked.study).runs if asked.study in summary.STUDIES else ()
+    missing = [name for name in known if name not in raw]
     if missing and not asked.partial:
         sys.exit(
             f"{len(missing)} results that the summary has are missing, first {missing[0]}; make them, or --partial"

@@ -17,6 +17,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 RAW = ROOT / "runs" / "studies"
 STUDIES = ("lab", "chains", "adaptive", "ada_r1", "merge_back", "guarded", "giraffe", "lambda_attention", "trl_chains")
+UNDER_WAY = ("gates", "recent")
+"""Studies whose runs are not all made: no summary, no page."""
 MADE = ("command", "commit", "python", "torch", "transformers", "trl", "cores", "processor", "device", "threads")
 """What a raw result says of how it was made, and with what."""
 LIMIT = 500_000

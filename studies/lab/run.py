@@ -10,6 +10,7 @@ import dataclasses
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,28 @@ class NoCheckpoints:
 
 
 def train(trial: Trial, world: World, policy: Policy) -> Numbers:
-    """Train the policy in place; a run that ends early, for want of anything to learn, says so."""
+    """Train the policy in place by the trial's method."""
+    return train_by(method_of(trial, world), trial, world, policy)
+
+
+def train_by(
+    method: Method, trial: Trial, world: World, policy: Policy, *, watch: Callable[[int], None] = lambda step: None
+) -> Numbers:
+    """Train the policy in place; a run that ends early, for want of anything to learn, says so.
+
+    `watch(step)` is called behind every step.
+    """
     config = Training(**{"seed": trial.seed, "checkpoint_every": NEVER, **trial.train})
-    method, problems = method_of(trial, world), world.sets["test"].problems
+    problems = world.sets["test"].problems
     frozen = load_policy(policy.folder, device=str(policy.device)) if method.kl_coef else None
     reference = None if frozen is None else frozen.model.requires_grad_(False)
     steps: list[Numbers] = []
     ended = None
+
+    def noted(metrics: Numbers) -> None:
+        steps.append(rounded({k: metrics[k] for k in KEPT if k in metrics}))
+        watch(len(steps))
+
     with tempfile.TemporaryDirectory(prefix="lab-study-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", LengthwiseWarning)
         trainer = Trainer(
@@ -87,7 +103,7 @@ def train(trial: Trial, world: World, policy: Policy) -> Numbers:
             checkpoints=NoCheckpoints(),
         )  # fmt: skip
         try:
-            trainer.train(lambda metrics: steps.append(rounded({k: metrics[k] for k in KEPT if k in metrics})))
+            trainer.train(noted)
         except TrainingError as error:
             ended = str(error)
     return {"options": {**method.options}, "wanted": config.prompts, "steps": steps, "ended": ended}
