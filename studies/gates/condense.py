@@ -1,4 +1,4 @@
-"""What is kept of a run of the gate study: its measurement, and of its steps what the registered effects are made of."""
+"""What is kept of a run of the gate study: its measurement, and of its steps what the effects are made of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN = 8
 
 def condense(raw: Numbers) -> Numbers:
     """The untouched reasoner has no training."""
-    found = {**pick(raw["run"], "arm", "fine", "seed"), "measured": raw["outcome"]["measured"]}
+    found = {**pick(raw["run"], "arm", "mix", "fine", "seed"), "measured": raw["outcome"]["measured"]}
     if "steps" not in raw["outcome"]:
         return found
     steps = raw["outcome"]["steps"]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import mean
 
-from studies.gates.plan import ARMS, FINE, OTHER_FINES, PUBLISHED, SEEDS
+from studies.gates.plan import ARMS, FINE, LEVELS, OTHER_FINES, PUBLISHED, SEEDS
 from studies.page import NOT_RUN, Claim, Page, Section, Table, pct, verdict
 from studies.summary import Numbers, Summary
 
-ABOUT = (
-    "Chains of levels 6 and up; GRPO with division by the spread; an answer earns 1 if it is right, less a fine times "
-    "its share of the start's mean length (at most 1), also where it is wrong. What keeps accuracy: a filter on "
-    "verdicts, or a gate that keeps the fine from wrong answers? After verl-recipe #125; gates: [gates](gates.md)."
+QUESTION = (
+    "GRPO with division by the spread fines answers by their length, wrong ones too: does it lose its accuracy, as in "
+    "verl-recipe #125, and what keeps it: a filter on verdicts, or a [gate](gates.md) that keeps the fine from wrong "
+    "answers?"
+)
+LIMITS = (
+    "One small model that was taught to work every step, one task, one learning rate, three seeds. One pass is the "
+    "shortest sound answer here; #125's task has no such floor. Whether groups that are all wrong are the cause is "
+    "asked by the arms solved and right alone: the filter on verdicts leaves groups out that are all right, too.",
 )
 TOLD = {
     "none": "no filter, no gate",
@@ -23,46 +28,48 @@ TOLD = {
     "rate-right": "gate rate-right",
     "reversed": "wrong answers are paid for length, not fined",
 }
-Arms = Mapping[tuple[str, float], Sequence[Numbers]]
-"""The runs of an arm and a fine, by seed."""
+HARD, HARDER = LEVELS
+Key = tuple[str, float, str]
+"""Arm, fine and mix of levels."""
 
 
 class MissingRunsError(Exception):
     """A seed that an effect needs is not there."""
 
 
-class Found(dict[tuple[str, float], list[Numbers]]):
-    """The runs of an arm and a fine, by seed; asking for one without all of its seeds raises."""
+class Found(dict[Key, list[Numbers]]):
+    """The runs of an arm, a fine and a mix, by seed; asking for one without all of its seeds raises."""
 
-    def __missing__(self, key: tuple[str, float]) -> list[Numbers]:
+    def __missing__(self, key: Key) -> list[Numbers]:
         raise MissingRunsError(key)
 
 
 def arms_of(summary: Summary) -> Found:
     """Arms whose seeds are all there."""
-    found: dict[tuple[str, float], list[Numbers]] = {}
+    found: dict[Key, list[Numbers]] = {}
     for run in summary.runs.values():
         if run["arm"] in ARMS:
-            found.setdefault((run["arm"], run["fine"]), []).append(run)
+            found.setdefault((run["arm"], run["fine"], run["mix"]), []).append(run)
     ordered = {key: sorted(runs, key=lambda run: run["seed"]) for key, runs in found.items()}
     return Found({key: runs for key, runs in ordered.items() if [run["seed"] for run in runs] == list(SEEDS)})
 
 
-def untouched(summary: Summary) -> Numbers:
-    found: Numbers = summary.runs["untouched"]["measured"]
+def untouched(summary: Summary, mix: str = HARD) -> Numbers:
+    found: Numbers = summary.runs[f"untouched-{mix}"]["measured"]
     return found
 
 
 # ------------------------------------------------------------------------------------------------ the effects
 
 
-def accuracies(arms: Found, arm: str, fine: float = FINE) -> list[float]:
-    return [run["measured"]["accuracy"] for run in arms[arm, fine]]
+def accuracies(arms: Found, arm: str, fine: float = FINE, mix: str = HARD) -> list[float]:
+    return [run["measured"]["accuracy"] for run in arms[arm, fine, mix]]
 
 
-def differences(arms: Found, one: str, other: str) -> list[float]:
+def differences(arms: Found, one: str, other: str, mix: str = HARD) -> list[float]:
     """By seed, in accuracy."""
-    return [a - b for a, b in zip(accuracies(arms, one), accuracies(arms, other), strict=True)]
+    pairs = zip(accuracies(arms, one, FINE, mix), accuracies(arms, other, FINE, mix), strict=True)
+    return [a - b for a, b in pairs]
 
 
 def by_seed(values: Sequence[float]) -> str:
@@ -92,7 +99,7 @@ def dose(arms: Found, bound: float, _: Numbers) -> tuple[str, bool]:
 
 
 def length_first(arms: Found, _: float, __: Numbers) -> tuple[str, bool]:
-    found = [(run["halved"]["wrong_tokens"], run["halved"]["accuracy"]) for run in arms["none", FINE]]
+    found = [(run["halved"]["wrong_tokens"], run["halved"]["accuracy"]) for run in arms["none", FINE, HARD]]
     shown = "; ".join(f"{length or 'never'} before {right or 'never'}" for length, right in found)
     return shown, all(length and right and length < right for length, right in found)
 
@@ -103,13 +110,18 @@ def no_collapse(arms: Found, bound: float, start: Numbers) -> tuple[str, bool]:
 
 
 def groups_kept(arms: Found, bound: float, _: Numbers) -> tuple[str, bool]:
-    shaped, verdicts = (mean(run["kept_share"] for run in arms[arm, FINE]) for arm in ("shaped", "verdicts"))
+    shaped, verdicts = (mean(run["kept_share"] for run in arms[arm, FINE, HARD]) for arm in ("shaped", "verdicts"))
     return f"{pct(shaped)} and {pct(verdicts)} %", shaped >= bound and verdicts <= 0.75
+
+
+def harder_save(arms: Found, bound: float, _: Numbers) -> tuple[str, bool]:
+    found = [differences(arms, arm, "none", HARDER) for arm in ("verdicts", "right")]
+    return "; ".join(map(by_seed, found)), min(map(min, found)) >= bound
 
 
 EFFECTS: dict[str, Callable[[Found, float, Numbers], tuple[str, bool]]] = {
     "E1": verdicts_save, "E2": shaped_does_not, "E3": gate_as_good, "E4": dose, "E5": length_first, "E6": no_collapse,
-    "E7": groups_kept,
+    "E7": groups_kept, "E8": harder_save,
 }  # fmt: skip
 
 
@@ -131,28 +143,53 @@ def registered(summary: Summary) -> list[str]:
     return [f"Registered {plan['registered']}. {plan['settings']}", plan["choices"], f"Expected: {plan['expected']}"]
 
 
+def findings(summary: Summary) -> list[str]:
+    """The arms in order of accuracy, and how often a group was all wrong."""
+    arms, start = arms_of(summary), untouched(summary)
+    order = sorted(((mean(accuracies(arms, arm)), arm) for arm in ARMS if (arm, FINE, HARD) in arms), reverse=True)
+    if not order:
+        return []
+    wrong = mean(run["all_wrong"] for _, arm in order for run in arms[arm, FINE, HARD])
+    ends = ", ".join(f"{arm} {pct(accuracy)} %" for accuracy, arm in order)
+    return [
+        f"At fine {FINE:g}, from {pct(start['accuracy'])} %: {ends} (means of seeds). {pct(wrong)} % of the groups "
+        "drawn in these arms were all wrong."
+    ]
+
+
 # ------------------------------------------------------------------------------------------------ tables
 
 
 def sections(summary: Summary) -> list[Section]:
-    arms, start = arms_of(summary), untouched(summary)
-    return [ends(arms, start), course(arms), Section("Limits", ["\n".join(f"- {t}" for t in summary.plan["limits"])])]
+    arms = arms_of(summary)
+    return [ends(arms, summary), course(arms)]
 
 
-def ends(arms: Found, start: Numbers) -> Section:
-    head = ("arm", "fine", "accuracy, % (by seed)", "tokens", "tokens of wrong answers", "groups kept, %",
+def ends(arms: Found, summary: Summary) -> Section:
+    head = ("levels", "arm", "fine", "accuracy, % (by seed)", "tokens", "tokens of wrong answers", "groups kept, %",
             "groups all wrong, %")  # fmt: skip
-    rows = [["untouched", "", pct(start["accuracy"]), f"{start['tokens']:.1f}", f"{start['wrong_tokens']:.1f}", "", ""]]
-    rows += [end_row(arm, fine, arms[arm, fine]) for fine in (FINE, *OTHER_FINES) for arm in ARMS if (arm, fine) in arms]
+    rows = [
+        row
+        for mix, levels in LEVELS.items()
+        for row in mix_rows(arms, untouched(summary, mix), mix, f"{levels[0]} to {levels[-1]}")
+    ]
     told = "\n".join(f"- {arm}: {text}" for arm, text in TOLD.items())
     return Section("Ends", [told, "Means over seeds; groups over all steps.", Table(head, rows)])
 
 
-def end_row(arm: str, fine: float, runs: Sequence[Numbers]) -> list[str]:
+def mix_rows(arms: Found, start: Numbers, mix: str, levels: str) -> list[list[str]]:
+    """The untouched reasoner, then every arm that was run on these levels."""
+    ends = [f"{start['tokens']:.1f}", f"{start['wrong_tokens']:.1f}", "", ""]
+    keys = [(arm, fine, mix) for fine in (FINE, *OTHER_FINES) for arm in ARMS]
+    rows = [[levels, "untouched", "", pct(start["accuracy"]), *ends]]
+    return rows + [[levels, key[0], f"{key[1]:g}", *end_cells(arms[key])] for key in keys if key in arms]
+
+
+def end_cells(runs: Sequence[Numbers]) -> list[str]:
     right = [run["measured"]["accuracy"] for run in runs]
     wrong = [run["measured"]["wrong_tokens"] for run in runs if run["measured"]["wrong_tokens"] is not None]
     return [
-        arm, f"{fine:g}", f"{pct(mean(right))} ({', '.join(map(pct, right))})",
+        f"{pct(mean(right))} ({', '.join(map(pct, right))})",
         f"{mean(run['measured']['tokens'] for run in runs):.1f}", f"{mean(wrong):.1f}" if wrong else "",
         pct(mean(run["kept_share"] for run in runs)), pct(mean(run["all_wrong"] for run in runs)),
     ]  # fmt: skip
@@ -160,11 +197,13 @@ def end_row(arm: str, fine: float, runs: Sequence[Numbers]) -> list[str]:
 
 def course(arms: Found) -> Section:
     """Step by step, the arms of #125: what moves first."""
-    about = "Every eighth step of the fine .3, means over seeds: accuracy, %; tokens of the shortest tenth of the wrong."
+    about = (
+        "Every eighth step of the fine .3, means over seeds: accuracy, %; tokens of the shortest tenth of the wrong."
+    )
     rows = [
         [arm, what, *(moved(runs, field, place, scale) for place in range(len(runs[0]["course"][field])))]
         for arm in PUBLISHED
-        if (arm, FINE) in arms and (runs := arms[arm, FINE])
+        if (runs := arms.get((arm, FINE, HARD)))
         for what, field, scale in (("accuracy", "accuracy", 100), ("shortest wrong", "wrong_decile", 1))
     ]
     steps = [str(8 * place + 1) for place in range(max((len(row) - 2 for row in rows), default=0))]
@@ -182,8 +221,10 @@ PAGE = Page(
     study="gates",
     file="study-gates.md",
     title="what a fine on wrong answers' length does, and which gate stops it",
-    about=[ABOUT],
+    question=QUESTION,
     registered=registered,
     claims=claims,
+    findings=findings,
     sections=sections,
+    limits=LIMITS,
 )

@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 SEEDS = (0, 1, 2)
 FINE, OTHER_FINES = 0.3, (0.1, 0.5)
 ARMS = ("none", "shaped", "verdicts", "right", "solved", "rate-right", "reversed")
 PUBLISHED = ("none", "shaped", "verdicts")
 """The arms of verl-recipe #125, which are run with its other two fines, too."""
-LEVELS = (6, 7)
-"""Of chains: the untouched reasoner solves 70 and 66 % of them; of 8, which it was not taught, 4 %."""
+LEVELS = {"hard": (6, 7), "harder": (6, 7, 8)}
+"""Of chains: the untouched reasoner solves 70, 66 and 4 % of them; it was taught the first two."""
+START_TOKENS = {"hard": 117.0, "harder": 105.0}
+"""The untouched reasoner's mean length on them, in the pilot; the fine is full there."""
+HARDER = ("none", "verdicts", "right")
+"""The arms that are run with a third of the groups all wrong, too."""
 CAP = 270
-START_TOKENS = 117.0
-"""The untouched reasoner's mean length on these levels, in the pilot; the fine is full there."""
-TRAIN = {"steps": 40, "prompts": 16, "group_size": 5, "updates": 2, "lr": 2e-4, "warmup_steps": 5}
+TRAIN: dict[str, Any] = {"steps": 40, "prompts": 16, "group_size": 5, "updates": 2, "lr": 2e-4, "warmup_steps": 5}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run: an arm with a fine and a seed."""
+    """One run: an arm with a fine and a seed, on some levels."""
 
     arm: str
     fine: float
     seed: int
+    mix: str = "hard"
 
     @property
     def name(self) -> str:
-        """The name of its file."""
-        return f"{self.arm}-fine{self.fine}-seed{self.seed}"
+        """The name of its file; none is a part of another."""
+        return f"fine{self.fine}-{self.arm}-{self.mix}-seed{self.seed}"
 
 
 def trials() -> list[Trial]:
-    """Every run: the fine of all effects but one in every seed, then the dose."""
+    """Every run: the fine of all effects but two in every seed, the harder mix, then the dose."""
     first = [Trial(arm, FINE, seed) for seed, arm in itertools.product(SEEDS, ARMS)]
+    first += [Trial(arm, FINE, seed, "harder") for seed, arm in itertools.product(SEEDS, HARDER)]
     return first + [Trial(arm, fine, seed) for seed, fine, arm in itertools.product(SEEDS, OTHER_FINES, PUBLISHED)]

@@ -49,15 +49,16 @@ GATES = ("right", "solved", "rate-right")
 
 def runs() -> list[Run]:
     """The untouched reasoner, then every trial."""
-    return [Run("untouched", measure_base), *(Run(trial.name, partial(carry_out, trial)) for trial in trials())]
+    bases = [Run(f"untouched-{mix}", partial(measure_base, mix)) for mix in LEVELS]
+    return bases + [Run(trial.name, partial(carry_out, trial)) for trial in trials()]
 
 
 # ------------------------------------------------------------------------------------------------ the method
 
 
-def fined(rollouts: Rollouts, state: State, *, fine: float, wrong: float) -> Tensor:
-    """Correctness less `fine` times the share of the start's mean length, at most 1; wrong rows times `wrong`."""
-    share = (wide(rollouts.num_tokens) / START_TOKENS).clamp(max=1.0)
+def fined(rollouts: Rollouts, state: State, *, fine: float, wrong: float, full: float) -> Tensor:
+    """Correctness less `fine` times the share of `full` tokens, at most 1; wrong rows pay it times `wrong`."""
+    share = (wide(rollouts.num_tokens) / full).clamp(max=1.0)
     sign = torch.where(rollouts.correct, 1.0, wrong).to(share)
     return verdict_reward(rollouts) - fine * sign * share
 
@@ -82,9 +83,9 @@ def of_group(rows: Tensor, rollouts: Rollouts) -> Tensor:
     return torch.isin(rollouts.group_ids, rollouts.group_ids[rows])
 
 
-def method_of(arm: str, fine: float) -> Method:
+def method_of(arm: str, fine: float, mix: str) -> Method:
     """GRPO with division by the spread and the fined reward, behind the arm's gate or filter."""
-    shaped = partial(fined, fine=fine, wrong=-1.0 if arm == "reversed" else 1.0)
+    shaped = partial(fined, fine=fine, wrong=-1.0 if arm == "reversed" else 1.0, full=START_TOKENS[mix])
     gated = arm in GATES
     gate = Gate(
         shaped=shaped, base=verdict_reward, kind=arm if gated else "none", floor=FLOOR if gated else None
@@ -120,27 +121,28 @@ def told(rollouts: Rollouts, state: State, advantages: Tensor, *, arm: str, gate
 
 
 @cache
-def task(seed: int) -> Task:
+def task(mix: str, seed: int) -> Task:
     """What is trained on."""
-    return ready(chains.problems(TRAIN_PROBLEMS, split="train", seed=seed, levels=LEVELS), WORLD, CAP).task()
+    return ready(chains.problems(TRAIN_PROBLEMS, split="train", seed=seed, levels=LEVELS[mix]), WORLD, CAP).task()
 
 
 @cache
-def test_problems() -> Problems:
-    """Held-out problems of the same levels."""
-    return ready(chains.problems(TEST_PROBLEMS, split="test", seed=0, levels=LEVELS), WORLD, CAP)
+def held_out(mix: str) -> Problems:
+    """Other problems of the same levels."""
+    return ready(chains.problems(TEST_PROBLEMS, split="test", seed=0, levels=LEVELS[mix]), WORLD, CAP)
 
 
 def train(trial: Trial, policy: Policy) -> Numbers:
     """Train the policy in place; a run that ends early says so."""
     config = Training(**{"seed": trial.seed, "checkpoint_every": NEVER, **TRAIN})
-    problems = test_problems()
+    problems = held_out(trial.mix)
     steps: list[Numbers] = []
     ended = None
     with tempfile.TemporaryDirectory(prefix="gate-study-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", LengthwiseWarning)
         trainer = Trainer(
-            policy.model, method=method_of(trial.arm, trial.fine), task=task(trial.seed), config=config,
+            policy.model, method=method_of(trial.arm, trial.fine, trial.mix),
+            task=task(trial.mix, trial.seed), config=config,
             folder=Path(folder), eos_ids=list(problems.contract.eos_ids), pad_id=policy.pad_id,
             checkpoints=NoCheckpoints(),
         )  # fmt: skip
@@ -151,10 +153,10 @@ def train(trial: Trial, policy: Policy) -> Numbers:
     return {"steps": steps, "ended": ended}
 
 
-def measure(policy: Policy, seed: int) -> Numbers:
+def measure(policy: Policy, mix: str, seed: int) -> Numbers:
     """Accuracy and lengths on held-out problems at temperature 1."""
     sampling = Sampling(cap=CAP, samples=TEST_ANSWERS, seed=seed, sample_rows=1024)
-    drawn = sample_answers(policy, test_problems(), sampling)
+    drawn = sample_answers(policy, held_out(mix), sampling)
     lengths, correct = drawn.num_tokens.float(), drawn.correct
     found: Numbers = {
         "responses": len(drawn), "accuracy": float(correct.float().mean()), "tokens": float(lengths.mean()),
@@ -169,12 +171,13 @@ def carry_out(trial: Trial, place: Place) -> Numbers:
     """Train and measure one trial."""
     spent = time.process_time()
     policy = load_policy(shipped_reasoner(WORLD), device=place.device)
-    outcome = {**train(trial, policy), "measured": measure(policy, trial.seed)}
+    outcome = {**train(trial, policy), "measured": measure(policy, trial.mix, trial.seed)}
     outcome["cpu_seconds"] = time.process_time() - spent
     return {"run": dataclasses.asdict(trial), "outcome": rounded(outcome)}
 
 
-def measure_base(place: Place) -> Numbers:
+def measure_base(mix: str, place: Place) -> Numbers:
     """The untouched reasoner."""
     policy = load_policy(shipped_reasoner(WORLD), device=place.device)
-    return {"run": {"arm": "untouched", "seed": 0}, "outcome": rounded({"measured": measure(policy, 0)})}
+    outcome = {"measured": measure(policy, mix, 0)}
+    return {"run": {"arm": "untouched", "mix": mix, "seed": 0}, "outcome": rounded(outcome)}

@@ -89,7 +89,7 @@ def stated(world: World) -> Method:
 
 
 def states(rollouts: Rollouts, tallies: Tensor) -> Tensor:
-    """Where each token was written, int [B, T]: the same for tokens behind the same prompt, readings, tally and word."""
+    """Where each token was written, int [B, T]: one for tokens behind the same prompt, readings, tally and word."""
     words = rollouts.completion_ids
     is_tally = torch.isin(words, tallies) & rollouts.mask
     places = torch.arange(words.shape[1], device=words.device)

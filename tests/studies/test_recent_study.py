@@ -89,7 +89,7 @@ def test_credit_is_what_others_in_the_state_did_not_get() -> None:
     found = combined.by_state(torch.tensor([1.0, 0.0]), rollouts, tallies=torch.tensor([8, 9]))
     # First two tokens: the other row's 0 once and the prompt's mean without this row, 0, twice: baseline 0 of 3.
     # Third: nobody else stands there, so the prompt's mean alone. For the second row the same with 1.
-    assert found.tolist() == pytest.approx([[1, 1, 1], [-1, -1, -1]])
+    assert found.tolist() == [[1, 1, 1], [-1, -1, -1]]
 
 
 @pytest.fixture(scope="module")
