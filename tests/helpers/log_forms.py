@@ -158,3 +158,88 @@ def chats(folder: Path, rows: Rows) -> Path:
 
 
 CONVERSIONS: list[Callable[[Path, Rows], Path]] = [chats, as_inspect, as_evalscope]
+
+
+# ---- formats that say less: what each says of a row, and how it says it ----
+
+Part = tuple[tuple[str, ...], Callable[[Path, Rows], Path]]
+
+
+def as_batch(folder: Path, rows: Rows) -> Path:
+    """A request has an id of its own, so each is a problem."""
+    made = []
+    for row in rows:
+        body = as_chat(row | {"sample": 0, "problem": ""})["response"]
+        made.append({"custom_id": row["problem_id"], "answer": row["answer"], "error": None,
+                     "response": {"status_code": 200, "body": body}})  # fmt: skip
+    return lines(folder / "batch.jsonl", made)
+
+
+def as_sglang(folder: Path, rows: Rows) -> Path:
+    counts = {"num_tokens": "completion_tokens", "reasoning_tokens": "reasoning_tokens"}
+    made = [
+        {name: row[name] for name in ("problem_id", "problem", "answer", "sample")}
+        | {"text": row["response"], "meta_info": {"finish_reason": {"type": row["finish_reason"]}}
+           | {theirs: row[ours] for ours, theirs in counts.items()}}
+        for row in rows
+    ]  # fmt: skip
+    return lines(folder / "log.jsonl", made)
+
+
+def by_problem(rows: Rows) -> list[Rows]:
+    return [[row for row in rows if row["problem_id"] == name] for name in {row["problem_id"]: None for row in rows}]
+
+
+def as_lm_eval(folder: Path, rows: Rows) -> Path:
+    made = [
+        {"doc_id": of[0]["problem_id"], "doc": {"question": of[0]["problem"]}, "target": of[0]["answer"],
+         "arguments": [[of[0]["problem"], {}]], "resps": [[row["response"] for row in of]], "filter": name}
+        for of in by_problem(rows) for name in ("none", "strict")
+    ]  # fmt: skip
+    return lines(folder / "log.jsonl", made)
+
+
+def as_openr1(folder: Path, rows: Rows) -> Path:
+    made = [
+        {name: of[0][name] for name in ("problem_id", "problem", "answer")}
+        | {"generations": [row["response"] for row in of], "finish_reasons": [row["finish_reason"] for row in of],
+           "num_tokens": [row["num_tokens"] for row in of]}
+        for of in by_problem(rows)
+    ]  # fmt: skip
+    return lines(folder / "log.jsonl", made)
+
+
+def as_opencompass(folder: Path, rows: Rows) -> Path:
+    made = {
+        str(number): {"origin_prompt": [{"role": "HUMAN", "prompt": row["problem"]}], "prediction": row["response"],
+                      "gold": row["answer"], "res_length": row["num_tokens"]}
+        for number, row in enumerate(rows)
+    }  # fmt: skip
+    (folder / "sums.json").write_text(json.dumps(made))
+    return folder / "sums.json"
+
+
+def as_verl(folder: Path, rows: Rows) -> Path:
+    names = {"problem": "input", "response": "output", "answer": "gts", "score": "score"}
+    return lines(folder / "1.jsonl", [{names[name]: row[name] for name in names} | {"step": 1} for row in rows])
+
+
+def as_nemo_rl(folder: Path, rows: Rows) -> Path:
+    made = []
+    for number, row in enumerate(rows):
+        turns = [{"role": "user", "content": row["problem"]}, {"role": "assistant", "content": row["response"]}]
+        mask = [0, 0] + [1] * row["num_tokens"]
+        made.append({"idx": number, "content": turns, "rewards": row["score"], "token_loss_mask": mask})
+    return lines(folder / "train_data_step1.jsonl", made)
+
+
+PARTS: list[Part] = [
+    (("problem_id", "answer", "response", "reasoning", "num_tokens", "reasoning_tokens", "finish_reason"), as_batch),
+    (("problem_id", "problem", "answer", "sample", "response", "num_tokens", "reasoning_tokens", "finish_reason"),
+     as_sglang),
+    (("problem_id", "problem", "answer", "sample", "response"), as_lm_eval),
+    (("problem_id", "problem", "answer", "sample", "response", "num_tokens", "finish_reason"), as_openr1),
+    (("problem", "answer", "response", "num_tokens"), as_opencompass),
+    (("problem", "answer", "response", "score"), as_verl),
+    (("problem", "response", "score", "num_tokens"), as_nemo_rl),
+]  # fmt: skip

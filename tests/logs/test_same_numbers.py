@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from log_forms import CONVERSIONS, FORMS, Rows, as_inspect, lines, made
+from log_forms import CONVERSIONS, FORMS, PARTS, Rows, as_batch, as_inspect, lines, made
 from wordlog import write_log
 
 from grading import InThisProcess, grade_file
@@ -55,6 +55,25 @@ def test_no_form_or_format_changes_a_number(tmp_path: Path, change: Callable[[Pa
         changed = numbers(change(folder, rows), folder)
         assert changed[1] == whole[1]
         assert changed[0] == whole[0]
+
+
+@pytest.mark.parametrize(("says", "convert"), PARTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_format_that_says_less_gives_the_numbers_of_flat_rows_that_say_as_much(
+    tmp_path: Path, says: tuple[str, ...], convert: Callable[[Path, Rows], Path]
+) -> None:
+    for seed in range(3):
+        rows = [row | {"score": float(number % 3 > 0)} for number, row in enumerate(answered(seed))]
+        if convert is as_batch:
+            rows = [row for row in rows if row["sample"] == 0]
+        folder = tmp_path / str(seed)
+        whole = numbers(
+            lines(folder / "whole" / "log.jsonl", [{name: row[name] for name in says} for row in rows]), folder
+        )
+        changed = numbers(convert(folder, rows), folder)
+        for summary, record in (whole, changed):
+            summary["context"]["grader"] = record["context"]["grader"] = ""  # a verdict has the log's name for it
+        assert changed[1]["problem_ids"] == whole[1]["problem_ids"]
+        assert changed == whole
 
 
 # ---- the traps of each format --------------------------------------------------------------------------------
