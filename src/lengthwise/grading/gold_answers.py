@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Sequence
 from numbers import Rational, Real
-from typing import Any
 
 from lengthwise.errors import InputError
 from lengthwise.grading.answer_extraction.answer_text import as_number
@@ -19,7 +18,7 @@ ALL, ANY = "all", "any"
 """What the entries of a list as the reference are: parts of one answer, or alternatives."""
 
 
-def read_gold(value: Any, answer_format: str, column: str = "answer", *, answers: str = ALL) -> str:
+def read_gold(value: object, answer_format: str, column: str = "answer", *, answers: str = ALL) -> str:
     r"""The reference answer in a value of an answer column.
 
     Understands ``#### 18`` (commas removed), ``\boxed{...}``, plain text, numbers (18.0 gives ``18``) and lists. A
@@ -57,7 +56,7 @@ def alternatives(gold: str) -> list[str]:
     return _json_list(gold) or [gold]
 
 
-def _entries(value: Any) -> Sequence[Any] | None:
+def _entries(value: object) -> Sequence[object] | None:
     if isinstance(value, str):
         return _json_list(value)
     return value if isinstance(value, (list, tuple)) else None
@@ -74,7 +73,7 @@ def _json_list(text: str) -> list[str] | None:
     return found if isinstance(found, list) and all(isinstance(entry, str) for entry in found) else None
 
 
-def _read_one(value: Any, answer_format: str, column: str) -> str:
+def _read_one(value: object, answer_format: str, column: str) -> str:
     if isinstance(value, str):
         text = value.strip() if answer_format == "lab" else _from_text(value)
     elif isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):

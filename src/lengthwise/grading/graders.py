@@ -13,7 +13,6 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
 
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.grading.answer_extraction.answer_text import lone_choice
@@ -64,7 +63,7 @@ Grader = Callable[[str, str], Verdict]
 
 def grade(
     response: str,
-    answer: Any,
+    answer: object,
     *,
     contract: PromptContract | None = None,
     answer_format: str = "auto",
@@ -151,7 +150,7 @@ class OwnGrader:
     """A user's function as a `Grader`; a class and not a closure so that it can be pickled."""
 
     path: str
-    function: Callable[[str, str], Any]
+    function: Callable[[str, str], object]
 
     def __call__(self, response: str, answer: str) -> Verdict:
         """Call the function, on each alternative of a reference until one is right, and check what it returns."""

@@ -6,7 +6,7 @@ import bisect
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
@@ -24,6 +24,9 @@ from lengthwise.grading.prompt_contract import (
     split_response,
 )
 from lengthwise.grading.worker_pool import SafeGrader
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 WORKERS = 2
 """Processes that grade a batch."""
@@ -74,7 +77,7 @@ class Problems(Questions):
 
     texts: list[str]
     prompts: list[list[int]]
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     grader: Callable[[str, str], object]
     grader_name: str
 
@@ -173,7 +176,7 @@ class Problems(Questions):
 
 
 def read_questions(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, object]],
     contract: PromptContract,
     *,
     source: str,
@@ -191,7 +194,7 @@ def read_questions(
     """
     if not rows:
         raise InputError(f"{source} holds no rows; give at least one problem")
-    kept: list[tuple[int, Mapping[str, Any], str, str]] = []
+    kept: list[tuple[int, Mapping[str, object], str, str]] = []
     left_out: list[str] = []
     for number, row in enumerate(rows, 1):
         try:
@@ -219,9 +222,9 @@ def read_questions(
 
 
 def prepare(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, object]],
     contract: PromptContract,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     *,
     cap: int,
     positions: int | None,
@@ -279,7 +282,7 @@ def _of_alternatives(grader: Callable[[str, str], object]) -> Callable[[str, str
     return grade_any
 
 
-def _problem_id(row: Mapping[str, Any], asked: str) -> str:
+def _problem_id(row: Mapping[str, object], asked: str) -> str:
     given = row.get("problem_id")
     return hashlib.sha256(asked.encode()).hexdigest()[:16] if given in (None, "") else str(given)
 

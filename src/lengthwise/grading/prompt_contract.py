@@ -12,13 +12,14 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lengthwise.errors import ConfigError, InputError
 from lengthwise.grading.gold_answers import ALL, ANY, read_gold
 from lengthwise.grading.thinking_marks import KINDS, Marks, ends_in, marks_of, split_thinking
+from lengthwise.json_types import JsonObject
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
@@ -95,7 +96,7 @@ class PromptContract:
         own = () if self.think_close is None else (Marks(self.think_open, self.think_close),)
         return (*own, *(kind for kind in KINDS if kind.closes != self.think_close)) if self.think_marks else own
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Fields as JSON values, for records."""
         fields = dataclasses.asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
@@ -184,7 +185,7 @@ def resolve(
 
 
 def render(
-    contract: PromptContract, tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any]
+    contract: PromptContract, tokenizer: PreTrainedTokenizerBase, row: Mapping[str, object]
 ) -> tuple[str, list[int]]:
     """Turn a row into the prompt: its text and its token ids.
 
@@ -205,7 +206,7 @@ def render(
     return text, ids
 
 
-def gold_answer(contract: PromptContract, row: Mapping[str, Any]) -> str:
+def gold_answer(contract: PromptContract, row: Mapping[str, object]) -> str:
     """The reference answer of a row as text (see `gold_answers.read_gold`), read as the contract says.
 
     Raises:
@@ -244,7 +245,7 @@ def compile_answer_pattern(pattern: str) -> re.Pattern[str]:
     return compiled
 
 
-def unknown_name(what: str, name: object, known: Any) -> str:
+def unknown_name(what: str, name: object, known: Iterable[object]) -> str:
     """Message for a name that is not in a list: the name, the nearest ones, the list."""
     names = [str(entry) for entry in known]
     near = difflib.get_close_matches(str(name), names, n=2)
@@ -252,7 +253,7 @@ def unknown_name(what: str, name: object, known: Any) -> str:
     return f"unknown {what} {str(name)!r}; {hint}choose one of {', '.join(names)}"
 
 
-def problem_text(contract: PromptContract, row: Mapping[str, Any]) -> str:
+def problem_text(contract: PromptContract, row: Mapping[str, object]) -> str:
     """The problem of a row as it stands there; `InputError` when there is none."""
     column = contract.problem_column
     if column not in row:

@@ -199,15 +199,15 @@ class SafeGrader:
         self._contract = contract
         self._in_process = contract.answer_format == "lab" and grader is None and contract.answer_pattern is None
         self._turn = threading.Lock()
-        self._pool: IsolatedPool[tuple[str, Any], Verdict] = IsolatedPool(
+        self._pool: IsolatedPool[tuple[str, object], Verdict] = IsolatedPool(
             functools.partial(make_grader, contract, grader), workers=workers, seconds=seconds
         )
 
-    def __call__(self, response: str, answer: Any) -> Verdict:
+    def __call__(self, response: str, answer: object) -> Verdict:
         """Grade one response; errors of the grader are raised as they are."""
         return self.grade_all([(response, answer)])[0]
 
-    def grade_all(self, pairs: Sequence[tuple[str, Any]]) -> list[Verdict]:
+    def grade_all(self, pairs: Sequence[tuple[str, object]]) -> list[Verdict]:
         """Grade many pairs of response and answer, side by side; errors of the grader are raised as they are."""
         if self._in_process:
             return [grade(response, answer, contract=self._contract) for response, answer in pairs]
@@ -222,7 +222,7 @@ class SafeGrader:
             self._pool.close()
 
 
-def make_grader(contract: PromptContract, grader: str | None = None) -> Callable[[tuple[str, Any]], Verdict]:
+def make_grader(contract: PromptContract, grader: str | None = None) -> Callable[[tuple[str, object]], Verdict]:
     """The function of an `IsolatedPool` that grades ``(response, answer)``: ``partial(make_grader, contract)``.
 
     ``grader``: ``module:function`` of your own, in place of the contract's format. All that grading imports is

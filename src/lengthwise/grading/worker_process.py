@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 
 def serve(descriptor: int, seconds: float, memory_mib: int) -> None:
@@ -37,7 +36,7 @@ def serve(descriptor: int, seconds: float, memory_mib: int) -> None:
                 link.send_bytes(pickle.dumps(_outcome(function, payload)))
 
 
-def _outcome(function: Callable[[Any], Any], payload: bytes) -> tuple[str, Any]:
+def _outcome(function: Callable[[object], object], payload: bytes) -> tuple[str, object]:
     try:
         return "value", pickle.dumps(function(pickle.loads(payload)))
     except MemoryError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from lengthwise.config.groups.prompts import LogAnswers
 from lengthwise.grading.prompt_contract import PromptContract, preset
@@ -14,12 +13,11 @@ from lengthwise.logs.token_breakdown import AUTO
 def contract_of_log(options: LogAnswers) -> PromptContract:
     """The contract of the options: the marks of any kind tell, unless there is to be no thinking or none can be."""
     think, lab = options.think, options.preset == "lab"
-    changes: dict[str, Any] = {"answers": options.several}
+    marks = think != "no" and (not lab or think is not None)
+    contract = AUTO if options.preset == "auto" else preset(options.preset)
+    contract = replace(contract, answers=options.several, think_marks=marks)
     if options.answer_pattern is not None:
-        changes["answer_pattern"] = options.answer_pattern
-    changes["think_marks"] = think != "no" and (not lab or think is not None)
+        contract = replace(contract, answer_pattern=options.answer_pattern)
     if think == "yes":
-        changes["think_close"] = THINK_CLOSE
-    elif think is not None:
-        changes |= {"think_prefix": "", "think_close": None}
-    return replace(AUTO, **changes) if options.preset == "auto" else preset(options.preset, **changes)
+        return replace(contract, think_close=THINK_CLOSE)
+    return contract if think is None else replace(contract, think_prefix="", think_close=None)

@@ -73,6 +73,17 @@ def test_a_log_without_a_response_names_the_format_and_the_first_reason(write, n
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", [name for name in ONE_OF_EACH if name != "flat"])
+def test_a_format_that_is_forced_on_another_log_says_what_it_needs_and_what_the_log_looks_like(write, name):
+    other = "verl" if name != "verl" else "trl"
+    with pytest.raises(InputError) as error:
+        recognise(write([ONE_OF_EACH[other]]), format_like=name)
+    form, like = log_formats()[name], log_formats()[other]
+    assert f" is not {form.title}: its first row has " in str(error.value)
+    assert f", and it needs {form.needs}; it looks like {like.title} (--format {other})" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_forcing_flat_reads_what_another_format_would_have_read(write):
     log = recognise(write([ONE_OF_EACH["verl"]]), format_like="flat")
     assert [item.response for _, item in log.rows()] == ["7"]
