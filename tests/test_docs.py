@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from pathlib import Path
 
@@ -67,6 +68,15 @@ def test_links_between_pages_lead_somewhere() -> None:
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
     named = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]))
     assert named == {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+
+
+def test_the_list_of_errors_has_their_texts() -> None:
+    spec = importlib.util.spec_from_file_location("error_texts", ROOT / "scripts" / "error_texts.py")
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(made := importlib.util.module_from_spec(spec))
+    listing = made.listing()
+    assert "- `` max_draws is …; give at least 1 ``\n" in listing
+    assert listing.count("\n- ") > 500
 
 
 def test_every_method_is_in_the_paper_index() -> None:
