@@ -20,6 +20,7 @@ from lengthwise.engine.method import Method
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError
 from lengthwise.lab import witnesses
+from lengthwise.lab.words import ASK_SHORT
 from lengthwise.methods import build_method
 from lengthwise.methods.moving_cap import under_schedule
 from lengthwise.objectives import leave_one_out, mixed_groups
@@ -39,12 +40,13 @@ class Combination:
     """What is trained in turn, each phase a method and its share of the batches.
 
     `train` are settings other than the plain price's; `averaged` is the last share of the batches whose weights are
-    averaged for the measurement, 0 for the last weights alone.
+    averaged for the measurement, 0 for the last weights alone; `world` is witnesses, with two modes or without.
     """
 
     phases: tuple[tuple[Make, float], ...]
     train: Mapping[str, Any] = field(default_factory=dict)
     averaged: float = 0.0
+    world: str = "witnesses"
 
     def __post_init__(self) -> None:
         if abs(sum(share for _, share in self.phases) - 1) > 1e-9 or not 0 <= self.averaged < 1:
@@ -67,6 +69,16 @@ def priced(world: World, **options: Any) -> Method:
 def budget_met(world: World) -> Method:
     """LACONIC's multiplier behind the gate that is shut where a prompt is not solved and half open where half is."""
     return loop_of("laconic", world, target=30, rate=0.01, high=0.3, gate="rate-right", aggregate=SUMMED)
+
+
+def asked_short(world: World) -> Method:
+    """CRISP towards the short mode, of a reasoner that has two."""
+    return loop_of("crisp", world, instruction=ASK_SHORT, instruction_sep="", every=50)
+
+
+def capped(world: World) -> Method:
+    """DLER under the cap that lost least in the lab's study."""
+    return loop_of("dler", world, cap=66, kl_coef=0.0)
 
 
 def drpo_siri(world: World) -> Method:
@@ -126,6 +138,7 @@ def by_state(rewards: Tensor, rollouts: Rollouts, *, tallies: Tensor) -> Tensor:
 
 
 COMBINED: Mapping[str, Combination] = {
+    "crisp-dler": Combination(((asked_short, 0.5), (capped, 0.5)), world="witnesses-modes"),
     "drpo-siri": Combination(((drpo_siri, 1.0),)),
     "price-laconic": Combination(((budget_met, 1.0),)),
     "sft-dler-filter": Combination(((sft_filtered, 1.0),), {"updates": 1}),

@@ -33,43 +33,45 @@ OPTIONS: Mapping[str, tuple[str, tuple[float, ...], Mapping[str, Any]]] = {
 """Knob, its values as the method declares them, and what else is set: the slack's free tokens are a fifth of an answer
 of the lab."""
 LENGTH_KNOBS = {"laconic": "target", "gdpo": "target", "on-policy-sft": "cap", "effort": "budget"}
-EFFORT = {"marker": ASK_SHORT, "marker_sep": ""}
-"""Words of the reasoner with two modes, on which the method runs: the others know no words to be asked with."""
+STEP_KNOBS = {"crisp": ("every", (0.5, 0.2, 0.1, 0.0))}
+"""The knob of a number of batches, as shares of the run's."""
+ASKED = {
+    "effort": {"marker": ASK_SHORT, "marker_sep": ""},
+    "crisp": {"instruction": ASK_SHORT, "instruction_sep": ""},
+}
+"""Methods that ask in words run on the reasoners with two modes: the others know none."""
+METHODS = (*OPTIONS, *LENGTH_KNOBS, *STEP_KNOBS)
 ONE_UPDATE = ("on-policy-sft",)
 """Likelihood without a ratio is right for the first update of a batch only."""
 
 
 def method_trials(seed: int) -> list[Trial]:
     """Every method at its four settings in both worlds, the first setting of all before the second."""
-    found = []
-    for place in range(4):
-        for world in WORLDS:
-            found += [_by_option(name, world, seed, place) for name in OPTIONS]
-            found += [_by_length(name, world, seed, place) for name in LENGTH_KNOBS]
-    return found
+    return [setting(method, world, seed, place) for place in range(4) for world in WORLDS for method in METHODS]
 
 
-def _by_option(method: str, world: str, seed: int, place: int) -> Trial:
-    knob, values, more = OPTIONS[method]
-    options = {knob: values[place], **more}
-    if method == "gated-decay":
-        options["reference_tokens"] = round(UNTOUCHED[world])
-    return _trial(method, world, f"{knob}{values[place]:g}", seed, options, None)
-
-
-def _by_length(method: str, world: str, seed: int, place: int) -> Trial:
-    knob, tokens = LENGTH_KNOBS[method], LENGTHS[world][place]
-    options: dict[str, Any] = {} if knob == "cap" else {knob: tokens}
-    if method == "effort":
-        options |= EFFORT
-    return _trial(method, world, f"{knob}{tokens}", seed, options, tokens if knob == "cap" else None)
+def setting(method: str, world: str, seed: int, place: int) -> Trial:
+    """A method at one of its four settings."""
+    if method in OPTIONS:
+        knob, values, more = OPTIONS[method]
+        options: dict[str, Any] = {knob: values[place], **more}
+        if method == "gated-decay":
+            options["reference_tokens"] = round(UNTOUCHED[world])
+    elif method in STEP_KNOBS:
+        knob, values = STEP_KNOBS[method]
+        options = {knob: round(values[place] * TRAIN[world]["steps"])}
+    else:
+        knob = LENGTH_KNOBS[method]
+        options = {knob: LENGTHS[world][place]}
+    name, cap = f"{knob}{options[knob]:g}", options.pop("cap", None)
+    return _trial(method, world, name, seed, {**options, **ASKED.get(method, {})}, cap)
 
 
 def _trial(method: str, world: str, setting: str, seed: int, options: Mapping[str, Any], cap: int | None) -> Trial:
     train = {**TRAIN[world], "token_budget": BUDGET[world]}
     if method in ONE_UPDATE:
         train["updates"] = 1
-    base = f"{world}-modes" if method == "effort" else world
+    base = f"{world}-modes" if method in ASKED else world
     return Trial("recent", base, method, setting, seed, options, cap, train)
 
 
@@ -77,7 +79,7 @@ def combined_trials(seed: int) -> list[Trial]:
     """The combinations on witnesses, each in as many batches as the plain price's long runs."""
     train = {**TRAIN["witnesses"], **LONG}
     return [
-        Trial("combined", "witnesses", name, "long", seed, train={**train, **found.train})
+        Trial("combined", found.world, name, "long", seed, train={**train, **found.train})
         for name, found in COMBINED.items()
     ]
 

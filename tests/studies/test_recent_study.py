@@ -20,7 +20,11 @@ from studies.lab.run import world_of
 from studies.recent import combined, plan, run
 from studies.summary import plan_of
 
-KNOBS = {**{name: knob for name, (knob, _, _) in plan.OPTIONS.items()}, **plan.LENGTH_KNOBS}
+KNOBS = {
+    **{name: knob for name, (knob, _, _) in plan.OPTIONS.items()},
+    **plan.LENGTH_KNOBS,
+    **{name: knob for name, (knob, _) in plan.STEP_KNOBS.items()},
+}
 
 
 def test_the_plan_has_every_method_at_four_settings_in_two_worlds_with_three_seeds() -> None:
@@ -41,6 +45,9 @@ def test_settings_are_those_that_the_method_names(method: str) -> None:
     assert knob is not None and knob.option == KNOBS[method]
     if method in plan.OPTIONS:
         assert plan.OPTIONS[method][1] == knob.values
+    elif method in plan.STEP_KNOBS:
+        assert knob.values == ("0.5*steps", "0.2*steps", "0.1*steps", 0)
+        assert [plan.setting(method, "witnesses", 0, place).options["every"] for place in range(4)] == [40, 16, 8, 0]
     else:
         shares = [float(str(value).removesuffix("L")) for value in knob.values]
         assert plan.LENGTHS["witnesses"] == [round(share * plan.UNTOUCHED["witnesses"]) for share in shares]
@@ -67,7 +74,7 @@ def test_shares_of_phases_add_up() -> None:
 @pytest.mark.parametrize("name", combined.COMBINED)
 def test_every_combination_can_be_made(name: str) -> None:
     for make, _ in combined.COMBINED[name].phases:
-        assert isinstance(make(world_of("witnesses")), Method)
+        assert isinstance(make(world_of(combined.COMBINED[name].world)), Method)
 
 
 def test_a_state_is_prompt_readings_tally_and_last_word() -> None:
