@@ -28,7 +28,7 @@ def batch():
 WINDOWED = {"t-ppo", "ppo"}
 # Stages without a loop are tested in test_ada_r1*, what needs modes in test_adaptive.
 LOOPS = sorted(set(METHODS) - {"ada-r1"})
-PLAIN = sorted(set(LOOPS) - WINDOWED - {"adaptive", "effort"})
+PLAIN = sorted(set(LOOPS) - WINDOWED - {"adaptive", "brpo", "effort", "elastic"})
 
 
 @pytest.mark.parametrize("name", LOOPS)

@@ -32,6 +32,11 @@ def why_not(engine: str, method: Recipe) -> str | None:
             "its loss compares two distributions over the vocabulary, and these engines hand over the drawn tokens' "
             "log-probabilities alone; use `lengthwise shorten` on one device"
         )
+    if loop.cuts is not None:
+        return (
+            "it cuts thinking and draws answers after each cut, and these engines draw whole responses; use "
+            "`lengthwise shorten` on one device"
+        )
     if loop.extra_losses or loop.needs or loop.prepare or loop.finish:
         return (
             "it has stages or losses of its own, and these engines have no place for them; use `lengthwise shorten` "

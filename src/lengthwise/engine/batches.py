@@ -14,12 +14,14 @@ from lengthwise.engine.backends.partial_rollouts import pad_left
 from lengthwise.engine.backends.protocol import Backend, World
 from lengthwise.engine.method import Asked, Method, State
 from lengthwise.engine.rollouts import NO_TOKEN, Rollouts, join
+from lengthwise.engine.thinking_cuts import ClosingTokens, answered
 from lengthwise.errors import ConfigError
 
 TaskWorld = Callable[[Sequence[int], torch.Generator], World | None]
 """(problem number of every row, generator) -> the world of one sampling call."""
 WORLD_STAGE = 2_000
 OBSERVE_STAGE = 1_000
+ANSWER_STAGE = 500
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Task:
     tokens into the responses. `instruct(problem, words)` is the prompt with words before the problem, and
     `token_id(text)` the one token that a text is: for methods that speak to the model. `grade_all` is `grade` of a
     whole batch, for graders that work side by side. `thinking(response)` counts the tokens of a response that are
-    thinking; None where nothing marks its end, and all of it is.
+    thinking; None where nothing marks its end, and all of it is. `encode(text)` gives the token ids of a text.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -40,6 +42,7 @@ class Task:
     token_id: Callable[[str], int] | None = None
     grade_all: Callable[[Sequence[int], Sequence[list[int]]], Sequence[bool]] | None = None
     thinking: Callable[[Sequence[int]], int] | None = None
+    encode: Callable[[str], list[int]] | None = None
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -120,7 +123,7 @@ def collect(
         rows, owners, groups = _ask(task, method, cursor, ask, group_size, asked, seed)
         batch = backend.generate(
             [row.prompt for row in rows],
-            caps=cap,
+            caps=cap if method.cuts is None else method.cuts.budgets[-1],
             generator=step_generator(seed, step, stage + len(drawn), backend.device),
             temperature=temperature,
             group_ids=groups,
@@ -128,6 +131,8 @@ def collect(
             policy_version=step,
             world=None if task.world is None else task.world(owners, world_generator(seed, step, stage + len(drawn))),
         )
+        if method.cuts is not None:
+            batch = _answered(backend, batch, task, method, step, seed, stage + len(drawn), temperature)
         batch = _with_needs(grade_rollouts(batch, task), task, method, rows)
         cursor, asked = cursor + ask, asked + ask
         drawn.append(batch)
@@ -138,6 +143,32 @@ def collect(
     everything = join(drawn)
     chosen = _first_groups(join(kept), prompts) if kept else everything.select(torch.zeros_like(everything.done))
     return Collected(everything, chosen, len(drawn), cursor)
+
+
+def closing_tokens(task: Task, method: Method) -> ClosingTokens:
+    """The words with which a method that cuts thinking closes it, as token ids.
+
+    Raises:
+        ConfigError: a task without text, or what `ClosingTokens.of` refuses.
+    """
+    assert method.cuts is not None, "the method cuts thinking"
+    if task.encode is None:
+        raise ConfigError(f"method {method.name!r} writes closing words behind thinking, but this task knows no words")
+    return ClosingTokens.of(method.cuts, task.encode(method.cuts.closing), task.encode(method.cuts.mark))
+
+
+def _answered(
+    backend: Backend, thinkings: Rollouts, task: Task, method: Method, step: int, seed: int, stage: int,
+    temperature: float,
+) -> Rollouts:  # fmt: skip
+    assert method.cuts is not None, "the method cuts thinking"
+    each = len(method.cuts.budgets) * method.cuts.answers
+    owners = [problem for problem in thinkings.problem_ids.tolist() for _ in range(each)]
+    return answered(
+        backend, thinkings, method.cuts, closing_tokens(task, method),
+        generator=step_generator(seed, step, ANSWER_STAGE + stage, backend.device), temperature=temperature,
+        world=None if task.world is None else task.world(owners, world_generator(seed, step, ANSWER_STAGE + stage)),
+    )  # fmt: skip
 
 
 def ask_problem(task: Task, method: Method, problem: int, group_size: int) -> list[Asked]:
@@ -220,6 +251,8 @@ def check_needs(task: Task, method: Method, group_size: int) -> None:
         ConfigError: it cannot; the message names what is missing.
     """
     group = ask_problem(task, method, 0, group_size)
+    if method.cuts is not None:
+        closing_tokens(task, method)
     if "is_long" in method.needs and any(row.is_long is None for row in group):
         raise ConfigError(f"method {method.name!r} needs is_long, but its prompts do not say which mode they ask for")
     if "obeys" in method.needs:

@@ -73,7 +73,9 @@ class GroupCollector:
             run, self.method, cap, cursor=run.cursor, prompts=config.prompts, draws=config.max_draws
         )  # fmt: skip
         run.cursor = batch.cursor
-        run.sampled_tokens += int(batch.drawn.num_tokens.sum())
+        # rows that share a thinking learn it once, where it was drawn
+        once = batch.drawn.num_tokens if self.method.cuts is None else batch.drawn.train_mask
+        run.sampled_tokens += int(once.sum())
         return GroupBatch(batch, cap)
 
     def _collect(

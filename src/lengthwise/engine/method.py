@@ -15,6 +15,7 @@ from lengthwise.engine.gates import Gate
 from lengthwise.engine.ppo.windows import Windows
 from lengthwise.engine.rollouts import OPTIONAL_FIELDS, Rollouts
 from lengthwise.engine.teacher import Teacher
+from lengthwise.engine.thinking_cuts import ThinkingCuts
 from lengthwise.errors import ConfigError, TrainingError
 from lengthwise.json_types import JsonValue
 
@@ -230,6 +231,7 @@ class Method(Recipe):
     `gate` says that the reward has a length term and which rows are paid by it; `reward` is then its `paid`.
     `measure(rollouts, state, advantages)` gives numbers of the method's own for the step log, of the kept rows.
     With a `teacher` its divergence is all the loss there is: `loss` and `normaliser` are left out.
+    With `cuts` each rollout is a thinking that is cut at budgets, and its answers are the rows.
     `extra_losses` act on the bare prompts of a mini-batch. `kl_coef` and `kl_kind` add a penalty against the starting
     weights. `initial_state` and `update_state` carry memory from batch to batch (JSON values, saved in every
     checkpoint). `observe` watches a fixed set of problems every few steps, before the batch.
@@ -255,6 +257,7 @@ class Method(Recipe):
     gate: Gate | None = None
     measure: Callable[[Rollouts, State, Tensor], Mapping[str, float]] | None = None
     teacher: Teacher | None = None
+    cuts: ThinkingCuts | None = None
     shared: Callable[[Tensor, Tensor, Tensor], Any] | None = None
     extra_losses: tuple[ExtraLoss, ...] = ()
     kl_coef: float = 0.0
@@ -287,6 +290,8 @@ class Method(Recipe):
                 f"method {self.name!r} has a teacher, whose divergence is all its loss; leave kl_coef, extra_losses "
                 "and shared out"
             )
+        if self.cuts is not None and (self.needs or self.teacher is not None):
+            raise ConfigError(f"method {self.name!r} cuts thinking; leave needs and teacher out")
         for name in self.needs:
             if name not in OPTIONAL_FIELDS:
                 raise ConfigError(f"needs names {name!r}; the optional fields are {', '.join(OPTIONAL_FIELDS)}")
@@ -299,7 +304,8 @@ class Method(Recipe):
 
     def _check_windows(self) -> None:
         """Refuse parts for which windows have no place."""
-        plain = {"keep": None, "coupling": "row", "observe": None, "needs": (), "extra_losses": (), "teacher": None}
+        nothing = dict.fromkeys(("keep", "observe", "teacher", "cuts"))
+        plain = {"coupling": "row", "needs": (), "extra_losses": (), **nothing}
         for name, kept in plain.items():
             if getattr(self, name) != kept:
                 raise ConfigError(

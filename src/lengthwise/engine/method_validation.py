@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lengthwise.engine.method import BarePrompts, LossInputs, Method
 from lengthwise.engine.rollouts import Rollouts
+from lengthwise.engine.thinking_cuts import ThinkingCuts
 
 GROUPS, GROUP_SIZE, LONGEST = 2, 8, 4
 
@@ -18,7 +19,7 @@ def rehearse(method: Method) -> None:
         LengthwiseError: what a part says of its options; nothing is caught, and nothing else changes.
     """
     state = method.initial_state()
-    rollouts = _made_up(method.cap(0, state))
+    rollouts = _made_up(method.cap(0, state), method.cuts)
     if method.observe is not None:
         state = method.observe.update(state, rollouts)
     if method.keep is not None:
@@ -45,9 +46,11 @@ def _rehearse_losses(method: Method, rollouts: Rollouts, advantages: Tensor) -> 
         extra.function(BarePrompts(logits, rollouts, rows, tuple(range(len(extra.words)))))
 
 
-def _made_up(cap: float) -> Rollouts:
+def _made_up(cap: float, cuts: ThinkingCuts | None = None) -> Rollouts:
     """Two groups, half right, half asked for long answers, of every length up to four tokens; one answer is cut."""
-    count, longest = GROUPS * GROUP_SIZE, max(1, min(LONGEST, int(cap)))
+    each = 1 if cuts is None else len(cuts.budgets) * cuts.answers
+    size, longest = GROUP_SIZE * each, max(1, min(LONGEST, int(cap)))
+    count = GROUPS * size
     places = torch.arange(count)
     num_tokens = 1 + places % longest
     mask = torch.arange(longest) < num_tokens[:, None]
@@ -62,13 +65,21 @@ def _made_up(cap: float) -> Rollouts:
         finished=finished,
         done=torch.ones_like(finished),
         answer_correct=places // 2 % 2 == 0,
-        group_ids=places // GROUP_SIZE,
-        problem_ids=places // GROUP_SIZE,
+        group_ids=places // size,
+        problem_ids=places // size,
         cap=torch.full_like(places, longest),
         logp=torch.full(mask.shape, -0.5) * mask,
         policy_version=torch.zeros(mask.shape, dtype=torch.long),
-        is_long=places % GROUP_SIZE < GROUP_SIZE // 2,
+        is_long=places % size < size // 2,
         obeys=torch.ones_like(finished),
         bare_prompt_ids=torch.zeros(count, 1, dtype=torch.long),
         thinking_tokens=num_tokens // 2,
+        **({} if cuts is None else _cut(places, num_tokens, cuts)),
     )
+
+
+def _cut(places: Tensor, num_tokens: Tensor, cuts: ThinkingCuts) -> dict[str, Tensor]:
+    each = len(cuts.budgets) * cuts.answers
+    budget = torch.tensor(cuts.budgets)[places // cuts.answers % len(cuts.budgets)]
+    start = (num_tokens // 2).clamp(max=cuts.budgets[-1])
+    return {"thinking_ids": places // each, "budget": budget, "answer_start": start}

@@ -14,7 +14,7 @@ PROMPT_FIELDS = ("prompt_ids", "prompt_mask")
 RESPONSE_FIELDS = ("completion_ids", "mask", "train_mask", "logp", "policy_version")
 ROW_FIELDS = (
     "num_tokens", "finished", "done", "answer_correct", "group_ids", "problem_ids", "cap", "is_long", "obeys",
-    "thinking_tokens",
+    "thinking_tokens", "thinking_ids", "budget", "answer_start",
 )  # fmt: skip
 OPTIONAL_FIELDS = ("is_long", "obeys", "bare_prompt_ids", "thinking_tokens")
 NO_TOKEN = -1
@@ -37,7 +37,8 @@ class Rollouts:
     Optional, for methods that need them: `is_long` bool [B] is the mode that the row's prompt asked for, `obeys`
     bool [B] whether the response opens with that mode's word, `bare_prompt_ids` int [B, Q] the prompt without the
     method's own words, padded on the left with `NO_TOKEN`; `thinking_tokens` int [B] how many of the response's tokens
-    are thinking, its closing mark among them.
+    are thinking, its closing mark among them. Where thinking is cut at budgets, `thinking_ids` int [B] names what rows
+    share, `budget` int [B] the tokens at which it was cut, and `answer_start` int [B] counts those before the answer.
     """
 
     prompt_ids: Tensor
@@ -58,6 +59,9 @@ class Rollouts:
     obeys: Tensor | None = None
     bare_prompt_ids: Tensor | None = None
     thinking_tokens: Tensor | None = None
+    thinking_ids: Tensor | None = None
+    budget: Tensor | None = None
+    answer_start: Tensor | None = None
 
     def __post_init__(self) -> None:
         rows, width = self.completion_ids.shape

@@ -124,7 +124,7 @@ class Problems(Questions):
         marked = bool(self.contract.think_kinds)
         return Task(
             self.prompts, self.is_right, self.stops, self.instructed, self.token_id, self.responses_are_right,
-            thinking=self.thinking_tokens if marked else None,
+            thinking=self.thinking_tokens if marked else None, encode=self.encode,
         )  # fmt: skip
 
     def thinking_tokens(self, tokens: Sequence[int]) -> int:
@@ -139,6 +139,10 @@ class Problems(Questions):
     def instructed(self, problem: int, words: str) -> list[int]:
         """The prompt of a problem with words before the problem, as token ids."""
         return render(self.contract, self.tokenizer, {self.contract.problem_column: words + self.questions[problem]})[1]
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text, without special tokens."""
+        return [int(token) for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
     def token_id(self, text: str) -> int:
         """The one token that a text is.

@@ -11,6 +11,7 @@ from typing import Literal
 
 from lengthwise.config.commands import ShortenSettings
 from lengthwise.config.groups.training import MovingCap
+from lengthwise.engine.batches import check_needs
 from lengthwise.engine.distillation import check_teacher
 from lengthwise.engine.gates import order_warning
 from lengthwise.engine.method import Recipe
@@ -105,7 +106,9 @@ def _shown(given: Prepared) -> DryRun:
     if method.loop is not None:
         check_method(method.loop, settings.training)
         check_learnable(given.config, given.longest_prompt + cap)
-        check_teacher(given.train.task(), method.loop, given.config)
+        task = given.train.task()
+        check_needs(task, method.loop, settings.training.group_size)
+        check_teacher(task, method.loop, given.config)
         if number is not None and (warning := order_warning(method.loop, cap)) is not None:
             warnings.warn(warning, LengthwiseWarning, stacklevel=2)
     return DryRun(

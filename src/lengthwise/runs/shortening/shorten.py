@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lengthwise.config.groups.sampling import Sampling
 from lengthwise.config.groups.training import Training
+from lengthwise.engine.batches import check_needs
 from lengthwise.engine.distillation import check_teacher
 from lengthwise.engine.method import Method, Recipe
 from lengthwise.engine.metrics_log import read_metrics
@@ -105,7 +106,9 @@ def shorten(
     policy = load(job)
     if chosen.loop is not None:
         check_learnable(policy.model.config, max(map(len, train_problems.prompts)) + job.cap)
-        check_teacher(train_problems.task(), chosen.loop, policy.model.config)
+        task = train_problems.task()
+        check_needs(task, chosen.loop, job.train.group_size)
+        check_teacher(task, chosen.loop, policy.model.config)
     open_run(job.out, config_of(job, chosen, policy, train_problems, eval_problems), overwrite=job.settings.overwrite)
     if job.writer is not None:
         tell("said", {"text": job.writer.choice.line})
