@@ -170,7 +170,7 @@ def test_a_model_that_knows_no_mark_is_refused_before_anything_is_drawn(tmp_path
     with pytest.raises(ConfigError, match="this task knows no words"):
         tiny.trainer(tmp_path, method=method)
     deaf = Task(tiny.task().prompts, tiny.task().grade, encode=lambda text: [])
-    with pytest.raises(ConfigError, match="give the mark that ends this model's thinking"):
+    with pytest.raises(ConfigError, match="give the options mark, which ends this model's thinking"):
         tiny.trainer(tmp_path, method=method, practice=deaf)
     short = build_method("elastic", cap=8, answer=2, mark="m", closing="ml")
     with pytest.raises(ConfigError, match="answer is 2 tokens, and the closing words alone are 2"):

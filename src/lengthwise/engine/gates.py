@@ -107,6 +107,7 @@ def probe_rollouts(correct: Tensor, num_tokens: Tensor, group_ids: Tensor, *, ca
         group_ids=group_ids, problem_ids=group_ids, cap=zero.expand(rows) + cap,
         logp=torch.zeros(()).expand(rows, width), policy_version=zero.expand(rows, width), is_long=~yes, obeys=yes,
         bare_prompt_ids=zero.expand(rows, 1), thinking_tokens=num_tokens - num_tokens // 2,
+        answer_start=num_tokens - num_tokens // 2,
     )  # fmt: skip
 
 

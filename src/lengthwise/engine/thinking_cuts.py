@@ -59,8 +59,8 @@ class ClosingTokens:
         if not found.mark or _places(found.closing, found.mark) != 1:
             raise ConfigError(
                 f"the mark {cuts.mark!r} is {list(mark)} to this model's tokenizer and {cuts.closing!r} "
-                f"{list(closing)}, which does not hold it once; give the mark that ends this model's thinking, and "
-                "closing words with it"
+                f"{list(closing)}, which does not hold it once; give the options mark, which ends this model's "
+                "thinking, and closing, which holds it"
             )
         if len(found.closing) >= cuts.answer:
             raise ConfigError(

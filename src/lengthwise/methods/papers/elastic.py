@@ -61,7 +61,7 @@ class BrpoOptions(CutOptions):
     """Options of BRPO."""
 
     answer: int = setting(ge=1, help="Most tokens of an answer, closing words with it.", default_text="1/8 of the cap")
-    budgets: int = setting(4, ge=1, help="Budgets, evenly up to what the answer leaves of the cap.")
+    budgets: int = setting(ge=1, help="Budgets, evenly up to what the answer leaves of the cap.", default_text="4")
     answers: int = setting(4, ge=1, help="Answers drawn after each cut.")
     weights: Literal["uniform", "proportional", "last"] = setting("uniform", help="What each budget weighs.")
     growth: float = setting(2.0, gt=0, help="Weight of a later budget's score against the one before, in the baseline.")
@@ -69,8 +69,11 @@ class BrpoOptions(CutOptions):
 
     @classmethod
     def dependent_defaults(cls, given: Mapping[str, object]) -> dict[str, object]:
-        """An answer is an eighth of the cap."""
-        return {**super().dependent_defaults(given), "answer": part_of(given["cap"], 8)}
+        """An answer is an eighth of the cap; four budgets, where so many differ."""
+        answer = part_of(given["cap"], 8)
+        left = [cut for cut in (given["cap"], given.get("answer") or answer) if isinstance(cut, int)]
+        budgets = max(1, min(4, left[0] - left[1])) if len(left) == 2 else 4
+        return {**super().dependent_defaults(given), "answer": answer, "budgets": budgets}
 
     def check(self) -> None:
         """Budgets that differ."""
