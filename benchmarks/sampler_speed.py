@@ -40,6 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--against", help="commit whose sampler is the other side; without it this one is timed alone")
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--group", type=int, default=8, help="responses to one prompt")
+    parser.add_argument("--in-flight", type=int, default=0, help="rows at a time, the others wait; 0: all")
     parser.add_argument("--cap", type=int, default=300)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--lora", type=int, default=0)
@@ -57,7 +58,7 @@ def main() -> int:
     if options.worker:
         work(json.loads(options.worker))
         return 0
-    names = ("model", "prompts", "rows", "group", "cap", "dtype", "lora", "frozen", "draws")
+    names = ("model", "prompts", "rows", "group", "in_flight", "cap", "dtype", "lora", "frozen", "draws")
     common = {name: getattr(options, name) for name in names}
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         sides = {NOW: str(ROOT / "src")}
@@ -126,7 +127,7 @@ def work(spec: dict[str, Any]) -> None:
         frozen=spec["frozen"],
     )  # fmt: skip
     prompts, eos_ids = asked(spec, policy)
-    sampler = Sampler(policy.model, eos_ids=eos_ids, pad_id=policy.pad_id)
+    sampler = Sampler(policy.model, eos_ids=eos_ids, pad_id=policy.pad_id, max_rows=spec["in_flight"])
 
     def draw(cap: int, seed: int) -> int:
         generator = torch.Generator().manual_seed(seed)

@@ -45,6 +45,15 @@ def test_a_response_repeats_only_once_it_is_as_long_as_the_window():
     assert [step + 1 for step, (short, _) in enumerate(seen) if short] == [WINDOW]
 
 
+def test_a_row_that_comes_later_is_looked_at_in_its_own_time():
+    recent = Recent([[]], CPU)
+    for _ in range(5):
+        recent.add(torch.tensor([1]))
+    recent.take_in([[9] * WINDOW])
+    seen = [recent.add(torch.tensor([step, 9])).tolist() for step in range(EVERY)]
+    assert [step + 1 for step, (_, late) in enumerate(seen) if late] == [EVERY]
+
+
 def fixed(tokens: list[int]) -> Any:
     """A model that writes these tokens over and over, whatever it reads; rows of token 2 end at once."""
     net = tiny.model(spread=0)

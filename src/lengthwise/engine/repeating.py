@@ -25,17 +25,30 @@ class Recent:
     """The last `WINDOW` tokens of the responses in flight; rows that have fewer repeat nothing yet."""
 
     def __init__(self, responses: Sequence[Sequence[int]], device: torch.device) -> None:
-        # What is not written yet is filled with numbers that no token has and that never come twice.
-        rows = [[*range(-WINDOW, 0), *response][-WINDOW:] for response in responses]
-        self._window = torch.tensor(rows, device=device)
-        self._steps = 0
+        self._window = _windows(responses, device)
+        self._steps = torch.zeros(len(responses), dtype=torch.long, device=device)
 
     def add(self, tokens: Tensor) -> Tensor:
-        """Take the next token of every row, int [B]; which rows repeat themselves, looked at every `EVERY` steps."""
+        """Take the next token of every row, int [B]; which rows repeat themselves, looked at in `EVERY` tokens each."""
         self._window = torch.cat([self._window[:, 1:], tokens[:, None]], 1)
         self._steps += 1
-        return repeats(self._window) if self._steps % EVERY == 0 else torch.zeros_like(tokens, dtype=torch.bool)
+        found = torch.zeros_like(tokens, dtype=torch.bool)
+        due = (self._steps % EVERY == 0).nonzero()[:, 0]
+        if len(due):
+            found[due] = repeats(self._window[due])
+        return found
 
     def keep(self, index: Tensor) -> None:
         """Go on with some of the rows."""
-        self._window = self._window[index]
+        self._window, self._steps = self._window[index], self._steps[index]
+
+    def take_in(self, responses: Sequence[Sequence[int]]) -> None:
+        """Go on with these rows too, behind the others."""
+        new = _windows(responses, self._window.device)
+        self._window = torch.cat([self._window, new])
+        self._steps = torch.cat([self._steps, self._steps.new_zeros(len(new))])
+
+
+def _windows(responses: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """The last `WINDOW` tokens of each; what is not written yet are numbers that no token has and that come once."""
+    return torch.tensor([[*range(-WINDOW, 0), *response][-WINDOW:] for response in responses], device=device)

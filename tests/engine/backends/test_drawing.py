@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lengthwise.engine.backends import drawing
-from lengthwise.engine.backends.drawing import BLOCK, draw_half, one_of_each
+from lengthwise.engine.backends.drawing import BLOCK, draw, draw_half, one_of_each, row_numbers
 
 
 @pytest.mark.parametrize("before", [0, 3, BLOCK - 2, 2 * BLOCK + 7])
@@ -43,3 +43,26 @@ def test_a_logit_that_is_no_number_makes_its_rows_log_probability_none():
     logits = torch.zeros(2, 9).bfloat16()
     logits[1, 8] = torch.nan
     assert draw_half(logits, torch.Generator().manual_seed(0), 1.0)[1].isnan().tolist() == [False, True]
+
+
+def test_a_row_s_numbers_are_splitmix64_s_and_uniform():
+    # The reference implementation, seeded with 1234567: 6457827717110365317, 3203168211198807973, 9817491932198370423.
+    wanted = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    found = row_numbers(torch.full((3,), 1234567), torch.arange(1, 4))[:, 0]
+    assert found.tolist() == [(word >> 40) / 2**24 for word in wanted]
+    many = row_numbers(torch.arange(50_000) - 25_000, torch.full((50_000,), 7))[:, 0]
+    shares = torch.histc(many, bins=10, min=0, max=1) / len(many)
+    # three standard errors of a share of a tenth in 50,000 numbers: 3 * sqrt(.09 / 50,000) = .004
+    assert many.min() >= 0 and many.max() < 1 and (shares - 0.1).abs().max() < 0.004
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_that_have_numbers_of_their_own_draw_alike_in_any_company(dtype):
+    logits = torch.randn(5, 1300, generator=torch.Generator().manual_seed(1)).to(dtype)
+    seeds, places = torch.tensor([3, 1, 4, 1, 5]), torch.tensor([9, 2, 6, 5, 3])
+    together = draw(logits, row_numbers(seeds, places), 1.0, 1.0)
+    for row in range(5):
+        one = slice(row, row + 1)
+        alone = draw(logits[one], row_numbers(seeds[one], places[one]), 1.0, 1.0)
+        assert alone[0].tolist() == together[0][one].tolist()
+        assert torch.allclose(alone[1], together[1][one])

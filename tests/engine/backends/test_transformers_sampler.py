@@ -5,7 +5,8 @@ import tiny
 import torch
 from transformers import Mamba2Config, Mamba2ForCausalLM
 
-from lengthwise.engine.backends.transformers_sampler import Sampler, pad_left
+from lengthwise.engine.backends import decoding_batch
+from lengthwise.engine.backends.transformers_sampler import Sampler, most_steps, pad_left
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError, InputError, TrainingError, UnsupportedModelError
 
@@ -147,6 +148,67 @@ def test_max_rows_bounds_the_rows_in_flight(net):
     everything = generate(Sampler(net, eos_ids=tiny.EOS, pad_id=0), temperature=0.0)
     assert torch.equal(few.completion_ids, everything.completion_ids)
     assert torch.allclose(few.logp, everything.logp, atol=1e-5)
+
+
+# rows that wait
+
+QUEUED = [[5, 6, 7]] * 5 + [[9]] * 4 + [list(range(3, 23))] * 3 + [[8, 4]]
+"""Prompts of unlike lengths, the longest after others have ended."""
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt_neox"])
+def test_rows_that_wait_get_the_log_probabilities_of_a_plain_forward(family, temperature):
+    net = tiny.model(family, spread=1.5)
+    options = {"caps": [1 + 5 * row % 17 for row in range(len(QUEUED))], "temperature": temperature}
+    log = ForwardLog(net)
+    drawn = generate(Sampler(net, eos_ids=[30, 31], pad_id=0, max_rows=3), QUEUED, **options)
+    assert max(log.rows) == 3
+    for row, prompt in enumerate(QUEUED):
+        plain = tiny.plain_logp(net, prompt, drawn.response(row), temperature)
+        assert torch.allclose(drawn.logp[row, : len(plain)], plain, atol=1e-4), row
+
+
+def test_how_many_wait_and_when_their_turn_comes_changes_no_token(net, monkeypatch):
+    found = [
+        generate(Sampler(net, eos_ids=tiny.EOS, pad_id=0, max_rows=rows), QUEUED, caps=12, seed=3)
+        for rows in (1, 2, 5, 12)
+    ]
+    monkeypatch.setattr(decoding_batch, "takes_rows_in", lambda layers: False)  # as where a cache takes none in
+    found.append(generate(Sampler(net, eos_ids=tiny.EOS, pad_id=0, max_rows=5), QUEUED, caps=12, seed=3))
+    other = generate(Sampler(net, eos_ids=tiny.EOS, pad_id=0, max_rows=5), QUEUED, caps=12, seed=4)
+    assert len(set(found[0].num_tokens.tolist())) > 3
+    for one in found:
+        assert torch.equal(one.completion_ids, found[0].completion_ids)
+        assert torch.allclose(one.logp, found[0].logp, atol=1e-4)
+    assert other.completion_ids.tolist() != found[0].completion_ids.tolist()
+
+
+def test_a_place_is_filled_as_soon_as_its_row_ends_and_a_prompt_is_read_once(net):
+    log = ForwardLog(net)
+    caps = [10, 2, 2, 2, 2, 2]
+    generate(Sampler(net, eos_ids=[39], pad_id=0, max_rows=2), [[5, 6]] + [[7, 8]] * 5, caps=caps, temperature=0.0)
+    # both prompts at first, the second anew for the first row that waits, then from what was read
+    assert log.shapes.count((1, 2)) == 1 and log.shapes[0] == (2, 2)
+    assert len(log.shapes) == 2 + 9  # ten tokens of the first row, and the others' beside it
+
+
+@pytest.mark.parametrize(
+    ("rooms", "rows", "steps"), [([3, 1, 4], 0, 4), ([3, 1, 4], 2, 5), ([3, 1, 4], 1, 8), ([5, 1, 1, 1, 1], 2, 5)]
+)
+def test_steps_are_those_of_places_that_are_filled_in_turn(rooms, rows, steps):
+    assert most_steps(rooms, rows) == steps
+
+
+def test_a_world_sees_its_rows_side_by_side(net):
+    seen = []
+
+    def world(row, written):
+        seen.append(row)
+        return 5
+
+    generate(Sampler(net, eos_ids=[39], pad_id=0, max_rows=2), [[5]] * 4, caps=[3, 1, 2, 1], world=world)
+    assert seen == [0, 1, 0, 0, 2, 3, 2]
 
 
 def test_ids_are_numbered_by_prompt_unless_given(sampler):

@@ -1,8 +1,13 @@
-"""A KV cache in buffers that are kept: a token is written to its place, a row that ends moves only those behind it."""
+"""A KV cache in buffers that are kept: a token is written to its place, a row that ends moves only those behind it.
+
+Rows may be taken in later: they end where those that are there end, with their beginnings masked.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -17,36 +22,45 @@ ROWS_AT_ONCE = 8
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not read by the checker
-    """One layer's keys and values [B, H, n, D]: views of buffers with spare places for tokens.
+    """One layer's keys and values [B, H, n, D]: views of buffers with spare places for tokens, and for rows.
 
     It returns what transformers' `DynamicLayer` returns, whose every token copies all tokens before it. Rows are
     dropped in place. `dtype` is what the model computes in, by default the layer's: under autocast keys come in float32
-    and would be cast, all of them, at every token.
+    and would be cast, all of them, at every token. New buffers have places for `most_rows`.
     """
 
-    def __init__(self, layer: DynamicLayer, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, layer: DynamicLayer, dtype: torch.dtype | None = None, most_rows: int = 0) -> None:
         super().__init__()
         self.dtype, self.device, self.is_initialized = dtype or layer.dtype, layer.device, True
+        self.most_rows = most_rows
         self._hold(layer.keys, layer.values)
 
-    def _hold(self, keys: Tensor, values: Tensor) -> None:
-        """Put these into buffers of their own, and show them as the layer's."""
+    def _hold(self, keys: Tensor, values: Tensor, *, before: int = 0, more: int = 0) -> None:
+        """Put these into new buffers, behind `before` places and with `more` of them and some, and show them."""
         held = keys.shape[2]
-        self._keys, self._values = (_with_room(x, held + max(SPARE, held // SHARE), self.dtype) for x in (keys, values))
-        self._show(held)
+        room = before + held + more + max(SPARE, (held + more) // SHARE)
+        self._keys, self._values = (
+            x.new_empty(max(self.most_rows, len(x)), x.shape[1], room, x.shape[3], dtype=self.dtype)
+            for x in (keys, values)
+        )
+        for buffer, x in ((self._keys, keys), (self._values, values)):
+            buffer[: len(x), :, before : before + held] = x
+        self._show(len(keys), before, before + held)
 
-    def _show(self, held: int) -> None:
-        self.keys, self.values = self._keys[:, :, :held], self._values[:, :, :held]
+    def _show(self, rows: int, first: int, end: int) -> None:
+        """The first rows, from one place to another, are the layer's."""
+        self._rows, self._first, self._end = rows, first, end
+        self.keys, self.values = (x[:rows, :, first:end] for x in (self._keys, self._values))
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Take new tokens in, and return all."""
-        held = self.keys.shape[2]
-        now = held + key_states.shape[2]
-        if now > self._keys.shape[2]:
-            room = now + max(SPARE, now // SHARE)
-            self._keys, self._values = (_with_room(x, room, self.dtype) for x in (self.keys, self.values))
-        self._keys[:, :, held:now], self._values[:, :, held:now] = key_states, value_states
-        self._show(now)
+        new = key_states.shape[2]
+        if self._end + new > self._keys.shape[2]:
+            self._hold(self.keys, self.values, more=new)
+        now = self._end + new
+        for buffer, x in ((self._keys, key_states), (self._values, value_states)):
+            buffer[: self._rows, :, self._end : now] = x
+        self._show(self._rows, self._first, now)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
@@ -62,24 +76,40 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not r
             moved = indices[start : start + at_once]
             for x in (self.keys, self.values):
                 x[start : start + len(moved)] = x[moved]
-        self._keys, self._values = self._keys[: len(rows)], self._values[: len(rows)]
-        self._show(self.keys.shape[2])
+        self._show(len(rows), self._first, self._end)
+
+    def take_in(self, keys: Tensor, values: Tensor) -> None:
+        """Put rows [K, H, m, D] behind those that are there, ending where they end; what is before either is masked."""
+        rows, held, new = self._rows + len(keys), self._end - self._first, keys.shape[2]
+        lacking = max(new - held, 0)
+        if rows > len(self._keys) or lacking > self._first:
+            self.most_rows = max(self.most_rows, rows)
+            self._hold(self.keys, self.values, before=lacking)
+        first, begin = self._first - lacking, self._end - new
+        for buffer, x in ((self._keys, keys), (self._values, values)):
+            # Masked places weigh nothing, but nothing times what a fresh buffer may hold is no number.
+            buffer[: self._rows, :, first : self._first] = 0
+            buffer[self._rows : rows, :, first:begin] = 0
+            buffer[self._rows : rows, :, begin : self._end] = x
+        self._show(rows, first, self._end)
+
+    def forget_first(self, tokens: int) -> None:
+        """Forget so many of the first places, which are masked in every row."""
+        self._show(self._rows, self._first + tokens, self._end)
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forget so many of the last tokens; a negative number, as transformers wants it."""
-        self._show(self.keys.shape[2] - abs(tokens_to_remove))
+        self._show(self._rows, self._first, self._end - abs(tokens_to_remove))
 
 
-def _with_room(x: Tensor, room: int, dtype: torch.dtype) -> Tensor:
-    """A buffer of `room` places that begins with the tokens of x [B, H, n, D]."""
-    buffer = x.new_empty(*x.shape[:2], room, x.shape[3], dtype=dtype)
-    buffer[:, :, : x.shape[2]] = x
-    return buffer
-
-
-def grow_in_place(cache: object, dtype: torch.dtype | None = None) -> None:
+def grow_in_place(cache: object, dtype: torch.dtype | None = None, *, most_rows: int = 0) -> None:
     """Let the plain layers of a filled cache grow in place; layers of any other kind stay as they are."""
     layers = getattr(cache, "layers", None) or []
     for place, layer in enumerate(layers):
         if type(layer) is DynamicLayer and layer.is_initialized and layer.keys.dim() == 4:
-            layers[place] = GrowingLayer(layer, dtype)
+            layers[place] = GrowingLayer(layer, dtype, most_rows)
+
+
+def takes_rows_in(layers: Sequence[object]) -> TypeGuard[Sequence[GrowingLayer]]:
+    """Whether all layers of a cache can take rows in later."""
+    return bool(layers) and all(isinstance(layer, GrowingLayer) for layer in layers)

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from lengthwise.engine.rollouts import Rollouts
+
+
+@dataclass
+class Decoded:
+    """What a decode wrote, step by step: the rows in flight, their tokens, and which of them a world wrote."""
+
+    rows: list[Tensor] = field(default_factory=list)
+    tokens: list[Tensor] = field(default_factory=list)
+    logps: list[Tensor] = field(default_factory=list)
+    forced: list[Tensor] = field(default_factory=list)
+
+    def add(self, rows: Tensor, tokens: Tensor, logps: Tensor, forced: Tensor) -> None:
+        """One step more."""
+        columns = (self.rows, self.tokens, self.logps, self.forced)
+        for column, new in zip(columns, (rows, tokens, logps, forced), strict=True):
+            column.append(new)
 
 
 class Written:
@@ -45,6 +62,10 @@ class Written:
         going = (i for i, r in enumerate(self.responses) if not self.finished[i] and len(r) < self.caps[i])
         return [i for i in going if i not in self.stopped]
 
+    def context(self, row: int) -> list[int]:
+        """A row's prompt and response so far."""
+        return self.prompts[row] + self.responses[row]
+
     def length(self, row: int) -> int:
         """Tokens of a row's prompt and response so far."""
         return len(self.prompts[row]) + len(self.responses[row])
@@ -58,18 +79,12 @@ class Written:
         for row in rows:
             self.live.pop(row, None)
 
-    def append(
-        self,
-        rows: list[Tensor],
-        tokens: list[Tensor],
-        logps: list[Tensor],
-        forced: list[Tensor],
-        eos_ids: Tensor,
-    ) -> None:
-        """Add what a decode wrote, step by step: rows in flight, their tokens, and which of them a world wrote."""
-        ended = torch.isin(torch.cat(tokens), eos_ids).tolist()
-        columns = (torch.cat(part).tolist() for part in (rows, tokens, logps, forced))
-        for row, token, logp, written, end in zip(*columns, ended, strict=True):
+    def append(self, decoded: Decoded, eos_ids: Tensor) -> None:
+        """Add what a decode wrote."""
+        tokens = torch.cat(decoded.tokens)
+        ended = torch.isin(tokens, eos_ids).tolist()
+        columns = (torch.cat(part).tolist() for part in (decoded.rows, decoded.logps, decoded.forced))
+        for row, logp, written, token, end in zip(*columns, tokens.tolist(), ended, strict=True):
             self.responses[row].append(token)
             self.logps[row].append(logp)
             self.trained[row].append(not written)

@@ -116,6 +116,9 @@ class WindowCollector:
 
 
 def decode_steps(new: Sequence[int], max_rows: int) -> int:
-    """Decode steps that write `new[i]` tokens in row i, at most `max_rows` rows at a time (0: all at once)."""
+    """Decode steps that write `new[i]` tokens in row i, `max_rows` rows at a time, part by part (0: all at once).
+
+    Rows that may take the places of others before their part has ended need fewer.
+    """
     rows = max_rows or len(new)
     return sum(max(new[at : at + rows]) for at in range(0, len(new), rows))
