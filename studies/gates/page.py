@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import mean
 
-from studies.gates.plan import ARMS, FINE, LEVELS, OTHER_FINES, PUBLISHED, SEEDS
+from studies.gates.plan import ARMS, BEYOND, FINE, LEVELS, OTHER_FINES, PUBLISHED, SEEDS, TAUGHT
 from studies.page import NOT_RUN, Claim, Page, Section, Table, pct, verdict
 from studies.summary import Numbers, Summary
 
@@ -28,7 +28,6 @@ TOLD = {
     "rate-right": "gate rate-right",
     "reversed": "wrong answers are paid for length, not fined",
 }
-HARD, HARDER = LEVELS
 Key = tuple[str, float, str]
 """Arm, fine and mix of levels."""
 
@@ -54,7 +53,7 @@ def arms_of(summary: Summary) -> Found:
     return Found({key: runs for key, runs in ordered.items() if [run["seed"] for run in runs] == list(SEEDS)})
 
 
-def untouched(summary: Summary, mix: str = HARD) -> Numbers:
+def untouched(summary: Summary, mix: str = BEYOND) -> Numbers:
     found: Numbers = summary.runs[f"untouched-{mix}"]["measured"]
     return found
 
@@ -62,11 +61,11 @@ def untouched(summary: Summary, mix: str = HARD) -> Numbers:
 # ------------------------------------------------------------------------------------------------ the effects
 
 
-def accuracies(arms: Found, arm: str, fine: float = FINE, mix: str = HARD) -> list[float]:
+def accuracies(arms: Found, arm: str, fine: float = FINE, mix: str = BEYOND) -> list[float]:
     return [run["measured"]["accuracy"] for run in arms[arm, fine, mix]]
 
 
-def differences(arms: Found, one: str, other: str, mix: str = HARD) -> list[float]:
+def differences(arms: Found, one: str, other: str, mix: str = BEYOND) -> list[float]:
     """By seed, in accuracy."""
     pairs = zip(accuracies(arms, one, FINE, mix), accuracies(arms, other, FINE, mix), strict=True)
     return [a - b for a, b in pairs]
@@ -99,7 +98,7 @@ def dose(arms: Found, bound: float, _: Numbers) -> tuple[str, bool]:
 
 
 def length_first(arms: Found, _: float, __: Numbers) -> tuple[str, bool]:
-    found = [(run["halved"]["wrong_tokens"], run["halved"]["accuracy"]) for run in arms["none", FINE, HARD]]
+    found = [(run["halved"]["wrong_tokens"], run["halved"]["accuracy"]) for run in arms["none", FINE, BEYOND]]
     shown = "; ".join(f"{length or 'never'} before {right or 'never'}" for length, right in found)
     return shown, all(length and right and length < right for length, right in found)
 
@@ -110,18 +109,18 @@ def no_collapse(arms: Found, bound: float, start: Numbers) -> tuple[str, bool]:
 
 
 def groups_kept(arms: Found, bound: float, _: Numbers) -> tuple[str, bool]:
-    shaped, verdicts = (mean(run["kept_share"] for run in arms[arm, FINE, HARD]) for arm in ("shaped", "verdicts"))
+    shaped, verdicts = (mean(run["kept_share"] for run in arms[arm, FINE, BEYOND]) for arm in ("shaped", "verdicts"))
     return f"{pct(shaped)} and {pct(verdicts)} %", shaped >= bound and verdicts <= 0.75
 
 
-def harder_save(arms: Found, bound: float, _: Numbers) -> tuple[str, bool]:
-    found = [differences(arms, arm, "none", HARDER) for arm in ("verdicts", "right")]
-    return "; ".join(map(by_seed, found)), min(map(min, found)) >= bound
+def taught_hold(arms: Found, bound: float, _: Numbers) -> tuple[str, bool]:
+    found = differences(arms, "verdicts", "none", TAUGHT)
+    return by_seed(found), max(found) <= bound
 
 
 EFFECTS: dict[str, Callable[[Found, float, Numbers], tuple[str, bool]]] = {
     "E1": verdicts_save, "E2": shaped_does_not, "E3": gate_as_good, "E4": dose, "E5": length_first, "E6": no_collapse,
-    "E7": groups_kept, "E8": harder_save,
+    "E7": groups_kept, "E8": taught_hold,
 }  # fmt: skip
 
 
@@ -146,10 +145,10 @@ def registered(summary: Summary) -> list[str]:
 def findings(summary: Summary) -> list[str]:
     """The arms in order of accuracy, and how often a group was all wrong."""
     arms, start = arms_of(summary), untouched(summary)
-    order = sorted(((mean(accuracies(arms, arm)), arm) for arm in ARMS if (arm, FINE, HARD) in arms), reverse=True)
+    order = sorted(((mean(accuracies(arms, arm)), arm) for arm in ARMS if (arm, FINE, BEYOND) in arms), reverse=True)
     if not order:
         return []
-    wrong = mean(run["all_wrong"] for _, arm in order for run in arms[arm, FINE, HARD])
+    wrong = mean(run["all_wrong"] for _, arm in order for run in arms[arm, FINE, BEYOND])
     ends = ", ".join(f"{arm} {pct(accuracy)} %" for accuracy, arm in order)
     return [
         f"At fine {FINE:g}, from {pct(start['accuracy'])} %: {ends} (means of seeds). {pct(wrong)} % of the groups "
@@ -203,7 +202,7 @@ def course(arms: Found) -> Section:
     rows = [
         [arm, what, *(moved(runs, field, place, scale) for place in range(len(runs[0]["course"][field])))]
         for arm in PUBLISHED
-        if (runs := arms.get((arm, FINE, HARD)))
+        if (runs := arms.get((arm, FINE, BEYOND)))
         for what, field, scale in (("accuracy", "accuracy", 100), ("shortest wrong", "wrong_decile", 1))
     ]
     steps = [str(8 * place + 1) for place in range(max((len(row) - 2 for row in rows), default=0))]

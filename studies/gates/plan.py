@@ -11,12 +11,11 @@ FINE, OTHER_FINES = 0.3, (0.1, 0.5)
 ARMS = ("none", "shaped", "verdicts", "right", "solved", "rate-right", "reversed")
 PUBLISHED = ("none", "shaped", "verdicts")
 """The arms of verl-recipe #125, which are run with its other two fines, too."""
-LEVELS = {"hard": (6, 7), "harder": (6, 7, 8)}
+BEYOND, TAUGHT = "beyond", "taught"
+LEVELS = {BEYOND: (6, 7, 8), TAUGHT: (6, 7)}
 """Of chains: the untouched reasoner solves 70, 66 and 4 % of them; it was taught the first two."""
-START_TOKENS = {"hard": 117.0, "harder": 105.0}
+START_TOKENS = {BEYOND: 105.0, TAUGHT: 117.0}
 """The untouched reasoner's mean length on them, in the pilot; the fine is full there."""
-HARDER = ("none", "verdicts", "right")
-"""The arms that are run with a third of the groups all wrong, too."""
 CAP = 270
 TRAIN: dict[str, Any] = {"steps": 40, "prompts": 16, "group_size": 5, "updates": 2, "lr": 2e-4, "warmup_steps": 5}
 
@@ -28,7 +27,7 @@ class Trial:
     arm: str
     fine: float
     seed: int
-    mix: str = "hard"
+    mix: str = BEYOND
 
     @property
     def name(self) -> str:
@@ -37,7 +36,7 @@ class Trial:
 
 
 def trials() -> list[Trial]:
-    """Every run: the fine of all effects but two in every seed, the harder mix, then the dose."""
+    """Every run: the fine of all effects but two in every seed, the levels that were taught, then the dose."""
     first = [Trial(arm, FINE, seed) for seed, arm in itertools.product(SEEDS, ARMS)]
-    first += [Trial(arm, FINE, seed, "harder") for seed, arm in itertools.product(SEEDS, HARDER)]
+    first += [Trial(arm, FINE, seed, TAUGHT) for seed, arm in itertools.product(SEEDS, PUBLISHED)]
     return first + [Trial(arm, fine, seed) for seed, fine, arm in itertools.product(SEEDS, OTHER_FINES, PUBLISHED)]

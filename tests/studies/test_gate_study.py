@@ -14,7 +14,7 @@ from studies.gates import condense, page, plan
 from studies.gates.run import method_of
 from studies.summary import Summary, plan_of
 
-START = round(plan.START_TOKENS["hard"])
+START = round(plan.START_TOKENS[plan.BEYOND])
 # Two groups: one all wrong of three lengths, one with a right answer; the last is beyond the start's mean length.
 CORRECT = [False, False, False, True, False, False]
 LENGTHS = [START // 3, START, START, START, START // 3, 2 * START]
@@ -26,7 +26,7 @@ def batch() -> Any:
 
 
 def rewards(arm: str) -> list[float]:
-    return [round(value, 3) for value in method_of(arm, 0.3, "hard").reward(batch(), {}).tolist()]
+    return [round(value, 3) for value in method_of(arm, 0.3, plan.BEYOND).reward(batch(), {}).tolist()]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_an_arm_pays(arm: str, paid: list[float]) -> None:
                                  ("right", False, True), ("solved", False, True)],
 )  # fmt: skip
 def test_which_groups_have_a_signal(arm: str, first: bool, second: bool) -> None:
-    method = method_of(arm, 0.3, "hard")
+    method = method_of(arm, 0.3, plan.BEYOND)
     credit = method.advantage(method.reward(batch(), {}), batch())
     assert [bool(part.any()) for part in (credit[:3], credit[3:])] == [first, second]
     assert method.measure is not None
@@ -93,7 +93,8 @@ def summary(**accuracy: float) -> Summary:
     for one in plan.trials():
         share = 0.5 if one.arm == "verdicts" else 0.95
         dose = {0.1: 0.05, 0.3: 0.0, 0.5: -0.05}[one.fine] if one.arm == "none" else 0
-        runs[one.name] = run(one, ends[one.arm] + dose, kept_share=share)
+        end = 0.8 if one.mix == plan.TAUGHT else ends[one.arm] + dose
+        runs[one.name] = run(one, end, kept_share=share)
     return Summary("gates", [{"commit": "x", "cores": 2, "processor": "p"}], runs, plan=registered)
 
 
@@ -101,7 +102,7 @@ def summary(**accuracy: float) -> Summary:
     ("ends", "not_seen"),
     [
         ({}, []),
-        ({"none": 0.65}, ["E1", "E8"]),
+        ({"none": 0.65}, ["E1"]),
         ({"shaped": 0.2}, ["E2"]),
         ({"right": 0.7}, ["E3"]),
         ({"reversed": 0.6}, ["E6"]),
@@ -114,7 +115,7 @@ def test_every_effect_is_judged_by_its_threshold(ends: dict[str, float], not_see
 
 def test_an_effect_without_all_its_seeds_is_not_run() -> None:
     found = summary()
-    del found.runs["fine0.5-none-hard-seed2"]
+    del found.runs["fine0.5-none-beyond-seed2"]
     [claims] = page.claims(found).values()
     assert [claim.text[:2] for claim in claims if claim.verdict == "not run"] == ["E4"]
     assert page.sections(found)
