@@ -9,6 +9,7 @@ import torch
 from lengthwise.engine.backends.transformers_sampler import Sampler
 from lengthwise.engine.batches import (
     Task,
+    check_needs,
     collect,
     grade_rollouts,
     micro_batches,
@@ -224,3 +225,10 @@ def test_micro_batches_put_like_lengths_together():
 def test_no_rows_are_no_micro_batches():
     made = tiny.rollouts([2])
     assert list(micro_batches(made, torch.tensor([], dtype=torch.long), max_tokens=9, whole_groups=True)) == []
+
+
+def test_words_that_change_no_prompt_are_refused():
+    plain = tiny.task()
+    deaf = Task(plain.prompts, plain.grade, instruct=lambda problem, words: list(plain.prompts[problem]))
+    with pytest.raises(ConfigError, match="'effort' puts .* but that changes no prompt"):
+        check_needs(deaf, build_method("effort", cap=6), 4)

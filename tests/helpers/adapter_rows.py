@@ -26,6 +26,7 @@ method.options = {  # type: ignore[attr-defined]
     "siri": {"cycle": 4, "shortest": 30},
     "drpo": {"lam": 0.3, "kl_limit": 0.0, "kl_coef": 20.0},
     "grpo-lambda": {"fraction": 0.5},
+    "alp": {"gate": "right"},  # an old method behind a gate
 }
 
 

@@ -18,7 +18,7 @@ from lengthwise.engine.updates import UpdatePlan, update_policy
 from lengthwise.lab.reasoner import shipped_reasoner
 
 METHODS = ["dler", "da-dler", "drpo", "siri", "grpo-lambda", "grpo", "dr-grpo", "rloo-lp", "kimi", "hapo", "laser-de",
-           "gr3", "linear-penalty", "gdpo", "on-policy-sft", "laconic"]  # fmt: skip
+           "gr3", "linear-penalty", "gdpo", "on-policy-sft", "laconic", "alp"]  # fmt: skip
 IN_TWO = ["dler", "drpo", "grpo-lambda"]
 
 

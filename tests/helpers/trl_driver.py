@@ -32,6 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "drpo": {"lam": 0.3, "kl_limit": 0.0, "kl_coef": 20.0},
     "grpo-lambda": {"fraction": 0.5},
     "grpo": {"kl_coef": 0.05},
+    "alp": {"gate": "right"},  # an old method behind a gate
     "laser-de": {"every": 1, "watched": 4},
 }
 

@@ -175,7 +175,8 @@ def ask_problem(task: Task, method: Method, problem: int, group_size: int) -> li
     """The prompts of one group of rollouts, a method's ways of asking in turn, each as often as the others.
 
     Raises:
-        ConfigError: the group cannot be shared out, or the task cannot put words before a problem or open an answer.
+        ConfigError: the group cannot be shared out, or the task cannot put words before a problem, does not know them,
+            or cannot open an answer.
     """
 
     def ask(words: str) -> list[int]:
@@ -183,7 +184,13 @@ def ask_problem(task: Task, method: Method, problem: int, group_size: int) -> li
             return list(task.prompts[problem])
         if task.instruct is None:
             raise ConfigError(f"method {method.name!r} puts words before a problem, but this task's prompts are fixed")
-        return task.instruct(problem, words)
+        told = list(task.instruct(problem, words))
+        if told == list(task.prompts[problem]):
+            raise ConfigError(
+                f"method {method.name!r} puts {words!r} before a problem, but that changes no prompt: the model's "
+                "tokenizer knows none of these words, or its chat template leaves them out; give words that it knows"
+            )
+        return told
 
     asked = [_opened(one, task, method) for one in method.prompts(ask)]
     if group_size % len(asked):
