@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +18,8 @@ from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method, maker_of
 from studies.lab.plan import Trial
 from studies.lab.run import world_of
-from studies.recent import combined, plan, run
-from studies.summary import plan_of
+from studies.recent import combined, page, plan, run
+from studies.summary import Summary, load, plan_of
 
 KNOBS = {
     **{name: knob for name, (knob, _, _) in plan.OPTIONS.items()},
@@ -59,8 +60,6 @@ def test_every_run_names_a_method_and_options_that_there_are() -> None:
 
 
 def test_untouched_lengths_are_those_of_the_lab_study() -> None:
-    from studies.summary import load
-
     runs = load("lab").runs
     for world, tokens in plan.UNTOUCHED.items():
         assert runs[f"base-{world}"]["measured"]["test"]["tokens"] == pytest.approx(tokens, abs=0.06)
@@ -130,3 +129,45 @@ def test_what_is_registered_names_every_combination() -> None:
     registered = json.loads(plan_of("recent").read_text(encoding="utf-8"))
     assert set(registered["combinations"]) == set(combined.COMBINED)
     assert set(registered["settings_of"]) == set(KNOBS)
+
+
+# ------------------------------------------------------------------------------------------------ what is judged
+
+
+def measured(trial: Trial) -> dict[str, Any]:
+    """A run of the plan as a summary keeps it: regret .02, .005 for the combination by state; one seed a bit more."""
+    own = {"price-stated": 0.005, "price-averaged": 0.015}.get(trial.method, 0.02) + 0.001 * trial.seed
+    distance = {"readings": 9.0, "regret": own, "best_fixed": 0.9}
+    found = {"accuracy": 0.93, "tokens": 25.0, "responses": 2048, "cut": 0.0, "distance": distance}
+    unseen = {"accuracy": 0.3, "tokens": 40.0}
+    return {
+        **{name: getattr(trial, name) for name in ("suite", "world", "method", "setting", "seed")},
+        "measured": {"test": found, "unseen": unseen}, "ended": None, "steps": 80, "sampled_tokens": 1,
+    }  # fmt: skip
+
+
+def summary_of(trials: list[Trial]) -> Summary:
+    registered = json.loads(plan_of("recent").read_text(encoding="utf-8"))
+    return Summary("recent", [], {trial.name: measured(trial) for trial in trials}, plan=registered)
+
+
+def test_effects_are_judged_by_their_thresholds() -> None:
+    found = summary_of(plan.trials())
+    [claims] = page.claims(found).values()
+    verdicts = dict(zip(page.STATISTICS, (claim.verdict for claim in claims), strict=True))
+    # The plain price's long runs have 1.5, 3.1 and .8 points, mean 1.8 and standard error .7: .6 are 1.7 of them below.
+    assert {name for name, word in verdicts.items() if word != "seen"} == {"summed", "beyond-errors"}
+    assert [claim.measured for claim in claims[:2]] == ["0.006", "1.72"]
+    assert page.findings(found) and len(page.sections(found)) == 2
+
+
+def test_effects_without_all_runs_are_not_run() -> None:
+    found = summary_of(plan.trials()[:-1])
+    [claims] = page.claims(found).values()
+    assert [claim.verdict for claim in claims[:2]] == ["not run", "not run"]
+    assert page.findings(found) == []
+
+
+def test_standard_errors_between_two_sets_of_seeds() -> None:
+    # variances 1 and 4, over three seeds each: error sqrt(5 / 3)
+    assert page.beyond_errors([1, 2, 3], [4, 6, 8]) == pytest.approx(4 / (5 / 3) ** 0.5)
