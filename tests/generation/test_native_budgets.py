@@ -19,6 +19,7 @@ from lengthwise.generation.native_budgets import CONTROL_PROBLEM, Control, broke
 from lengthwise.generation.response_log import Completion, ResponseLog
 from lengthwise.grading.problems import read_questions
 from lengthwise.grading.prompt_contract import preset
+from lengthwise.runs.compare_records import Named, compare_records
 from lengthwise.runs.evaluate import evaluate_model
 
 ROWS = [{"problem": "2+2?", "answer": "4"}, {"problem": "9-1?", "answer": "8"}]
@@ -187,3 +188,25 @@ def test_an_evaluation_says_that_its_budget_was_not_kept(tmp_path: Path) -> None
         )
     assert found.budget_broken in found.notes()
     assert any("2 of 2 responses think for more than 48 tokens" in note for note in found.to_dict()["notes"])
+
+
+def test_a_native_budget_and_no_thinking_stand_in_one_table_with_the_base(tmp_path: Path) -> None:
+    def obeys(asked: str, body: dict[str, Any]) -> dict[str, Any]:
+        off = body.get("chat_template_kwargs", {}).get("enable_thinking") is False
+        found = thinks_for(0 if off else min(400, body.get("thinking_token_budget", 400)))(asked, body)
+        return found | {"text": f"The answer is {'4' if off or '2+2' in asked else '8'}"}
+
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    ways: dict[str, dict[str, object]] = {"base": {}, "native": {"native_budget": 128}, "off": {"no_think": True}}
+    records = []
+    with serving(obeys) as server:
+        server.owner = "vllm"
+        for name, way in ways.items():
+            settings = {"model": "m", "endpoint": server.url, "data": str(tmp_path / "rows.jsonl"), "preset": "math",
+                        "think": "marks", "cap": 2000, "out": tmp_path / name}  # fmt: skip
+            record = evaluate_model(EvaluateSettings.from_dict(settings | way)).record
+            records.append(Named(name, (record,)))
+    result = compare_records(records)
+    table = {side.name: side.summary for side in result.sides}
+    assert [table[name].accuracy for name in ways] == [1.0, 1.0, 0.5]
+    assert [table[name].mean_tokens for name in ways] == [401, 129, 1]
