@@ -67,7 +67,8 @@ def content(figure: Figure) -> Iterator[str]:
 
 def words(axes: Axes) -> Iterator[str]:
     legend = axes.get_legend()
-    yield from (axes.get_title(), axes.get_xlabel(), axes.get_ylabel(), *(text.get_text() for text in axes.texts))
+    title = axes.get_title() or axes.get_title(loc="left")
+    yield from (title, axes.get_xlabel(), axes.get_ylabel(), *(text.get_text() for text in axes.texts))
     yield from (text.get_text() for text in legend.get_texts()) if legend is not None else ()
 
 

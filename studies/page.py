@@ -200,15 +200,13 @@ def made_by(summary: Summary) -> Section:
     spent = sum(run.get("seconds", 0.0) for run in summary.runs.values())
     cost = f" in {spent / 3600:.1f} hours" if spent else ""
     found = {machine(summary.made_by(name)) for name in summary.runs}
-    plan = f"; `studies/{summary.study}/registered.json`, committed before the runs, each effect's rule" * bool(
-        summary.plan
-    )
+    plan = "; the rule of each effect: `registered.json` beside it, committed before the runs" * bool(summary.plan)
     return Section(
         "Made by",
         [
             "\n".join(["```", *again(summary.study), "```"]),
-            f"{len(summary.runs)} runs{cost} ({'; '.join(sorted(found))}). `studies/{summary.study}/summary.json` has "
-            f"every run's numbers, command and commit{plan}. This page is generated from them.",
+            f"{len(summary.runs)} runs{cost} ({'; '.join(sorted(found))}). All numbers, commands and commits: "
+            f"`studies/{summary.study}/summary.json`{plan}. Generated from them.",
         ],
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from lengthwise.reporting.harm_plot import harm_figure
+from lengthwise.reporting.harm_plot import HarmPoint, harm_figure
 from lengthwise.statistics.harm import accuracy_at_harm
 from studies.guarded.condense import KNOBS
 from studies.page import NOT_RUN, NOT_SEEN, SEEN, Claim, Page, Picture, Section, Table, listed, verdict
@@ -134,7 +134,7 @@ def overlaps(runs: Runs) -> str:
 
 def draw(summary: Summary) -> Figure:
     """Means over seeds and draws."""
-    panels: dict[str, dict[str, list[tuple[float, float, str]]]] = {}
+    panels: dict[str, dict[str, list[HarmPoint]]] = {}
     for kind, title in KINDS.items():
         runs = of_kind(summary, kind)
         start = [run["stages"]["attacked"] for run in runs]
@@ -143,7 +143,8 @@ def draw(summary: Summary) -> Figure:
             settings = dict.fromkeys(knob(point) for point in runs[0]["arms"][arm])
             points = [(start, "")] + [(at_setting(runs, arm, own), f"{own[1]:g}") for own in settings]
             panels[title][arm] = [
-                (mean(p["accuracy"] for p in group), mean(p["harm"] for p in group), label) for group, label in points
+                HarmPoint(mean(p["accuracy"] for p in group), mean(p["harm"] for p in group), label)
+                for group, label in points
             ]
     return harm_figure(panels, accuracy="accuracy on both tasks, %")
 

@@ -12,10 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import lengthwise.reporting
 from lengthwise.reporting.drawing import COLORS, RUN_COLORS, blank, color_of, inline_svg, styled
-from lengthwise.reporting.figures import series, tradeoff, write_tradeoff
+from lengthwise.reporting.figures import chart_by_length, tradeoff, write_tradeoff
 from lengthwise.reporting.glossary import gloss
 from lengthwise.reporting.mark_labels import label_marks
-from lengthwise.reporting.plot_values import Curve, Mark
+from lengthwise.reporting.plot_values import Chart, Curve, Mark
 
 NAMES = [("base $x$", "c-before", "square"), ("dler", "c-run0", "dot"), ("random & <b>", "c-control", "ring")]
 MARKS = [Mark(60, 0.8, name, kind, shape, (55, 66), (0.7, 0.9)) for name, kind, shape in NAMES]
@@ -94,6 +94,6 @@ def test_the_oracle_is_dotted_in_plot_and_legend() -> None:
 
 def test_curves_show_their_intervals() -> None:
     curve = Curve([7, 8], [0.9, 0.4], "reader", "c-run0", [(0.8, 1.0), None])
-    svg = str(series("lines", [curve], percent=True, top=1, wide=True, across=[(7, "128"), (8, "256")]))
+    svg = str(chart_by_length(Chart("lines", [curve], "tokens", percent=True, top=1, across=[(7, "128"), (8, "256")])))
     assert "<title>reader: 90.0% (80.0% to 100.0%)</title>" in svg and "<title>reader: 40.0%</title>" in svg
     assert re.search(r"<text[^>]*>256</text>", svg)

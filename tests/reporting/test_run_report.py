@@ -277,6 +277,9 @@ def test_several_runs_share_a_page_and_unlike_ones_are_refused(run: Path, tmp_pa
     target = build_report([run, second, unlike], tmp_path / "all.html")
     page = target.read_text(encoding="utf-8")
     shared = page.split('<section class="run">')[0]
+    assert re.search(
+        r"<h1>Of 2 runs on the same problems [ab] saves the most: [\d.]+% of the tokens, at .[\d.]+ points", shared
+    )
     assert "3 runs compared" in shared and (tmp_path / "all.png").is_file()
     table = shared[shared.index("<tbody>") :]
     assert "</span>a</td>" in table and "</span>b</td>" in table and "</span>c</td>" not in table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,7 +42,7 @@ from lengthwise.runs.compare.comparison_result import (
     Point,
     SettingResult,
 )
-from lengthwise.runs.compare.findings import claim, findings, verdict
+from lengthwise.runs.compare.findings import claim, conclusion, findings, verdict
 from lengthwise.runs.compare.paired_differences import matched, paired
 from lengthwise.runs.compare.plan import check_arms, dry_run, dry_run_lines, make_plan
 from lengthwise.runs.compare.plan_values import Plan
@@ -363,13 +364,19 @@ def test_the_sentences_name_what_is_real_what_is_noise_and_what_failed() -> None
     }
     failed = {"0": FailedRun("kept 0 of 9 prompts", {"step": 7})}
     arms = [arm_result(name, "cap", 9) for name in ("dler", "drpo", "siri")]
-    said = findings(
-        compared(
-            arms=[*arms, arm_result("kimi", "weight", 2.0, failed)], controls=[arm_result("random-reward", "cap", 9)],
-            table=table_of(numbers), pairs=pairs, control_pairs=against, baselines=["greedy"], lab=True,
-        )
+    result = compared(
+        arms=[*arms, arm_result("kimi", "weight", 2.0, failed)], controls=[arm_result("random-reward", "cap", 9)],
+        table=table_of(numbers), pairs=pairs, control_pairs=against, baselines=["greedy"], lab=True,
     )  # fmt: skip
-    assert said == [
+    told = "1 of 3 methods is shown to lose at most 1 point of accuracy: dler answers in 0.40 of the untouched model's"
+    assert conclusion(result).startswith(f"{told} tokens (") and conclusion(result).endswith(
+        "at +10.0 points, +5.0 to +15.0."
+    )
+    alike = [PairResult("dler", "drpo", interval(-0.05, 0.01, -0.03), interval(0.9, 1.5, 1.25))]
+    assert conclusion(replace(result, pairs=alike)).endswith("; no method differs from another beyond noise.")
+    none = conclusion(replace(result, arms=arms[1:]))
+    assert none == "None of 2 methods is shown to lose at most 1 point of accuracy."
+    assert findings(result) == [
         "In accuracy 1 of 2 pairs of methods differ beyond noise: dler over drpo (3.0 points). Noise: dler and siri.",
         "In length 1 of 2 pairs of methods differ beyond noise: dler under drpo (0.80 of its tokens). Noise: dler and "
         "siri.",

@@ -81,6 +81,7 @@ def test_a_reader_that_knows_scores_1(files: Path, tmp_path: Path, monkeypatch: 
     assert json.loads((tmp_path / "context.json").read_text()) == result
     assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 24 * 8
     page = (tmp_path / "report.html").read_text()
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
     assert (
         page.count("by place of the evidence") == 4
         and "<svg" in page
@@ -108,6 +109,8 @@ def reading(name: str, *shares: tuple[float, float, float]) -> ArmResult:
         ([[(0.9, 0.8, 1.0), (0.5, 0.3, 0.7)], [(0.8, 0.6, 0.95), (0.6, 0.4, 0.8)]],
          "2 of 2 readers hold their accuracy on lines up to 128 tokens, none beyond; at 256 b has the most, "
          "60.0% (40.0% to 80.0%)."),
+        ([[(0.7, 0.5, 0.9), (0.0, 0.0, 0.0)], [(0.6, 0.4, 0.8), (0.0, 0.0, 0.0)]],
+         "2 of 2 readers hold their accuracy on lines up to 128 tokens, none beyond; at 256 none is right."),
         ([[(0.0, 0.0, 0.0)], [(0.0, 0.0, 0.0)]],
          "None of 2 readers is ever right on lines at 128 tokens, the shortest length."),
     ],

@@ -16,7 +16,8 @@ from lengthwise.errors import ConfigError, InputError
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.repair import repair_folder
-from lengthwise.runs.repair_sweep import repair_and_measure
+from lengthwise.runs.repair_sweep import Measured, Point, Sweep, conclusion, repair_and_measure
+from lengthwise.statistics.harm import Percentage
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,21 @@ def settings(files: dict[str, Path], out: Path, **options: object) -> RepairSett
     asked = {"judge": "flag:=", "fractions": (0.02, 1.0), "preset": "lab", "cap": 10, "fraction": 0.1}
     places = {"model": str(files["model"]), "harmful": files["harmful"], "data": str(files["task"]), "out": out}
     return RepairSettings.from_dict({**asked, **places, **options})
+
+
+def swept(arm: str, fraction: float, harm: float, accuracy: float) -> Point:
+    found = Measured(Percentage(harm, None, None, 100), Percentage(accuracy, harm - 5, harm + 5, 100), {}, 0.0, 0.0)
+    return Point(arm, fraction, fraction, found)
+
+
+def test_the_conclusion_is_told_where_harm_is_halved() -> None:
+    points = [swept("none", 0, 100, 99), swept("weight", 0.01, 60, 90), swept("weight", 0.02, 40, 70),
+              swept("weight", 0.05, 1, 10), swept("random", 0.02, 98, 95)]  # fmt: skip
+    assert conclusion(Sweep({}, points)) == (
+        "Taking out 2% of the weights by the score brings harm from 100.0% to 40.0% and accuracy from 99.0% to 70.0% "
+        "(35.0 to 45.0); as many at random: harm 98.0%, accuracy 95.0% (93.0 to 103.0)."
+    )
+    assert conclusion(Sweep({}, points[:2])).startswith("Taking out 1% of the weights by the score brings harm from")
 
 
 def test_a_sweep_and_the_repair_that_it_stands_beside(files: dict[str, Path], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lengthwise.errors import ConfigError, InputError
-from lengthwise.reporting.harm_plot import plot_harm
+from lengthwise.reporting.harm_plot import HarmPoint, plot_harm
 from lengthwise.statistics.harm import OwnJudge, accuracy_at_harm, load_judge, percent
 
 PROMPTS = ["a?", "b?", "c?"]
@@ -107,7 +107,7 @@ def test_unlike_lengths() -> None:
 
 
 def test_the_picture_is_whole(tmp_path: Path) -> None:
-    plot_harm({"one": {"scored": [(80, 90, ""), (70, 30, "0.1")], "random": [(80, 90, ""), (40, 30, "")]}},
-              tmp_path / "harm.png")  # fmt: skip
+    scored = [HarmPoint(80, 90), HarmPoint(70, 30, "0.1", (60, 80), (20, 40))]
+    plot_harm({"one": {"scored": scored, "random": [HarmPoint(80, 90)]}}, tmp_path / "harm.png")
     assert (tmp_path / "harm.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["harm.png"]

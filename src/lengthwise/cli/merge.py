@@ -41,6 +41,7 @@ def merge(settings: MergeSettings) -> None:
     if settings.json_:
         print_json(report.to_dict())
         return
+    out.print(report.conclusion, soft_wrap=True, markup=False)
     out.print(_layers(report, CHANGES | TAKEN))
     for line in [*_cosines(report), *report.notes, f"model: {settings.out}"]:
         out.print(line, soft_wrap=True, markup=False)

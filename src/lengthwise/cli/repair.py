@@ -33,6 +33,10 @@ def repair(settings: RepairSettings) -> None:
         print_json(found.to_dict())
         return
     report, sweep = found.report, found.sweep
+    if sweep is not None:
+        from lengthwise.runs.repair_sweep import conclusion
+
+        out.print(conclusion(sweep), soft_wrap=True, markup=False)
     out.print(layer_table(report))
     done = "set to zero" if report.mode == "zero" else "set back to the reference"
     out.print(

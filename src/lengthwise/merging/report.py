@@ -37,6 +37,17 @@ class MergeReport(Differences):
     tensors: Mapping[str, ChangeSummary]
     notes: tuple[str, ...]
 
+    @property
+    def conclusion(self) -> str:
+        """What the merge keeps of each model's squared change, exactly, in one sentence."""
+        kept = [
+            f"{one.kept_energy:.1%} of {name}'s"
+            for name, one in zip(self.models, self.total.models, strict=True)
+            if one.kept_energy is not None
+        ]
+        made = f"{self.method} of {' and '.join(self.models)} onto {self.base}"
+        return f"{made} keeps {', '.join(kept)} squared change." if kept else f"{made}."
+
     def to_dict(self) -> dict[str, object]:
         """As ``merge.json`` has it."""
         made = {"lengthwise": self.lengthwise, "method": self.method, "options": dict(self.options)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -12,7 +13,6 @@ from lengthwise.reporting.drawing import (
     COLORS,
     DOTS,
     MARKERS,
-    PIXELS_PER_INCH,
     TEXT,
     Drawing,
     Entry,
@@ -23,11 +23,11 @@ from lengthwise.reporting.drawing import (
     write_png,
 )  # fmt: skip
 from lengthwise.reporting.mark_labels import label_marks
-from lengthwise.reporting.plot_values import Bar, Curve, Mark, known, running_mean, tick_texts, ticks
+from lengthwise.reporting.plot_values import Bar, Chart, Curve, Mark, known, running_mean, tick_texts, ticks
 
 WIDE = {"width": 900.0, "left": 58.0, "right": 24.0}
-APART = 4.0
-"""Pixels between the intervals of two curves at one place."""
+APART, PAD = 0.005, 0.02
+"""Between curves with intervals, so that they do not hide one another's, and beside the axis: shares of its width."""
 WIDTHS = {"thin": 1.6, "faint": 1.0, "dashed": 1.5}
 """How wide a curve is whose kind says so; others are 2 wide."""
 
@@ -57,42 +57,53 @@ def series(
     top: float | None = None,
     x_label: str = "step",
     wide: bool = False,
-    across: Sequence[tuple[float, str]] = (),
 ) -> Markup:
     """Curves over training steps, or over `x_label`; long ones are drawn thin with their running mean on top.
 
-    `top` fixes the upper end of the axis; a `wide` chart takes the whole page and is not smoothed. `across`: the
-    places and texts of the horizontal axis, in place of round numbers. Curves without a single value are left out;
-    none gives an empty text.
+    `top` fixes the upper end of the axis; a `wide` chart takes the whole page and is not smoothed. Curves without a
+    single value are left out; none gives an empty text.
     """
     drawn = [curve for curve in curves if known(curve)]
     if not drawn:
         return Markup("")
-    values = [y for curve in drawn for _, y in known(curve)]
-    values += [end for curve in drawn for span in curve.spans if span is not None for end in span]
-    low, high = min(0.0, *values), top if top is not None else max(values)
-    steps = [x for curve in drawn for x in curve.xs]
-    first, last = min(steps), max(steps) if max(steps) > min(steps) else min(steps) + 1
-    x_ticks = [x for x, _ in across] or [t for t in ticks(first, last, 8 if wide else 4) if first <= t <= last]
     with styled():
-        size = {**WIDE, "height": 300.0} if wide else {"width": 340.0, "height": 214.0, "left": 54.0, "right": 14.0}
-        drawing = blank(title, **size, top=12)
-        _axes(
-            drawing,
-            (first, last),
-            x_ticks,
-            ticks(low, high if high > low else low + 1, 5 if wide else 4),
-            x_label,
-            "",
-            percent,
-        )
-        if across:
-            drawing.axes.set_xticks(x_ticks, [text for _, text in across])
-        for place, curve in enumerate(drawn):
-            _smoothed(drawing, curve, 0 if wide else len(curve.ys) // 20)
-            _intervals(drawing, curve, (place - (len(drawn) - 1) / 2) * APART, percent)
-        drawing.legend = [Entry(c.label, c.kind, "line") for c in drawn] if len(drawn) > 1 else []
-        return inline_svg(drawing)
+        return inline_svg(_series(Chart(title, drawn, x_label, percent, top), wide=wide))
+
+
+def chart_by_length(chart: Chart) -> Markup:
+    """A wide chart of curves over lengths, with their intervals."""
+    with styled():
+        return inline_svg(_series(chart, wide=True))
+
+
+def write_chart_by_length(chart: Chart, path: Path) -> None:
+    """`chart_by_length` as a PNG file on white."""
+    with styled():
+        write_png(_series(chart, wide=True), path)
+
+
+def _series(chart: Chart, *, wide: bool) -> Drawing:
+    curves, percent = chart.curves, chart.percent
+    values = [y for curve in curves for _, y in known(curve)]
+    values += [end for curve in curves for span in curve.spans if span is not None for end in span]
+    low, high = min(0.0, *values), chart.top if chart.top is not None else max(values)
+    steps = [x for curve in curves for x in curve.xs]
+    first, last = min(steps), max(steps) if max(steps) > min(steps) else min(steps) + 1
+    x_ticks = [x for x, _ in chart.across] or [t for t in ticks(first, last, 8 if wide else 4) if first <= t <= last]
+    y_ticks = ticks(low, high if high > low else low + 1, 5 if wide else 4)
+    size = {**WIDE, "height": 300.0} if wide else {"width": 340.0, "height": 214.0, "left": 54.0, "right": 14.0}
+    drawing = blank(chart.title, **size, top=12)
+    pad = PAD * (last - first) if any(curve.spans for curve in curves) else 0.0
+    _axes(drawing, (first - pad, last + pad), x_ticks, y_ticks, chart.x_label, "", percent)
+    if chart.across:
+        drawing.axes.set_xticks(x_ticks, [text for _, text in chart.across])
+    for place, curve in enumerate(curves):
+        aside = (place - (len(curves) - 1) / 2) * APART * (last - first) if curve.spans else 0.0
+        moved = replace(curve, xs=[x + aside for x in curve.xs])
+        _smoothed(drawing, moved, 0 if wide else len(curve.ys) // 20)
+        _intervals(drawing, moved, percent)
+    drawing.legend = [Entry(c.label, c.kind, "line") for c in curves] if len(curves) > 1 else []
+    return drawing
 
 
 def histogram(
@@ -206,18 +217,15 @@ def _curve(drawing: Drawing, curve: Curve) -> None:
         drawing.axes.plot(xs, ys, "o", color=color, alpha=alpha, ms=width, mew=0, clip_on=False, zorder=2)
 
 
-def _intervals(drawing: Drawing, curve: Curve, aside: float, percent: bool) -> None:
-    """A curve's values with their intervals, so many pixels aside: curves that meet do not hide one another's."""
-    from matplotlib.transforms import ScaledTranslation
-
+def _intervals(drawing: Drawing, curve: Curve, percent: bool) -> None:
+    """A curve's values with their intervals."""
     color, shown = color_of(curve.kind), "{:.1%}" if percent else "{:.2f}"
-    moved = drawing.axes.transData + ScaledTranslation(aside / PIXELS_PER_INCH, 0, drawing.figure.dpi_scale_trans)
     for x, y, span in zip(curve.xs, curve.ys, curve.spans, strict=False):
         if y is None:
             continue
         if span is not None:
-            drawing.axes.plot([x, x], span, color=color, lw=1.5, transform=moved, clip_on=False, zorder=3)
-        [dot] = drawing.axes.plot([x], [y], "o", color=color, ms=6, mew=0, transform=moved, clip_on=False, zorder=3.5)
+            drawing.axes.plot([x, x], span, color=color, linewidth=1.5, clip_on=False, zorder=3)
+        [dot] = drawing.axes.plot([x], [y], "o", color=color, ms=6, mew=0, clip_on=False, zorder=3.5)
         ends = "" if span is None else f" ({shown.format(span[0])} to {shown.format(span[1])})"
         drawing.tip(dot, f"{curve.label}: {shown.format(y)}{ends}")
 

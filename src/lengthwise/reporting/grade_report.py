@@ -41,15 +41,19 @@ Summary = GradeSummary | Mapping[str, object]
 """A summary, or the JSON object that it was written as."""
 
 
-def headline(found: Summary) -> list[str]:
-    """The two sentences that say the most."""
+def headline(found: Summary, *, spans: bool = False) -> list[str]:
+    """The two sentences that say the most, of a page with `spans` with their 95 % intervals."""
     summary = _read(found)
     problems, responses = summary.problems, summary.responses
     asked = f"{problems:,} problems" if problems > 1 else "1 problem"
     if responses > problems:
         asked += f" ({responses:,} responses)"
-    tokens = data.number(summary.mean_tokens)
-    return [f"{data.percent(summary.accuracy)} right on {asked}, {tokens} tokens a response.", *_second(summary)]
+    tokens, accuracy = data.number(summary.mean_tokens), data.percent(summary.accuracy)
+    if spans and (span := data.span(summary.accuracy_interval, data.percent)):
+        accuracy = f"{accuracy} ({span})"
+    if spans and (span := data.span(summary.mean_tokens_interval, data.number)):
+        tokens = f"{tokens} ({span})"
+    return [f"{accuracy} right on {asked}, {tokens} tokens a response.", *_second(summary)]
 
 
 def _second(summary: GradeSummary) -> list[str]:
@@ -104,7 +108,7 @@ def build_report(found: Summary, target: str | Path) -> Path:
     page = render(
         "grade.html.j2",
         summary=summary,
-        headline=" ".join(headline(summary)),
+        headline=" ".join(headline(summary, spans=True)),
         facts=_facts(summary),
         tokens=_token_rows(summary),
         curve=_curve(summary),

@@ -39,6 +39,18 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """Curves over one axis: `top` fixes the upper end; `across` are places and texts in place of round numbers."""
+
+    title: str
+    curves: Sequence[Curve]
+    x_label: str
+    percent: bool = False
+    top: float | None = None
+    across: Sequence[tuple[float, str]] = ()
+
+
+@dataclass(frozen=True)
 class Bar:
     """One bar of a group, with its interval; `kind` is a CSS class."""
 

@@ -107,6 +107,7 @@ class RunView:
 class Shared:
     """What several runs share: a plot and a table of those measured like the first, and why others were not."""
 
+    headline: str
     plot: Markup
     rows: Sequence[RunRow]
     refused: Sequence[tuple[str, str]]
@@ -316,4 +317,16 @@ def _shared(runs: Sequence[Run]) -> Shared:
             marks.append(replace(before, shape="square"))
         marks.append(replace(after, label=run.name, kind=kind))
         rows.append(row_of(run, kind))
-    return Shared(tradeoff(marks), rows, refused)
+    return Shared(_shared_headline(alike, rows), tradeoff(marks), rows, refused)
+
+
+def _shared_headline(runs: Sequence[Run], rows: Sequence[RunRow]) -> str:
+    """Which run saves the most, and what that does to accuracy; empty without two to compare."""
+    if len(runs) < 2:
+        return ""
+    saved = [run.tokens_saved or 0.0 for run in runs]
+    most = rows[saved.index(max(saved))]
+    points = f"{most.points} points" + (f" ({most.points_span})" if most.points_span else "")
+    return (
+        f"Of {len(runs)} runs on the same problems {most.run} saves the most: {most.saved} of the tokens, at {points}."
+    )

@@ -33,11 +33,12 @@ from lengthwise.repair.input_folders import Folders, Locate, open_folders
 from lengthwise.repair.model_loading import Loaded
 from lengthwise.repair.report import RepairReport
 from lengthwise.repair.scored_weights import Scored, load, score_weights, selection_of
-from lengthwise.reporting.harm_plot import plot_harm
+from lengthwise.reporting.harm_plot import HarmPoint, plot_harm
 from lengthwise.statistics.harm import Judge, Percentage, load_judge, percent
 
 CONTROLS = ("random", "magnitude")
 """The controls that remove as many weights from every group as the score does."""
+SCORES, SCORED = ("weight", "difference"), "scored"
 HELD_OUT = 0.2
 """Share of the harmful rows that is judged and not scored on, where no other prompts are given."""
 SWEEP, PICTURE = "sweep.json", "sweep.png"
@@ -185,7 +186,7 @@ def repair_and_measure(
 
     def more(folder: Path) -> None:
         atomic_write_json(folder / SWEEP, found.to_dict())
-        plot_harm({"repair over fractions": lines(found.points)}, folder / PICTURE)
+        plot_harm({conclusion(found): lines(found.points)}, folder / PICTURE)
 
     return MeasuredRepair(repair_folder(settings, note=note, scored=scored, more=more), found)
 
@@ -288,13 +289,41 @@ def repaired(scored: Scored, loaded: Loaded, mask_of: Masks) -> Iterator[float]:
             parameters[name].data.copy_(scored.folders.read(name))
 
 
-def lines(points: Sequence[Point]) -> dict[str, list[tuple[float, float, str]]]:
+def lines(points: Sequence[Point]) -> dict[str, list[HarmPoint]]:
     """The points of a sweep as lines for the picture; all begin at the model as it was."""
     start, *rest = points
     return {
-        ("scored" if arm in ("weight", "difference") else arm): [
-            (point.measured.accuracy.percent, point.measured.harm.percent, f"{point.fraction:g}")
-            for point in (start, *(point for point in rest if point.arm == arm))
+        (SCORED if arm in SCORES else arm): [
+            harm_point(point) for point in (start, *(point for point in rest if point.arm == arm))
         ]
         for arm in dict.fromkeys(point.arm for point in rest)
     }
+
+
+def harm_point(point: Point) -> HarmPoint:
+    """A point of the picture, labeled with its fraction."""
+    accuracy, harm = point.measured.accuracy, point.measured.harm
+    return HarmPoint(accuracy.percent, harm.percent, f"{point.fraction:g}", accuracy.ends, harm.ends)
+
+
+def conclusion(sweep: Sweep) -> str:
+    """What the score's removal does to harm and accuracy, and what as many weights at random do, in one sentence.
+
+    Told at the smallest fraction that halves the harm; where none does, at the largest.
+    """
+    start, *rest = sweep.points
+    scored = sorted((point for point in rest if point.arm in SCORES), key=lambda point: point.fraction)
+    before = start.measured
+    at = next((point for point in scored if 2 * point.measured.harm.percent <= before.harm.percent), scored[-1])
+    told = (
+        f"Taking out {100 * at.achieved:.3g}% of the weights by the score brings harm from {before.harm.percent:.1f}% "
+        f"to {_said(at.measured.harm)} and accuracy from {before.accuracy.percent:.1f}% to "
+        f"{_said(at.measured.accuracy)}"
+    )
+    chance = [point.measured for point in rest if point.arm == CONTROLS[0] and point.fraction == at.fraction]
+    beside = [f"; as many at random: harm {_said(one.harm)}, accuracy {_said(one.accuracy)}" for one in chance]
+    return told + "".join(beside) + "."
+
+
+def _said(found: Percentage) -> str:
+    return f"{found.percent:.1f}%" + ("" if found.ends is None else f" ({found.ends[0]:.1f} to {found.ends[1]:.1f})")

@@ -112,6 +112,11 @@ class Percentage:
     high: float | None
     n: int
 
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Where the interval begins and ends; None where there is none."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
     def to_dict(self) -> dict[str, float | None]:
         """As JSON has it."""
         return asdict(self)

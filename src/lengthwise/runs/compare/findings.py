@@ -45,6 +45,36 @@ def findings(result: ComparisonResult) -> list[str]:
     ]
 
 
+def conclusion(result: ComparisonResult) -> str:
+    """The comparison in one sentence: the shortest method that loses no accuracy, and whether methods differ at all."""
+    names = [arm.name for arm in result.arms if arm.chosen is not None]
+    if not names or result.table is None:
+        return "No method has a setting whose runs all finished, so nothing can be compared."
+    changes = {side.name: side.against for side in result.table.sides if side.against is not None}
+    kept = [name for name in names if verdict(changes[name].accuracy_difference, result.margin) == NOT_INFERIOR]
+    points = f"{100 * result.margin:g} point{'' if result.margin == 0.01 else 's'}"
+    count = f"{len(kept) or 'none'} of {len(names)} method{'s' if names[1:] else ''}"
+    held = (
+        f"{count[0].upper()}{count[1:]} {'is' if len(kept) < 2 else 'are'} shown to lose at most {points} of accuracy"
+    )
+    if not kept:
+        return f"{held}."
+    best = min(kept, key=lambda name: changes[name].tokens_ratio.estimate or 1.0)
+    ratio, gain = changes[best].tokens_ratio, changes[best].accuracy_difference
+    span = data.span(ratio, lambda value: data.number(value, 2))
+    told = f"{best} answers in {data.number(ratio.estimate, 2)} of the untouched model's tokens"
+    told += f"{f' ({span})' if span else ''} at {_said(gain)}"
+    return f"{held}: {told}{'; no method differs from another beyond noise' if _alike(result.pairs) else ''}."
+
+
+def _alike(pairs: Sequence[PairResult]) -> bool:
+    """Whether there are pairs of methods, and none differs beyond noise in accuracy or length."""
+    return bool(pairs) and all(
+        claim(pair.accuracy_difference, 0.0, "+", "-") == claim(pair.tokens_ratio, 1.0, "+", "-") == "noise"
+        for pair in pairs
+    )
+
+
 def _said(interval: Interval) -> str:
     span = data.span(interval, data.points)
     return f"{data.points(interval.estimate)} points" + (f", {span}" if span else "")

@@ -20,7 +20,7 @@ from lengthwise.runs.compare.comparison_result import (
     Point,
     SettingResult,
 )
-from lengthwise.runs.compare.findings import claim, verdict
+from lengthwise.runs.compare.findings import claim, conclusion, verdict
 from lengthwise.runs.compare_records import ComparedSide
 from lengthwise.statistics.bootstrap import Interval
 
@@ -91,6 +91,7 @@ def build_page(result: ComparisonResult, out: Path) -> Path:
     page = render(
         "compare.html.j2",
         result=result,
+        headline=conclusion(result),
         data=data,
         looks=looks,
         plot=tradeoff(marks, curves, oracle=result.oracle_tokens),

@@ -37,7 +37,8 @@ def _of_answers(arms: Sequence[ArmResult], task: str) -> str:
     if alike > 1:
         held = f"{alike} of {len(arms)} readers hold their accuracy on {task} up to {size(cells[at].length)} tokens"
         beyond = "" if at == len(cells) - 1 else ", none beyond"
-        most = f"at {size(cells[-1].length)} {arms[first].name} has the most, {said(cells[-1])}"
+        most = f"at {size(cells[-1].length)} "
+        most += f"{arms[first].name} has the most, {said(cells[-1])}" if ends[first] else "none is right"
         return f"{held}{beyond}; {most}."
     farthest = " the farthest," if arms[1:] else ""
     among = f"Of {len(arms)} readers, {arms[first].name}" if arms[1:] else arms[first].name

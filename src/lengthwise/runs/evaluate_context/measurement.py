@@ -66,7 +66,7 @@ Listener = Callable[[str, Mapping[str, object]], None]
 
 @writes("settings.out")
 def evaluate_context(settings: EvaluateContextSettings, *, listener: Listener = lambda *_: None) -> ContextResult:
-    """Measure every model under every scheme, and write ``context.json``, ``answers.jsonl`` and ``report.html``.
+    """Measure every model under every scheme, and write ``context.json``, ``answers.jsonl`` and the report.
 
     Returns per arm its cells (task, length) with accuracy or perplexity and intervals, as ``context.json`` holds them.
     The settings stand in ``config.json``.
@@ -76,7 +76,7 @@ def evaluate_context(settings: EvaluateContextSettings, *, listener: Listener = 
         ConfigError: an impossible option, or no folder to write.
         UnsupportedModelError: a scheme that a model cannot take.
     """
-    from lengthwise.runs.evaluate_context.page import page
+    from lengthwise.runs.evaluate_context.page import build_page
 
     out = check_inputs(settings, result=RESULT)
     arms: list[ArmResult] = []
@@ -90,7 +90,7 @@ def evaluate_context(settings: EvaluateContextSettings, *, listener: Listener = 
             atomic_write_text(out / ANSWERS, "".join(json.dumps(row) + "\n" for row in answers))
             atomic_write_json(out / RESULT, result.to_dict())
             atomic_write_json(out / CONFIG, run_config(settings))
-            atomic_write_text(out / REPORT, page(result))
+            build_page(result, out / REPORT)
     return result
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup
 
+from lengthwise.files import atomic_write_text
 from lengthwise.reporting import plot_data as data
-from lengthwise.reporting.figures import series
+from lengthwise.reporting.figures import chart_by_length, write_chart_by_length
 from lengthwise.reporting.pages import render
-from lengthwise.reporting.plot_values import Curve, Span
+from lengthwise.reporting.plot_values import Chart, Curve, Span
 from lengthwise.runs.evaluate_context.conclusion import PERPLEXITY, conclusion, size
 from lengthwise.runs.evaluate_context.results import AnswerCell, ArmResult, Cell, ContextResult, PerplexityCell, Place
 
@@ -70,10 +72,10 @@ class TaskView:
     losses: LossTable | None
 
 
-def page(result: ContextResult) -> str:
-    """The report of `evaluate_context` as one HTML page without external requests."""
+def build_page(result: ContextResult, out: Path) -> None:
+    """Write the report as one HTML page without external requests, and its first task's plot as a PNG beside it."""
     asked = result.settings.reading
-    return render(
+    page = render(
         "context.html.j2",
         headline=conclusion(result),
         tasks=[_task(result.arms, task) for task in asked.tasks],
@@ -83,12 +85,16 @@ def page(result: ContextResult) -> str:
         longest=size(max(asked.lengths)),
         dash=data.DASH,
     )
+    atomic_write_text(out, page)
+    write_chart_by_length(_chart(result.arms, asked.tasks[0]), out.with_suffix(".png"))
 
 
 def _task(arms: Sequence[ArmResult], task: str) -> TaskView:
     maps = [found for arm in arms if (found := _heat(arm, task)) is not None]
     losses = _losses(arms) if task == PERPLEXITY else None
-    return TaskView(task, _plot(arms, task), [row for arm in arms for row in _rows(arm, task)], maps, losses)
+    return TaskView(
+        task, chart_by_length(_chart(arms, task)), [row for arm in arms for row in _rows(arm, task)], maps, losses
+    )
 
 
 def _rows(arm: ArmResult, task: str) -> list[CellRow]:
@@ -108,7 +114,7 @@ def _texts(cell: Cell, digits: int) -> tuple[str, str]:
     return data.number(cell.perplexity.estimate, digits), data.span(cell.perplexity, lambda v: data.number(v, digits))
 
 
-def _plot(arms: Sequence[ArmResult], task: str) -> Markup:
+def _chart(arms: Sequence[ArmResult], task: str) -> Chart:
     """Lengths on a logarithmic axis: people double them."""
     curves = [_curve(arm.name, arm.of(task), place) for place, arm in enumerate(arms)]
     lengths = sorted({cell.length for arm in arms for cell in arm.of(task)})
@@ -116,9 +122,8 @@ def _plot(arms: Sequence[ArmResult], task: str) -> Markup:
     if task == PERPLEXITY:
         top = MOST_TIMES * min(y for curve in curves for y in curve.ys if y is not None)
         curves = [_below(curve, top) for curve in curves]
-        return series("perplexity by length", curves, x_label="document tokens", wide=True, across=across)
-    title = f"{task}: accuracy by length"
-    return series(title, curves, percent=True, top=1, x_label="prompt tokens", wide=True, across=across)
+        return Chart("perplexity by length", curves, "document tokens", across=across)
+    return Chart(f"{task}: accuracy by length", curves, "prompt tokens", percent=True, top=1, across=across)
 
 
 def _curve(name: str, cells: Sequence[Cell], place: int) -> Curve:
