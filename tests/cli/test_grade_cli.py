@@ -192,7 +192,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(summary: dict[str, Any], t
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert page.count("<svg") == 2
-    assert " ".join(headline(summary)) in page.replace("&#39;", "'")
+    assert " ".join(headline(summary, spans=True)) in page.replace("&#39;", "'")
     assert "What to do next" in page
     assert "lengthwise evaluate MODEL --data DATA --cap 20 --early-stop agree" in page
     for section in ("Where the tokens go", "Tokens", "Accuracy at a budget", "By category", "With k samples"):
