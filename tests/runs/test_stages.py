@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,9 +24,11 @@ from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.errors import ConfigError, LengthwiseWarning
 from lengthwise.files import read_json
+from lengthwise.generation.response_log import ResponseLog
 from lengthwise.lab import chains, witnesses
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.merging import update_selective_merge
+from lengthwise.methods.bi_level import stages as bi_level_stages
 from lengthwise.methods.papers.t_ppo import t_ppo
 from lengthwise.runs.compare.arenas import WITNESS_CAP, witness_problems
 from lengthwise.runs.shortening.shorten import _forewarn
@@ -77,6 +80,22 @@ def test_each_stage_starts_from_the_one_before_and_is_done_once(tmp_path):
     assert first.calls == [(base, False)] and second.calls == [(made, False), (made, True)]
     facts = finished_stages(stages, tmp_path)
     assert facts["two"].sampled_tokens == 7 and facts["two"].seconds >= 0
+
+
+def test_the_models_of_ada_r1_are_given_what_writes_the_runs_tokens(tmp_path, monkeypatch):
+    class DrawnWithError(Exception):
+        pass
+
+    def draw(policy, *_, **__):
+        raise DrawnWithError(policy)
+
+    monkeypatch.setattr(bi_level_stages, "load_policy", lambda folder, **_: f"the {folder.name} model")
+    monkeypatch.setattr(bi_level_stages, "complete_all", draw)
+    monkeypatch.setattr(ResponseLog, "missing", lambda *_: [(0, 0)])
+    inputs = replace(inputs_for(tmp_path)(tmp_path, tmp_path, tmp_path), attach="{} with vLLM".format)
+    asked = SimpleNamespace(temperature=1.0, top_p=1.0, samples=1)
+    with pytest.raises(DrawnWithError, match="^the short model with vLLM$"):
+        bi_level_stages._sample("short", tmp_path / "short", inputs, asked)
 
 
 def test_two_stages_of_one_name_are_refused():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -18,6 +18,9 @@ from lengthwise.engine.teacher import Teacher
 from lengthwise.engine.thinking_cuts import ThinkingCuts
 from lengthwise.errors import ConfigError, TrainingError
 from lengthwise.json_types import JsonValue
+
+if TYPE_CHECKING:
+    from lengthwise.engine.model_folders import Policy
 
 State = Mapping[str, Any]
 """A method's memory between steps: JSON values only, saved in every checkpoint."""
@@ -102,7 +105,7 @@ class StageInputs:
     `base` is the folder of the untouched model, `model` that of the model so far, both in Hugging Face format. The
     stage writes its own to `out`, whole or not at all. `work` is a folder of its own that survives a kill. `problems`
     are those trained on, as `grading.problems.Problems`; `train` and `runtime` are the run's own settings.
-    `tell(text)` says what it is at.
+    `tell(text)` says what it is at. `attach` gives a policy that the stage loads what writes the run's tokens.
     """
 
     base: Path
@@ -114,6 +117,7 @@ class StageInputs:
     train: Training
     runtime: TrainingRuntime
     tell: Callable[[str], None]
+    attach: Callable[[Policy], Policy] = lambda policy: policy
 
 
 @dataclass(frozen=True)

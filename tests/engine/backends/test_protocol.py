@@ -54,7 +54,7 @@ def test_the_proof_is_the_gap_to_the_scorer_and_draws_none_of_the_run_s_numbers(
 
 def test_half_precision_may_differ_by_more() -> None:
     net = tiny.model().to(torch.bfloat16)
-    assert prove(Noted(net, 0.01), Scorer(net), PROMPTS, temperature=1.0).limit == 0.25
+    assert prove(Noted(net, 0.01), Scorer(net), PROMPTS, temperature=1.0).limit == 0.1
 
 
 def test_a_trainer_hands_over_the_weights_of_every_step_and_keeps_the_proof(tmp_path: Path) -> None:

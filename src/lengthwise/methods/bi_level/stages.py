@@ -169,10 +169,14 @@ def _sample(name: str, folder: Path, inputs: StageInputs, settings: BiLevel) -> 
     with ResponseLog(path) as log:
         if log.missing(problems, sampling.samples):
             runtime = inputs.runtime
-            policy = load_policy(
-                folder, device=runtime.device, dtype=runtime.dtype, trust_remote_code=runtime.trust_remote_code
+            policy = inputs.attach(
+                load_policy(
+                    folder, device=runtime.device, dtype=runtime.dtype, trust_remote_code=runtime.trust_remote_code
+                )
             )
             complete_all(policy, problems, sampling, log, intervention=Intervention(), tell=lambda found: None)
+            if policy.backend is not None:
+                policy.backend.rest()  # the next model's weights wake it
     rows = [row for found in graded_samples(path, problems, sampling.samples).values() for row in found]
     tokens = sum(row["num_tokens"] for row in rows)
     right = sum(row["correct"] for row in rows)

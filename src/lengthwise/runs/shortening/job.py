@@ -143,10 +143,13 @@ def load(job: Job, folder: Path | None = None, *, merged: bool = False) -> Polic
 def stage_inputs(job: Job, base: Path, problems: Problems, tell: Listener) -> Callable[[Path, Path, Path], StageInputs]:
     """What makes the inputs of a job's stages, from the model so far, where the new one goes, and a work folder."""
 
+    def attach(policy: Policy) -> Policy:
+        return policy if job.writer is None else job.writer.attach(policy)
+
     def given(model: Path, out: Path, work: Path) -> StageInputs:
         return StageInputs(
             base=base, model=model, out=out, work=work, problems=problems, cap=job.cap, train=job.train,
-            runtime=job.settings.runtime, tell=lambda text: tell("phase", {"name": text}),
+            runtime=job.settings.runtime, tell=lambda text: tell("phase", {"name": text}), attach=attach,
         )  # fmt: skip
 
     return given
