@@ -97,7 +97,7 @@ def test_the_loss_and_its_step_are_those_of_plain_forwards(options, mean, micro)
     assert metrics["loss"] == pytest.approx(loss.item(), rel=1e-4)
     assert metrics["grad_norm"] == pytest.approx(float(norm), rel=1e-3)
     assert metrics["trained_tokens"] == 14
-    gap = max(float((a - b).abs().max()) for a, b in zip(net.parameters(), plain.parameters(), strict=True))
+    gap = max((a - b).abs().max().item() for a, b in zip(net.parameters(), plain.parameters(), strict=True))
     assert gap < 2e-3  # AdamW's first step is a sign: where a gradient is near 0, its size is 1e-2 either way
 
 
@@ -247,8 +247,11 @@ def test_the_teacher_s_prompts_fit_and_differ() -> None:
         teacher_prompts(practice(), method, 10)
     plain = tiny.task()
     deaf = Task(plain.prompts, plain.grade, instruct=lambda problem, words: list(plain.prompts[problem]))
-    with pytest.raises(ConfigError, match="change no prompt.*knows none of them"):
+    with pytest.raises(ConfigError, match="change a prompt by 0 tokens.*knows none of them"):
         teacher_prompts(deaf, method, None)
+    graded = build_method("crisp", cap=6)
+    with pytest.raises(ConfigError, match="change a prompt by 3 tokens"):  # of 36 words
+        teacher_prompts(practice(), graded, None)
     with pytest.raises(ConfigError, match="this task's prompts are fixed"):
         teacher_prompts(plain, method, None)
 

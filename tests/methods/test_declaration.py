@@ -99,6 +99,9 @@ def test_the_command_says_all_of_one_method(capsys: pytest.CaptureFixture[str]) 
     ):  # fmt: skip
         assert words in said
     with pytest.raises(SystemExit, match="0"):
+        main(["methods", "crisp"])
+    assert r"instruction_sep='\n\n'" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
         main(["methods", "da-dler", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["options"]["threshold"] == {

@@ -61,7 +61,7 @@ def _default(option: Option) -> str:
     """A default as somebody would write it, or in words where it follows from something else."""
     if option.default_text:
         return f"({option.default_text})"
-    if option.default in ("", "\n"):
+    if option.default == "" or "\n" in str(option.default):
         return repr(option.default)
     return as_flag(option.default).lower() if option.default in (None, True, False) else as_flag(option.default)
 

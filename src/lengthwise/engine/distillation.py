@@ -225,10 +225,13 @@ def teacher_prompts(task: Task, method: Method, limit: int | None) -> list[list[
     if task.instruct is None:
         raise ConfigError(f"method {method.name!r} puts words before a problem, but this task's prompts are fixed")
     asked = [list(task.instruct(problem, words)) for problem in range(len(bare))]
-    if asked == bare:
+    added = sum(map(len, asked)) - sum(map(len, bare))
+    # some tokenizers drop what they do not know; a phrase may be one token
+    if added * 8 < len(words.split()) * len(bare) or asked == bare:
         raise ConfigError(
-            f"the teacher's words {words!r} change no prompt, so there is nothing to learn: the model's tokenizer "
-            "knows none of them, or the chat template leaves them out; give words that the model obeys"
+            f"the teacher's words {words!r} change a prompt by {added / len(bare):.2g} tokens, so there is nothing to "
+            "learn: the model's tokenizer knows none of them or hardly any, or the chat template leaves them out; give "
+            "words that the model obeys"
         )
     longest = max(range(len(asked)), key=lambda problem: len(asked[problem]))
     cap = round_half_up(method.cap(0, method.initial_state()))
