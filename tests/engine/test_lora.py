@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -14,10 +15,14 @@ import tiny
 
 from lengthwise.config.commands import ShortenSettings
 from lengthwise.config.groups.training import Training
+from lengthwise.engine.batches import Collected, Task
+from lengthwise.engine.distillation import DistillationLearner
+from lengthwise.engine.groups import GroupBatch
 from lengthwise.engine.log_probabilities import Scorer
 from lengthwise.engine.metrics_log import read_metrics
 from lengthwise.engine.model_folders import load_policy
 from lengthwise.engine.trainer import Trainer
+from lengthwise.engine.training_state import TrainingState
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method
@@ -93,3 +98,20 @@ def test_a_run_with_a_penalty_holds_the_base_once(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["job"]["lora"] == 2
     (during,) = held
     assert base < during - before < 1.2 * base  # with a second model it was above 2
+
+
+def test_a_teacher_of_an_adapted_model_copies_the_adapter_alone():
+    net = adapted()
+    plain = tiny.task()
+    practice = Task(plain.prompts, plain.grade, instruct=lambda problem, words: [5, 7, *plain.prompts[problem]])
+    method = build_method("crisp", cap=6, instruction="x", every=0)
+    config = Training(steps=1, prompts=2, group_size=2, updates=1, lr=1e-2)
+    made = DistillationLearner(Scorer(net), practice, method, config, nullcontext)
+    learning = [p for p in net.parameters() if p.requires_grad]
+    assert len(made.copied) == len(learning) and sum(p.numel() for p in made.copied) < 0.1 * net.num_parameters()
+    start = [p.detach().clone() for p in learning]
+    drawn = tiny.rollouts([4, 3], groups=[0, 1], prompt_lengths=[2, 2])
+    batch = GroupBatch(Collected(drawn, drawn, 1, 0), 6)
+    metrics = made.learn(batch, TrainingState({})).metrics
+    assert metrics["loss"] > 0 and metrics["weights_moved"] > 0
+    assert all(torch.equal(a, b) for a, b in zip(start, made.copied, strict=True))
