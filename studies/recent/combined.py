@@ -30,6 +30,7 @@ from studies.lab.worlds import World
 PRICE = 0.002
 """That of the plain price's long runs."""
 SUMMED = "seq-mean-token-sum-norm"
+FAST = {"lr": 4e-4, "warmup_steps": 20}
 PRIOR_ROWS = 2.0
 """How many rows the mean of a prompt counts for in the mean of a state."""
 Make = Callable[[World], Method]
@@ -143,7 +144,7 @@ COMBINED: Mapping[str, Combination] = {
     "price-laconic": Combination(((budget_met, 1.0),)),
     "sft-dler-filter": Combination(((sft_filtered, 1.0),), {"updates": 1}),
     "price-summed": Combination(((priced, 1.0),)),
-    "price-averaged": Combination(((priced, 1.0),), averaged=0.3),
-    "price-hot": Combination(((priced, 1.0),), {"temperature": 1.3}),
-    "price-stated": Combination(((stated, 1.0),), averaged=0.3),
+    "price-fast": Combination(((priced, 1.0),), FAST),
+    "price-hot": Combination(((priced, 1.0),), {**FAST, "temperature": 1.3}),
+    "price-stated": Combination(((stated, 1.0),)),
 }

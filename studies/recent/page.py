@@ -92,12 +92,6 @@ def less(better: str, worse: str) -> Callable[[Summary], float]:
     return lambda summary: mean(combined(summary, worse)) - mean(combined(summary, better))
 
 
-def averaged_in_two(summary: Summary) -> float:
-    """The second largest of the three seeds' differences."""
-    pairs = zip(combined(summary, "price-summed"), combined(summary, "price-averaged"), strict=True)
-    return sorted(plain - averaged for plain, averaged in pairs)[1]
-
-
 def clearly_above_fixed(summary: Summary) -> float:
     found = [above_fixed(group.runs) for group in asking(summary) if group.suite == "recent"]
     return max((difference - 2 * error for difference, error in found), default=-1.0)
@@ -127,9 +121,9 @@ STATISTICS: dict[str, Callable[[Summary], float]] = {
     "target": lambda summary: regret(nearest(summary).runs),
     "beyond-errors": lambda summary: beyond_errors(regrets(nearest(summary).runs), price_long()),
     "summed": lambda summary: mean(price_long()) - mean(combined(summary, "price-summed")),
-    "averaged": averaged_in_two,
-    "hot": less("price-hot", "price-summed"),
-    "stated": less("price-stated", "price-averaged"),
+    "fast": less("price-fast", "price-summed"),
+    "hot": less("price-hot", "price-fast"),
+    "stated": less("price-stated", "price-summed"),
     "fixed": clearly_above_fixed,
     "removable": removing,
     "no-collapse": least_accuracy,

@@ -136,7 +136,7 @@ def test_what_is_registered_names_every_combination() -> None:
 
 def measured(trial: Trial) -> dict[str, Any]:
     """A run of the plan as a summary keeps it: regret .02, .005 for the combination by state; one seed a bit more."""
-    own = {"price-stated": 0.005, "price-averaged": 0.015}.get(trial.method, 0.02) + 0.001 * trial.seed
+    own = {"price-stated": 0.005, "price-fast": 0.015}.get(trial.method, 0.02) + 0.001 * trial.seed
     distance = {"readings": 9.0, "regret": own, "best_fixed": 0.9}
     found = {"accuracy": 0.93, "tokens": 25.0, "responses": 2048, "cut": 0.0, "distance": distance}
     unseen = {"accuracy": 0.3, "tokens": 40.0}
@@ -156,7 +156,7 @@ def test_effects_are_judged_by_their_thresholds() -> None:
     [claims] = page.claims(found).values()
     verdicts = dict(zip(page.STATISTICS, (claim.verdict for claim in claims), strict=True))
     # The plain price's long runs have 1.5, 3.1 and .8 points, mean 1.8 and standard error .7: .6 are 1.7 of them below.
-    assert {name for name, word in verdicts.items() if word != "seen"} == {"summed", "beyond-errors"}
+    assert {name for name, word in verdicts.items() if word != "seen"} == {"summed", "beyond-errors", "hot"}
     assert [claim.measured for claim in claims[:2]] == ["0.006", "1.72"]
     assert page.findings(found) and len(page.sections(found)) == 2
 
