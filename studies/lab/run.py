@@ -10,7 +10,6 @@ import dataclasses
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -77,24 +76,14 @@ def train(trial: Trial, world: World, policy: Policy) -> Numbers:
     return train_by(method_of(trial, world), trial, world, policy)
 
 
-def train_by(
-    method: Method, trial: Trial, world: World, policy: Policy, *, watch: Callable[[int], None] = lambda step: None
-) -> Numbers:
-    """Train the policy in place; a run that ends early, for want of anything to learn, says so.
-
-    `watch(step)` is called behind every step.
-    """
+def train_by(method: Method, trial: Trial, world: World, policy: Policy) -> Numbers:
+    """Train the policy in place; a run that ends early, for want of anything to learn, says so."""
     config = Training(**{"seed": trial.seed, "checkpoint_every": NEVER, **trial.train})
     problems = world.sets["test"].problems
     frozen = load_policy(policy.folder, device=str(policy.device)) if method.kl_coef else None
     reference = None if frozen is None else frozen.model.requires_grad_(False)
     steps: list[Numbers] = []
     ended = None
-
-    def noted(metrics: Numbers) -> None:
-        steps.append(rounded({k: metrics[k] for k in KEPT if k in metrics}))
-        watch(len(steps))
-
     with tempfile.TemporaryDirectory(prefix="lab-study-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", LengthwiseWarning)
         trainer = Trainer(
@@ -103,7 +92,7 @@ def train_by(
             checkpoints=NoCheckpoints(),
         )  # fmt: skip
         try:
-            trainer.train(noted)
+            trainer.train(lambda metrics: steps.append(rounded({k: metrics[k] for k in KEPT if k in metrics})))
         except TrainingError as error:
             ended = str(error)
     return {"options": {**method.options}, "wanted": config.prompts, "steps": steps, "ended": ended}

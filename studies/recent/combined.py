@@ -1,4 +1,4 @@
-"""Combinations that nobody has published, on witnesses: what is trained in turn, and what is made of the weights after.
+"""Combinations that nobody has published, on witnesses: what is trained in turn.
 
 The first ones are put together from methods as they are; the last ones ask what the frontier's own gradient needs. That
 gradient is of accuracy less a price per token, summed over a response's tokens: no division by the spread, none by the
@@ -40,18 +40,16 @@ Make = Callable[[World], Method]
 class Combination:
     """What is trained in turn, each phase a method and its share of the batches.
 
-    `train` are settings other than the plain price's; `averaged` is the last share of the batches whose weights are
-    averaged for the measurement, 0 for the last weights alone; `world` is witnesses, with two modes or without.
+    `train` are settings other than the plain price's; `world` is witnesses, with two modes or without.
     """
 
     phases: tuple[tuple[Make, float], ...]
     train: Mapping[str, Any] = field(default_factory=dict)
-    averaged: float = 0.0
     world: str = "witnesses"
 
     def __post_init__(self) -> None:
-        if abs(sum(share for _, share in self.phases) - 1) > 1e-9 or not 0 <= self.averaged < 1:
-            raise ConfigError("the shares of the phases add up to 1, and what is averaged is a share below 1")
+        if abs(sum(share for _, share in self.phases) - 1) > 1e-9:
+            raise ConfigError("the shares of the phases do not add up to 1; give each its share of the batches")
 
 
 def loop_of(method: str, world: World, **options: Any) -> Method:

@@ -6,9 +6,6 @@ import dataclasses
 import time
 from functools import partial
 
-import torch
-from torch import Tensor
-
 from lengthwise.engine.model_folders import Policy, load_policy
 from lengthwise.lab.reasoner import shipped_reasoner
 from studies.lab.plan import Trial
@@ -39,38 +36,13 @@ def carry_out(trial: Trial, place: Place) -> Numbers:
 
 
 def train_combined(trial: Trial, combined: Combination, world: World, policy: Policy) -> Numbers:
-    """Train the phases in turn, each as a run of its own, and put the average of the last weights into the policy."""
+    """Train the phases in turn, each as a run of its own."""
     found: Numbers = {"steps": [], "ended": None}
-    for place, (make, share) in enumerate(combined.phases):
+    for make, share in combined.phases:
         steps = round(share * trial.train["steps"])
-        last = place == len(combined.phases) - 1
-        mean = WeightMean(policy, steps - round(combined.averaged * trial.train["steps"]) if last else steps)
         part = dataclasses.replace(trial, train={**trial.train, "steps": steps})
-        outcome = train_by(make(world), part, world, policy, watch=mean.see)
+        outcome = train_by(make(world), part, world, policy)
         before = found["steps"][-1]["sampled_tokens"] if found["steps"] else 0
         found["steps"] += [{**step, "sampled_tokens": before + step["sampled_tokens"]} for step in outcome["steps"]]
         found["ended"] = found["ended"] or outcome["ended"]
-        mean.put()
     return found
-
-
-class WeightMean:
-    """The mean of a policy's weights over the steps behind a first one; of none: nothing is put."""
-
-    def __init__(self, policy: Policy, first: int) -> None:
-        self.policy, self.first, self.count = policy, first, 0
-        self.sums: dict[str, Tensor] = {}
-
-    def see(self, step: int) -> None:
-        """Count in the weights of a step."""
-        if step > self.first:
-            self.count += 1
-            for name, weight in self.policy.model.named_parameters():
-                self.sums[name] = self.sums.get(name, 0) + weight.detach().double()
-
-    @torch.no_grad()
-    def put(self) -> None:
-        """Put the mean into the policy."""
-        if self.count:
-            for name, weight in self.policy.model.named_parameters():
-                weight.copy_(self.sums[name] / self.count)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 
 from lengthwise.engine.gates import probe_rollouts
 from lengthwise.engine.method import Method
-from lengthwise.engine.model_folders import Policy, load_policy
+from lengthwise.engine.model_folders import load_policy
 from lengthwise.errors import ConfigError
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method, maker_of
@@ -98,27 +97,9 @@ def test_credit_is_what_others_in_the_state_did_not_get() -> None:
     assert found.tolist() == [[1, 1, 1], [-1, -1, -1]]
 
 
-@pytest.fixture(scope="module")
-def policy() -> Iterator[Policy]:
-    yield load_policy(shipped_reasoner("witnesses"), device="cpu")
-
-
-def test_the_mean_of_the_last_weights_is_put(policy: Policy) -> None:
-    [weight, *_] = policy.model.parameters()
-    kept = weight.detach().clone()
-    mean = run.WeightMean(policy, 1)
-    with torch.no_grad():
-        for step, value in ((1, 100.0), (2, 1.0), (3, 3.0)):
-            weight.fill_(value)
-            mean.see(step)
-        mean.put()
-        assert weight.unique().tolist() == [2.0]
-        weight.copy_(kept)
-
-
-def test_phases_are_runs_in_turn(policy: Policy) -> None:
+def test_phases_are_runs_in_turn() -> None:
     trial = Trial("combined", "witnesses", "x", "y", 0, train={"steps": 2, "prompts": 2, "group_size": 2, "updates": 1})
-    both = combined.Combination(((combined.priced, 0.5), (combined.priced, 0.5)), averaged=0.5)
+    both = combined.Combination(((combined.priced, 0.5), (combined.priced, 0.5)))
     fresh = load_policy(shipped_reasoner("witnesses"), device="cpu")
     found = run.train_combined(dataclasses.replace(trial), both, world_of("witnesses"), fresh)
     tokens = [step["sampled_tokens"] for step in found["steps"]]
