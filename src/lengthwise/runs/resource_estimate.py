@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,9 +36,13 @@ SLOW_PROBE = 256
 
 @dataclass(frozen=True)
 class Estimate(Result):
-    """Bytes by part, sampled tokens and seconds per step; rough, within a factor of about two."""
+    """Bytes by part, sampled tokens and seconds per step; rough, within a factor of about two.
+
+    `process` is what this process has resident without a model, where the model lies in the same memory.
+    """
 
     parameters: int
+    process: int
     weights: int
     gradients_and_optimizer: int
     reference_model: int
@@ -48,8 +56,15 @@ class Estimate(Result):
 
     @property
     def total(self) -> int:
-        """The larger of sampling and updating, on top of all models' weights and optimizer."""
-        held = self.weights + self.gradients_and_optimizer + self.reference_model + self.critic + self.sampling_weights
+        """The larger of sampling and updating, on top of the process and of all models' weights and optimizer."""
+        held = (
+            self.process
+            + self.weights
+            + self.gradients_and_optimizer
+            + self.reference_model
+            + self.critic
+            + self.sampling_weights
+        )
         return held + max(self.kv_cache, self.activations) + self.logits
 
 
@@ -81,8 +96,9 @@ def estimate(
     more per trained one. A KL penalty holds the starting weights once more, unless they are the policy's own under its
     adapter; a critic is a decoder that learns as the policy does. In half precision the sampler holds the weights of
     linear layers once more, ready for use (see `DecodingModel`). KV cache: 2 · layers · kv_heads · head_dim · bytes ·
-    rows · (prompt + cap). Activations per token and layer: about 18 hidden + 6 intermediate values, with
-    checkpointing one hidden value. Time: 2·N·tokens for every forward, to write and to learn, and 4·N·tokens for a
+    rows · (prompt + cap). Activations per token and layer: about 8 hidden + 5 intermediate values, with
+    checkpointing one hidden value; of float32 weights most stay float32 under autocast. A step learns from no more
+    tokens at a time than it has. Time: 2·N·tokens for every forward, to write and to learn, and 4·N·tokens for a
     backward, at the device's measured speed; decoding reads all weights once per token in a row, which bounds it from
     below. With windows a step writes a window of each response and reads what stands before it.
     """
@@ -97,8 +113,9 @@ def estimate(
     has_reference = loop is not None and (loop.kl_coef > 0 or loop.teacher is not None)
     rows = train.prompts * train.group_size
     in_flight = min(rows, train.sample_rows or rows)
-    per_token = hidden if gradient_checkpointing else 18 * hidden + 6 * inner
-    one_layer = (18 * hidden + 6 * inner) if gradient_checkpointing else 0
+    learnt = min(train.micro_batch_tokens, rows * (prompt_tokens + cap))
+    per_token = hidden if gradient_checkpointing else 8 * hidden + 5 * inner
+    one_layer = (8 * hidden + 5 * inner) if gradient_checkpointing else 0
     written = cap if windows is None else min(windows.window, cap)
     read = rows * (prompt_tokens + (written + cap) // 2)
     flops, bandwidth = machine_speed(device, dtype)
@@ -108,17 +125,28 @@ def estimate(
     learn = (policy * count + (0 if windows is None else 8 * decoder)) * read / flops
     return Estimate(
         parameters=count,
+        process=resident() if device.type == "cpu" else 0,
         weights=count * held,
         gradients_and_optimizer=_learning(count, adapter),
         reference_model=4 * count if has_reference and not lora else 0,
         critic=0 if windows is None else decoder * held + _learning(decoder, adapter),
         sampling_weights=held_bytes(_linear_weights(text, count), DTYPES[dtype], device, frozen=lora > 0),
         kv_cache=_kv_bytes(config, dtype) * in_flight * (prompt_tokens + cap),
-        logits=3 * min(CHUNK_BYTES, 4 * text.vocab_size * train.micro_batch_tokens) + 8 * text.vocab_size * in_flight,
-        activations=size * train.micro_batch_tokens * (per_token * layers + one_layer),
+        logits=3 * min(CHUNK_BYTES, 4 * text.vocab_size * learnt) + 8 * text.vocab_size * in_flight,
+        activations=(size if lora else 4) * learnt * (per_token * layers + one_layer),
         tokens_per_step=rows * written,
         seconds_per_step=decode + learn,
     )
+
+
+@functools.cache
+def resident() -> int:
+    """Bytes of memory that this process had when it was first asked, or at the most where no more is known."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _linear_weights(text: PretrainedConfig, count: int) -> int:

@@ -38,8 +38,8 @@ from lengthwise.threads import threads_for
 TEXTS = 20
 """Texts of an answer pattern that are looked at, the plainest first."""
 PARTS = (
-    "weights", "gradients_and_optimizer", "reference_model", "critic", "sampling_weights", "kv_cache", "logits",
-    "activations",
+    "process", "weights", "gradients_and_optimizer", "reference_model", "critic", "sampling_weights",
+    "kv_cache", "logits", "activations",
 )  # fmt: skip
 """Of the memory of a step, in the order in which they are shown."""
 
