@@ -155,7 +155,7 @@ def _handle(entry: Entry) -> Artist:
 
     color = color_of(entry.kind)
     if entry.shape == "line":
-        line = Line2D([], [], color=color, linewidth=2, label=entry.label)
+        line = Line2D([], [], color=color, linewidth=1 if "dotted" in entry.kind else 2, label=entry.label)
         line.set_linestyle("--" if "dashed" in entry.kind else DOTS if "dotted" in entry.kind else "-")
         return line
     marker, size = MARKERS[entry.shape]
