@@ -19,7 +19,7 @@ from wrong_words import BASES, SERVED, cases, words, write_inputs
 
 from lengthwise.cli import main
 from lengthwise.generation.endpoint import Client
-from lengthwise.grading.worker_pool import IsolatedPool
+from lengthwise.grading.worker_pool import IsolatedPool, Known
 from lengthwise.logs import log_grading
 
 
@@ -46,7 +46,7 @@ class PoolHere(IsolatedPool):
 
     def map(self, payloads: Any) -> Iterator[Any]:
         apply = self.make()
-        return (apply(payload) if payload is not None else None for payload in payloads)
+        return (payload.result if isinstance(payload, Known) else apply(payload) for payload in payloads)
 
 
 @pytest.fixture(scope="module")
