@@ -15,7 +15,13 @@ from lengthwise.objectives import _wide
 
 pytestmark = pytest.mark.filterwarnings("ignore::lengthwise.errors.LengthwiseWarning")
 OWN = {"siri": {"cycle": 8, "shortest": 4}, "t-ppo": {"critic_warmup": 0}, "ppo": {"critic_warmup": 0}}
-WITH_WORDS = ("adaptive", "effort")  # their prompts need a tokenizer; all their parts are called all the same
+WITH_WORDS = (
+    "adaptive",
+    "brpo",
+    "crisp",
+    "effort",
+    "elastic",
+)  # their prompts need a tokenizer; all their parts are called all the same
 LOOPED = [name for name in METHODS if name not in ("ada-r1", *WITH_WORDS)]
 
 

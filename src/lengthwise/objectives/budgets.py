@@ -83,7 +83,7 @@ def drawn_budgets(
     checks.whole("rows", rows, low=0)
     checks.whole("seed", seed, low=0)
     _check_budgets(budgets)
-    shares = _shares(weights, len(budgets))
+    shares = _shares(weights, len(budgets), torch.zeros((), dtype=torch.float64))
     if rows == 0:
         return torch.zeros(0, dtype=torch.int64)
     drawn = torch.multinomial(shares, rows, replacement=True, generator=torch.Generator().manual_seed(seed))
@@ -172,7 +172,7 @@ def budget_relative(
     checks.number("growth", growth, above=0.0)
     budgets = scores.shape[1]
     y = wide(scores.detach())
-    share = _shares([1.0] * budgets if weights is None else weights, budgets).to(y)
+    share = _shares([1.0] * budgets if weights is None else weights, budgets, y)
 
     index, sizes = group_index(group_ids)
     returns = (share * y).flip(1).cumsum(1).flip(1)
@@ -274,15 +274,15 @@ def _check_budgets(budgets: Sequence[int]) -> None:
         raise ConfigError(f"budgets is {budgets!r}; pass strictly rising tokens")
 
 
-def _shares(weights: Sequence[float], wanted: int) -> torch.Tensor:
-    """Return the weights divided by their sum, float64 [S]."""
+def _shares(weights: Sequence[float], wanted: int, like: torch.Tensor) -> torch.Tensor:
+    """Return the weights divided by their sum, [S], of the type and on the device of `like`."""
     if not isinstance(weights, (tuple, list)) or len(weights) != wanted:
         raise ConfigError(f"weights is {weights!r}; pass one number for each of the {wanted} budgets")
     for position, weight in enumerate(weights):
         checks.number(f"weights[{position}]", weight, low=0.0)
     if not any(weights):
         raise ConfigError(f"weights is {weights!r}; pass at least one above 0")
-    return torch.tensor([weight / math.fsum(weights) for weight in weights], dtype=torch.float64)
+    return torch.tensor([weight / math.fsum(weights) for weight in weights], dtype=like.dtype, device=like.device)
 
 
 def _check_scores(scores: torch.Tensor, group_ids: torch.Tensor, *, rank: int, name: str = "scores") -> None:
