@@ -130,9 +130,11 @@ def serving(answer: Answer = worked, **options: Any) -> Iterator[Serving]:
     with Serving(answer, **options) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:  # a thread that goes on serving a closed socket never sleeps, and slows all tests behind it
+            server.shutdown()
+            thread.join()
 
 
 def free_port() -> int:
