@@ -332,4 +332,4 @@ def test_time_grows_linearly_whatever_the_text_holds(unit):
     extract_answer(text, "math", choice=True)
     extract_answer(text, "gsm8k")
     stated_answers(text, "math")
-    assert time.process_time() - start < 15
+    assert time.process_time() - start < 4
