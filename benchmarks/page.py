@@ -11,6 +11,7 @@ from studies.page import Section, Table, blocks
 
 FILE = "benchmarks.md"
 TITLES = {
+    "sampler_speed": "Sampling on a pretrained model, against the sampler before",
     "step_cost": "One step against TRL",
     "step_cost_half": "One step when answers are half as long",
     "t_ppo_steps": "Windows against whole responses: t-ppo and ppo",
@@ -46,8 +47,9 @@ def text() -> str:
 def measured(name: str, title: str) -> Section:
     """A benchmark with its command, and the table of its summary or of its objectives."""
     found = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    by = f"{made_by(found)}, {found['threads']} thread(s) of {found['machine']['processor']}."
-    return Section(title, [by, *([flat_table(found["summary"])] if "summary" in found else objectives(found))])
+    threads = found["threads"] if "threads" in found else found["settings"]["threads"]
+    by = f"{made_by(found)}, {threads} thread(s) of {found['machine']['processor']}."
+    return Section(title, [by, *(flat_tables(found["summary"]) if "summary" in found else objectives(found))])
 
 
 def made_by(found: dict[str, Any]) -> str:
@@ -67,13 +69,14 @@ def objectives(found: dict[str, Any]) -> list[str | Table]:
     ]
 
 
-def flat_table(values: Any) -> Table:
-    """One line a number; parts that have the same numbers stand side by side."""
+def flat_tables(values: Any) -> list[str | Table]:
+    """One line a number; parts that have the same numbers stand side by side, in a table of their own."""
     parts = {key: dict(flatten(value, "")) for key, value in values.items() if isinstance(value, dict)}
     if len(parts) < 2 or len({tuple(part) for part in parts.values()}) > 1:
-        return Table(("what", "measured"), flatten(values, ""))
+        return [Table(("what", "measured"), flatten(values, ""))]
     rows = [(name, *(part[name] for part in parts.values())) for name in next(iter(parts.values()))]
-    return Table(("what", *parts), rows)
+    others = flatten({key: value for key, value in values.items() if key not in parts}, "")
+    return [*([Table(("what", "measured"), others)] if others else []), Table(("what", *parts), rows)]
 
 
 def flatten(values: Any, prefix: str) -> list[tuple[str, str]]:

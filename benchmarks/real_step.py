@@ -229,7 +229,8 @@ def sample_ours(spec: dict[str, Any]) -> dict[str, Any]:
 def sample_bare(spec: dict[str, Any]) -> dict[str, Any]:
     """vLLM asked as its own users ask it: no log-probabilities, its own stop at EOS, nothing between it and us.
 
-    In one process, in which it is faster on two cores than in the three that it would start.
+    In one process: of the three that it would start, the spinning ones held up the others on two shared cores, and a
+    draw had not ended after ten minutes.
     """
     os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
     from transformers import AutoTokenizer

@@ -245,3 +245,11 @@ def test_draws_are_curves_of_their_own() -> None:
     }
     # draw 0 stands at (50, 40); draw 1 goes straight from (100, 100) to (0, 0): 50 at 50
     assert guarded.at_harm(run, "random", 50) == 45
+
+
+def test_a_summary_keeps_its_ratios_beside_parts_that_stand_side_by_side() -> None:
+    alone, parts = benchmarks.flat_tables(
+        {"ratio": 1.5, "seconds": {"ours": 1, "theirs": 2}, "peak": {"ours": 3, "theirs": 4}}
+    )
+    assert alone.rows == [("ratio", "1.5")]
+    assert (parts.head, parts.rows) == (("what", "seconds", "peak"), [("ours", "1", "3"), ("theirs", "2", "4")])
