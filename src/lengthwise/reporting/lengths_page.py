@@ -15,6 +15,7 @@ LABELS = {
 def lengths_page(summary: LengthSummary) -> list[str]:
     """The page, that nothing was graded first."""
     asked = f"{summary.problems:,} problems" if summary.problems > 1 else "1 problem"
+    seen = f"{summary.responses:,} responses" if summary.responses > 1 else "1 response"
     span = data.span(summary.mean_tokens_interval, data.number)
     rows = [(label, row) for name, label in LABELS.items() if (row := summary.tokens[name]) is not None]
     total = sum(summary.ended_by.values())
@@ -23,7 +24,7 @@ def lengths_page(summary: LengthSummary) -> list[str]:
     cut, unclosed, empty = map(data.percent, rates)
     return [
         f"{summary.read_as}: nothing was graded, for it has neither right answers nor verdicts; {summary.how_to_grade}",
-        f"{data.number(summary.mean_tokens)} tokens a response, {summary.responses:,} responses on {asked}, {cut} cut.",
+        f"{data.number(summary.mean_tokens)} tokens a response, {seen} on {asked}, {cut} cut.",
         *([f"95% interval: tokens {span}."] if span else []),
         "",
         *step_lines(summary.next_steps),
