@@ -173,7 +173,7 @@ def test_the_extras_are_those_of_the_package():
     declared = Path(__file__).resolve().parents[1] / "pyproject.toml"
     extras = tomllib.loads(declared.read_text())["project"]["optional-dependencies"]
     for extra, packages in EXTRAS.items():
-        assert {need.split(">=")[0] for need in extras[extra]} == set(packages)
+        assert {need.split(">=")[0].replace("-", "_") for need in extras[extra]} == set(packages)
 
 
 def unguarded(source: str) -> list[str]:

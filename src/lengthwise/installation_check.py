@@ -28,6 +28,7 @@ ADDS: dict[str, str] = {
     "trl": "more devices, SFT and DPO stages, LoRA",
     "verl": "training in verl: Ray, FSDP or Megatron",
     "vllm": "tokens of models of real size, several times as fast",
+    "liger": "Triton kernels for norms and MLPs on a GPU (`--liger`)",
     "parquet": "problems and logs in Parquet",
     "zstd": "logs in .zst",
     "docs": "the documentation as a site (`make site`)",

@@ -12,6 +12,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "trl": ("trl", "accelerate", "datasets", "peft"),
     "verl": ("verl",),
     "vllm": ("vllm",),
+    "liger": ("liger_kernel",),
     "parquet": ("pyarrow",),
     "zstd": ("zstandard",),
 }

@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from lengthwise.config.groups.model import TrainingRuntime
 from lengthwise.config.groups.sampling import Sampling
-from lengthwise.config.groups.training import Adaptation, Training
+from lengthwise.config.groups.training import AdaptationHere, Training
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.model_folders import load_policy
 from lengthwise.files import write_folder
@@ -115,7 +115,7 @@ def shared_samples(seed: int, count: int, folder: Path, device: str) -> Path:
 
     Processes side by side wait for the one that draws.
     """
-    method = method_of().staged(shipped_reasoner(), on(device), Adaptation(), trains=lambda stage: False)
+    method = method_of().staged(shipped_reasoner(), on(device), AdaptationHere(), trains=lambda stage: False)
     stages = [stage for stage in method.finish if stage.name == SAMPLE]
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
@@ -125,7 +125,7 @@ def shared_samples(seed: int, count: int, folder: Path, device: str) -> Path:
 
 def trained(method: AdaR1, seed: int, count: int, folder: Path, samples: Path, device: str) -> Path:
     """Run all stages on shared samples; the folder of the model."""
-    method = method.staged(shipped_reasoner(), on(device), Adaptation(), trains=lambda stage: True)
+    method = method.staged(shipped_reasoner(), on(device), AdaptationHere(), trains=lambda stage: True)
     if not (folder / FOLDER / SAMPLE / FACTS).is_file():
         write_folder(folder / FOLDER / SAMPLE, partial(copied, samples))
     given = stage_inputs(folder.name, seed, count, device)
@@ -171,7 +171,9 @@ def model_of(prefix: str, arm: str, seed: int, count: int, place: Place) -> tupl
     if arm in ("long", "short"):
         return shipped_reasoner("chains" if arm == "long" else "terse"), {}
     if arm not in TRAINED:
-        method = method_of(**ARMS[arm]).staged(shipped_reasoner(), on(device), Adaptation(), trains=lambda stage: False)
+        method = method_of(**ARMS[arm]).staged(
+            shipped_reasoner(), on(device), AdaptationHere(), trains=lambda stage: False
+        )
         given = stage_inputs(arm, seed, 1, device)
         return run_stages(method.prepare, shipped_reasoner(), folder, given), {"options": dict(method.options)}
     setting = chosen(place)

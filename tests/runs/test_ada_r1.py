@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lengthwise.config.groups.model import TrainingRuntime
-from lengthwise.config.groups.training import Adaptation, Training
+from lengthwise.config.groups.training import AdaptationHere, Training
 from lengthwise.errors import CheckpointError, ConfigError, InputError
 from lengthwise.grading.problems import Problems
 from lengthwise.lab import chains
@@ -25,7 +25,7 @@ from lengthwise.methods.bi_level.stages import short_folder
 from lengthwise.methods.papers.ada_r1 import BiLevel, ada_r1
 from lengthwise.runs.chains_demo import chain_problems
 
-HERE = (TrainingRuntime(), Adaptation())
+HERE = (TrainingRuntime(), AdaptationHere())
 
 
 def settings(**changes: Any) -> BiLevel:

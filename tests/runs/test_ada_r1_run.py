@@ -18,7 +18,7 @@ import torch
 from lengthwise.cli import main
 from lengthwise.config.commands import ShortenSettings
 from lengthwise.config.groups.model import TrainingRuntime
-from lengthwise.config.groups.training import Adaptation, Training
+from lengthwise.config.groups.training import AdaptationHere, Training
 from lengthwise.engine.model_folders import load_policy, weights_sha
 from lengthwise.errors import ConfigError, MissingExtraError, TrainingError
 from lengthwise.lab import chains
@@ -32,7 +32,7 @@ from lengthwise.runs.chains_demo import chain_problems
 from lengthwise.runs.shortening.outcome import Outcome
 from lengthwise.runs.shortening.resolve import method_options, shorten_by
 
-HERE = (TrainingRuntime(device="cpu"), Adaptation())
+HERE = (TrainingRuntime(device="cpu"), AdaptationHere())
 LEARNING = ("samples=3", "lr=1e-4", "batch=4", "epochs=1")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from torch import Tensor
 
 from lengthwise.config.groups.model import TrainingRuntime
-from lengthwise.config.groups.training import Adaptation, Training
+from lengthwise.config.groups.training import AdaptationHere, Training
 from lengthwise.engine.gates import Gate
 from lengthwise.engine.ppo.windows import Windows
 from lengthwise.engine.rollouts import OPTIONAL_FIELDS, Rollouts
@@ -194,7 +194,7 @@ class Recipe:
         return {}
 
     def staged(
-        self, base: Path, runtime: TrainingRuntime, adaptation: Adaptation, *, trains: Callable[[str], bool]
+        self, base: Path, runtime: TrainingRuntime, adaptation: AdaptationHere, *, trains: Callable[[str], bool]
     ) -> Recipe:
         """The recipe with the stages that depend on the untouched model's folder and on what it runs on.
 

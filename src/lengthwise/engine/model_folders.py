@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lengthwise.engine.liger_kernels import check_liger, put_liger
 from lengthwise.errors import ConfigError, TrainingError
 from lengthwise.files import write_folder
 from lengthwise.optional_imports import importing
@@ -129,6 +130,7 @@ def load_policy(
     gradient_checkpointing: bool = False,
     trust_remote_code: bool = False,
     frozen: bool = False,
+    liger: bool = False,
     seed: int = 0,
 ) -> Policy:
     """Load a model for sampling and training on one device.
@@ -137,23 +139,27 @@ def load_policy(
     (`lora_rank` above 0, extra `trl`) the frozen base is held in that dtype too, and with `frozen`, for a model that
     only answers, all weights are. `dtype` "auto" is the folder's own; `Policy.dtype` says which was taken. Dropout is
     switched off: a policy must score its own samples as it drew them. An adapter is drawn from `seed`, and from nothing
-    else.
+    else. `liger`: its kernels for norms and MLPs, see `liger_kernels`.
 
     Raises:
         InputError: no such folder, weights that transformers cannot load, or a tokenizer with ids beyond them.
-        ConfigError: unknown dtype or device, a rank below 0, or LoRA on frozen weights.
-        MissingExtraError: LoRA without peft.
+        ConfigError: unknown dtype or device, a rank below 0, LoRA on frozen weights, or what Liger cannot run.
+        MissingExtraError: LoRA without peft, or Liger's kernels without liger-kernel.
     """
     if lora_rank < 0:
         raise ConfigError(f"lora is {lora_rank}; give 0 (all weights) or a rank of at least 1")
     if lora_rank and frozen:
         raise ConfigError(f"lora is {lora_rank}, but the weights are frozen; give one of them")
     where, path, taken = resolve_device(device), check_folder(folder), resolve_dtype(folder, dtype)
+    if liger:
+        check_liger(where)
     held = DTYPES[taken] if lora_rank or frozen else torch.float32
     model = load_model(path, dtype=held, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
     check_vocabulary(model, tokenizer, str(folder))
     _without_dropout(model)
+    if liger:
+        put_liger(model)
     if lora_rank:
         model = _with_lora(model, lora_rank, seed)
     model.to(where)

@@ -15,6 +15,7 @@ from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.config.groups.sampling import Measuring, Sampling, Splits
 from lengthwise.config.groups.training import (
     Adaptation,
+    AdaptationHere,
     CapSchedule,
     Cluster,
     ClusterBatches,
@@ -96,7 +97,7 @@ class ShortenSettings(Command):
         wanted="density,scale, for example 0.25,0.7", metavar="density,scale",
     )  # fmt: skip
     training: Training = group(Training)
-    adaptation: Adaptation = group(Adaptation)
+    adaptation: AdaptationHere = group(AdaptationHere)
     measuring: Measuring = group(Measuring)
     out: Path = again(Common, "out", help="Run folder; the same command continues it.")
     overwrite: bool = again(Common, "overwrite", help="Replace the run in the folder.")
@@ -160,7 +161,7 @@ class CompareSettings(Command):
         default_text="none", metavar="names",
     )  # fmt: skip
     training: SharedTraining = group(SharedTraining)
-    adaptation: Adaptation = group(Adaptation)
+    adaptation: AdaptationHere = group(AdaptationHere)
     splits: Splits = group(Splits)
     jobs: int | None = setting(
         None, ge=1, help="Runs side by side, one thread each.", default_text="one per core", panel="Model",

@@ -97,6 +97,12 @@ class Adaptation(Settings):
     gradient_checkpointing: bool = setting(False, help="Recompute activations: less memory, slower.")
 
 
+class AdaptationHere(Adaptation):
+    """Which weights our own engine trains, and with whose kernels."""
+
+    liger: bool = setting(False, help="Liger's kernels for norms and MLPs, on a GPU.")
+
+
 @dataclass(frozen=True)
 class MovingCap:
     """How a cap moves: `shape` is one of `SCHEDULES`, `cycle` in steps; the longest cap is the run's own."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lengthwise.config.groups.model import TrainingRuntime
-from lengthwise.config.groups.training import Adaptation, Training
+from lengthwise.config.groups.training import AdaptationHere, Training
 from lengthwise.engine.model_folders import Policy, load_policy, resolve_device, save_policy
 from lengthwise.engine.rotary_switch import check_shared
 from lengthwise.errors import ConfigError, InputError, TrainingError
@@ -106,7 +106,7 @@ def train_on_pairs(
     settings: BiLevel,
     train: Training,
     runtime: TrainingRuntime,
-    adaptation: Adaptation,
+    adaptation: AdaptationHere,
 ) -> Trained:
     """Train a model on pairs against itself and save it to `out`; returns what training says.
 
@@ -123,7 +123,7 @@ def train_on_pairs(
             "there is no pair to train on: no problem has a right response, or all responses to each are equal; draw "
             "more samples, raise --cap, or take easier problems"
         )
-    policy, reference = (_load(model, runtime) for _ in range(2))
+    policy, reference = (_load(model, runtime, adaptation) for _ in range(2))
     reference.model.requires_grad_(False)
     longest = max(len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows)
     check_shared(policy.model.config, min(longest, settings.max_length), "TRL", ours=False)
@@ -147,9 +147,10 @@ def train_on_pairs(
     )
 
 
-def _load(model: Path, runtime: TrainingRuntime) -> Policy:
+def _load(model: Path, runtime: TrainingRuntime, adaptation: AdaptationHere) -> Policy:
     return load_policy(
-        model, device=runtime.device, dtype=runtime.dtype, trust_remote_code=runtime.trust_remote_code
+        model, device=runtime.device, dtype=runtime.dtype, trust_remote_code=runtime.trust_remote_code,
+        liger=adaptation.liger,
     )  # fmt: skip
 
 
@@ -160,7 +161,7 @@ def _trainer(
     settings: BiLevel,
     train: Training,
     runtime: TrainingRuntime,
-    adaptation: Adaptation,
+    adaptation: AdaptationHere,
     folder: Path,
 ) -> Any:
     config, base, data_set = import_trl()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lengthwise.config.commands import MergeSettings
 from lengthwise.config.groups.model import TrainingRuntime
 from lengthwise.config.groups.sampling import Intervention, Sampling
-from lengthwise.config.groups.training import Adaptation
+from lengthwise.config.groups.training import AdaptationHere
 from lengthwise.engine.method import Stage, StageInputs
 from lengthwise.engine.model_folders import Policy, load_policy
 from lengthwise.errors import ConfigError
@@ -94,7 +94,7 @@ class Stages:
 
 
 def stages_of(
-    settings: BiLevel, base: Path, runtime: TrainingRuntime, adaptation: Adaptation, *, train_here: bool = True
+    settings: BiLevel, base: Path, runtime: TrainingRuntime, adaptation: AdaptationHere, *, train_here: bool = True
 ) -> Stages:
     """The stages, after a look at what they need: both models fit, and TRL is there.
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from lengthwise.config.definition import setting
 from lengthwise.config.groups.model import TrainingRuntime
-from lengthwise.config.groups.training import Adaptation
+from lengthwise.config.groups.training import AdaptationHere
 from lengthwise.engine.method import Control, Recipe
 from lengthwise.errors import ConfigError
 from lengthwise.methods.bi_level import stages
@@ -60,7 +60,7 @@ class AdaR1(Recipe):
         return stages.NEEDS
 
     def staged(
-        self, base: Path, runtime: TrainingRuntime, adaptation: Adaptation, *, trains: Callable[[str], bool]
+        self, base: Path, runtime: TrainingRuntime, adaptation: AdaptationHere, *, trains: Callable[[str], bool]
     ) -> AdaR1:
         """With its stages, after a look at what they need: both models fit, and TRL is there where DPO is to be run.
 

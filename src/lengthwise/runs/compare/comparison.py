@@ -13,7 +13,7 @@ from lengthwise.config.files import COMMAND, SETTINGS
 from lengthwise.config.groups.model import TrainingDevice
 from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.config.groups.sampling import Splits
-from lengthwise.config.groups.training import Adaptation, SharedTraining
+from lengthwise.config.groups.training import AdaptationHere, SharedTraining
 from lengthwise.engine.model_folders import resolve_device
 from lengthwise.errors import ConfigError
 from lengthwise.methods.declaration import Value
@@ -79,7 +79,7 @@ class Comparison:
         return self.settings.runtime
 
     @property
-    def adaptation(self) -> Adaptation:
+    def adaptation(self) -> AdaptationHere:
         """Which weights are trained."""
         return self.settings.adaptation
 

@@ -134,6 +134,7 @@ def load(job: Job, folder: Path | None = None, *, merged: bool = False) -> Polic
         dtype=runtime.dtype,
         lora_rank=0 if merged else adaptation.lora,
         gradient_checkpointing=adaptation.gradient_checkpointing,
+        liger=adaptation.liger,
         trust_remote_code=runtime.trust_remote_code,
         seed=job.train.seed,
     )
