@@ -1,0 +1,1 @@
+"""What lengthwise does under kills, faults, load and hostile input: harnesses that anyone can run."""
