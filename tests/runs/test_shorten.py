@@ -89,6 +89,26 @@ def test_time_counts_every_forward_and_backward(monkeypatch: pytest.MonkeyPatch)
     assert found.seconds_per_step == pytest.approx(2 * n * 2 * 20 + 14 * n * 2 * 60)
 
 
+def test_thinking_that_is_cut_is_written_once_and_answered_after_every_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 2 rollouts think for 60 - 8 tokens and are answered 4 times at each of 4 budgets, with at most 8 tokens.
+    monkeypatch.setattr("lengthwise.runs.resource_estimate.machine_speed", lambda *_: (1e6, 1e30))
+    found, n = of_method("brpo"), 605_440 / 1e6
+    tokens = 2 * 52 + 32 * 8
+    assert found.tokens_per_step == tokens
+    assert found.seconds_per_step == pytest.approx(2 * n * tokens + 6 * n * 32 * 80)
+    assert found.kv_cache == 16 * of_method("grpo").kv_cache
+
+
+def test_gradients_take_the_place_of_activations_except_between_micro_batches() -> None:
+    # A token leaves 8 * 128 + 5 * 384 values in each of 3 layers, of 4 bytes; gradients are 4 bytes a parameter.
+    each = 4 * 3 * (8 * 128 + 5 * 384)
+    long = Training(steps=1, prompts=4, group_size=8, updates=2)  # an update has 2 * 8 rows of 80 tokens
+    assert of_method("grpo", train=long).activations == 1_280 * each - 4 * 605_440
+    parts = Training(steps=1, prompts=4, group_size=8, updates=2, micro_batch_tokens=640)
+    assert of_method("grpo", train=parts).activations == 640 * each
+    assert of_method("grpo").activations >= 0
+
+
 def test_speed_is_measured_on_the_device_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
     monkeypatch.setattr(

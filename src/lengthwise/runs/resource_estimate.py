@@ -30,6 +30,8 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 CPU = torch.device("cpu")
 PROBES = {"cuda": 8192, "mps": 2048, "cpu": 1024}
 """Side of the square matrices that are multiplied to measure a device."""
+GRADIENT_SHARE = 3
+"""One part in so many of gradients and AdamW is gradients."""
 SLOW_PROBE = 256
 """The same for half precision on a CPU, which may have no instructions for it."""
 
@@ -98,9 +100,11 @@ def estimate(
     linear layers once more, ready for use (see `DecodingModel`). KV cache: 2 · layers · kv_heads · head_dim · bytes ·
     rows · (prompt + cap). Activations per token and layer: about 8 hidden + 5 intermediate values, with
     checkpointing one hidden value; of float32 weights most stay float32 under autocast. A step learns from no more
-    tokens at a time than it has. Time: 2·N·tokens for every forward, to write and to learn, and 4·N·tokens for a
+    tokens at a time than an update has; where that is one micro-batch, `activations` is what they take beyond the
+    gradients that take their place. Time: 2·N·tokens for every forward, to write and to learn, and 4·N·tokens for a
     backward, at the device's measured speed; decoding reads all weights once per token in a row, which bounds it from
-    below. With windows a step writes a window of each response and reads what stands before it.
+    below. With windows a step writes a window of each response and reads what stands before it; where thinking is cut,
+    each is written once and learnt from with every answer after every cut.
     """
     text = config.get_text_config()
     layers, hidden = text.num_hidden_layers, text.hidden_size
@@ -111,30 +115,38 @@ def estimate(
     loop = None if method is None else method.loop
     windows = None if loop is None else loop.windows
     has_reference = loop is not None and (loop.kl_coef > 0 or loop.teacher is not None)
-    rows = train.prompts * train.group_size
+    cuts = None if loop is None else loop.cuts
+    each = 1 if cuts is None else len(cuts.budgets) * cuts.answers
+    drawn = train.prompts * train.group_size
+    rows = drawn * each
     in_flight = min(rows, train.sample_rows or rows)
-    learnt = min(train.micro_batch_tokens, rows * (prompt_tokens + cap))
+    update = -(-train.prompts // train.updates) * train.group_size * each * (prompt_tokens + cap)
+    learnt = min(train.micro_batch_tokens, update)
     per_token = hidden if gradient_checkpointing else 8 * hidden + 5 * inner
     one_layer = (8 * hidden + 5 * inner) if gradient_checkpointing else 0
     written = cap if windows is None else min(windows.window, cap)
     read = rows * (prompt_tokens + (written + cap) // 2)
     flops, bandwidth = machine_speed(device, dtype)
-    decode = max(2 * count * rows * written / flops, written * count * size / bandwidth)
+    tokens = rows * written if cuts is None else drawn * cuts.budgets[-1] + rows * cuts.answer
+    decode = max(2 * count * tokens / flops, written * count * size / bandwidth)
     shared = loop is not None and loop.shared is not None
+    learning = _learning(count, adapter)
+    # Gradients take the place of the activations that a backward pass frees, unless they wait for the next micro-batch.
+    freed = learning // GRADIENT_SHARE if learnt == update else 0
     policy = 6 + 2 * ((train.updates > 1) + has_reference + shared)
     learn = (policy * count + (0 if windows is None else 8 * decoder)) * read / flops
     return Estimate(
         parameters=count,
         process=resident() if device.type == "cpu" else 0,
         weights=count * held,
-        gradients_and_optimizer=_learning(count, adapter),
+        gradients_and_optimizer=learning,
         reference_model=4 * count if has_reference and not lora else 0,
         critic=0 if windows is None else decoder * held + _learning(decoder, adapter),
         sampling_weights=held_bytes(_linear_weights(text, count), DTYPES[dtype], device, frozen=lora > 0),
         kv_cache=_kv_bytes(config, dtype) * in_flight * (prompt_tokens + cap),
         logits=3 * min(CHUNK_BYTES, 4 * text.vocab_size * learnt) + 8 * text.vocab_size * in_flight,
-        activations=(size if lora else 4) * learnt * (per_token * layers + one_layer),
-        tokens_per_step=rows * written,
+        activations=max(0, (size if lora else 4) * learnt * (per_token * layers + one_layer) - freed),
+        tokens_per_step=tokens,
         seconds_per_step=decode + learn,
     )
 

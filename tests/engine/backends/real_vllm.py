@@ -149,3 +149,60 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:  # it ended meanwhile, or is another user's
         return b""
+
+
+TRAINS = """
+import sys, torch
+from pathlib import Path
+from lengthwise.config.groups.training import Training
+from lengthwise.engine.backends.vllm_engine import Serving
+from lengthwise.engine.backends.vllm_sampler import Served, VllmSampler
+from lengthwise.engine.batches import Task
+from lengthwise.engine.metrics_log import read_metrics
+from lengthwise.engine.model_folders import load_policy
+from lengthwise.engine.trainer import Trainer
+from lengthwise.errors import BackendError
+from lengthwise.methods import build_method
+model, folder, dies = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "dies"
+net = load_policy(model, device="cpu").model
+served = Served(Serving(Path(model), torch.device("cpu"), "float32", 160, 8, cache_bytes=2**27))
+engine = served.engine._llm.llm_engine
+step = engine.step
+def dying():
+    if dies and len(read_metrics(folder)) == 1:
+        raise RuntimeError("EngineCore is gone")
+    return step()
+engine.step = dying
+prompts = [[15, 4, 14, 3, 14, 2], [17, 4, 10, 4, 16, 3, 11, 2]]
+trainer = Trainer(
+    net, method=build_method("linear-price", cap=24, price=0.02), task=Task(prompts, lambda n, ids: len(ids) % 2 == n),
+    folder=folder, config=Training(steps=3, prompts=2, group_size=4, updates=1, lr=1e-4, checkpoint_every=1),
+    eos_ids=[1], pad_id=0, backend=VllmSampler(net, served, eos_ids=[1], pad_id=0),
+)
+try:
+    trainer.train()
+except BackendError as error:
+    print("ERROR", error)
+print("LENGTHS", [row["mean_tokens"] for row in read_metrics(folder)])
+"""
+
+
+def trained(folder: Path, *, dies: bool = False) -> list[str]:
+    """What a process of its own, with a vLLM of its own, says of a run in this folder."""
+    said = subprocess.run(
+        [sys.executable, "-c", TRAINS, str(FOLDER), str(folder), "dies" if dies else "lives"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [line for line in said.stdout.splitlines() if line.startswith(("ERROR", "LENGTHS"))]
+
+
+def test_a_vllm_that_dies_is_one_line_and_the_run_goes_on_with_the_tokens_that_another_start_draws(
+    tmp_path: Path,
+) -> None:
+    told, so_far = trained(tmp_path / "run", dies=True)
+    assert told.startswith(
+        "ERROR vLLM stopped while it wrote tokens: RuntimeError: EngineCore is gone; the same command"
+    )
+    # Two starts of vLLM from one seed: what the second one draws is what the first would have drawn.
+    whole = trained(tmp_path / "whole")
+    assert trained(tmp_path / "run") == whole and whole[0].startswith(so_far.removesuffix("]"))
