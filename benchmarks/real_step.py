@@ -14,6 +14,10 @@ Both engines learn by GRPO without KL penalty, one update a batch, bfloat16, the
 coin that both toss alike (whether the sum of a response's token ids is even): a small model's groups would else be all
 wrong, this engine would leave them out of the update, and a step would cost next to nothing. Every measurement warms up
 first. Times are the median of a process's; ratios are those of each round's two processes. Peak memory is `ru_maxrss`.
+
+TRL 1.16 with vLLM does not run on a CPU by itself. In one process its first hand-over of weights fails: vLLM has packed
+the parameters ("'Parameter' object has no attribute 'weight_loader'"). With a server weights go over NCCL, which it
+refuses without CUDA. So `step-trl-vllm` lends it the hand-over that works, one call with all weights; the rest is its.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +311,30 @@ def step_ours(spec: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def colocated(spec: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
+    """TRL's settings for vLLM in its own process, with the cache and the lengths that our vLLM side has."""
+    os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_KVCACHE_SPACE": "2"}
+    longest = max(map(len, encoded(spec, tokenizer)))
+    return {"use_vllm": True, "vllm_mode": "colocate", "vllm_max_model_length": longest + spec["cap"]}
+
+
+def lend_hand_over(generation: Any) -> None:
+    """Let TRL hand its weights over by the call that works on a CPU, a tied head by its own name too."""
+    llm, tied = generation.llm, generation.model.config.tie_word_embeddings
+
+    def named() -> Iterator[tuple[str, Any]]:
+        for name, weight in generation._iter_named_params():
+            yield name, weight
+            if tied and name.endswith("embed_tokens.weight"):
+                yield "lm_head.weight", weight
+
+    def sync() -> None:
+        llm.llm_engine.model_executor.driver_worker.worker.model_runner.reload_weights(weights_iterator=named())
+        llm.reset_prefix_cache()
+
+    generation.sync_weights = sync
+
+
 def step_trl(spec: dict[str, Any]) -> dict[str, Any]:
     from datasets import Dataset
     from peft import LoraConfig
@@ -327,7 +355,7 @@ def step_trl(spec: dict[str, Any]) -> dict[str, Any]:
             ends.append((time.perf_counter(), time.process_time()))
 
     batch, total = spec["prompts"] * spec["group"], spec["times"] + 1
-    with_vllm = {"use_vllm": True, "vllm_mode": "colocate"} if spec["side"].endswith("vllm") else {}
+    with_vllm = colocated(spec, tokenizer) if spec["side"].endswith("vllm") else {}
     config = GRPOConfig(
         output_dir=spec["folder"], seed=spec["seed"], use_cpu=True, bf16=True, gradient_checkpointing=False,
         disable_dropout=True, max_steps=total, shuffle_dataset=False, per_device_train_batch_size=8,
@@ -343,6 +371,8 @@ def step_trl(spec: dict[str, Any]) -> dict[str, Any]:
         peft_config=LoraConfig(r=spec["lora"], lora_alpha=2 * spec["lora"], target_modules="all-linear",
                                task_type="CAUSAL_LM"),
     )  # fmt: skip
+    if with_vllm:
+        lend_hand_over(trainer.vllm_generation)
     trainer.train()
     seconds, cpu = ([b[i] - a[i] for a, b in itertools.pairwise(ends)] for i in (0, 1))
     return {"seconds": statistics.median(seconds), "cpu_seconds": statistics.median(cpu),

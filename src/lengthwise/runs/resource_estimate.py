@@ -30,6 +30,8 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 CPU = torch.device("cpu")
 PROBES = {"cuda": 8192, "mps": 2048, "cpu": 1024}
 """Side of the square matrices that are multiplied to measure a device."""
+ACTIVATION_BYTES = {(False, True): 4, (False, False): 3, (True, True): 6, (True, False): 3}
+"""By whether an adapter alone learns and whether in float32: seen with SmolLM2-135M and Qwen2.5-Coder-0.5B on a CPU."""
 GRADIENT_SHARE = 3
 """One part in so many of gradients and AdamW is gradients."""
 SLOW_PROBE = 256
@@ -98,13 +100,13 @@ def estimate(
     more per trained one. A KL penalty holds the starting weights once more, unless they are the policy's own under its
     adapter; a critic is a decoder that learns as the policy does. In half precision the sampler holds the weights of
     linear layers once more, ready for use (see `DecodingModel`). KV cache: 2 · layers · kv_heads · head_dim · bytes ·
-    rows · (prompt + cap). Activations per token and layer: about 8 hidden + 5 intermediate values, with
-    checkpointing one hidden value; of float32 weights most stay float32 under autocast. A step learns from no more
-    tokens at a time than an update has; where that is one micro-batch, `activations` is what they take beyond the
-    gradients that take their place. Time: 2·N·tokens for every forward, to write and to learn, and 4·N·tokens for a
-    backward, at the device's measured speed; decoding reads all weights once per token in a row, which bounds it from
-    below. With windows a step writes a window of each response and reads what stands before it; where thinking is cut,
-    each is written once and learnt from with every answer after every cut.
+    rows · (prompt + cap). Activations per token and layer: about 8 hidden + 5 intermediate values of
+    `ACTIVATION_BYTES`, with checkpointing one hidden value; autocast holds float32 weights once more in its own
+    numbers. A step learns from no more tokens at a time than an update has; where that is one micro-batch,
+    `activations` is what they take beyond the gradients that take their place. Time: 2·N·tokens for every forward, to
+    write and to learn, and 4·N·tokens for a backward, at the device's measured speed; decoding reads all weights once
+    per token in a row, which bounds it from below. With windows a step writes a window of each response and reads what
+    stands before it; where thinking is cut, each is written once and learnt from with every answer after every cut.
     """
     text = config.get_text_config()
     layers, hidden = text.num_hidden_layers, text.hidden_size
@@ -145,7 +147,8 @@ def estimate(
         sampling_weights=held_bytes(_linear_weights(text, count), DTYPES[dtype], device, frozen=lora > 0),
         kv_cache=_kv_bytes(config, dtype) * in_flight * (prompt_tokens + cap),
         logits=3 * min(CHUNK_BYTES, 4 * text.vocab_size * learnt) + 8 * text.vocab_size * in_flight,
-        activations=max(0, (size if lora else 4) * learnt * (per_token * layers + one_layer) - freed),
+        activations=max(0, ACTIVATION_BYTES[lora > 0, size == 4] * learnt * (per_token * layers + one_layer) - freed)
+        + (size * count if size < 4 and not lora else 0),
         tokens_per_step=tokens,
         seconds_per_step=decode + learn,
     )
