@@ -28,7 +28,7 @@ from urllib.request import urlopen
 from _bench import facts, write_json
 
 NAME, COMMAND = "served", "from lengthwise.cli import main; main()"
-BUDGET, FIRST_ID = 48, 151667  # the ids of Qwen's own models that think
+BUDGET, FIRST_ID = 24, 151667  # the ids of Qwen's own models that think
 TEMPLATE = """{%- for message in messages %}
 {{- '<|im_start|>' + message.role + '\\n' }}
 {%- if message.reasoning_content %}{{- '<think>\\n' + message.reasoning_content + '\\n</think>\\n\\n' }}{%- endif %}
@@ -199,10 +199,15 @@ def measured(given: argparse.Namespace, port: int, out: Path, *more: str) -> dic
         return found
     names = ("mean_tokens", "truncation_rate", "unclosed_rate", "native_budget")
     return {name: found[name] for name in names if found.get(name) is not None} | {
-        "longest_thinking": max(thinking(out)),
+        "thinking_tokens": sorted(thinking(out)),
         "notes": [note for note in map(str, found["notes"] if isinstance(found["notes"], list) else [])
                   if "native" in note or "every request" in note],
     }  # fmt: skip
+
+
+def lengths(found: dict[str, object]) -> list[int]:
+    known = found.get("thinking_tokens")
+    return known if isinstance(known, list) else []
 
 
 def asked_for(given: argparse.Namespace, port: int, folder: Path) -> dict[str, object]:
@@ -218,10 +223,10 @@ def asked_for(given: argparse.Namespace, port: int, folder: Path) -> dict[str, o
         ),
     }
     check(found["--extra-body"].get("truncation_rate") == 1, "a field of --extra-body did not reach the server")
-    check(found["--no-think"].get("longest_thinking") == 0, "--no-think left thinking")
+    check(not any(lengths(found["--no-think"])), "--no-think left thinking")
     check("native_budget" in found["--native-budget"], f"the budget was refused: {found['--native-budget']}")
-    longest = found["--native-budget"]["longest_thinking"]
-    check(isinstance(longest, int) and longest <= 2 * BUDGET, f"thinking of {longest} at a budget of {BUDGET}")
+    within = [tokens <= BUDGET + 8 for tokens in lengths(found["--native-budget"])]  # a model may open it once more
+    check(2 * sum(within) > len(within), f"{sum(within)} of {len(within)} think within the budget of {BUDGET}")
     wrong = str(found["--native-budget in another server's words"].get("refused"))
     check("native_budget is not in force" in wrong, f"a budget that is not kept was let pass: {wrong}")
     return dict(found)

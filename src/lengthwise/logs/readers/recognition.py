@@ -60,7 +60,7 @@ def recognise(
     several = [log] if isinstance(log, str | Path) else list(log)
     sources = find_sources(several)
     name, searched = ", ".join(map(str, several)), any(Path(one).is_dir() for one in several)
-    openings = list(_opened(sources, searched))
+    openings = list(_opened(sources, searched, forced))
     if not openings:
         raise InputError(f"{name} holds {len(sources)} files and none that can be read as rows; name the log itself")
     form = forced or _format_of_all(openings, name)
@@ -82,13 +82,16 @@ def _forced(name: str | None, fields: Fields) -> LogFormat | None:
     return log_format(name or FLAT)
 
 
-def _opened(sources: Sequence[Source], searched: bool) -> Iterable[Opening]:
+def _opened(sources: Sequence[Source], searched: bool, forced: LogFormat | None) -> Iterable[Opening]:
     for source in sources:
         try:
             yield open_log(source)
-        except InputError:
-            if not searched:
+        except InputError as error:
+            if searched:
+                continue
+            if forced is None:
                 raise
+            raise InputError(f"{error}; {forced.title} ({FORCED} {forced.name}) needs {forced.needs}") from error
 
 
 def _format_of_all(openings: Sequence[Opening], log: str) -> LogFormat:
