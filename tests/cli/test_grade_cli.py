@@ -218,7 +218,7 @@ def test_a_budget_is_named_where_no_tokens_can_be_told_apart(tmp_path: Path) -> 
     # 19 of 20 right ones within 8 tokens, the last takes 100: 95 % are kept.
     rows = [{"response": "The answer is 4", "answer": 4, "num_tokens": 8 if i else 100} for i in range(20)]
     found = grade_file(write_log(tmp_path / "log.jsonl", rows))
-    assert headline(found)[1] == "A budget of 8 tokens would keep 95.0% of them."
+    assert headline(found)[1] == "A budget of 8 tokens would keep 95.0% of the right answers."
 
 
 def test_grading_needs_no_torch() -> None:

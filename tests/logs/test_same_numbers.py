@@ -190,20 +190,23 @@ def test_a_damaged_file_gives_numbers_or_one_line_and_writes_nothing_by_halves(t
 # ---- verdicts of the log alone -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("counts", [True, False])
 def test_what_needs_no_worker_gets_the_numbers_that_a_worker_finds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: bool
 ) -> None:
     rng = random.Random(0)
-    marks = ["<think>", "</think>", "◁think▷", "◁/think▷", "\n", " ", "The answer is 4", "[THINK]"]
+    marks = ["<think>", "</think>", "◁think▷", "◁/think▷", "\n", " ", "The answer is 4", "[THINK]", "½ of 12345_6ü²"]
     rows = [
-        {"response": "".join(rng.choices(marks, k=rng.randrange(6))), "score": rng.random(), "num_tokens": n % 50,
+        {"response": "".join(rng.choices(marks, k=rng.randrange(6))), "score": rng.random(),
          "problem_id": f"p{n // 4}", "sample": n % 4, "finish_reason": rng.choice(["stop", "length", None])}
+        | ({"num_tokens": n % 50} if counts else {})
         | ({"reasoning": "so it is"} if n % 9 == 0 else {}) | ({"answer": 4} if n % 4 == 3 else {})
         for n in range(400)
     ]  # fmt: skip
     log, asked = write_log(tmp_path / "log.jsonl", rows), {"reasoning_column": "reasoning", "right_from": 0.4}
     found = grade_file(log, out=tmp_path / "out.jsonl", record=tmp_path / "record.json", **asked)
-    monkeypatch.setattr(log_grading.Anatomist, "marks_of", lambda self, body: self()(body))
+    monkeypatch.setattr(log_grading.Words, "quick", lambda self, text: False)
+    monkeypatch.setattr(log_grading.Anatomist, "alone", lambda self, body: False)
     assert grade_file(log, out=tmp_path / "slow.jsonl", record=tmp_path / "slow.json", **asked) == found
     assert (tmp_path / "slow.jsonl").read_text() == (tmp_path / "out.jsonl").read_text()
     assert (tmp_path / "slow.json").read_text() == (tmp_path / "record.json").read_text()

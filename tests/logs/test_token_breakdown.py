@@ -14,12 +14,14 @@ from lengthwise.data import Defect
 from lengthwise.errors import InputError
 from lengthwise.grading.prompt_contract import PromptContract, preset
 from lengthwise.lab.reasoner import shipped_reasoner
+from lengthwise.logs.estimated_tokens import pieces
 from lengthwise.logs.token_breakdown import (
     AUTO,
     Anatomist,
     Anatomy,
     Body,
     Counter,
+    Words,
     dissect,
     load_words,
 )
@@ -140,3 +142,15 @@ def test_folders_without_a_tokenizer_are_refused(tmp_path: Path) -> None:
         load_words(tmp_path / "nowhere")
     with pytest.raises(InputError, match="tokenizer is"):
         load_words(tmp_path)
+
+
+def test_pieces_are_counted_quickly_where_re_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, words = random.Random(0), pieces()
+    signs = [*"ab Z_019\n\t,.<|>$\\{}½²ⅷ四é−×\u0301\u200b\u00a0\u3000🙂\x1cßאم१", "12345", "word", "\U000e0001"]
+    counter = Counter(words)
+    texts = ["".join(rng.choices(signs, k=rng.randrange(40))) for _ in range(3000)]
+    texts += ["".join(rng.choices(signs[:20], k=60)) for _ in range(200)]
+    quick = [counter(text) for text in texts]
+    assert 500 < sum(map(words.quick, texts)) < 3000
+    monkeypatch.setattr(Words, "quick", lambda self, text: False)
+    assert [counter(text) for text in texts] == quick

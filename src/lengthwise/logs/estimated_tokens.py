@@ -11,6 +11,8 @@ from lengthwise.logs.token_breakdown import Words
 NAME = "estimated from the text"
 PIECE = r"\p{L}+|\p{N}{1,3}|[^\s\p{L}\p{N}]"
 """A word, up to three digits, or a mark: what tokenizers split text into before they make tokens of it."""
+PATTERN = r"[^\W\d_]+|\d{1,3}|[^\s\w]|_"
+"""The same for `re`."""
 FIRST = 64
 """Responses by which a log tells whether it has counts."""
 
@@ -27,4 +29,4 @@ def pieces() -> Words:
 
     core = Tokenizer(models.WordLevel({"piece": 0}, unk_token="piece"))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "removed", invert=True)
-    return Words(NAME, core.to_str(), frozenset())
+    return Words(NAME, core.to_str(), frozenset(), PATTERN)

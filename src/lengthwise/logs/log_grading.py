@@ -231,9 +231,8 @@ def _graded_rows(
             differs = settings.disagreements is not None and item.given is not None
             kept = item.num_tokens is None or examples is not None or differs
             waiting.append((place, item if kept else replace(item, body=NO_BODY)))
-            # Where nothing is compared or counted, a worker would cost more than its work.
-            alone = words is None and item.body.answer is None
-            yield Known(anatomist.marks_of(item.body)) if alone else item.body
+            # There a worker would cost more than its work.
+            yield Known(anatomist.marks_of(item.body, counter)) if anatomist.alone(item.body) else item.body
 
     with IsolatedPool(anatomist, workers=settings.workers, seconds=settings.seconds) as pool:
         for result in pool.map(bodies()):

@@ -54,7 +54,7 @@ def _budget(budget: KeptAtBudget | None, mean_tokens: float, cap: int) -> NextSt
     assumes = "the same responses, cut there; a model that is made to answer at its budget keeps more"
     if budget is None or budget.kept is None:
         return NextStep("No response is right, so no budget can be named.", None, assumes)
-    saved = 1 - budget.mean_tokens / mean_tokens if mean_tokens else 0.0
+    saved = max(0.0, 1 - budget.mean_tokens / mean_tokens) if mean_tokens else 0.0
     says = (
         f"A budget of {budget.budget:,} tokens keeps {budget.kept:.1%} of the right answers and saves {saved:.1%} of "
     )

@@ -63,7 +63,8 @@ def _second(summary: GradeSummary) -> list[str]:
     # Budgets rise: the smallest that keeps nearly all, or else the largest below the cap.
     smaller = [(row.budget, row.kept) for row in summary.curve if row.budget < summary.cap and row.kept is not None]
     enough = [(budget, kept) for budget, kept in smaller if kept >= KEEP] or smaller[-1:]
-    return [f"A budget of {budget:,} tokens would keep {data.percent(kept)} of them." for budget, kept in enough[:1]]
+    words = "A budget of {:,} tokens would keep {} of the right answers."
+    return [words.format(budget, data.percent(kept)) for budget, kept in enough[:1]]
 
 
 def text_page(found: Summary) -> list[str]:
