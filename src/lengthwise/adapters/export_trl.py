@@ -7,11 +7,11 @@ import pprint
 from pathlib import Path
 from string import Template
 
-from lengthwise.adapters.engine_names import tested
 from lengthwise.adapters.export_plan import Plan, prepare_folder
 from lengthwise.config.groups.training import Cluster
 from lengthwise.files import atomic_write_text
 from lengthwise.folder_lock import writes
+from lengthwise.installation_check import tested_range
 from lengthwise.methods.user_method import from_anywhere
 
 FILES = ("train.py", "accelerate.yaml")
@@ -131,7 +131,7 @@ def script(plan: Plan) -> str:
     return SCRIPT.substitute(
         standard="import sys\n" if own else "", own=own,
         imports="from peft import LoraConfig\n" if lora else "", name=plan.method.name,
-        summary=plan.method.summary, tested=tested("trl"),
+        summary=plan.method.summary, tested=tested_range("trl"),
         model=repr(str(plan.model)), data=repr(_data(asked.data)), grader=repr(asked.contract.grader),
         method=repr(from_anywhere(asked.method)), options=_literal(plan.options), cap=plan.cap,
         contract=_literal(plan.problems.contract.to_dict()), prompts=train.prompts, group=train.group_size,

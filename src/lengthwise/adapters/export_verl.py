@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from lengthwise.adapters.engine_names import tested
 from lengthwise.adapters.export_plan import Plan, prepare_folder
 from lengthwise.adapters.method_support import surrogate_settings
 from lengthwise.adapters.verl import NAME
 from lengthwise.errors import ConfigError, MissingExtraError
 from lengthwise.files import atomic_write_text
 from lengthwise.folder_lock import writes
+from lengthwise.installation_check import tested_range
 from lengthwise.methods.user_method import from_anywhere
 
 FILES = ("config.yaml", "problems.jsonl", "launch.sh")
@@ -143,7 +143,7 @@ def verl_settings(plan: Plan) -> dict[str, object]:
 def config_text(plan: Plan) -> str:
     """The hydra config: verl's own, with what the run says on top."""
     head = (
-        f"# {plan.method.name} inside verl ({tested('verl')}), written by `lengthwise export verl`; "
+        f"# {plan.method.name} inside verl ({tested_range('verl')}), written by `lengthwise export verl`; "
         "launch.sh starts it.\n"
         "hydra:\n  searchpath: [pkg://verl.trainer.config]\n\ndefaults:\n  - ppo_trainer\n  - _self_\n\n"
     )

@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 
 from lengthwise.adapters.batch_split import credited
-from lengthwise.adapters.engine_names import VERL_NAMES, check_modules, installed, tested
+from lengthwise.adapters.engine_names import VERL_NAMES, check_modules, installed
 from lengthwise.adapters.method_support import chosen
 from lengthwise.engine.method import Method
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import ConfigError, InputError, LengthwiseError, LengthwiseWarning
 from lengthwise.grading.prompt_contract import PromptContract
 from lengthwise.grading.worker_pool import SafeGrader
+from lengthwise.installation_check import tested_range
 from lengthwise.objectives import clipped_surrogate
 from lengthwise.optional_imports import importing
 
@@ -264,8 +265,8 @@ def check_registered() -> None:
             found = find(NAME)
         except ValueError as error:
             raise ConfigError(
-                f"verl knows no {what} {NAME!r}: its plug-in was not loaded. Tested with {tested('verl')}; see that "
-                "VERL_USE_EXTERNAL_PLUGINS is not set to none"
+                f"verl knows no {what} {NAME!r}: its plug-in was not loaded. Tested with {tested_range('verl')}; see "
+                "that VERL_USE_EXTERNAL_PLUGINS is not set to none"
             ) from error
         if what != "reward manager" and getattr(found, "__module__", "") not in (__name__, "__main__"):
             raise ConfigError(f"verl's {what} {NAME!r} is {found!r}, not this package's; uninstall what took the name")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,13 +18,34 @@ if TYPE_CHECKING:
 # Texts hold paths and names of users, in which [brackets] and :colons: are no markup.
 out = Console(highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+failures = Console(stderr=True, highlight=False, markup=False, emoji=False)
+"""For what makes a command fail: never quiet."""
 
 CONTROL_NAMES = {"cut": "base, cut at new length", "first-pass": "base, stopped after 1 pass"}
 
 
-def complain(text: str, *, style: str) -> None:
-    """One line on stderr, whatever the text and the terminal's width."""
-    err.print(Text(" ".join(text.split("\n")), style=style), soft_wrap=True)
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show nothing but what makes a command fail, and the object of ``--json``."""
+    before = out.quiet, err.quiet
+    out.quiet = err.quiet = True
+    try:
+        yield
+    finally:
+        out.quiet, err.quiet = before
+
+
+def complain(text: str, *, style: str, failure: bool = False) -> None:
+    """One line on stderr, whatever the text and the terminal's width; of a failure even where all is quiet."""
+    line = Text(" ".join(text.split("\n")), style=style)
+    (failures if failure else err).print(line, soft_wrap=True)
+
+
+def write(text: str) -> None:
+    """A text on stdout as it is, at once."""
+    if not out.quiet:
+        out.file.write(text)
+        out.file.flush()
 
 
 def print_json(value: object) -> None:

@@ -45,17 +45,17 @@ def ending(work: Callable[[], None]) -> int:
     except typer.Exit as left:
         return left.exit_code
     except KeyboardInterrupt:
-        complain(f"stopped; {AGAIN}", style="yellow")
+        complain(f"stopped; {AGAIN}", style="yellow", failure=True)
         return STOPPED
     except BrokenPipeError as error:
         return _broken_pipe(error)
     except UsageProblem as error:
         if text := error.format_message():  # empty where the help was shown
-            complain(f"error: {text.rstrip('.')}{_where_help_is(error)}", style="bold red")
+            complain(f"error: {text.rstrip('.')}{_where_help_is(error)}", style="bold red", failure=True)
         return BAD
     except (LengthwiseError, OSError, UnicodeError, sqlite3.OperationalError, ModuleNotFoundError) as error:
         text, code = said_of(error)
-        complain(f"error: {text}", style="bold red")
+        complain(f"error: {text}", style="bold red", failure=True)
         return code
     return 0
 
@@ -103,5 +103,5 @@ def _broken_pipe(error: BrokenPipeError) -> int:
         # Nothing that is still buffered may be written on leaving.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    complain(f"error: {said_of(error)[0]}", style="bold red")
+    complain(f"error: {said_of(error)[0]}", style="bold red", failure=True)
     return BAD

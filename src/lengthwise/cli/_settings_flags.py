@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -11,7 +12,7 @@ from rich.text import Text
 from typer.models import ParameterInfo
 
 from lengthwise.cli._command import Command as PlainCommand
-from lengthwise.cli._console import out
+from lengthwise.cli._console import out, quiet
 from lengthwise.cli._targets import check_targets
 from lengthwise.config import files, tables, values
 from lengthwise.config.command import Command
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from typer._click.core import Context
     from typer._click.formatting import HelpFormatter
 
-CONFIG, PRINT_CONFIG = "config_", "print_config_"
+CONFIG, PRINT_CONFIG, QUIET = "config_", "print_config_", "quiet_"
 """Parameters of every command beside its settings; the underscore keeps them apart from any setting."""
 UsageProblem: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 """What the parser raises; typer brings a copy of click of its own, and names the kinds of it nowhere."""
@@ -36,14 +37,15 @@ def add_command(app: typer.Typer, kind: type[Kind], run: Callable[[Kind], None])
     """
 
     def command(**given: object) -> None:
-        config, shown = given.pop(CONFIG), given.pop(PRINT_CONFIG)
+        config, shown, silent = given.pop(CONFIG), given.pop(PRINT_CONFIG), given.pop(QUIET)
         file = None if config is None else files.load(str(config))
         settings = files.merged(kind, file, given_flags(kind, given))
         if shown:
             out.file.write(files.dump_yaml(settings))
             return
         check_targets(settings)
-        run(settings)
+        with quiet() if silent else nullcontext():
+            run(settings)
 
     parameters = _parameters(kind)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -96,10 +98,11 @@ def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
     ]
     shared: dict[str, Any] = {"rich_help_panel": "Output", "show_default": False}
     config = typer.Option("--config", metavar="file", parser=_as_it_is, help=tables.ALWAYS["--config"][1], **shared)
-    shown = typer.Option("--print-config", help=tables.ALWAYS["--print-config"][1], **shared)
+    switches = {PRINT_CONFIG: "--print-config", QUIET: "--quiet"}
     return [
         *arguments, *options, _parameter(CONFIG, _shown_as("file") | None, config),
-        _parameter(PRINT_CONFIG, bool, shown, default=False),
+        *(_parameter(name, bool, typer.Option(flag, help=tables.ALWAYS[flag][1], **shared), default=False)
+          for name, flag in switches.items()),
     ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def doctor(settings: DoctorSettings) -> None:
     else:
         out.print(_table(found.findings))
     if found.wrong:
-        complain(f"wrong here: {', '.join(finding.name for finding in found.wrong)}", style="red")
+        complain(f"wrong here: {', '.join(finding.name for finding in found.wrong)}", style="red", failure=True)
         raise typer.Exit(1)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lengthwise.cli._console import complain, err, out, print_json
+from lengthwise.cli._console import complain, err, print_json, write
 from lengthwise.cli._progress import Work, working
 from lengthwise.config.commands.context import GenerateSettings
 
@@ -29,7 +29,7 @@ def generate(settings: GenerateSettings) -> None:
     if settings.json_:
         print_json(found.to_dict())
     else:
-        out.file.write("\n" if settings.stream else found.text + "\n")
+        write("\n" if settings.stream else found.text + "\n")
         complain(f"{_summary(found)}; computed in {found.computed_in}", style="dim")
     if found.stopped:
         complain("stopped by Ctrl-C", style="yellow")
@@ -51,8 +51,7 @@ def _progress(stream: bool) -> Iterator[Listener]:
                 shown.close()
                 work = shown.enter_context(working()) if event == "reading" or not err.is_terminal else None
             if event == "text" and stream:
-                out.file.write(facts["text"])
-                out.file.flush()
+                write(facts["text"])
             if work is not None and event in ("reading", "writing"):
                 work.phase(event, facts["of"], quiet=True)
             elif work is not None:

@@ -64,7 +64,7 @@ def _show_findings(plan: Plan) -> None:
     if len(plan.errors) == 1:
         raise InputError(plan.errors[0])
     for text in plan.errors:
-        complain(f"found: {text}", style="red")
+        complain(f"found: {text}", style="red", failure=True)
     raise InputError(f"{len(plan.errors)} things do not fit, each named above; nothing was written")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lengthwise.cli._console import out
+from lengthwise.cli._console import out, print_json
 from lengthwise.config.commands import ReportSettings
 from lengthwise.errors import InputError
 
@@ -15,4 +15,8 @@ def report(settings: ReportSettings) -> None:
     for run in settings.runs:
         if not (run / CONFIG).is_file():
             raise InputError(f"RUN is {str(run)!r}: no {CONFIG} in it; give a folder that `lengthwise shorten` made")
-    out.print(str(build_report(settings.runs, settings.out)), soft_wrap=True)
+    page = build_report(settings.runs, settings.out)
+    if settings.json_:
+        print_json({"page": str(page), "picture": str(page.with_suffix(".png"))})
+        return
+    out.print(str(page), soft_wrap=True)

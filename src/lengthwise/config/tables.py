@@ -13,6 +13,7 @@ from lengthwise.config.settings import Entry
 ALWAYS = {
     "--config": ("file", "YAML or JSON file with settings, or a folder that the command wrote; flags win over it."),
     "--print-config": ("", "Print all settings as such a file, and do nothing."),
+    "--quiet": ("", "Print nothing unless it fails; beside `--json` the object alone."),
 }
 """What every command takes beside its settings: its value and its help."""
 ALWAYS_ROWS = tuple(f"| `{flag}`{value and f' {value}'} | | {text} |" for flag, (value, text) in ALWAYS.items())

@@ -269,6 +269,7 @@ class ReportSettings(Command):
         Common, "out", None, help="HTML file to write.", metavar="file", default_text="run_report.html of the run",
         writes="page",
     )  # fmt: skip
+    json_: bool = again(Common, "json_")
 
     def check(self) -> None:
         """A page that is one."""
