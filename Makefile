@@ -7,19 +7,28 @@ WORKERS ?= 2
 # Whole runs, which counting lines would make eight times as long.
 HASHES := tests/test_number_hashes.py
 INSTALLED := $(VENV)/.installed
+TESTED := $(VENV)/.installed-for-tests
 
 .PHONY: demo test site clean
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . pytest pytest-cov pytest-xdist psutil ruff mypy
-	touch $@
+	@echo "1 of 3: an environment of its own in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "2 of 3: torch, a large download; a while the first time"
+	@$(BIN)/python -m pip install --constraint constraints.txt torch
+	@echo "3 of 3: lengthwise and what it needs"
+	@$(BIN)/python -m pip install --constraint constraints.txt --editable .
+	@touch $@
+
+$(TESTED): $(INSTALLED)
+	@echo "and what the tests need"
+	@$(BIN)/python -m pip install --constraint constraints.txt pytest pytest-cov pytest-xdist psutil ruff mypy nbclient ipykernel
+	@touch $@
 
 demo: $(INSTALLED)
 	$(BIN)/lengthwise demo --out runs/demo
 
-test: $(INSTALLED)
+test: $(TESTED)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	$(BIN)/python -m studies build --check
 	$(BIN)/python -m pytest -q -n $(WORKERS) $(HASHES)

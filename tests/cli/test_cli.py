@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,43 +21,43 @@ from lengthwise.statistics.bootstrap import Interval
 FLAGS = {
     "compare": [
         "--answer-column", "--answer-pattern", "--backend", "--baselines", "--cap", "--chat-template",
-        "--checkpoint-every",
-        "--choose", "--config", "--controls", "--data", "--device", "--dry-run", "--dtype", "--eval-cap",
-        "--eval-samples", "--grad-clip", "--grader", "--gradient-checkpointing", "--group-size", "--jobs", "--json",
-        "--keep-models", "--lora", "--lr", "--margin", "--max-draws", "--methods", "--micro-batch-tokens",
-        "--no-baselines", "--no-chat-template", "--no-dry-run", "--no-gradient-checkpointing", "--no-json",
-        "--no-keep-models", "--no-overwrite", "--no-trust-remote-code", "--option", "--out", "--overwrite", "--preset",
-        "--print-config", "--problem-column", "--prompt-template", "--prompts", "--sample-rows", "--seed", "--seeds",
-        "--settings", "--several", "--steps", "--sweep", "--system-prompt", "--temperature", "--test-data",
-        "--test-limit", "--think", "--token-budget", "--truncate-importance", "--trust-remote-code", "--updates",
-        "--validation-limit", "--vllm-memory", "--warmup-steps", "--weight-decay", "MODEL",
+        "--checkpoint-every", "--choose", "--config", "--controls", "--data", "--device", "--dry-run", "--dtype",
+        "--eval-cap", "--eval-samples", "--grad-clip", "--grader", "--gradient-checkpointing", "--group-size", "--jobs",
+        "--json", "--keep-models", "--liger", "--lora", "--lr", "--margin", "--max-draws", "--methods",
+        "--micro-batch-tokens", "--no-baselines", "--no-chat-template", "--no-dry-run", "--no-gradient-checkpointing",
+        "--no-json", "--no-keep-models", "--no-liger", "--no-overwrite", "--no-trust-remote-code", "--option", "--out",
+        "--overwrite", "--preset", "--print-config", "--problem-column", "--prompt-template", "--prompts", "--quiet",
+        "--sample-rows", "--seed", "--seeds", "--settings", "--several", "--steps", "--sweep", "--system-prompt",
+        "--temperature", "--test-data", "--test-limit", "--think", "--token-budget", "--truncate-importance",
+        "--trust-remote-code", "--updates", "--validation-limit", "--vllm-memory", "--warmup-steps", "--weight-decay",
+        "MODEL",
     ],
     "compare-records": [
-        "--allow", "--config", "--json", "--no-json", "--no-recut", "--out", "--print-config", "--recut",
+        "--allow", "--config", "--json", "--no-json", "--no-recut", "--out", "--print-config", "--quiet", "--recut",
         "--score-weights", "--seed", "RECORD...",
     ],
-    "doctor": ["--config", "--json", "--no-json", "--print-config"],
+    "doctor": ["--config", "--json", "--no-json", "--print-config", "--quiet"],
     "demo": [
         "--config", "--json", "--limit", "--no-json", "--no-overwrite", "--out", "--overwrite", "--print-config",
-        "--seed", "--steps", "--threads",
+        "--quiet", "--seed", "--steps", "--threads",
     ],
     "evaluate": [
         "--answer-column", "--answer-pattern", "--answer-prompt", "--answer-tokens", "--api-key-env", "--backend",
-        "--baseline",
-        "--budget", "--cap", "--chat-template", "--concise", "--concurrency", "--config", "--data", "--device",
-        "--dtype", "--early-stop", "--endpoint", "--exit-threshold", "--exit-warm-up", "--extra-body", "--grader",
-        "--json", "--lambda", "--lambda-rule", "--limit", "--n-global", "--native-budget", "--no-chat-template",
-        "--no-concise", "--no-json", "--no-lambda", "--no-no-think", "--no-overwrite", "--no-stop-repeats",
-        "--no-think", "--no-trust-remote-code", "--out", "--overwrite", "--preset", "--print-config",
-        "--problem-column", "--prompt-template", "--retries", "--sample-rows", "--samples", "--seed", "--server-kind",
-        "--several", "--short-of", "--stop-repeats", "--system-prompt", "--temperature", "--think", "--threads",
-        "--timeout", "--tokenizer", "--top-p", "--trust-remote-code", "--vllm-memory", "--window", "MODEL",
+        "--baseline", "--budget", "--cap", "--chat-template", "--concise", "--concurrency", "--config", "--data",
+        "--device", "--dtype", "--early-stop", "--endpoint", "--exit-threshold", "--exit-warm-up", "--extra-body",
+        "--grader", "--json", "--lambda", "--lambda-rule", "--limit", "--n-global", "--native-budget",
+        "--no-chat-template", "--no-concise", "--no-json", "--no-lambda", "--no-no-think", "--no-overwrite",
+        "--no-stop-repeats", "--no-think", "--no-trust-remote-code", "--out", "--overwrite", "--preset",
+        "--print-config", "--problem-column", "--prompt-template", "--quiet", "--retries", "--sample-rows", "--samples",
+        "--seed", "--server-kind", "--several", "--short-of", "--stop-repeats", "--system-prompt", "--temperature",
+        "--think", "--threads", "--timeout", "--tokenizer", "--top-p", "--trust-remote-code", "--vllm-memory",
+        "--window", "MODEL",
     ],
     "evaluate-context": [
         "--api-key-env", "--chat-template", "--concurrency", "--config", "--data", "--device", "--dtype", "--endpoint",
         "--extra-body", "--json", "--lengths", "--limit", "--lines", "--no-chat-template", "--no-json",
-        "--no-trust-remote-code", "--out", "--print-config", "--retries", "--scheme", "--seed", "--tasks", "--text",
-        "--threads", "--timeout", "--tokenizer", "--trust-remote-code", "MODEL...",
+        "--no-trust-remote-code", "--out", "--print-config", "--quiet", "--retries", "--scheme", "--seed", "--tasks",
+        "--text", "--threads", "--timeout", "--tokenizer", "--trust-remote-code", "MODEL...",
     ],
     "export": [
         "--answer-column", "--answer-pattern", "--cap", "--chat-template", "--checkpoint-every", "--config", "--data",
@@ -64,62 +65,61 @@ FLAGS = {
         "--lora", "--lr", "--max-draws", "--method", "--micro-batch-rows", "--no-chat-template",
         "--no-gradient-checkpointing", "--no-json", "--no-overwrite", "--no-trust-remote-code", "--no-vllm", "--nodes",
         "--option", "--out", "--overwrite", "--preset", "--print-config", "--problem-column", "--prompt-template",
-        "--prompts", "--seed", "--several", "--sharding", "--steps", "--system-prompt", "--temperature",
+        "--prompts", "--quiet", "--seed", "--several", "--sharding", "--steps", "--system-prompt", "--temperature",
         "--tensor-parallel", "--think", "--trust-remote-code", "--updates", "--vllm", "--warmup-steps",
         "--weight-decay", "ENGINE", "MODEL",
     ],
     "extend": [
         "--batch-rows", "--chunk", "--config", "--data", "--dtype", "--epochs", "--eval-factor", "--factor", "--json",
         "--link", "--lora", "--lr", "--micro-batch-rows", "--no-json", "--no-link", "--no-overwrite",
-        "--no-trust-remote-code", "--option", "--out", "--overwrite", "--power", "--print-config", "--scheme", "--seed",
-        "--steps", "--text-column", "--threads", "--truncate-length", "--trust-remote-code", "--warmup-steps",
-        "--xpos-scale-base", "MODEL",
+        "--no-trust-remote-code", "--option", "--out", "--overwrite", "--power", "--print-config", "--quiet",
+        "--scheme", "--seed", "--steps", "--text-column", "--threads", "--truncate-length", "--trust-remote-code",
+        "--warmup-steps", "--xpos-scale-base", "MODEL",
     ],
     "generate": [
         "--cap", "--chat-template", "--config", "--device", "--dtype", "--json", "--lambda", "--lambda-rule",
         "--n-global", "--no-chat-template", "--no-json", "--no-lambda", "--no-stream", "--no-trust-remote-code",
-        "--prefill-chunk", "--print-config", "--prompt", "--prompt-file", "--seed", "--stream", "--temperature",
-        "--threads", "--top-p", "--trust-remote-code", "--window", "MODEL",
+        "--prefill-chunk", "--print-config", "--prompt", "--prompt-file", "--quiet", "--seed", "--stream",
+        "--temperature", "--threads", "--top-p", "--trust-remote-code", "--window", "MODEL",
     ],
     "grade": [
-        "--answer-column", "--answer-pattern", "--answers", "--cap", "--category-column", "--config",
-        "--disagreements", "--finished-column", "--format", "--grader", "--hard", "--json", "--look", "--metrics",
-        "--no-json", "--no-strict", "--no-trust-remote-code", "--out", "--preset", "--price", "--print-config",
-        "--problem-column", "--problem-id-column", "--reasoning-column", "--reasoning-tokens-column", "--record",
-        "--report", "--response-column", "--right-from", "--sample-column", "--seconds", "--seed", "--several",
-        "--strict", "--t-max", "--think", "--tokenizer", "--tokens-column", "--trust-remote-code", "--verdict-column",
-        "--workers", "LOG...",
+        "--answer-column", "--answer-pattern", "--answers", "--cap", "--category-column", "--config", "--disagreements",
+        "--finished-column", "--format", "--grader", "--hard", "--json", "--look", "--metrics", "--no-json",
+        "--no-strict", "--no-trust-remote-code", "--out", "--preset", "--price", "--print-config", "--problem-column",
+        "--problem-id-column", "--quiet", "--reasoning-column", "--reasoning-tokens-column", "--record", "--report",
+        "--response-column", "--right-from", "--sample-column", "--seconds", "--seed", "--several", "--strict",
+        "--t-max", "--think", "--tokenizer", "--tokens-column", "--trust-remote-code", "--verdict-column", "--workers",
+        "LOG...",
     ],
     "merge": [
         "--base", "--config", "--density", "--dry-run", "--exclude", "--extrapolate", "--files-from", "--head",
         "--include", "--json", "--method", "--mixed-dtype", "--no-dry-run", "--no-extrapolate", "--no-json",
         "--no-mixed-dtype", "--no-normalize", "--no-overwrite", "--normalize", "--out", "--out-dtype", "--overwrite",
-        "--print-config", "--rescale", "--scale", "--scope", "--seed", "--shard-mb", "--t", "--weights", "MODEL...",
+        "--print-config", "--quiet", "--rescale", "--scale", "--scope", "--seed", "--shard-mb", "--t", "--weights",
+        "MODEL...",
     ],
-    "methods": ["--config", "--json", "--no-json", "--print-config", "NAME"],
+    "methods": ["--config", "--json", "--no-json", "--print-config", "--quiet", "NAME"],
     "repair": [
         "--answer-column", "--answer-pattern", "--base", "--cap", "--chat-template", "--config", "--control", "--data",
         "--device", "--dtype", "--fraction", "--fractions", "--grader", "--harmful", "--harmful-template", "--json",
         "--judge", "--judge-data", "--judge-threshold", "--limit", "--mask", "--max-length", "--micro-batch-rows",
-        "--mode", "--no-chat-template", "--no-json", "--no-overwrite", "--no-trust-remote-code", "--out",
-        "--overwrite", "--preset", "--print-config", "--problem-column", "--prompt-template", "--reference",
-        "--rounding", "--rows", "--sample-rows", "--scope", "--score", "--seed", "--several", "--system-prompt",
-        "--target", "--think", "--threads", "--tokens", "--trust-remote-code", "MODEL",
+        "--mode", "--no-chat-template", "--no-json", "--no-overwrite", "--no-trust-remote-code", "--out", "--overwrite",
+        "--preset", "--print-config", "--problem-column", "--prompt-template", "--quiet", "--reference", "--rounding",
+        "--rows", "--sample-rows", "--scope", "--score", "--seed", "--several", "--system-prompt", "--target",
+        "--think", "--threads", "--tokens", "--trust-remote-code", "MODEL",
     ],
-    "report": ["--config", "--out", "--print-config", "RUN..."],
+    "report": ["--config", "--json", "--no-json", "--out", "--print-config", "--quiet", "RUN..."],
     "shorten": [
         "--answer-column", "--answer-pattern", "--backend", "--cap", "--chat-template", "--checkpoint-every",
-        "--config", "--cycle",
-        "--data", "--device", "--dry-run", "--dtype", "--eval-cap", "--eval-data", "--eval-limit", "--eval-samples",
-        "--gate", "--grad-clip", "--grader", "--gradient-checkpointing", "--group-size", "--json", "--longest",
-        "--lora", "--lr", "--max-draws", "--merge-back", "--method", "--micro-batch-tokens", "--no-chat-template",
-        "--no-dry-run", "--no-gradient-checkpointing", "--no-json", "--no-overwrite", "--no-stop-repeats",
-        "--no-trust-remote-code", "--option", "--out", "--overwrite", "--preset", "--print-config", "--problem-column",
-        "--prompt-template", "--prompts", "--sample-rows", "--seed", "--several", "--short-model", "--shortest",
-        "--stage", "--steps", "--stop-repeats", "--system-prompt", "--temperature", "--think", "--threads",
-        "--token-budget", "--truncate-importance", "--trust-remote-code", "--updates", "--vllm-memory",
-        "--warmup-steps",
-        "--weight-decay", "MODEL",
+        "--config", "--cycle", "--data", "--device", "--dry-run", "--dtype", "--eval-cap", "--eval-data",
+        "--eval-limit", "--eval-samples", "--gate", "--grad-clip", "--grader", "--gradient-checkpointing",
+        "--group-size", "--json", "--liger", "--longest", "--lora", "--lr", "--max-draws", "--merge-back", "--method",
+        "--micro-batch-tokens", "--no-chat-template", "--no-dry-run", "--no-gradient-checkpointing", "--no-json",
+        "--no-liger", "--no-overwrite", "--no-stop-repeats", "--no-trust-remote-code", "--option", "--out",
+        "--overwrite", "--preset", "--print-config", "--problem-column", "--prompt-template", "--prompts", "--quiet",
+        "--sample-rows", "--seed", "--several", "--short-model", "--shortest", "--stage", "--steps", "--stop-repeats",
+        "--system-prompt", "--temperature", "--think", "--threads", "--token-budget", "--truncate-importance",
+        "--trust-remote-code", "--updates", "--vllm-memory", "--warmup-steps", "--weight-decay", "MODEL",
     ],
 }  # fmt: skip
 
@@ -350,3 +350,20 @@ def test_a_run_that_lengthens_says_more_not_minus_fewer(saved, said):
         model="m", report="r",
     )  # fmt: skip
     assert outcome_lines(outcome)[0] == f"{said} at temperature 1"
+
+
+def test_the_demo_keeps_back_what_is_no_news_there_and_ends_with_commands_that_are_taken(monkeypatch, capsys, tmp_path):
+    from lengthwise.cli.demo import EXPECTED, NEXT
+    from lengthwise.engine.step_warnings import Watch
+
+    usual = {"cut_rate": 0.0, "cap": 50, "uniform_groups": 0.0, "groups": 8, "groups_wanted": 8, "draws": 8,
+             "reward_std": 1.0, "reward_mean": 0.5, "updates": 1, "weights_moved": 1}  # fmt: skip
+    for odd in ({"cut_rate": 0.9}, {"uniform_groups": 0.9}, {"groups": 3}, {"weights_moved": 0}):
+        watch = Watch()
+        [text] = [text for _ in range(5) for text in watch.look({**usual, **odd})][:1]
+        assert bool(re.match(EXPECTED, f"step 6: {text}")) == ("weights_moved" not in odd), text
+    monkeypatch.chdir(tmp_path)
+    for line in NEXT:
+        with pytest.raises(SystemExit) as ended:
+            main([*line.split()[1:], "--print-config"])
+        assert not ended.value.code, capsys.readouterr().err

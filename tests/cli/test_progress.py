@@ -124,3 +124,55 @@ def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch):
         tell(tokens=3, ended=1, left=9)
         time.sleep(0.3)
     assert "measuring [x]" in text.getvalue() and "\x1b[?25l" in text.getvalue()
+
+
+def test_a_bar_has_room_in_80_columns(monkeypatch, clock):
+    text = io.StringIO()
+    for module in (_console, _progress):
+        monkeypatch.setattr(module, "err", Console(file=text, force_terminal=True, width=80))
+    with progress() as listener:
+        listener("phase", {"name": "measuring before-rare-levels", "steps": 500, "ends": True})
+        for _ in range(2):
+            clock[0] += 0.3
+            tell(tokens=600, ended=60, left=147)
+        time.sleep(0.3)
+    # 1,200 tokens in 0.6 s; 0.6 s / 2 steps * 147
+    assert "120/500, 2,000 tokens/s, at most 44 s left" in text.getvalue() and "…" not in text.getvalue()
+
+
+def test_a_phase_that_goes_on_begins_where_it_stands(said, clock):
+    with progress() as listener:
+        listener("phase", {"name": "training", "steps": 40, "done": 30})
+        clock[0] = 50.0
+        listener("step", {"step": 35, "mean_tokens": 41.6, "accuracy": 0.5})
+        listener("step", {"step": 40, "mean_tokens": 41.6, "accuracy": 0.5})
+    first, last = said.getvalue().splitlines()
+    assert first == "training: 30 of 40 there"
+    assert last.startswith("training: 40 of 40, 42 tokens each, 50% right")
+
+
+def test_a_killed_run_tells_every_phase_where_it_goes_on(tmp_path):
+    from lengthwise.config.commands import DemoSettings
+    from lengthwise.runs import demo
+
+    settings = DemoSettings(out=tmp_path / "run", steps=1, limit=2)
+    phases: dict[str, tuple[int, int]] = {}
+
+    def heard(event, facts):
+        if event == "phase":
+            phases[facts["name"]] = (facts["done"], facts["steps"])
+            if facts["name"] == "measuring after-sampling" and not phases_before:
+                raise KeyboardInterrupt
+
+    phases_before: dict[str, tuple[int, int]] = {}
+    with pytest.raises(KeyboardInterrupt):
+        demo(settings, listener=heard)
+    assert phases["training"] == (0, 1) and phases["measuring before-sampling"] == (0, 2)
+    log = tmp_path / "run" / "responses" / "after.jsonl"
+    assert not log.exists()
+    before = (tmp_path / "run" / "responses" / "before.jsonl").read_text().splitlines(keepends=True)
+    log.write_text("".join(before[:1]))  # as a kill in the middle of the measurement leaves it
+    phases_before, phases = phases, {}
+    demo(settings, listener=heard)
+    assert phases["training"] == (1, 1) and phases["measuring after-sampling"] == (1, 2)
+    assert "measuring before-sampling" not in phases

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from lengthwise.cli._console import complain, err
 
@@ -33,7 +33,7 @@ class Work:
         self._written = written
         self.show: Callable[[Work], None] = lambda work: None
         self.said_at = time.monotonic()
-        self._begin("reading", None, 0, ends=False)
+        self._begin("loading", None, 0, ends=False)
 
     def phase(
         self,
@@ -86,15 +86,22 @@ class Work:
     def line(self) -> str:
         """All of it as one line."""
         count = "" if self.steps is None else f"{self.done:,} of {self.steps:,}"
-        parts = [part for part in (count, self.facts, self.pace()) if part]
-        return f"{self.name}: {', '.join(parts)}"
+        tokens, rate, left = self._pace()
+        pace = f"{tokens:,} tokens, {rate:,.0f} a second" if tokens else ""
+        return f"{self.name}: {', '.join(part for part in (count, self.facts, pace, left) if part)}"
 
-    def pace(self) -> str:
+    def brief(self) -> str:
+        """What of it has room beside a bar of 80 columns."""
+        count = "" if self.steps is None else f"{self.done:,}/{self.steps:,}"
+        tokens, rate, left = self._pace()
+        facts = self.facts or (f"{rate:,.0f} tokens/s" if tokens else "")
+        return ", ".join(part for part in (count, facts, left) if part)
+
+    def _pace(self) -> tuple[int, float, str]:
         """Tokens, how fast they come, and how long it may take."""
         spent = time.monotonic() - self._began
         tokens = self._tokens if self._written is None else self._written() - self._before
-        parts = [f"{tokens:,} tokens, {tokens / max(spent, 1e-9):,.0f} a second"] if tokens else []
-        return ", ".join([*parts, self._time(spent)])
+        return tokens, tokens / max(spent, 1e-9), self._time(spent)
 
     def _time(self, spent: float) -> str:
         """The time that is left, by steps that were counted or tokens that may still come; else what was spent."""
@@ -117,28 +124,28 @@ def duration(seconds: float) -> str:
 @contextmanager
 def working(written: Callable[[], int] | None = None) -> Iterator[Work]:
     """A command's work, shown while it lasts: by a bar on a terminal, else by lines that also come by themselves."""
-    from transformers.utils import logging
-
-    from lengthwise.engine.listening import told_to
-
-    logging.disable_progress_bar()
     work = Work(written)
-    with told_to(work.drawn), _bar(work) if err.is_terminal else _lines(work):
-        yield work
+    with _bar(work) if err.is_terminal else _lines(work):
+        from transformers.utils import logging  # takes seconds, in which there is a bar already
+
+        from lengthwise.engine.listening import told_to
+
+        logging.disable_progress_bar()
+        with told_to(work.drawn):
+            yield work
 
 
 @contextmanager
 def _bar(work: Work) -> Iterator[None]:
     columns = (
-        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}", markup=False), TimeRemainingColumn(),
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=6),
+        TextColumn("{task.fields[facts]}", markup=False),
     )  # fmt: skip
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(work.name, total=None, facts="")
 
         def show(work: Work) -> None:
-            facts = work.facts or work.pace()
-            bar.update(task, description=work.name, total=work.steps, completed=work.done, facts=facts)
+            bar.update(task, description=work.name, total=work.steps, completed=work.done, facts=work.brief())
 
         work.show = show
         yield
@@ -169,7 +176,9 @@ def progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
 
         def listen(event: str, facts: Mapping[str, Any]) -> None:
             if event == "phase":
-                work.phase(facts["name"], facts.get("steps"), ends=facts.get("ends", False))
+                steps, done = facts.get("steps"), facts.get("done", 0)
+                there = f": {done:,} of {steps:,} there" if done else ""
+                work.phase(facts["name"], steps, done, ends=facts.get("ends", False), words=there)
                 return
             if event == "said":
                 complain(facts["text"], style="dim")

@@ -21,9 +21,9 @@ COMPLAIN_EVERY = 10.0
 
 def evaluate(settings: EvaluateSettings) -> None:
     """Measure, and show the page or the object."""
-    from lengthwise.runs.evaluate import evaluate_model
-
     with _progress(alone=settings.intervention.short_of is None) as listener:
+        from lengthwise.runs.evaluate import evaluate_model  # takes seconds, in which the bar is there
+
         found = evaluate_model(settings, listener=listener)
     _show(found, settings.json_)
 

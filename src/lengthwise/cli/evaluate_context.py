@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 def evaluate_context(settings: EvaluateContextSettings) -> None:
     """Measure, say what was left out, and show a table a task."""
-    from lengthwise.runs.evaluate_context.conclusion import conclusion
-    from lengthwise.runs.evaluate_context.measurement import evaluate_context as measure
-
     folder = settings.out or Path(tempfile.gettempdir(), f"lengthwise-context-{secrets.token_hex(4)}")
     with _progress() as listener:
+        from lengthwise.runs.evaluate_context.conclusion import conclusion
+        from lengthwise.runs.evaluate_context.measurement import evaluate_context as measure
+
         result = measure(settings.replace(out=folder), listener=listener)
     _say_left_out(result)
     for words in sorted({arm.facts.computed_in for arm in result.arms if arm.facts.computed_in is not None}):

@@ -18,10 +18,10 @@ def shorten(settings: ShortenSettings) -> None:
     if settings.dry_run:
         _dry_run(settings)
         return
-    from lengthwise.runs.shortening.resolve import shorten_by
-    from lengthwise.runs.shortening.stages import OneStage
-
     with progress() as listener:
+        from lengthwise.runs.shortening.resolve import shorten_by
+        from lengthwise.runs.shortening.stages import OneStage
+
         outcome = shorten_by(settings, listener=listener)
     if settings.json_:
         print_json(outcome.to_dict())

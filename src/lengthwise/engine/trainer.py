@@ -184,8 +184,15 @@ class Trainer:
         atomic_write_json(self.folder / PROOF, proof.to_dict() | ({} if why is None else {"why": why}))
         return proof
 
-    def train(self, on_step: Callable[[dict[str, object]], None] | None = None) -> None:
+    def train(
+        self,
+        on_step: Callable[[dict[str, object]], None] | None = None,
+        *,
+        on_start: Callable[[int], None] | None = None,
+    ) -> None:
         """Run to `config.steps`, continuing from the newest sound checkpoint; `on_step` gets each step's metrics.
+
+        `on_start` gets the number of steps that are done already.
 
         A step whose batch holds nothing worth learning from is skipped with a warning.
 
@@ -203,6 +210,8 @@ class Trainer:
         self.run = self.checkpoints.load() or self.run
         if self.run.step:
             self._sync()
+        if on_start is not None:
+            on_start(self.run.step)
         log = RunLog(self.folder, step=self.run.step)
         try:
             while not self._finished():

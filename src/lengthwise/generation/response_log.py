@@ -175,6 +175,11 @@ def row_of(questions: Questions, problem: int, sample: int, completion: Completi
     return row
 
 
+def responses_in(path: Path) -> int:
+    """How many responses stand in a log; none where there is no log."""
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
 def read_log(path: Path, questions: Questions, samples: int) -> list[Completion]:
     """The responses of a log, problem by problem and in the order of their samples.
 

@@ -25,7 +25,7 @@ from lengthwise.runs.run_folder import PART, environment
 from lengthwise.runs.shortening.stages import check_names, finished_stages, merge_back
 
 Listener = Callable[[str, Mapping[str, object]], None]
-"""Told of progress: (event, facts). Events: phase, step, said (text)."""
+"""Told of progress: (event, facts). Events: phase (name, steps, done of them, ends), step, said (text)."""
 
 
 @dataclass(frozen=True)

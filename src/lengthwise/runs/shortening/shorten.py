@@ -24,6 +24,7 @@ from lengthwise.files import atomic_write_json, atomic_write_text, read_json
 from lengthwise.folder_lock import writes
 from lengthwise.generation.measurement import Measured
 from lengthwise.generation.measurement import measure as draw_and_grade
+from lengthwise.generation.response_log import responses_in
 from lengthwise.generation.sampling import ROWS_AT_ONCE, source_name
 from lengthwise.grading.problems import Problems
 from lengthwise.json_types import JsonObject
@@ -121,9 +122,10 @@ def shorten(
     for name, control in {**_own_controls(job, chosen), **(controls or {})}.items():
         path = job.out / RECORDS / f"control-{name}.json"
         if not path.is_file():
+            log = job.out / RESPONSES / f"{path.stem}.jsonl"
             responses = len(eval_problems) * job.settings.measuring.eval_samples
-            tell("phase", {"name": f"control: {name}", "steps": responses, "ends": True})
-            control(policy, eval_problems, before[SAMPLING], job.out / RESPONSES / f"{path.stem}.jsonl").save(path)
+            tell("phase", _drawing(f"control: {name}", responses, log))
+            control(policy, eval_problems, before[SAMPLING], log).save(path)
     policy = _carry_out(job, chosen, policy, train_problems, eval_problems, tell)
     after = measure(job, policy, sets, "after", tell)
     sha_after = weights_sha(policy.model)
@@ -201,18 +203,22 @@ def _measure(
     if path.is_file():
         return Record.load(path)
     samples = 1 if temperature == 0 else job.settings.measuring.eval_samples
-    steps = len(problems) * samples
-    tell("phase", {"name": f"measuring {name}{'-sampling' if texts else ''}", "steps": steps, "ends": True})
+    log, data = job.out / RESPONSES / f"{name}.jsonl", source_name(job.eval_data)
+    tell("phase", _drawing(f"measuring {name}{'-sampling' if texts else ''}", len(problems) * samples, log))
     sampling = Sampling(
         cap=job.eval_cap, temperature=temperature, samples=samples, seed=job.train.seed, sample_rows=ROWS_AT_ONCE,
         stop_repeats=job.settings.measuring.stop_repeats,
     )  # fmt: skip
-    log, data = job.out / RESPONSES / f"{name}.jsonl", source_name(job.eval_data)
     measured = draw_and_grade(policy, problems, sampling, log, name=name, data=data)
     if texts:
         atomic_write_json(job.out / TEXTS / f"{name}.json", plain(_texts(measured, problems, samples)))
     measured.record.save(path)
     return measured.record
+
+
+def _drawing(name: str, responses: int, log: Path) -> dict[str, object]:
+    """A phase that draws responses into a log, in which some may be already."""
+    return {"name": name, "steps": responses, "done": responses_in(log), "ends": True}
 
 
 def _forewarn(job: Job, before: Record) -> None:
@@ -266,9 +272,12 @@ def _train(job: Job, method: Method, policy: Policy, problems: Problems, tell: L
     proof = trainer.prove(why=None if job.writer is None else job.writer.choice.why)
     if not trainer.backend.shares_weights:
         tell("said", {"text": proof.line()})
-    tell("phase", {"name": "training", "steps": job.train.steps})
+
+    def begins(done: int) -> None:
+        tell("phase", {"name": "training", "steps": job.train.steps, "done": done})
+
     try:
-        trainer.train(lambda metrics: tell("step", metrics))
+        trainer.train(lambda metrics: tell("step", metrics), on_start=begins)
     finally:
         if policy.backend is None:  # else it writes on, and is closed by who opened it
             trainer.backend.close()
