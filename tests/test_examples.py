@@ -2,12 +2,59 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import runpy
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import pytest
+import torch
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+TOKENS = {"before": r"^before: .* ([\d.]+) tokens", "after": r"^after: .* ([\d.]+) tokens"}
+EXPECTED = {
+    "own_reward": {TOKENS["before"]: 68, TOKENS["after"]: 53},
+    "own_method": {TOKENS["before"]: 68, TOKENS["after"]: 48, r"^caps: 60 .* (\d+)$": 40},
+    "grade_server_logs": {
+        r"^([\d.]+)% right": 76,
+        r"([\d.]+) tokens a response": 79,
+        r"^([\d.]+)% of the tokens of right": 58,
+    },
+    "extend_and_serve": {r"as it is: (\d+)%": 10, r"extended: (\d+)%": 95},
+}
+"""Of each example: what its prints hold, and which number its first lines say to expect there."""
+
+
+def held_to(name: str, shown: str) -> None:
+    """That an example prints what it says to expect, to the share that another machine may change."""
+    said = ast.get_docstring(ast.parse((EXAMPLES / f"{name}.py").read_text(encoding="utf-8"))) or ""
+    for pattern, expected in EXPECTED[name].items():
+        assert re.search(rf"\b{expected}\b", said), f"{name}.py does not say to expect {expected}"
+        found = re.search(pattern, shown, re.MULTILINE)
+        assert found is not None, f"{pattern} is not in\n{shown}"
+        assert float(found[1]) == pytest.approx(expected, rel=0.2, abs=8), shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_example_prints_what_it_says_to_expect(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    threads = torch.get_num_threads()
+    try:
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    finally:
+        torch.set_num_threads(threads)
+    held_to(name, capsys.readouterr().out)
+
+
+def test_every_example_is_listed() -> None:
+    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert all(f"]({path.name})" in listed for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb"))
 
 
 def test_dler_from_scratch_shortens_the_reasoner_and_fits_on_a_few_screens() -> None:
