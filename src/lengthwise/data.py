@@ -46,8 +46,9 @@ def read_rows(path_or_name: str | Path, *, columns: Sequence[str] | None = None)
         rows = _read_file(path)
     elif str(path_or_name).startswith("lab:"):
         raise InputError(
-            f"data is {str(path_or_name)!r}: the lab's own problems are for `lengthwise compare lab:...` and `evaluate "
-            "--data lab:chains`; write them to a file first, each problem's .row is one (lengthwise.lab)"
+            f"data is {str(path_or_name)!r}, the lab's own problems, which shorten, evaluate (lab:chains) and compare "
+            'know by name; write some to a file: python -c "import json; from lengthwise.lab import chains; '
+            "[print(json.dumps(one.row)) for one in chains.problems(500, split='train', seed=0)]\" > chains.jsonl"
         )
     elif path.is_dir():
         raise InputError(f"{path} is a folder; name one {_listed(FILE_KINDS)} file inside it")

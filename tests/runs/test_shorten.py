@@ -17,10 +17,10 @@ from lengthwise.generation.sampling import evaluate
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.methods import build_method
 from lengthwise.pretrained import read_config
-from lengthwise.runs.chains_demo import EVAL_CAP, first_pass, held_out, oracle_mean
+from lengthwise.runs.chains_demo import EVAL_CAP, TRAIN_PROBLEMS, first_pass, held_out, oracle_mean
 from lengthwise.runs.resource_estimate import Estimate, device_name, estimate
 from lengthwise.runs.shortening.auto_cap import choose_cap
-from lengthwise.runs.shortening.resolve import method_options
+from lengthwise.runs.shortening.resolve import method_options, resolve
 
 
 def asked(tmp_path: Path, **changes: object) -> ShortenSettings:
@@ -128,6 +128,16 @@ def test_options_take_the_types_of_the_methods_defaults(tmp_path: Path) -> None:
 def test_bad_options_are_refused(tmp_path: Path, option: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         method_options(asked(tmp_path, option=(option,)))
+
+
+def test_the_labs_problems_are_those_of_the_demo_with_its_contract_and_rate(tmp_path: Path) -> None:
+    settings = asked(tmp_path, data="lab:chains", eval_limit=12)
+    assert (settings.contract.preset, settings.training.lr) == ("lab", 1e-4)
+    found = resolve(settings)
+    assert len(found.train) == TRAIN_PROBLEMS
+    assert found.held_out.ids == held_out(12, shipped_reasoner())[0].ids
+    with pytest.raises(InputError, match=r"lab:search.*chains.jsonl"):
+        resolve(asked(tmp_path, data="lab:search"))
 
 
 def test_the_first_pass_control_costs_the_oracle_length(tmp_path: Path) -> None:

@@ -51,11 +51,21 @@ def build_examples_page(examples: Examples, found: GradeSummary | Mapping[str, o
     page = render(
         "examples.html.j2",
         log=summary.log,
+        headline=_headline(seen, len(shown)),
         groups=[(kind, TITLES[kind], [one for one in shown if one.kind == kind], seen[kind]) for kind in KINDS],
         data=data,
     )
     atomic_write_text(Path(target), page)
     return Path(target)
+
+
+def _headline(seen: Mapping[str, int], shown: int) -> str:
+    """What there is of each kind, and how much of it is here."""
+    most = "all are" if shown == sum(seen.values()) else f"the {shown:,} with the most tokens are"
+    return (
+        f"{seen[RIGHT]:,} responses are right, {seen[LOST]:,} had the right answer and lost it, {seen[CUT]:,} were "
+        f"cut; {most} here."
+    )
 
 
 def fitting(examples: Examples, most: int) -> list[Shown]:

@@ -23,7 +23,7 @@ from lengthwise.reporting.drawing import (
     write_png,
 )  # fmt: skip
 from lengthwise.reporting.mark_labels import label_marks
-from lengthwise.reporting.plot_values import Bar, Chart, Curve, Mark, known, running_mean, tick_texts, ticks
+from lengthwise.reporting.plot_values import Bar, Chart, Curve, Mark, Span, known, running_mean, tick_texts, ticks
 
 WIDE = {"width": 900.0, "left": 58.0, "right": 24.0}
 APART, PAD = 0.005, 0.02
@@ -150,7 +150,8 @@ def grouped_bars(title: str, y_label: str, groups: Sequence[tuple[str, Sequence[
 def _bar(drawing: Drawing, at: float, wide: float, bar: Bar, group: str, percent: bool) -> None:
     [drawn] = drawing.axes.bar(at, bar.value, wide, color=color_of(bar.kind))
     drawn.set(alpha=0.35 if "apart" in bar.kind else 1.0, clip_on=False)
-    drawing.tip(drawn, f"{bar.label}, level {group}: " + (f"{bar.value:.1%}" if percent else f"{bar.value:.1f}"))
+    shown = "{:.1%}" if percent else "{:.1f}"
+    drawing.tip(drawn, f"{bar.label}, level {group}: {shown.format(bar.value)}{_ends(bar.span, shown)}")
     if bar.span:
         drawing.axes.plot([at] * 2, bar.span, color=COLORS["ink"], alpha=0.55, linewidth=1.2, clip_on=False)
 
@@ -226,8 +227,12 @@ def _intervals(drawing: Drawing, curve: Curve, percent: bool) -> None:
         if span is not None:
             drawing.axes.plot([x, x], span, color=color, linewidth=1.5, clip_on=False, zorder=3)
         [dot] = drawing.axes.plot([x], [y], "o", color=color, ms=6, mew=0, clip_on=False, zorder=3.5)
-        ends = "" if span is None else f" ({shown.format(span[0])} to {shown.format(span[1])})"
-        drawing.tip(dot, f"{curve.label}: {shown.format(y)}{ends}")
+        drawing.tip(dot, f"{curve.label}: {shown.format(y)}{_ends(span, shown)}")
+
+
+def _ends(span: Span | None, shown: str) -> str:
+    """An interval in brackets, where there is one."""
+    return "" if span is None else f" ({shown.format(span[0])} to {shown.format(span[1])})"
 
 
 def _mark(drawing: Drawing, mark: Mark) -> None:
@@ -244,4 +249,7 @@ def _mark(drawing: Drawing, mark: Mark) -> None:
     [drawn] = axes.plot([mark.x], [mark.y], marker, ms=size, color=color, mew=0, zorder=3.5, clip_on=False)
     if mark.shape == "ring":
         drawn.set(mfc="none", mew=2)
-    drawing.tip(drawn, f"{mark.label}: accuracy {mark.y:.1%}, {mark.x:.1f} tokens")
+    right, tokens = _ends(mark.y_span, "{:.1%}"), _ends(mark.x_span, "{:.1f}")
+    drawing.tip(
+        drawn, f"{mark.label}{': ' if mark.label else ''}accuracy {mark.y:.1%}{right}, {mark.x:.1f} tokens{tokens}"
+    )

@@ -47,6 +47,11 @@ def chain_problems(rows: Sequence[chains.Chain], folder: Path | str, *, trust_re
     return prepare([chain.row for chain in rows], contract, tokenizer, cap=EVAL_CAP, positions=512, source=DATA)
 
 
+def training_chains(seed: int) -> list[chains.Chain]:
+    """The problems that are trained on."""
+    return chains.problems(TRAIN_PROBLEMS, split="train", seed=seed)
+
+
 def measured_chains(count: int) -> list[chains.Chain]:
     """The first test problems of the levels that can be held out, levels in turn."""
     return chains.problems(count, split="test", seed=0, levels=COMMON_LEVELS)
@@ -119,7 +124,6 @@ def shorten_chains(
     """The demo with another method, cap or training, as studies vary it; returns the outcome of `shorten`."""
     folder = model or shipped_reasoner()
     test, rare = held_out(limit, folder)
-    rows = chains.problems(TRAIN_PROBLEMS, split="train", seed=training.seed)
     name = method if isinstance(method, str) else method.name
     settings = ShortenSettings(
         model=str(model or SHIPPED), data=DATA, contract=PromptOptions(preset="lab"), method=name,
@@ -128,7 +132,7 @@ def shorten_chains(
     )  # fmt: skip
     return shorten(
         Job(settings, cap, EVAL_CAP, options or {}, command=command),
-        chain_problems(rows, folder),
+        chain_problems(training_chains(training.seed), folder),
         test,
         method=None if isinstance(method, str) else method,
         controls={"first-pass": first_pass},

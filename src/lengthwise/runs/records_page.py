@@ -23,6 +23,7 @@ def build_page(result: RecordsComparison, out: Path) -> Path:
     page = render(
         "compare_records.html.j2",
         result=result,
+        headline=conclusion(result),
         claims=claims(result),
         plot=tradeoff(marks, curves),
         data=data,
@@ -31,6 +32,32 @@ def build_page(result: RecordsComparison, out: Path) -> Path:
     atomic_write_text(out, page)
     write_tradeoff(marks, curves, out.with_suffix(".png"))
     return out
+
+
+def conclusion(result: RecordsComparison) -> str:
+    """The comparison in one sentence: of several, the shortest that is shown to be shorter and not to be worse."""
+    found = [(side.name, side.against) for side in result.sides if side.against is not None]
+    if len(found) > 1:
+        found = [
+            (name, change)
+            for name, change in found
+            if (change.tokens_ratio.ends or (1.0, 1.0))[1] < 1
+            and (change.accuracy_difference.ends or (0.0, 0.0))[1] >= 0
+        ]
+        first = f"Of {len(result.sides) - 1} records "
+        if not found:
+            return f"{first}none is shorter than {result.reference} beyond noise without being less accurate."
+        first += f"{len(found)} {'is' if len(found) == 1 else 'are'} shorter beyond noise and not less accurate: "
+    else:
+        first = ""
+    name, change = min(found, key=lambda one: one[1].tokens_ratio.estimate or 1.0)
+    ratio, gain = change.tokens_ratio, change.accuracy_difference
+    tokens, points = data.span(ratio, lambda value: data.number(value, 2)), data.span(gain, data.points)
+    return (
+        f"{first}{name} takes {data.number(ratio.estimate, 2)} of {result.reference}'s tokens"
+        f"{f' ({tokens})' if tokens else ''} at {data.points(gain.estimate)} points of accuracy"
+        f"{f' ({points})' if points else ''}."
+    )
 
 
 def _marks(result: RecordsComparison) -> list[Mark]:

@@ -27,7 +27,7 @@ from lengthwise.errors import ConfigError
 
 LAB = "lab:"
 LAB_LR = 1e-4
-"""The learning rate of a comparison on a lab model, unless it is given."""
+"""The learning rate on a lab model, or on the lab's problems, unless it is given."""
 ALONE = (
     "is not taken: training samples by temperature alone, or the log-probabilities that it learns from would not be "
     "those it drew with"
@@ -70,7 +70,9 @@ class ShortenSettings(Command):
     refused = MappingProxyType({"--lambda": PADDED, "--top-p": ALONE})
 
     model: str = again(Common, "model")
-    data: str = again(Common, "data", help="Training problems: .jsonl, .json, .parquet or a datasets name.")
+    data: str = again(
+        Common, "data", help="Training problems: .jsonl, .json, .parquet, a datasets name, or lab:chains."
+    )
     runtime: TrainingRuntime = group(TrainingRuntime)
     writing: Writing = group(Writing)
     contract: PromptOptions = group(PromptOptions)
@@ -103,6 +105,11 @@ class ShortenSettings(Command):
     overwrite: bool = again(Common, "overwrite", help="Replace the run in the folder.")
     dry_run: bool = again(Common, "dry_run", help="Show a prompt, a graded sample and an estimate; train nothing.")
     json_: bool = again(Common, "json_")
+
+    @classmethod
+    def dependent_defaults(cls, given: Mapping[str, object]) -> dict[str, object]:
+        """The lab's problems are asked as the lab asks, of a model that is small and learns at a higher rate."""
+        return {"preset": "lab", "lr": LAB_LR} if str(given.get("data", "")).startswith(LAB) else {}
 
     def check(self) -> None:
         """A density and a scale that can be merged back."""

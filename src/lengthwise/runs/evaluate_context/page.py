@@ -65,7 +65,7 @@ class LossTable:
 class TaskView:
     """All of one task; `losses` of perplexity alone."""
 
-    name: str
+    title: str
     plot: Markup
     rows: Sequence[CellRow]
     maps: Sequence[HeatMap]
@@ -92,8 +92,9 @@ def build_page(result: ContextResult, out: Path) -> None:
 def _task(arms: Sequence[ArmResult], task: str) -> TaskView:
     maps = [found for arm in arms if (found := _heat(arm, task)) is not None]
     losses = _losses(arms) if task == PERPLEXITY else None
+    chart = _chart(arms, task)
     return TaskView(
-        task, chart_by_length(_chart(arms, task)), [row for arm in arms for row in _rows(arm, task)], maps, losses
+        chart.title, chart_by_length(chart), [row for arm in arms for row in _rows(arm, task)], maps, losses
     )
 
 

@@ -23,10 +23,12 @@ from lengthwise.folder_lock import alone_in
 from lengthwise.grading.contract_choice import chosen_contract, contract_for_model, say_thinking
 from lengthwise.grading.problems import Problems, prepare
 from lengthwise.grading.prompt_contract import PromptContract
+from lengthwise.lab.chains import Chain
 from lengthwise.lab.shipped_models import model_folder
 from lengthwise.methods import build_method, options_of, read_option
 from lengthwise.methods.moving_cap import under_schedule
 from lengthwise.pretrained import read_words
+from lengthwise.runs.chains_demo import DATA, TEST_PROBLEMS, measured_chains, oracle_mean, training_chains
 from lengthwise.runs.measuring import LONGEST_EVAL, cap_words, room, usual_cap
 from lengthwise.runs.run_folder import check_run_folder
 from lengthwise.runs.shortening.auto_cap import CapChoice, choose_cap
@@ -70,7 +72,9 @@ def shorten_by(settings: ShortenSettings, *, listener: Listener | None = None) -
             tell = _after(resolved.first, tell)
         if settings.stage is not None:
             return run_one_stage(job, settings.stage, *problems, listener=tell)
-        outcome = shorten(job, *problems, listener=tell)
+        outcome = shorten(
+            job, *problems, oracle_tokens=_oracle(settings, resolved.held_out), listener=tell
+        )  # fmt: skip
         return dataclasses.replace(outcome, cap_choice=resolved.choice)
 
 
@@ -289,10 +293,10 @@ def read_problems(settings: ShortenSettings, contract: PromptContract) -> tuple[
         InputError: the file, a row or a column is not what is wanted, or too few rows to hold any out.
     """
     columns, most = [contract.problem_column, contract.answer_column], settings.measuring.eval_limit
-    rows = require_columns(read_rows(settings.data), columns, settings.data)
-    source = settings.measuring.eval_data
+    source = settings.measuring.eval_data or (DATA if settings.data == DATA else None)
+    rows = require_columns(_rows(settings.data, training_chains, settings.training.seed), columns, settings.data)
     if source is not None:
-        return rows, require_columns(read_rows(source), columns, source)[:most]
+        return rows, require_columns(_rows(source, measured_chains, TEST_PROBLEMS), columns, source)[:most]
     shares = [share_of(str(row[contract.problem_column])) for row in rows]
     held = [row for row, share in zip(rows, shares, strict=True) if share < HELD_OUT_SHARE]
     kept = [row for row, share in zip(rows, shares, strict=True) if share >= HELD_OUT_SHARE]
@@ -302,6 +306,16 @@ def read_problems(settings: ShortenSettings, contract: PromptContract) -> tuple[
             "on with --eval-data"
         )
     return kept, held[:most]
+
+
+def _rows(source: str, lab: Callable[[int], Sequence[Chain]], number: int) -> Rows:
+    """The rows of a source; under the shipped reasoner's name, the demo's."""
+    return [chain.row for chain in lab(number)] if source == DATA else read_rows(source)
+
+
+def _oracle(settings: ShortenSettings, held_out: Problems) -> float | None:
+    """Mean length of the shortest sound answers, where what is measured on is the lab's."""
+    return oracle_mean(held_out) if (settings.measuring.eval_data or settings.data) == DATA else None
 
 
 def share_of(text: str) -> float:
