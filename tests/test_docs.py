@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from flags import taken
+
+from lengthwise.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -70,13 +73,30 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
     assert named == {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
 
 
-def test_the_list_of_errors_has_their_texts() -> None:
+@pytest.fixture(scope="module")
+def errors() -> str:
+    """The list of every text of our errors."""
     spec = importlib.util.spec_from_file_location("error_texts", ROOT / "scripts" / "error_texts.py")
     assert spec is not None and spec.loader is not None
     spec.loader.exec_module(made := importlib.util.module_from_spec(spec))
-    listing = made.listing()
-    assert "- `` max_draws is …; give at least 1 ``\n" in listing
-    assert listing.count("\n- ") > 500
+    return made.listing()
+
+
+def test_the_list_of_errors_has_their_texts(errors: str) -> None:
+    assert "- `` max_draws is …; give at least 1 ``\n" in errors
+    assert errors.count("\n- ") > 500
+
+
+def test_every_flag_that_an_error_names_is_one_of_a_command(errors: str) -> None:
+    words = {one.word for command in COMMANDS for one in taken(command)}
+    ours = words | {word.replace("--", "--no-", 1) for word in words} | {"--help"}
+    others = {"--upgrade", "--local-dir"}  # of pip and of hf
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", errors)) <= ours | others
+
+
+def test_errors_are_sentences_without_a_stop_and_with_single_blanks(errors: str) -> None:
+    texts = [line[5:-3] for line in errors.splitlines() if line.startswith("- ")]
+    assert not [text for text in texts if re.search(r" ;|;;|  |[^.]\.$", text)]
 
 
 def test_every_method_is_in_the_paper_index() -> None:

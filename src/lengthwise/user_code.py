@@ -30,7 +30,7 @@ def from_file(path: Path, what: str) -> ModuleType:
         ConfigError: no such file, or one that cannot be run; the message names the line.
     """
     if not path.is_file():
-        raise ConfigError(f"{what}: no such file (the working folder is {Path.cwd()})")
+        raise ConfigError(f"{what}: no such file; check the path (the working folder is {Path.cwd()})")
     with _importing(f"{what}: it cannot be run:"):
         return _run_file(path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest()[:16])
 

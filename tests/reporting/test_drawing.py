@@ -38,7 +38,10 @@ def test_a_drawing_in_a_page_is_text_without_ids_fonts_or_fixed_colors() -> None
         assert re.search(rf"<text[^>]*>{re.escape(text)}</text>", svg), text
     assert svg.count('class="label"') == 3
     assert not re.search(r"\bid=|href|url\(|font-family|<style|<!--|<metadata|#[0-9a-f]{6}", svg)
-    assert "<title>dler: accuracy 80.0%, 60.0 tokens</title>" in svg and "shortest sound answers: 30.0" in svg
+    assert (
+        "<title>dler: accuracy 80.0% (70.0% to 90.0%), 60.0 tokens (55.0 to 66.0)</title>" in svg
+        and "shortest sound answers: 30.0" in svg
+    )
 
 
 def test_page_and_picture_are_the_same_whatever_the_users_settings_are(tmp_path: Path) -> None:

@@ -28,5 +28,7 @@ def read_state(checkpoint: Path, method: str) -> tuple[State, Watch]:
         raise CheckpointError(f"{checkpoint} has no {STATE}; it is no checkpoint of a LengthwiseGRPOTrainer")
     kept = read_json(path)
     if kept["method"] != method:
-        raise CheckpointError(f"{checkpoint} is of method {kept['method']!r}, not {method!r}")
+        raise CheckpointError(
+            f"{checkpoint} is of method {kept['method']!r}, not {method!r}; take the method it was begun with"
+        )
     return kept["state"], Watch(kept["watch"])

@@ -153,7 +153,10 @@ def closing_tokens(task: Task, method: Method) -> ClosingTokens:
     """
     assert method.cuts is not None, "the method cuts thinking"
     if task.encode is None:
-        raise ConfigError(f"method {method.name!r} writes closing words behind thinking, but this task knows no words")
+        raise ConfigError(
+            f"method {method.name!r} writes closing words behind thinking, but this task knows no words; "
+            "take problems of text"
+        )
     return ClosingTokens.of(method.cuts, task.encode(method.cuts.closing), task.encode(method.cuts.mark))
 
 
@@ -183,7 +186,10 @@ def ask_problem(task: Task, method: Method, problem: int, group_size: int) -> li
         if not words:
             return list(task.prompts[problem])
         if task.instruct is None:
-            raise ConfigError(f"method {method.name!r} puts words before a problem, but this task's prompts are fixed")
+            raise ConfigError(
+                f"method {method.name!r} puts words before a problem, but this task's prompts are fixed; "
+                "take problems of text"
+            )
         told = list(task.instruct(problem, words))
         if told == list(task.prompts[problem]):
             raise ConfigError(
@@ -206,7 +212,10 @@ def _opened(asked: Asked, task: Task, method: Method) -> Asked:
     if not asked.opened:
         return asked
     if task.token_id is None or asked.opener is None:
-        raise ConfigError(f"method {method.name!r} opens answers itself, but names no opener, or the task knows none")
+        raise ConfigError(
+            f"method {method.name!r} opens answers itself, but names no opener, or the task knows none; "
+            "name one that is a token of the model"
+        )
     return asked._replace(prompt=[*asked.prompt, task.token_id(asked.opener)])
 
 
@@ -261,11 +270,15 @@ def check_needs(task: Task, method: Method, group_size: int) -> None:
     if method.cuts is not None:
         closing_tokens(task, method)
     if "is_long" in method.needs and any(row.is_long is None for row in group):
-        raise ConfigError(f"method {method.name!r} needs is_long, but its prompts do not say which mode they ask for")
+        raise ConfigError(
+            f"method {method.name!r} needs is_long, but its prompts do not say which mode they ask for; "
+            "give Asked.is_long"
+        )
     if "obeys" in method.needs:
         if task.token_id is None or any(row.opener is None for row in group):
             raise ConfigError(
-                f"method {method.name!r} needs obeys, but no word opens its answers, or the task knows none"
+                f"method {method.name!r} needs obeys, but no word opens its answers, or the task knows none; "
+                "name one that is a token of the model"
             )
         for opener in {row.opener for row in group if row.opener is not None}:
             task.token_id(opener)  # complains of what is not one token

@@ -223,7 +223,10 @@ def teacher_prompts(task: Task, method: Method, limit: int | None) -> list[list[
     if not words:
         return bare
     if task.instruct is None:
-        raise ConfigError(f"method {method.name!r} puts words before a problem, but this task's prompts are fixed")
+        raise ConfigError(
+            f"method {method.name!r} puts words before a problem, but this task's prompts are fixed; "
+            "take problems of text"
+        )
     asked = [list(task.instruct(problem, words)) for problem in range(len(bare))]
     added = sum(map(len, asked)) - sum(map(len, bare))
     # some tokenizers drop what they do not know; a phrase may be one token

@@ -26,7 +26,10 @@ def resolve_extras(method: Method, task: Task) -> list[Resolved]:
     found = []
     for extra in method.extra_losses:
         if extra.words and task.token_id is None:
-            raise ConfigError(f"method {method.name!r} speaks of {list(extra.words)}, but this task knows no words")
+            raise ConfigError(
+                f"method {method.name!r} speaks of {list(extra.words)}, but this task knows no words; "
+                "take problems of text"
+            )
         ids = tuple(task.token_id(word) for word in extra.words) if task.token_id is not None else ()
         found.append((extra, ids))
     return found

@@ -82,7 +82,10 @@ def reference_scorer(
         return None
     own = reference is None and hasattr(model, "disable_adapter")
     if reference is None and not own:
-        raise ConfigError(f"method {method.name!r} has kl_coef {method.kl_coef} but no reference model is given")
+        raise ConfigError(
+            f"method {method.name!r} has kl_coef {method.kl_coef} but no reference model is given; "
+            "give one, or kl_coef 0"
+        )
     return Scorer(model if own else reference, temperature=temperature, adapted=not own)
 
 

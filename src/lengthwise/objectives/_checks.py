@@ -200,7 +200,9 @@ def output_layer(name: str, states: torch.Tensor, head: torch.Tensor, mask: torc
     _tensor(f"{name}_states", states, (3,), floats, "hidden states, shape [B,T,H]")
     _tensor(f"{name}_head", head, (2,), floats, "the output layer's weight, shape [V,H]")
     if states.shape[:2] != mask.shape:
-        raise ShapeError(f"{name}_states has shape {tuple(states.shape)} but mask has {tuple(mask.shape)}")
+        raise ShapeError(
+            f"{name}_states has shape {tuple(states.shape)} but mask has {tuple(mask.shape)}; pass [B,T,H] beside [B,T]"
+        )
     if head.shape[1] != states.shape[2] or head.dtype != states.dtype or head.device != states.device:
         raise ShapeError(
             f"{name}_head is {head.dtype} {tuple(head.shape)} on {head.device} but {name}_states is {states.dtype} "

@@ -201,6 +201,9 @@ def _check_openers(first_logits: torch.Tensor, mode: torch.Tensor, long_token: i
     for name, token in (("long_token", long_token), ("short_token", short_token)):
         checks.whole(name, token, low=0)
         if token >= first_logits.shape[1]:
-            raise ConfigError(f"{name} is {token} but first_logits has {first_logits.shape[1]} entries per prompt")
+            raise ConfigError(
+                f"{name} is {token} but first_logits has {first_logits.shape[1]} entries per prompt; "
+                "pass a token of that vocabulary"
+            )
     if long_token == short_token:
         raise ConfigError(f"long_token and short_token are both {long_token}; pass two different openers")

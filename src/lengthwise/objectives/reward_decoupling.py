@@ -126,7 +126,7 @@ def _row_weights(correct: torch.Tensor, num_tokens: torch.Tensor | None, whiten:
         raise ConfigError("num_tokens is None; whiten='tokens' counts each row by its tokens, so pass them")
     checks.answers(correct, num_tokens)
     if len(num_tokens) and int(num_tokens.sum()) < 2:
-        raise InputError("num_tokens counts fewer than 2 tokens in the batch, too few for a variance")
+        raise InputError("num_tokens counts fewer than 2 tokens in the batch, too few for a variance; pass at least 2")
     return wide(num_tokens)
 
 

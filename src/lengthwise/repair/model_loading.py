@@ -77,4 +77,7 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     try:
         return PeftModel.from_pretrained(model, str(folder))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"{folder}: peft cannot load the adapter ({str(error).strip().splitlines()[0]})") from error
+        raise InputError(
+            f"{folder}: peft cannot load the adapter ({str(error).strip().splitlines()[0]}); "
+            "see that it was made for this base"
+        ) from error

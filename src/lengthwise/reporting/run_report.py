@@ -326,7 +326,7 @@ def _shared_headline(runs: Sequence[Run], rows: Sequence[RunRow]) -> str:
         return ""
     saved = [run.tokens_saved or 0.0 for run in runs]
     most = rows[saved.index(max(saved))]
-    points = f"{most.points} points" + (f" ({most.points_span})" if most.points_span else "")
+    points = f"{most.points} points of accuracy" + (f" ({most.points_span})" if most.points_span else "")
     return (
         f"Of {len(runs)} runs on the same problems {most.run} saves the most: {most.saved} of the tokens, at {points}."
     )

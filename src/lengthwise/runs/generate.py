@@ -202,4 +202,6 @@ def prompt_text(settings: GenerateSettings) -> str:
     except OSError as error:
         raise InputError(f"prompt_file is {file!r}: {error.strerror or error}; give a text file") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"prompt_file is {file!r}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise InputError(
+            f"prompt_file is {file!r}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error

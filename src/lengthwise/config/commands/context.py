@@ -156,7 +156,9 @@ class EvaluateContextSettings(Command):
         if self.server.endpoint is None:
             return
         if self.server.tokenizer is None:
-            raise ConfigError("--endpoint needs --tokenizer FOLDER, the model's own, to build prompts of a length")
+            raise ConfigError(
+                "--endpoint needs the model's own tokenizer to build prompts of a length; give --tokenizer FOLDER"
+            )
         if len(self.models) > 1:
             raise ConfigError(f"models is {list(self.models)}; an endpoint is asked for one model at a time")
         if "perplexity" in self.reading.tasks or self.scheme != (AS_IS,):

@@ -192,7 +192,8 @@ class Cluster(Settings):
             raise ConfigError(f"sharding is {self.sharding!r} on one device; give --devices, or leave sharding at none")
         if self.devices % self.tensor_parallel:
             raise ConfigError(
-                f"tensor_parallel is {self.tensor_parallel}, no divisor of the {self.devices} devices of a node"
+                f"tensor_parallel is {self.tensor_parallel}, no divisor of the {self.devices} devices of a node; "
+                "give one that divides them"
             )
 
     @property

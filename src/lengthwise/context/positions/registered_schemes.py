@@ -80,7 +80,10 @@ def check_parameters(parameters: dict[str, Any], ignore_keys: Iterable[str] | No
     if "xpos_scale_base" in parameters:
         number("xpos_scale_base", parameters["xpos_scale_base"], 0, above=True)
         if parameters.get("randomised"):
-            raise ConfigError("randomised and xpos_scale_base exclude each other: xPos decays with distances in tokens")
+            raise ConfigError(
+                "randomised and xpos_scale_base exclude each other, for xPos decays with distances in tokens; "
+                "leave one out"
+            )
     chosen = {name: parameters[name] for name in FREQUENCY_OPTIONS if name in parameters}
     composed_inv_freq(2, **chosen)
 

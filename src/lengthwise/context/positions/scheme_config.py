@@ -215,7 +215,9 @@ def check_config(config: PreTrainedConfig) -> None:
     kind = getattr(config, "model_type", type(config).__name__)
     rope = getattr(config, "rope_parameters", None)
     if not rope or not hasattr(config, "max_position_embeddings"):
-        raise UnsupportedModelError(f"model_type {kind!r} cannot be extended: it has no rotary positions")
+        raise UnsupportedModelError(
+            f"model_type {kind!r} cannot be extended: it has no rotary positions; take a model that has them"
+        )
     if any(isinstance(value, dict) for value in rope.values()):
         raise UnsupportedModelError(
             f"model_type {kind!r} cannot be extended: it rotates differently in different kinds of layers"

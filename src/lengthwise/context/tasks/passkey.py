@@ -40,7 +40,10 @@ def passkey_rows(
     check_request(length, rows, seed)
     block = count_tokens(tokenizer, [FILLER])[0]
     if not block:
-        raise InputError("the tokenizer has no token for a plain English sentence, so no text of a length can be made")
+        raise InputError(
+            "the tokenizer has no token for a plain English sentence, so no text of a length can be made; "
+            "take the model's own tokenizer"
+        )
     rng, made = dice(seed, "passkey", length), []
     for _ in range(rows):
         key = rng.randint(1, MOST_KEY)

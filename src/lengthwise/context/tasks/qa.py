@@ -78,7 +78,9 @@ def read_released(path: str | Path, tokenizer: Tokenizer, *, task: str, template
                 raise TypeError(f"it is {turns!r}")
             prompt, answer = (str(turn["value"]) for turn in turns[:2])
         except (TypeError, KeyError, ValueError) as error:
-            raise InputError(f"{path}, row {number}: conversations holds no prompt and answer ({error!r})") from error
+            raise InputError(
+                f"{path}, row {number}: conversations holds no prompt and answer ({error!r}); mend or remove the row"
+            ) from error
         _refuse_blank(answer)
         made.append((template(prompt), answer))
     counts = count_tokens(tokenizer, [prompt for prompt, _ in made], special=True)
