@@ -380,7 +380,7 @@ def test_the_page_is_self_contained_escaped_and_whole(folder: Path) -> None:
         "What the records say",
         "On the front",
     ):
-        assert part in text, part
+        assert part in re.sub("</?abbr[^>]*>", "", text), part
     assert (folder / "deep" / "page.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -212,7 +212,7 @@ class ExportSettings(Command):
 
     engine: Literal["trl", "verl"] = setting(help="trl or verl.", positional=True, metavar="ENGINE", panel="Model")
     model: str = again(Common, "model")
-    data: str = again(ShortenSettings, "data")
+    data: str = again(Common, "data", help="Training problems: .jsonl, .json, .parquet or a datasets name.")
     trust_remote_code: bool = again(Runtime, "trust_remote_code")
     contract: PromptOptions = group(PromptOptions)
     method: str = again(ShortenSettings, "method")
