@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from lengthwise import __version__
 from lengthwise.cli import app, main
 from lengthwise.lab import chains
 from lengthwise.lab.reasoner import shipped_reasoner
@@ -367,3 +369,16 @@ def test_the_demo_keeps_back_what_is_no_news_there_and_ends_with_commands_that_a
         with pytest.raises(SystemExit) as ended:
             main([*line.split()[1:], "--print-config"])
         assert not ended.value.code, capsys.readouterr().err
+
+
+def test_version_short_help_and_completion() -> None:
+    def said(*words: str, **environment: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "lengthwise", *words], capture_output=True, text=True, check=True,
+            env=os.environ | environment,
+        ).stdout  # fmt: skip
+
+    assert said("--version") == f"lengthwise {__version__}\n"
+    assert "compare-records" in said("-h")
+    asked = {"_LENGTHWISE_COMPLETE": "complete_bash", "COMP_WORDS": "lengthwise gr", "COMP_CWORD": "1"}
+    assert said(**asked).split() == ["grade"]
