@@ -88,6 +88,14 @@ def test_a_server_that_passes_over_the_field_is_refused_before_anything_is_drawn
     assert (tmp_path / "log.jsonl").read_text() == ""
 
 
+def test_a_count_of_none_beside_thinking_is_no_count(tmp_path: Path) -> None:
+    def counts_none(asked: str, body: dict[str, Any]) -> dict[str, Any]:  # as vLLM 0.32 does
+        return thinks_for(400)(asked, body) | {"reasoning_tokens": 0}
+
+    with pytest.raises(EndpointError, match="native_budget is not in force"):
+        asked(tmp_path, counts_none, owner="vllm")
+
+
 def test_256_tokens_at_a_budget_of_128_are_let_pass_and_257_are_not(tmp_path: Path) -> None:
     assert asked(tmp_path, thinks_for(256), owner="vllm")[0] is not None
     (tmp_path / "more").mkdir()

@@ -92,6 +92,8 @@ class Handler(BaseHTTPRequestHandler):
         completion = {"choices": [{"index": 0, "finish_reason": found["finish"], **said}]}
         if found["tokens"] is not None and fault != "no usage":
             completion["usage"] = {"completion_tokens": found["tokens"]}
+            if "reasoning_tokens" in found:
+                completion["usage"]["completion_tokens_details"] = {"reasoning_tokens": found["reasoning_tokens"]}
         return completion
 
     def _send(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:

@@ -192,12 +192,14 @@ def parse_reply(body: JsonValue) -> Reply:
     said = _object(choice["message"], "a message") if "message" in choice else {"content": choice["text"]}
     usage = _object(_object(body, "the reply").get("usage") or {}, "usage")
     details = _object(usage.get("completion_tokens_details") or {}, "completion_tokens_details")
+    reasoning = _text(said.get("reasoning_content") or said.get("reasoning"), "reasoning")
+    thought = _count(details.get("reasoning_tokens"), "reasoning_tokens")
     return Reply(
         text=_text(said.get("content"), "text") or "",
-        reasoning=_text(said.get("reasoning_content") or said.get("reasoning"), "reasoning"),
+        reasoning=reasoning,
         tokens=_count(usage.get("completion_tokens"), "completion_tokens"),
         finished=choice["finish_reason"] == "stop",
-        reasoning_tokens=_count(details.get("reasoning_tokens"), "reasoning_tokens"),
+        reasoning_tokens=None if thought == 0 and reasoning else thought,  # vLLM 0.32 says 0 beside its thinking
     )
 
 

@@ -43,6 +43,12 @@ def test_both_names_saying_the_same_are_one_thinking_and_two_kinds_are_refused(r
         recognise(write([completion(choice("7", reasoning="a", reasoning_content="b"))]))
 
 
+def test_a_count_of_none_beside_thinking_is_no_count(read, write):
+    usage = {"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 0}}  # as vLLM 0.32 has it
+    rows = [completion(choice("7", **more), usage=usage) for more in ({"reasoning": "3 and 4"}, {})]
+    assert [row.reasoning_tokens for row in read(write(rows))] == [None, 0]
+
+
 def test_several_choices_are_samples_and_their_usage_is_the_sum(read, write):
     log = write([completion(choice("It is 7"), choice("8", "length"), tokens=300, custom="x")])
     assert str(recognise(log)) == "OpenAI chat completions, 2 samples a row"

@@ -47,7 +47,8 @@ def choices_in(output: Mapping[str, object]) -> Iterator[Choice]:
         text, thinking = _written(choice)
         end, reason = end_of(at(choice, "finish_reason") or at(choice, "stop_reason"))
         yield Choice(
-            place, text, thinking, end, reason, tokens if alone else None, thought if alone else None,
+            place, text, thinking, end, reason, tokens if alone else None,
+            thought if alone and not (thought == 0 and thinking) else None,  # vLLM 0.32 says 0 beside its thinking
             None if alone else tokens, () if alone or tokens is None else (SUM_NOTE,),
         )  # fmt: skip
 
