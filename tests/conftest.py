@@ -9,11 +9,32 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Consoles take the width that they find when they are made; a process that runs tests beside another is given one.
 os.environ.pop("COLUMNS", None)
 
+import ipaddress
+
 import pytest
 import tiny
 import torch
 
 from lengthwise.engine.backends.transformers_sampler import Sampler
+
+
+def no_network(event: str, args: tuple[object, ...]) -> None:
+    """Loopback and sockets of this machine are all that a test may ask; nothing takes the guard away again."""
+    if event == "socket.getaddrinfo" and not is_here(args[0]):
+        raise AssertionError(f"a test asks for the address of {args[0]!r}")
+    if event == "socket.connect" and isinstance(args[1], tuple) and not is_here(args[1][0]):
+        raise AssertionError(f"a test connects to {args[1]!r}")
+
+
+def is_here(host: object) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    try:
+        return name in (None, "", "localhost") or ipaddress.ip_address(str(name)).is_loopback
+    except ValueError:
+        return False
+
+
+sys.addaudithook(no_network)
 
 
 @pytest.fixture(scope="session", autouse=True)

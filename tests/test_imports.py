@@ -16,7 +16,7 @@ import lengthwise
 ROOT = Path(lengthwise.__file__).parent
 BASE = {
     "errors", "files", "data", "config", "context_length", "folder_lock", "hub_models", "installation_check",
-    "json_types", "optional_imports", "output_paths", "pretrained", "threads", "user_code",
+    "json_types", "optional_imports", "output_paths", "pretrained", "template_trial", "threads", "user_code",
 }  # fmt: skip
 ROOMS = (
     ("objectives", "safetensors_io"),
@@ -47,6 +47,7 @@ BELOW: dict[str, set[str]] = {
     "hub_models": {"errors"},
     "output_paths": {"errors", "files", "folder_lock"},
     "pretrained": {"errors", "files", "json_types"},
+    "template_trial": {"errors"},
     "threads": {"errors"},
     **{
         room: {below for floor in ROOMS[:level] for below in floor} | BASE

@@ -19,6 +19,10 @@ LINE_LIMIT = 64 * 2**20
 """Bytes of the longest line of a log that is read; a longer one is passed over without being held."""
 UNREADABLE = (ValueError, RecursionError)
 """What reading JSON raises: also for numbers of more digits than Python reads, and for brackets a thousand deep."""
+DEEPEST = 100
+"""Lists and objects inside each other that a row of a log may have."""
+MOST_DIGITS = 1000
+"""Digits of a number that is read out of text; Python refuses some thousands."""
 _SHOWN = 60  # characters of a bad line that a message quotes
 
 
@@ -28,6 +32,27 @@ class Defect:
 
     reason: str
     detail: str = ""
+
+
+def too_deep(value: object) -> bool:
+    """Whether lists and objects lie more than `DEEPEST` inside each other: beyond, Python itself gives up somewhere."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        if not (level := [value for values in inner for value in values]):
+            return False
+    return True
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a text is when it is digits alone; None for any other text, and beyond `MOST_DIGITS`."""
+    return int(text) if len(text) <= MOST_DIGITS and text.isdecimal() else None
+
+
+def natural_key(text: str) -> tuple[bool, int, str]:
+    """Sorts texts that are whole numbers as numbers, before all others."""
+    number = whole_number(text)
+    return number is None, number or 0, text
 
 
 def read_rows(path_or_name: str | Path, *, columns: Sequence[str] | None = None) -> list[dict[str, object]]:

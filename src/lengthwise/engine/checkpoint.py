@@ -60,6 +60,10 @@ class Checkpoints:
         collector, learner = self.parts.collector, self.parts.learner
         restore(found, learner.model, learner.optimizer)
         state = found.state if collector.state is None else _with_collector(found.state)
+        if missing := sorted(_KEPT_AS.keys() - state.keys()):
+            raise CheckpointError(
+                f"the checkpoint of step {found.step} in {self.folder} has no {missing[0]}; name another output folder"
+            )
         held = state.get("collector")
         if (held is None) != (collector.state is None):
             raise CheckpointError(
@@ -120,8 +124,9 @@ def _prune(folder: Path, keep: int) -> None:
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
-    """All checkpoint folders, oldest first."""
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    """All checkpoint folders, oldest first; what else is called so is none."""
+    numbered = {path: path.name.removeprefix("step-") for path in folder.glob("step-*")}
+    return sorted((path for path in numbered if numbered[path].isdecimal()), key=lambda path: int(numbered[path]))
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
@@ -156,11 +161,25 @@ def _load(path: Path) -> Checkpoint:
         if not (path / name).is_file() or sha256_file(path / name) != expected:
             raise CheckpointError(f"checkpoint {path} is damaged: {name} does not match its checksum")
     state: SavedState = read_json(path / STATE)
+    if wrong := _wrong(state):
+        raise CheckpointError(f"checkpoint {path} is damaged: {wrong} in its {STATE} is not what a run writes there")
     try:
         weights, optimizer = load_file(path / WEIGHTS), load_file(path / OPTIMIZER)
     except SafetensorError as error:
         raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
     return Checkpoint(state["step"], weights, optimizer, state)
+
+
+_KEPT_AS: Mapping[str, type | tuple[type, ...]] = {
+    "step": int, "cursor": int, "sampled_tokens": int, "seconds": (int, float), "method": dict, "watch": dict,
+}  # fmt: skip
+
+
+def _wrong(state: object) -> str | None:
+    """The first part of a state that is not of its kind; None for a sound one."""
+    found = state if isinstance(state, dict) else {}
+    there = {"step": None, **found}
+    return next((name for name, kind in _KEPT_AS.items() if name in there and not isinstance(there[name], kind)), None)
 
 
 def trained_tensors(model: torch.nn.Module) -> dict[str, Tensor]:
@@ -189,6 +208,11 @@ def restore(checkpoint: Checkpoint, model: torch.nn.Module, optimizer: torch.opt
     for key, value in checkpoint.optimizer.items():
         kind, _, name = key.partition("|")
         if name in named:
+            if kind != "step" and value.shape != named[name].shape:
+                raise CheckpointError(
+                    f"the checkpoint of step {checkpoint.step} is damaged: its optimizer's {kind} of {name} has "
+                    "another shape; use another output folder"
+                )
             # AdamW keeps its step counter on the host and its moments beside the parameter.
             saved.setdefault(name, {})[kind] = value if kind == "step" else value.to(named[name].device)
     for name, kinds in saved.items():

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from lengthwise.data import UNREADABLE
+from lengthwise.errors import CheckpointError
 from lengthwise.files import atomic_write_text, sync
 
 METRICS = "metrics.jsonl"
@@ -22,8 +24,18 @@ def _whole_lines(path: Path) -> Iterator[dict[str, object]]:
         return
     lines = path.read_text(encoding="utf-8").split("\n")
     # Only a line that ends in a newline was written whole; what follows the last one was torn by a kill.
-    for line in lines[:-1]:
-        yield json.loads(line)
+    for number, line in enumerate(lines[:-1], 1):
+        yield _row(line, f"{path}, line {number}")
+
+
+def _row(line: str, place: str) -> dict[str, object]:
+    try:
+        row = json.loads(line)
+    except UNREADABLE as error:
+        raise CheckpointError(f"{place} is damaged ({error}); remove the line") from error
+    if not isinstance(row, dict) or type(row.get("step")) is not int or not isinstance(row.get("warnings", []), list):
+        raise CheckpointError(f"{place} is damaged (no object with its step); remove the line")
+    return row
 
 
 def _step(row: Mapping[str, object]) -> int:

@@ -20,6 +20,7 @@ from lengthwise.errors import ConfigError, InputError
 from lengthwise.grading.gold_answers import ALL, ANY, read_gold
 from lengthwise.grading.thinking_marks import KINDS, Marks, ends_in, marks_of, split_thinking
 from lengthwise.json_types import JsonObject
+from lengthwise.template_trial import render_chat
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
@@ -272,22 +273,12 @@ def plain_text(contract: PromptContract, asked: str) -> str:
 
 def chat_text(contract: PromptContract, tokenizer: PreTrainedTokenizerBase, asked: str) -> str:
     """A prompt as the chat template makes it, nothing pre-filled; `ConfigError` where the template refuses it."""
-    from jinja2 import TemplateError
-
     messages = [{"role": "user", "content": asked}]
     if contract.system_prompt:
         messages.insert(0, {"role": "system", "content": contract.system_prompt})
     # Templates call it by either name; those that know neither pass over both.
     told = contract.enable_thinking
-    options = {} if told is None else {"enable_thinking": told, "thinking": told}
-    try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options))
-    except TemplateError as error:
-        roles = " and ".join(message["role"] for message in messages)
-        raise ConfigError(
-            f"the tokenizer's chat template refuses a conversation of {roles} ({error}); change the prompt contract "
-            f"{contract.name!r}, or use chat_template=False (--no-chat-template)"
-        ) from error
+    return render_chat(tokenizer, messages, **({} if told is None else {"enable_thinking": told, "thinking": told}))
 
 
 def _chat_prompt(contract: PromptContract, tokenizer: PreTrainedTokenizerBase, asked: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from lengthwise.data import UNREADABLE
 from lengthwise.errors import InputError
 from lengthwise.json_types import JsonObject
 from lengthwise.statistics.graded_problems import Graded, GradedProblem, record_of
@@ -23,7 +24,7 @@ def is_graded_log(path: Path) -> bool:
     with path.open(encoding="utf-8", errors="replace") as file:
         try:
             first = json.loads(file.readline())
-        except (ValueError, RecursionError):
+        except UNREADABLE:
             return False
     return isinstance(first, dict) and all(name in first for name in NEEDED)
 
@@ -61,7 +62,7 @@ def _rows(path: Path) -> Iterator[JsonObject]:
         for number, line in enumerate(file, 1):
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except UNREADABLE as error:
                 raise InputError(f"{path}, line {number}: no JSON ({error}); grade the log again") from error
             if not isinstance(row, dict) or not _usable(row):
                 raise InputError(

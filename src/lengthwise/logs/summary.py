@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lengthwise.data import natural_key
 from lengthwise.json_types import JsonValue
 from lengthwise.logs.graded_database import LOCATED, NO_CATEGORY, Ledger, Lengths
 from lengthwise.logs.log_numbers import (
@@ -210,9 +211,7 @@ def _by_category(ledger: Ledger, seed: int) -> dict[str, LogCategory]:
     for row in rows:
         found = ledger.intervals(seed=seed, category=row["name"])
         row |= {f"{name}_interval": found[name] for name in ("accuracy", "mean_tokens")}
-    rows.sort(
-        key=lambda row: (not row["name"].isdecimal(), int(row["name"]) if row["name"].isdecimal() else 0, row["name"])
-    )
+    rows.sort(key=lambda row: natural_key(row["name"]))
     return {row.pop("name"): LogCategory(**row) for row in rows}
 
 

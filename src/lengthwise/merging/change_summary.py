@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from lengthwise.data import whole_number
 from lengthwise.merging.blockwise_merge import Change
 
 _LAYER = re.compile(r"(?:^|\.)((?:layers|layer|h|blocks|block)\.\d+)(?:\.|$)")
@@ -27,8 +28,8 @@ def by_layer(changes: Mapping[str, Change]) -> dict[str, Change]:
 
 
 def _order(layer: str) -> tuple[int, str]:
-    number = layer.rsplit(".", 1)[-1]
-    return (int(number), "") if number.isdigit() else (-1, layer)
+    number = whole_number(layer.rsplit(".", 1)[-1])
+    return (-1, layer) if number is None else (number, "")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from lengthwise.config.groups.weights import HarmfulRows
 from lengthwise.data import read_rows, require_columns
 from lengthwise.errors import ConfigError, InputError
+from lengthwise.template_trial import try_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -95,6 +96,7 @@ def encode(
     for prompt, response in pairs:
         if chat:
             message = [{"role": "user", "content": prompt}]
+            try_out(tokenizer, message)
             ids = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)["input_ids"]
         else:
             ids = tokenizer(asked.harmful_template.replace("{prompt}", prompt))["input_ids"]

@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from lengthwise.data import too_deep
 from lengthwise.errors import CheckpointError, InputError
 from lengthwise.files import PARTIAL, read_json
 from lengthwise.output_paths import real
@@ -174,7 +175,42 @@ def _document(path: Path, kind: type) -> Any:
     found = read_json(path)
     if not isinstance(found, kind):
         raise CheckpointError(f"{path} is damaged (no JSON {'object' if kind is dict else 'list'}); restore it")
+    if too_deep(found) or (wrong := _WRONG[path.name](found)):
+        what = "lists or objects too deep in each other" if too_deep(found) else wrong
+        raise CheckpointError(f"{path} is damaged ({what}); restore it")
     return found
+
+
+def _wrong_config(found: Mapping[str, object]) -> str | None:
+    seed = found.get("seed", 0)
+    return None if isinstance(seed, int) and seed >= 0 else "its seed is no whole number"
+
+
+def _wrong_outcome(found: Mapping[str, object]) -> str | None:
+    return None if isinstance(found.get("levels_apart", []), list) else "its levels_apart is no list"
+
+
+def _wrong_samples(found: Sequence[object]) -> str | None:
+    """Three answers before and three after, as `shorten` keeps them."""
+    sound = all(isinstance(one, dict) and {"problem", "answer"} <= one.keys() and _answers(one) for one in found)
+    return None if sound else "it holds something else than samples"
+
+
+def _answers(sample: Mapping[str, object]) -> bool:
+    answers = [sample.get(when) for when in ("before", "after")]
+    return all(
+        isinstance(answer, dict)
+        and {"text", "correct", "finished"} <= answer.keys()
+        and isinstance(answer.get("num_tokens"), int)
+        and 0 <= answer["num_tokens"] < 1 << 53
+        for answer in answers
+    )
+
+
+_WRONG: Mapping[str, Callable[[Any], str | None]] = {
+    CONFIG: _wrong_config, OUTCOME: _wrong_outcome, SAMPLES: _wrong_samples,
+}  # fmt: skip
+"""What a page would stumble over in each document."""
 
 
 def budget_curve(record: Record) -> tuple[list[float], list[float]]:

@@ -161,9 +161,11 @@ def _shards(path: Path, stem: str) -> tuple[tuple[Path, ...], JsonObject | None]
         weight_map = promised.get("weight_map") if isinstance(promised, dict) else None
         if not isinstance(promised, dict) or not isinstance(weight_map, dict) or not weight_map:
             raise CheckpointError(f"{index} is damaged: it has no weight_map; restore it from a copy")
+        if strange := [name for name in weight_map.values() if not isinstance(name, str) or Path(name).name != name]:
+            raise CheckpointError(f"{index} is damaged: {strange[0]!r} is no name of a file in the folder; restore it")
         if single.is_file():
             raise InputError(f"{str(path)!r} has both {single.name} and {index.name}; remove the one that is stale")
-        named = [path / str(name) for name in dict.fromkeys(weight_map.values())]
+        named = [path / str(name) for name in dict.fromkeys(map(str, weight_map.values()))]
         lost = [file.name for file in named if not file.is_file()]
         if lost:
             raise CheckpointError(f"{index} names {', '.join(lost)}, which is missing; restore the whole folder")

@@ -32,6 +32,8 @@ def checked_context(context: object, longest: int) -> JsonObject:
     cap = kept["cap"]
     if isinstance(cap, bool) or not isinstance(cap, int) or cap < 1:
         raise InputError(f"context has the cap {cap!r}; give a whole number of tokens, at least 1")
+    if isinstance(kept.get("recut_from", cap), bool) or not isinstance(kept.get("recut_from", cap), int):
+        raise InputError(f"context has {kept['recut_from']!r} as recut_from; give the cap that the responses had")
     if longest > cap:
         raise InputError(f"num_tokens holds {longest} but the cap is {cap}; give the cap they had")
     return kept

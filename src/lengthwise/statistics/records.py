@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lengthwise.data import natural_key
 from lengthwise.errors import InputError
 from lengthwise.files import atomic_write_json, read_json
 from lengthwise.json_types import JsonValue
@@ -158,7 +159,7 @@ class Record:
             return {}
         names = np.array(self.categories)
         cut = np.array([np.mean(~np.array(row)) for row in self.finished])
-        order = sorted(set(self.categories), key=lambda c: (not c.isdecimal(), int(c) if c.isdecimal() else 0, c))
+        order = sorted(set(self.categories), key=natural_key)
         return {
             name: CategoryNumbers(
                 accuracy=float(self.accuracies[names == name].mean()),

@@ -7,11 +7,12 @@ import json
 from collections.abc import Container, Iterator
 from typing import BinaryIO
 
-from lengthwise.data import LINE_LIMIT, UNREADABLE, Defect
+from lengthwise.data import DEEPEST, LINE_LIMIT, UNREADABLE, Defect, too_deep
 from lengthwise.logs.readers.sources import DamagedError
 
 PIECE = 1 << 16  # characters read at a time
 SHOWN = 60
+TOO_DEEP = f"lists or objects over {DEEPEST} deep"
 _BOM = b"\xef\xbb\xbf"
 _BLANK = " \t\r\n"
 _OF_NUMBERS = "0123456789.eE+-"
@@ -42,7 +43,9 @@ def lines(file: BinaryIO) -> Iterator[tuple[int, bytes | Defect]]:
 def parse_line(line: bytes) -> object:
     """What a line holds; a `Defect` where it is no JSON."""
     try:
-        return json.loads(line.decode("utf-8"))
+        found = json.loads(line.decode("utf-8"))
+        deep = line.count(b"[") + line.count(b"{") > DEEPEST and too_deep(found)
+        return Defect(TOO_DEEP) if deep else found
     except UnicodeDecodeError as error:
         return Defect("not UTF-8 text", str(error))
     except UNREADABLE as error:
@@ -120,6 +123,9 @@ class _Text:
             else:
                 # A number at the end of what is held may go on, as 1 may with .5 or e3.
                 if self._ended or self._held[end:].strip(_OF_NUMBERS):
+                    brackets = self._held.count("[", self._at, end) + self._held.count("{", self._at, end)
+                    if brackets > DEEPEST and too_deep(found):
+                        raise DamagedError(TOO_DEEP)
                     self._at = end
                     return found
             if len(self._held) - self._at > LINE_LIMIT:

@@ -63,7 +63,7 @@ def row_format(
 def fits_any(opening: Opening, fits_row: Callable[[Row], bool]) -> bool:
     """Whether one of the first rows is of a format; one that cannot be used may be, but does not tell."""
     for row in opening.first:
-        with suppress(UnusableError):
+        with suppress(UnusableError, RecursionError):
             if fits_row(row):
                 return True
     return False
@@ -89,6 +89,8 @@ def responses(row: Row, fields: Fields, read_row: ReadRow) -> Iterator[LogRow | 
         yield from [fields.applied(found, row) for found in read_row(row, fields)]
     except UnusableError as error:
         yield Defect(*error.args)
+    except RecursionError:  # JSON inside of a text
+        yield Defect("lists or objects too deep in each other")
 
 
 def samples_said(openings: Sequence[Opening], read_row: ReadRow) -> tuple[str, ...]:

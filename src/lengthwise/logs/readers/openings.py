@@ -218,13 +218,21 @@ def _csv_rows(source: Source) -> Iterator[tuple[int, object]]:
     with source.opened() as file, _long_cells():
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         try:
-            head = text.readline()
+            head = next(_short_lines(text), "")
             delimiter = max(DELIMITERS, key=head.count)
             names = next(csv.reader([head], delimiter=delimiter), [])
-            for number, cells in enumerate(csv.reader(text, delimiter=delimiter, strict=True), 1):
+            for number, cells in enumerate(csv.reader(_short_lines(text), delimiter=delimiter, strict=True), 1):
                 yield number, _record(names, cells)
         except (csv.Error, UnicodeDecodeError) as error:
             raise DamagedError(str(error)) from error
+
+
+def _short_lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """Lines as they come; `DamagedError` at one that is too long to be held."""
+    while line := text.readline(LINE_LIMIT):
+        if len(line) == LINE_LIMIT:
+            raise DamagedError(f"a line of over {LINE_LIMIT >> 20} MiB")
+        yield line
 
 
 def _record(names: list[str], cells: list[str]) -> Row | Defect:

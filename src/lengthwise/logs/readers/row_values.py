@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
+from lengthwise.data import whole_number
 from lengthwise.logs.readers.log_row import UnusableError
 
 MOST_TOKENS = 2**31 - 1
@@ -29,8 +30,9 @@ def at(row: object, path: str) -> object:
             more, dot, rest = rest.partition(".")
             first = f"{first}.{more}"
         return at(row[first], rest) if dot else None
-    if isinstance(row, Sequence) and not isinstance(row, str) and first.lstrip("-").isdecimal():
-        place = int(first)
+    number = whole_number(first.removeprefix("-"))
+    if isinstance(row, Sequence) and not isinstance(row, str) and number is not None:
+        place = -number if first.startswith("-") else number
         inside = -len(row) <= place < len(row)
         return None if not inside else at(row[place], rest) if dot else _known(row[place])
     return None
@@ -93,7 +95,8 @@ def step_of(row: Mapping[str, object]) -> str | None:
 def sample_of(value: object, name: str = "sample") -> int | str | None:
     """Which of a problem's responses this is; text that is a whole number is that number."""
     label = label_of(value, name)
-    return int(label) if label is not None and label.isdecimal() else label
+    number = None if label is None else whole_number(label)
+    return label if number is None else number
 
 
 def count_of(value: object, name: str) -> int | None:

@@ -24,6 +24,8 @@ KINDS = (".jsonl", ".json", ".parquet", ".eval", ".csv", ".tsv", ".ndjson")
 """What a folder is searched for, each also with ``.gz`` or ``.zst``."""
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 CHUNK = 1 << 18
+PACKED_CHUNK = 1 << 12
+"""Bytes that zstandard is given at a time: a few of them may stand for a hundred thousand."""
 LONGEST_NAME = 255
 LONGEST = 200
 """Characters of what a library says of a damaged file; pyarrow says paragraphs."""
@@ -88,14 +90,14 @@ class _ZstdFile(io.RawIOBase):
         self._new, self._error = zstandard.ZstdDecompressor, zstandard.ZstdError
         self._raw = raw
         self._frame: _Frames | None = None
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         while not self._ready and (data := self._next_bytes()):
-            self._ready = self._decompress(data)
+            self._ready = memoryview(self._decompress(data))
         size = min(len(buffer), len(self._ready))
         buffer[:size], self._ready = self._ready[:size], self._ready[size:]
         return size
@@ -105,7 +107,7 @@ class _ZstdFile(io.RawIOBase):
             rest, self._frame = self._frame.unused_data, None
             if rest:
                 return rest
-        data = self._raw.read(CHUNK)
+        data = self._raw.read(PACKED_CHUNK)
         if not data and self._frame is not None:
             raise EOFError("it ends inside a frame")
         return data
@@ -118,10 +120,13 @@ class _ZstdFile(io.RawIOBase):
             raise EOFError(str(error)) from error
 
 
-def unzstd(data: bytes, name: str) -> bytes:
-    """The bytes of one whole frame; `DamagedError` where it is none."""
+def unzstd(data: bytes, name: str, longest: int) -> bytes:
+    """The bytes of one whole frame, at most ``longest``; `DamagedError` where it is none or has more."""
     try:
-        return io.BufferedReader(_ZstdFile(io.BytesIO(data), name)).read()
+        found = io.BufferedReader(_ZstdFile(io.BytesIO(data), name), CHUNK).read(longest + 1)
+        if len(found) > longest:
+            raise DamagedError(f"over {longest >> 20} MiB, more than its archive says")
+        return found
     except EOFError as error:
         raise DamagedError(f"damaged compression: {error}") from error
 

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
-from lengthwise.data import LINE_LIMIT, UNREADABLE, Defect
+from lengthwise.data import LINE_LIMIT, UNREADABLE, Defect, whole_number
 from lengthwise.errors import InputError
 from lengthwise.logs.readers.chat_outputs import Choice, choices_in
 from lengthwise.logs.readers.given_fields import Fields
@@ -51,7 +51,7 @@ def _read(openings: Sequence[Opening], fields: Fields) -> Reading:
         for name in _names(opening):
             problem, _, epoch = name.removesuffix(".json").rpartition("_epoch_")
             problems.add(problem)
-            epochs = max(epochs, int(epoch) if epoch.isdecimal() else 0)
+            epochs = max(epochs, whole_number(epoch) or 0)
     says = (f"{epochs} {'epoch' if epochs == 1 else 'epochs'}", f"{len(problems)} problems") if epochs else ()
     return Reading(says, lambda: _rows(openings, fields))
 
@@ -121,7 +121,7 @@ def _unpacked(archive: zipfile.ZipFile, raw: BinaryIO, info: zipfile.ZipInfo, lo
     header = raw.read(_LOCAL_HEADER)
     skipped = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")  # name, extra field
     raw.seek(skipped, 1)
-    return unzstd(raw.read(info.compress_size), log)
+    return unzstd(raw.read(info.compress_size), log, LINE_LIMIT)
 
 
 def _listed(opening: Opening) -> Iterator[str | Row | Defect]:
