@@ -1,8 +1,8 @@
 """Harnesses for kills, faults, bad input, load and security.
 
 python -m reliability list                         name them
-python -m reliability NAME --seed 0 --cases 50     try so many cases; failures are told, exit code 1
-python -m reliability NAME --seed 1 --add          the same, and add them to reliability/results/NAME.json
+python -m reliability NAME... --seed 0 --cases 50  try so many cases; failures are told, exit code 1
+python -m reliability NAME... --seed 1 --add       the same, and add them to reliability/results/NAME.json
 python -m reliability page [--check]               write docs/reliability.md from the results, or say that it is stale
 """
 
@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reliability import page
-from reliability._harness import HARNESSES, HERE, RESULTS, Ask, Outcome, outcome, read, write
+from reliability._harness import HARNESSES, HERE, RESULTS, Ask, Harness, Outcome, outcome, read, write
 
 
 def load_all() -> None:
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog="python -m reliability", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    found.add_argument("name", choices=("list", "page", *HARNESSES), metavar="NAME")
+    found.add_argument("names", nargs="+", choices=("list", "page", *HARNESSES), metavar="NAME")
     found.add_argument("--seed", type=int, default=0, help="the same seed tries the same cases")
     found.add_argument("--cases", type=int, help="how many; by default the harness's own number")
     found.add_argument("--seconds", type=float, default=float("inf"), help="seconds after which no case is begun")
@@ -47,17 +47,16 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     load_all()
     asked = parser().parse_args()
-    if asked.name == "list":
+    if asked.names == ["list"]:
         for made in HARNESSES.values():
             print(f"{made.name:24} {made.what}")
         return 0
-    if asked.name == "page":
+    if asked.names == ["page"]:
         return page.main(check=asked.check)
-    return run(asked)
+    return max([run(HARNESSES[name], asked) for name in asked.names])
 
 
-def run(asked: argparse.Namespace) -> int:
-    made = HARNESSES[asked.name]
+def run(made: Harness, asked: argparse.Namespace) -> int:
     scratch = asked.scratch or Path(tempfile.mkdtemp(prefix="reliability-"))
     scratch.mkdir(parents=True, exist_ok=True)
     try:
@@ -69,16 +68,16 @@ def run(asked: argparse.Namespace) -> int:
     for line in found.left:
         print(f"failed: {line}", file=sys.stderr)
     print(f"{found.what}: {found.cases} cases, {len(found.left)} failures. {found.notes}".rstrip())
-    keep(asked, replace(found, mended=tuple(asked.mended)))
+    keep(made, asked, replace(found, mended=tuple(asked.mended)))
     return 1 if found.left else 0
 
 
-def keep(asked: argparse.Namespace, found: Outcome) -> None:
+def keep(made: Harness, asked: argparse.Namespace, found: Outcome) -> None:
     """Write the summary where it was asked for."""
     if asked.out is not None:
         write(asked.out, found)
     if asked.add:
-        committed = RESULTS / f"{asked.name}.json"
+        committed = RESULTS / f"{made.name}.json"
         write(committed, read(committed).joined(found) if committed.is_file() else found)
 
 

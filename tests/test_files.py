@@ -6,6 +6,8 @@ import errno
 import hashlib
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,27 @@ def test_leftovers_are_cleared_and_nothing_else(tmp_path):
     clear_partials(tmp_path)
     assert names(tmp_path) == ["a.json"]
     clear_partials(tmp_path / "nowhere")
+
+
+def test_what_a_killed_process_left_of_a_file_goes_with_its_next_write(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead, living = f"{PARTIAL}{ended.pid}-", f"{PARTIAL}{os.getppid()}-"
+    for name in (f"{dead}a", f"{dead}b", f"{living}a", f"{dead}old-a"):
+        (tmp_path / name).write_text("half")
+    atomic_write_text(tmp_path / "a", "whole")
+    assert names(tmp_path) == sorted([f"{dead}b", f"{living}a", "a"])
+
+
+def test_a_predecessor_that_was_set_aside_stays_until_its_successor_is_whole(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    old = tmp_path / f"{PARTIAL}{ended.pid}-old-out"
+    old.mkdir()
+    seen = []
+    write_folder(tmp_path / "out", lambda partial: seen.append(old.is_dir()))
+    assert seen == [True]
+    assert names(tmp_path) == ["out"]
 
 
 def test_sha256_of_a_file_longer_than_a_block(tmp_path):

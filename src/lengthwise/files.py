@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    clear_abandoned(path)
     sync(path.parent)
 
 
@@ -57,6 +59,7 @@ def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(path)
     retired = partial_of(path, "old-")
+    clear_abandoned(path, retired=path.exists())
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -74,6 +77,7 @@ def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(retired, ignore_errors=True)
+    clear_abandoned(path)
     sync(path.parent)
 
 
@@ -89,6 +93,30 @@ def clear_partials(folder: str | Path) -> None:
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
+
+
+def clear_abandoned(path: Path, *, retired: bool = True) -> None:
+    """Remove what killed processes left of one file or folder under temporary names; a living one's work stays.
+
+    ``retired``: also a whole predecessor that was set aside, which is all there is until its successor is whole.
+    """
+    ours = re.compile(re.escape(PARTIAL) + r"(\d+)-(old-)?" + re.escape(path.name))
+    for leftover in path.parent.iterdir():
+        if (found := ours.fullmatch(leftover.name)) and not _alive(int(found[1])) and (retired or not found[2]):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def sync(path: Path) -> None:

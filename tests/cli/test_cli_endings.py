@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from flags import taken
 from typer.testing import CliRunner
@@ -194,3 +195,34 @@ def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
     assert process.returncode == 130, said
     assert said.strip().splitlines()[-1].startswith("stopped; give the same command again")
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "error: out of memory; take fewer rows at once, or a smaller model; give the same command"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory.\nMore."),
+            "error: out of memory (CUDA out of memory.); take fewer",
+        ),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "error: out of memory ([enforce"),
+        (RuntimeError("CUDA error: device lost\nCompile with"), "error: the device failed (CUDA error: device lost);"),
+    ],
+)
+def test_memory_and_devices_that_give_out_are_one_line(
+    capsys: pytest.CaptureFixture[str], error: Exception, said: str
+) -> None:
+    def work() -> None:
+        raise error
+
+    assert ending(work) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(said) and len(shown.splitlines()) == 1
+
+
+def test_an_error_of_ours_is_shown_whole() -> None:
+    def work() -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        ending(work)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -93,19 +91,3 @@ def test_killed_while_an_old_output_is_replaced(folders: list[Path], wanted: Ten
         states[number] = check(folders, out, wanted, old)
     # 11 sets the old folder aside, 12 puts the new one in its place
     assert states == {10: "old", 11: "old", 12: "absent", 13: "whole"}
-
-
-@pytest.mark.slow
-def test_killed_at_random(folders: list[Path], wanted: Tensors, tmp_path: Path) -> None:
-    dice = random.Random(0)
-    begin = time.monotonic()
-    assert start(folders, tmp_path / "timed" / "out", "none", 0).wait(timeout=60) == 0
-    whole = time.monotonic() - begin
-    for number in range(8):
-        out = tmp_path / str(number) / "out"
-        process = start(folders, out, "none", 0)
-        time.sleep(dice.uniform(0.3, 1.1) * whole)
-        process.kill()
-        process.wait(timeout=60)
-        out.parent.mkdir(exist_ok=True)
-        assert check(folders, out, wanted) in ("absent", "whole")

@@ -57,6 +57,9 @@ def ending(work: Callable[[], None]) -> int:
         text, code = said_of(error)
         complain(f"error: {text}", style="bold red", failure=True)
         return code
+    except (MemoryError, RuntimeError) as error:
+        complain(f"error: {_of_machine(error)}; {AGAIN}", style="bold red")
+        return FAILED
     return 0
 
 
@@ -75,6 +78,18 @@ def said_of(error: Exception) -> tuple[str, int]:
     if isinstance(error, UnicodeEncodeError):
         shown = error.object[error.start : error.end]
         return f"{shown!r} cannot be written as {error.encoding}; set PYTHONUTF8=1", BAD
+    raise error
+
+
+def _of_machine(error: MemoryError | RuntimeError) -> str:
+    """What gave out under the run, memory or a device; another error is raised again."""
+    torch, text = sys.modules.get("torch"), str(error).strip().partition("\n")[0]
+    kinds = [getattr(torch, name, None) for name in ("OutOfMemoryError", "AcceleratorError")]
+    out_of_memory, lost = (kind is not None and isinstance(error, kind) for kind in kinds)
+    if isinstance(error, MemoryError) or out_of_memory or "DefaultCPUAllocator" in text:
+        return f"out of memory{f' ({text})' if text else ''}; take fewer rows at once, or a smaller model"
+    if lost or text.startswith("CUDA error"):
+        return f"the device failed ({text}); see whether it is still there"
     raise error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class RunLog:
 
     def __init__(self, folder: Path, *, step: int) -> None:
         """Open the log of a run that continues after `step`: later lines and events are dropped."""
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
 
         self.path = folder / METRICS
         rows = [row for row in _whole_lines(self.path) if _step(row) <= step]
@@ -55,7 +56,9 @@ class RunLog:
         events = folder / EVENTS
         for old in events.glob("events.*"):
             old.unlink()
-        self.writer = SummaryWriter(str(events), flush_secs=10)
+        events.mkdir(parents=True, exist_ok=True)
+        # Not its SummaryWriter, whose thread dies of a full disk, and whose queue then holds up the run for ever.
+        self.writer = EventsWriter(str(events / "events"))
         for row in rows:
             self._events(row)
 
@@ -72,6 +75,11 @@ class RunLog:
         self.writer.close()
 
     def _events(self, row: Mapping[str, object]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
         for name, value in row.items():
             if isinstance(value, int | float) and name != "step":
-                self.writer.add_scalar(f"train/{name}", value, _step(row))
+                summary = scalar(f"train/{name}", value)
+                self.writer.write_event(Event(wall_time=time.time(), step=_step(row), summary=summary))
+        self.writer.flush()

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -160,16 +158,11 @@ def _header(shard: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> byt
 
 
 def write_whole_folder(path: Path, fill: Callable[[Path], None], *, needed: int) -> None:
-    """`files.write_folder`, after what killed runs of the same target left behind is removed.
+    """`files.write_folder` of a folder whose size is known.
 
     Raises:
         CheckpointError: the disk is full; nothing is left behind. ``needed`` bytes are named in the message.
     """
-    ours = re.compile(re.escape(PARTIAL) + r"(\d+)-" + re.escape(path.name))
-    for leftover in path.parent.iterdir() if path.parent.is_dir() else ():
-        matched = ours.fullmatch(leftover.name)
-        if matched and not _alive(int(matched[1])):
-            shutil.rmtree(leftover)
     try:
         write_folder(path, fill)
     except OSError as error:
@@ -179,13 +172,3 @@ def write_whole_folder(path: Path, fill: Callable[[Path], None], *, needed: int)
             f"no space left while writing {path}, which needs {needed / 2**20:.0f} MiB; free some and run the command "
             "again (nothing was left behind)"
         ) from error
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
