@@ -96,7 +96,7 @@ def _change(holder: JsonValue, last: str | int, rng: random.Random) -> None:
         if how == 0:
             del holder[last]
         elif how == 1:
-            holder.insert(last, copy.deepcopy(holder[last]))
+            holder.insert(last, holder[last])
         else:
             holder[last] = odd_value(rng)
 
