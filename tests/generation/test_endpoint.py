@@ -249,6 +249,13 @@ def test_a_fault_that_may_pass_is_tried_again(tmp_path: Path, fault: str) -> Non
     assert rows[1]["response"] == worked("7+5-3?", {})["text"]
 
 
+def test_a_reply_that_is_sent_twice_answers_no_other_problem(tmp_path: Path) -> None:
+    with serving(faults=["twice"] * 3) as server:
+        rows = ask(tmp_path, server, concurrency=1)
+    assert len(rows) == len(server.requests) == 3
+    assert all(row["response"] == worked(row["problem"], {})["text"] for row in rows)
+
+
 def test_a_mix_of_faults_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
     rows = [chain.row for chain in chains.problems(30, split="test", seed=0, levels=(2, 3, 4))]
     faults = [fault for _ in range(12) for fault in (*FAULTS, None, "slow" if _ < 2 else None)]

@@ -78,7 +78,8 @@ class Handler(BaseHTTPRequestHandler):
         elif fault == "empty":
             self._send(200, b'{"choices": []}')
         else:
-            self._send(200, json.dumps(self._completion(body, fault)).encode())
+            for _ in range(2 if fault == "twice" else 1):
+                self._send(200, json.dumps(self._completion(body, fault)).encode())
 
     def _completion(self, body: dict[str, Any], fault: str | None) -> dict[str, Any]:
         chat = self.path.endswith("/chat/completions")

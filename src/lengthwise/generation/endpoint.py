@@ -90,7 +90,8 @@ class Client:
         self._http = httpx2.AsyncClient(
             headers={} if key is None else {"Authorization": f"Bearer {key}"},
             timeout=httpx2.Timeout(options.timeout, connect=min(CONNECT_SECONDS, options.timeout), pool=None),
-            limits=httpx2.Limits(max_connections=options.concurrency),
+            # A connection for each request: on one that is used again a reply that was sent twice answers another's.
+            limits=httpx2.Limits(max_connections=options.concurrency, max_keepalive_connections=0),
         )
         return self
 
