@@ -14,6 +14,7 @@ from evaluate_command import LAB, evaluated, invoke, write_rows
 from serving import serving
 
 from lengthwise.cli import main
+from lengthwise.config.commands.evaluation import EvaluateSettings
 from lengthwise.lab.reasoner import shipped_reasoner
 from lengthwise.statistics.records import Record
 
@@ -58,6 +59,19 @@ def test_a_folder_holds_all_files_and_the_numbers_agree(base: tuple[dict[str, An
     assert record.tokens.mean() == pytest.approx(summary["mean_tokens"])
     assert record.context["data"] == "test.jsonl"
     assert record.context["samples"] == 2
+
+
+def test_the_next_steps_name_the_model_and_the_problems(base: tuple[dict[str, Any], Path], data: Path) -> None:
+    commands = [step["command"] for step in base[0]["next_steps"] if step["command"]]
+    assert commands and all(command.split()[2] == "lab:chains" for command in commands)
+    assert any(f"--data {data} " in command for command in commands)
+
+
+def test_the_lab_s_problems_are_asked_as_the_lab_asks() -> None:
+    given = {"model": "m", "data": "lab:chains"}
+    assert EvaluateSettings.from_dict(given).contract.preset == "lab"
+    assert EvaluateSettings.from_dict({**given, "data": "a.jsonl"}).contract.preset == "math"
+    assert EvaluateSettings.from_dict({**given, "preset": "aime"}).contract.preset == "aime"
 
 
 SAME = ["accuracy", "accuracy_interval", "mean_tokens", "truncation_rate", "tokens", "after_right", "abandoned",

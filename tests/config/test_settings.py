@@ -10,6 +10,7 @@ from typing import Literal
 
 import pytest
 
+from lengthwise.config.commands.evaluation import EvaluateSettings, GradeSettings
 from lengthwise.config.definition import again, group, setting
 from lengthwise.config.failures import SettingError
 from lengthwise.config.settings import Settings
@@ -161,3 +162,11 @@ def test_the_same_name_twice_in_one_class_is_a_developers_error():
 def test_an_error_about_a_setting_pickles():
     error = pickle.loads(pickle.dumps(SettingError("steps is 0", "steps")))
     assert (str(error), error.name) == ("steps is 0", "steps")
+
+
+def test_a_path_is_taken_where_a_text_is_wanted_too() -> None:
+    given = {"model": Path("models/m"), "data": Path("d.jsonl"), "out": Path("o")}
+    settings = EvaluateSettings.from_dict(given)
+    assert (settings.model, settings.data, settings.out) == ("models/m", "d.jsonl", Path("o"))
+    assert GradeSettings.from_dict({"log": [Path("a"), "b"]}).log == ("a", "b")
+    assert GradeSettings.from_dict({"log": Path("a")}).log == ("a",)

@@ -98,7 +98,9 @@ def _number(text: str) -> float | None:
 
 
 def from_value(value: object, annotation: object, facts: Facts) -> object:
-    """A value of Python, YAML or JSON as the field holds it: lists as tuples, texts as paths, commas split."""
+    """A value of Python, YAML or JSON as the field holds it: lists as tuples, texts as paths and back, commas split."""
+    if isinstance(value, Path):
+        return value if Path in parts(annotation) else from_value(str(value), annotation, facts)
     if isinstance(value, str) and (entry_type(annotation) is not None or _text_and_more(annotation)):
         return from_text(value, annotation, facts)
     if facts.read is not None and value is not None:

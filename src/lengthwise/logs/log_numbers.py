@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lengthwise.json_types import JsonObject
@@ -125,6 +126,13 @@ class NextStep(Result):
     says: str
     command: str | None
     assumes: str
+
+    def about(self, model: str, data: str) -> NextStep:
+        """The step with a model and problems in its command, in place of MODEL and DATA."""
+        if self.command is None:
+            return self
+        known = {"MODEL": shlex.quote(model), "DATA": shlex.quote(data)}
+        return replace(self, command=" ".join(known.get(word, word) for word in self.command.split(" ")))
 
 
 @dataclass(frozen=True, kw_only=True)

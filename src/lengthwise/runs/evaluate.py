@@ -9,6 +9,7 @@ import secrets
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lengthwise.config.commands.evaluation import EvaluateSettings, GradeSettings
@@ -127,6 +128,9 @@ class _Grading:
         )  # fmt: skip
         assert isinstance(found_in_log, GradeSummary), "our own log has right answers"
         self._summary = found_in_log
+        if self._settings.server.endpoint is None:
+            steps = [step.about(self._settings.model, self._settings.data) for step in found_in_log.next_steps]
+            self._summary = replace(found_in_log, next_steps=steps)
         samples = range(plan.sampling.samples)
         return [verdicts.get((name, sample)) for name in plan.questions.ids for sample in samples]
 

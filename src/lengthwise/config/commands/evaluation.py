@@ -8,7 +8,7 @@ from typing import Literal
 
 from lengthwise.config.command import Command, Need
 from lengthwise.config.definition import again, group, setting
-from lengthwise.config.groups.common import Common
+from lengthwise.config.groups.common import LAB, Common
 from lengthwise.config.groups.model import EndpointOptions, LambdaWindow, Runtime, Writing
 from lengthwise.config.groups.prompts import LogAnswers, PromptOptions
 from lengthwise.config.groups.sampling import EXITS, Intervention, Sampling
@@ -93,8 +93,9 @@ class EvaluateSettings(Command):
 
     @classmethod
     def dependent_defaults(cls, given: Mapping[str, object]) -> dict[str, object]:
-        """Our own sampler has a seed; a server's is its own unless one is given."""
-        return {} if given.get("endpoint") is None else {"seed": None}
+        """A server's seed is its own unless one is given; the lab's problems are asked as the lab asks."""
+        lab = {"preset": "lab"} if str(given.get("data", "")).startswith(LAB) else {}
+        return lab if given.get("endpoint") is None else {**lab, "seed": None}
 
     def check(self) -> None:
         """What only a server has, and what only a model that is loaded here."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lengthwise.config.command import Command, Need
 from lengthwise.config.definition import again, group, setting
-from lengthwise.config.groups.common import Common
+from lengthwise.config.groups.common import LAB, Common
 from lengthwise.config.groups.model import Runtime, TrainingDevice, TrainingRuntime, Writing
 from lengthwise.config.groups.prompts import PromptOptions
 from lengthwise.config.groups.sampling import Measuring, Sampling, Splits
@@ -25,7 +25,6 @@ from lengthwise.config.groups.training import (
 )
 from lengthwise.errors import ConfigError
 
-LAB = "lab:"
 LAB_LR = 1e-4
 """The learning rate on a lab model, or on the lab's problems, unless it is given."""
 ALONE = (

@@ -7,6 +7,9 @@ from pathlib import Path
 from lengthwise.config.definition import setting
 from lengthwise.config.settings import Settings
 
+LAB = "lab:"
+"""How the names of the lab's models and problems begin."""
+
 
 class Common(Settings):
     """Settings of many commands, each defined here once and taken by `again`; no command takes the group whole."""
