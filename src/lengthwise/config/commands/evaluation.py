@@ -94,7 +94,7 @@ class EvaluateSettings(Command):
     @classmethod
     def dependent_defaults(cls, given: Mapping[str, object]) -> dict[str, object]:
         """A server's seed is its own unless one is given; the lab's problems are asked as the lab asks."""
-        lab = {"preset": "lab"} if str(given.get("data", "")).startswith(LAB) else {}
+        lab: dict[str, object] = {"preset": "lab"} if str(given.get("data", "")).startswith(LAB) else {}
         return lab if given.get("endpoint") is None else {**lab, "seed": None}
 
     def check(self) -> None:
