@@ -19,6 +19,8 @@ from reliability._server import serving
 TIMING = re.compile(r"seconds|time|_s$|per_second|memory|wall|sha256$|date|flos|runtime", re.I)
 """Keys of JSON whose values tell how long something took, or sum up a file in which such a key stands."""
 TIMING_OR_LINE = re.compile(f"{TIMING.pattern}|^line$", re.I)
+DURATION = re.compile(rb"\d[\d,.]* (?:ms|s|min|h)\b")
+"""How a page tells how long something took."""
 INPUTS = "inputs"
 
 
@@ -158,6 +160,8 @@ def digest(path: Path, unordered: bool) -> str:
     content = path.read_bytes()
     if path.suffix == ".json":
         content = untimed(content)
+    elif path.suffix == ".html":
+        content = DURATION.sub(b"", content)
     elif path.suffix == ".jsonl":
         rows = [untimed(row, TIMING_OR_LINE if unordered else TIMING) for row in content.splitlines()]
         content = b"\n".join(sorted(rows) if unordered else rows)

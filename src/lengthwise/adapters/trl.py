@@ -33,6 +33,7 @@ from lengthwise.adapters.method_support import chosen
 from lengthwise.adapters.trl_aborted import Aborted, Filled
 from lengthwise.adapters.trl_settings import check_settings
 from lengthwise.adapters.trl_state import read_state, write_state
+from lengthwise.adapters.trl_vllm import mend_hand_over
 from lengthwise.adapters.verdicts import Rows, as_dataset, prompt_rows, stable_id, verdict_function
 from lengthwise.engine.batches import Collected, nothing_kept, problem_at, step_generator
 from lengthwise.engine.groups import UPDATE_STAGE
@@ -112,6 +113,8 @@ class LengthwiseGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not re
         super().__init__(model=model, reward_funcs=reward_funcs, args=args, train_dataset=train_dataset, **named)
         sampler = ("vllm_generation",) if self.use_vllm else ("generation_config", "generation_kwargs")
         check_attributes("trl", self, TRL_ATTRIBUTES + sampler)
+        if self.use_vllm:
+            mend_hand_over(self.vllm_generation, self.model, self.accelerator.device)
         longest = 1 if problems is None else max(map(len, problems.prompts))
         check_shared(self.model.config, longest + self.max_completion_length, "TRL")
         if problems is not None and set(problems.contract.eos_ids) != set(self.eos_token_ids):

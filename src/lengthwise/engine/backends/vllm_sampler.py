@@ -13,7 +13,7 @@ from lengthwise.engine.backends.arguments import BROKEN_WEIGHTS, check_arguments
 from lengthwise.engine.backends.partial_rollouts import Written
 from lengthwise.engine.backends.protocol import World
 from lengthwise.engine.backends.vllm_engine import Answer, Asked, Serving, VllmEngine
-from lengthwise.engine.backends.vllm_weights import served_weights, tied_names
+from lengthwise.engine.backends.vllm_weights import lora_scaling, served_weights, tied_names
 from lengthwise.engine.repeating import EVERY, WINDOW, repeats
 from lengthwise.engine.rollouts import Rollouts
 from lengthwise.errors import BackendError, ConfigError, TrainingError, UnsupportedModelError
@@ -80,7 +80,7 @@ class VllmSampler:
             raise ConfigError("eos_ids is empty; name at least one token that ends a response")
         self.model, self.served, self.as_in_folder = model, served, as_in_folder
         self.eos_ids, self.pad_id = sorted(set(eos_ids)), pad_id
-        self.tied, self.scaling = tied_names(model), _scaling(model)
+        self.tied, self.scaling = tied_names(model), lora_scaling(model)
 
     @property
     def device(self) -> torch.device:
@@ -228,9 +228,3 @@ def circle_after(before: Sequence[int], new: Sequence[int], *, finished: bool) -
     ends = [len(whole) - len(new) + n for n in kept]
     found = repeats(torch.tensor([whole[end - WINDOW : end] for end in ends]))
     return next((n for n, circles in zip(kept, found.tolist(), strict=True) if circles), None)
-
-
-def _scaling(model: PreTrainedModel) -> float:
-    """The factor on an adapter's B A; 1 without one."""
-    config = getattr(model, "peft_config", {}).get("default")
-    return 1.0 if config is None else float(config.lora_alpha / config.r)

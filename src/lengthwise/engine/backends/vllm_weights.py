@@ -22,6 +22,12 @@ def tied_names(model: PreTrainedModel) -> tuple[str, str] | None:
     return (found[0], found[-1]) if len(found) > 1 else None
 
 
+def lora_scaling(model: PreTrainedModel) -> float:
+    """The factor on an adapter's B A; 1 without one."""
+    config = getattr(model, "peft_config", {}).get("default")
+    return 1.0 if config is None else float(config.lora_alpha / config.r)
+
+
 @torch.no_grad()
 def served_weights(
     weights: Iterable[tuple[str, Tensor]],
