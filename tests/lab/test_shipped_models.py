@@ -27,5 +27,5 @@ def test_what_cannot_answer_is_refused_with_what_can() -> None:
     with pytest.raises(InputError, match="no such folder"):
         model_folder("chess")
     # Without this the datasets library asks the hub for a data set called lab, five times.
-    with pytest.raises(InputError, match=r"data is 'lab:search'.*write them to a file first"):
+    with pytest.raises(InputError, match=r"data is 'lab:search'.*write some to a file"):
         read_rows("lab:search")

@@ -222,7 +222,7 @@ def test_an_endpoint_answers_the_same_tasks(folder: Path, tmp_path: Path, monkey
         ({"--tasks": "altered-qa"}, "needs --data FILE"),
         ({"--tasks": "perplexity"}, "needs --text FILE"),
         ({"--tasks": "perplexity", "--text": "nowhere.txt"}, "cannot be read"),
-        ({"--endpoint": "http://localhost:1"}, "--endpoint needs --tokenizer FOLDER"),
+        ({"--endpoint": "http://localhost:1"}, "to build prompts of a length; give --tokenizer FOLDER"),
         ({"--lines": "nowhere.jsonl"}, "no such file"),
         ({"--chat-template": None}, "no chat template"),
         ({"--lengths": "100"}, "at least"),

@@ -293,7 +293,8 @@ def read_problems(settings: ShortenSettings, contract: PromptContract) -> tuple[
         InputError: the file, a row or a column is not what is wanted, or too few rows to hold any out.
     """
     columns, most = [contract.problem_column, contract.answer_column], settings.measuring.eval_limit
-    source = settings.measuring.eval_data or (DATA if settings.data == DATA else None)
+    given = settings.measuring.eval_data
+    source = DATA if given is None and settings.data == DATA else given
     rows = require_columns(_rows(settings.data, training_chains, settings.training.seed), columns, settings.data)
     if source is not None:
         return rows, require_columns(_rows(source, measured_chains, TEST_PROBLEMS), columns, source)[:most]
