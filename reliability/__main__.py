@@ -61,7 +61,7 @@ def run(made: Harness, asked: argparse.Namespace) -> int:
     scratch.mkdir(parents=True, exist_ok=True)
     try:
         ask = Ask(asked.seed, scratch.resolve(), asked.cases or made.cases, asked.seconds)
-        found = outcome(made, ask, f"python -m reliability {made.name} --seed {asked.seed} --cases {ask.cases}")
+        found = outcome(made, ask)
     finally:
         if asked.scratch is None:
             shutil.rmtree(scratch, ignore_errors=True)

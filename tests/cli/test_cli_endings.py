@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from flags import taken
 from typer.testing import CliRunner
 
 from lengthwise.cli import COMMANDS, app, main
-from lengthwise.cli._console import out
+from lengthwise.cli._console import out, quiet
 from lengthwise.cli._endings import ending
 from lengthwise.config.commands import COMMANDS as SETTINGS
 from lengthwise.files import PARTIAL
@@ -103,7 +104,8 @@ def test_missing_data_is_told_before_anything_of_the_model(capsys, tmp_path, arg
 
 
 def test_a_lab_model_under_a_preset_with_a_chat_template_names_its_own_preset(capsys, tmp_path) -> None:
-    said = refused(capsys, "evaluate", "lab:chains", "--data", "lab:chains", "--out", tmp_path / "run")
+    (tmp_path / "rows.jsonl").write_text('{"problem": "1+2?", "answer": "3"}\n')
+    said = refused(capsys, "evaluate", "lab:chains", "--data", tmp_path / "rows.jsonl", "--out", tmp_path / "run")
     assert "give --preset lab" in said
 
 
@@ -209,13 +211,15 @@ def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
         (RuntimeError("CUDA error: device lost\nCompile with"), "error: the device failed (CUDA error: device lost);"),
     ],
 )
+@pytest.mark.parametrize("silent", [False, True])
 def test_memory_and_devices_that_give_out_are_one_line(
-    capsys: pytest.CaptureFixture[str], error: Exception, said: str
+    capsys: pytest.CaptureFixture[str], error: Exception, said: str, silent: bool
 ) -> None:
     def work() -> None:
         raise error
 
-    assert ending(work) == 1
+    with quiet() if silent else nullcontext():
+        assert ending(work) == 1
     shown = capsys.readouterr().err
     assert shown.startswith(said) and len(shown.splitlines()) == 1
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from lengthwise.cli import app, main
 from lengthwise.errors import InputError
 from lengthwise.runs.compare_records import Named, claims, compare_records, read_sides
-from lengthwise.runs.records_page import build_page
+from lengthwise.runs.records_page import build_page, conclusion
 from lengthwise.statistics.records import Record, compare
 
 CONTEXT = {
@@ -402,3 +402,17 @@ def test_many_records_have_a_place_each(folder: Path) -> None:
     build_page(found, folder / "many.html")
     text = (folder / "many.html").read_text()
     assert all(f'data-record="r{i}"' in text for i in range(9))
+
+
+def test_the_conclusion_names_the_shortest_that_is_shown_to_be_shorter_and_not_shown_to_be_worse() -> None:
+    base, short = make("base"), make("after", share=0.8, most=120)
+    said = conclusion(compare_records(sides(base, short)))
+    assert re.match(
+        r"after takes 0\.\d\d of base's tokens \(0\.\d\d to 0\.\d\d\) at \+\d+\.\d points of accuracy \(", said
+    )
+    of_two = conclusion(compare_records(sides(base, make("twin"), short)))
+    assert of_two.startswith("Of 2 records 1 is shorter beyond noise and not less accurate beyond it: after takes 0.")
+    worse = make("worse", share=0.1, most=60)
+    assert conclusion(compare_records(sides(base, make("twin"), worse))) == (
+        "Of 2 records none is shorter than base beyond noise without being less accurate beyond it."
+    )

@@ -58,7 +58,7 @@ def ending(work: Callable[[], None]) -> int:
         complain(f"error: {text}", style="bold red", failure=True)
         return code
     except (MemoryError, RuntimeError) as error:
-        complain(f"error: {_of_machine(error)}; {AGAIN}", style="bold red")
+        complain(f"error: {_of_machine(error)}; {AGAIN}", style="bold red", failure=True)
         return FAILED
     return 0
 

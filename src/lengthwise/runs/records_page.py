@@ -35,7 +35,7 @@ def build_page(result: RecordsComparison, out: Path) -> Path:
 
 
 def conclusion(result: RecordsComparison) -> str:
-    """The comparison in one sentence: of several, the shortest that is shown to be shorter and not to be worse."""
+    """The comparison in one sentence: of several the shortest that is shown to be so, and is not shown to be worse."""
     found = [(side.name, side.against) for side in result.sides if side.against is not None]
     if len(found) > 1:
         found = [
@@ -46,8 +46,10 @@ def conclusion(result: RecordsComparison) -> str:
         ]
         first = f"Of {len(result.sides) - 1} records "
         if not found:
-            return f"{first}none is shorter than {result.reference} beyond noise without being less accurate."
-        first += f"{len(found)} {'is' if len(found) == 1 else 'are'} shorter beyond noise and not less accurate: "
+            return f"{first}none is shorter than {result.reference} beyond noise without being less accurate beyond it."
+        first += (
+            f"{len(found)} {'is' if len(found) == 1 else 'are'} shorter beyond noise and not less accurate beyond it: "
+        )
     else:
         first = ""
     name, change = min(found, key=lambda one: one[1].tokens_ratio.estimate or 1.0)
